@@ -1,0 +1,99 @@
+//! A chat room with its page: text goes to everybody else with the sender's name, binary as it is. Shows
+//! a page and a handshake in one onrequest handler, typed data on a connection, configuration at load, and
+//! how a connection ended.
+//!
+//! The protocol is text: `/name NEW` changes your name, `/quit REASON` has the server close the connection,
+//! everything else is said. Lines of the room itself begin with `* `.
+
+use std::cell::RefCell;
+use std::sync::OnceLock;
+
+use callsign_plugin::prelude::*;
+use serde::Deserialize;
+
+callsign_plugin::plugin!();
+
+const PAGE: &str = include_str!("../chat.html");
+
+/// RFC 6455 §7.4.1: the purpose for which the connection was made is fulfilled.
+const NORMAL_CLOSURE: u16 = 1000;
+
+/// `[plugin.chat.config]`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// Said to everybody who joins.
+    greeting: Option<String>,
+}
+
+static CONFIG: OnceLock<Config> = OnceLock::new();
+
+/// What the room knows of one client.
+struct Guest {
+    name: RefCell<String>,
+}
+
+fn name(c: &Connection) -> String {
+    c.data::<Guest>().map_or_else(|| format!("guest-{}", c.id()), |guest| guest.name.borrow().clone())
+}
+
+#[onload]
+fn configure(load: &Load) -> Result<(), String> {
+    let config = serde_json::from_str(load.config()).map_err(|error| format!("[plugin.chat.config]: {error}"))?;
+    CONFIG.get_or_init(|| config);
+    Ok(())
+}
+
+#[onrequest]
+fn onrequest(request: &mut Request) -> Response {
+    match (request.is_upgrade(), request.method(), request.path()) {
+        (true, ..) => request.handshake("join", "message", "leave"),
+        (_, "GET" | "HEAD", "/") => Response::html(PAGE),
+        (_, "GET" | "HEAD", _) => Response::text("nothing here; the chat is at /\n").status(404),
+        _ => Response::text("only GET\n").status(405).header("allow", "GET, HEAD"),
+    }
+}
+
+#[onconnect]
+fn join(c: &Connection) {
+    let name = format!("guest-{}", c.id());
+    c.send(&format!("* you are {name}"));
+    if let Some(greeting) = CONFIG.get().and_then(|config| config.greeting.as_ref()) {
+        c.send(&format!("* {greeting}"));
+    }
+    c.broadcast(&format!("* {name} joined"), Scope::Global);
+    c.set_data(Guest { name: RefCell::new(name) });
+}
+
+#[onmessage]
+fn message(c: &Connection, message: Message<'_>) {
+    let Message::Text(text) = message else {
+        c.broadcast(message, Scope::Global);
+        return;
+    };
+    match text.split_once(' ') {
+        Some(("/name", new)) => rename(c, new.trim()),
+        Some(("/quit", reason)) => _ = c.close(NORMAL_CLOSURE, reason),
+        None if text == "/quit" => _ = c.close(NORMAL_CLOSURE, ""),
+        _ => _ = c.broadcast(&format!("{}: {text}", name(c)), Scope::Global),
+    }
+}
+
+fn rename(c: &Connection, new: &str) {
+    const NAME_MAX: usize = 32;
+    if new.is_empty() || new.chars().count() > NAME_MAX {
+        c.send(&format!("* a name has 1 to {NAME_MAX} characters"));
+        return;
+    }
+    if let Some(guest) = c.data::<Guest>() {
+        let old = guest.name.replace(new.to_owned());
+        broadcast(&format!("* {old} is now {new}"), Scope::Global);
+    }
+}
+
+#[ondisconnect]
+fn leave(c: &Connection) {
+    let (code, reason) = (c.close_code(), c.close_reason());
+    let space = if reason.is_empty() { "" } else { " " };
+    c.broadcast(&format!("* {} left ({code}{space}{reason})", name(c)), Scope::Global);
+}

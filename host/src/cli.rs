@@ -1,0 +1,323 @@
+//! The command line: `callsign serve` and `callsign dev`, and the help that documents them.
+//!
+//! Arguments and environment enter, typed options leave, each unset one left open for the config file. Knows
+//! nothing about what the options do.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::route::Route;
+use crate::settings::{self, parse_listen};
+use crate::units::{Size, Time, parse_duration, parse_size};
+
+/// A WebSocket server whose handlers live in shared libraries and are called by name
+///
+/// A plugin is a shared library that exports functions: onconnect, onmessage and ondisconnect for WebSocket
+/// clients, onrequest for HTTP requests. Callsign loads plugins at run time, accepts connections and calls
+/// the functions by their names.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "callsign", version, after_long_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  callsign dev example-plugins/chat
+          Build a plugin's crate, load it and serve it
+  callsign serve target/release/libchat.so
+          Serve a library that is already built
+  callsign serve --config callsign.toml --log debug
+          Serve what the config file says
+  callsign help serve
+          All options, with their defaults and environment variables";
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Serve plugins that are already built
+    ///
+    /// Loads the plugins of the config file, then those named here, and serves them until stopped by SIGINT
+    /// or SIGTERM.
+    ///
+    /// An option on the command line wins over its environment variable, that over the config file, and that
+    /// over the default. Exit status: 0 stopped on request, 1 could not start, 2 wrong usage.
+    #[command(mut_args(describe), after_long_help = SERVE_EXAMPLES)]
+    Serve {
+        /// Plugins to load: shared libraries, in this order
+        ///
+        /// May be left out if the config file names plugins.
+        #[arg(value_name = "PATH", required_unless_present = "config")]
+        plugins: Vec<PathBuf>,
+
+        /// How to serve them.
+        #[command(flatten)]
+        options: ServeOptions,
+    },
+
+    /// Build a plugin's crate with cargo, then serve it
+    ///
+    /// Runs `cargo build` in DIR, loads the library that it made, after the plugins of the config file if
+    /// there is one, and serves it until stopped by SIGINT or SIGTERM.
+    ///
+    /// An option on the command line wins over its environment variable, that over the config file, and that
+    /// over the default. Exit status: 0 stopped on request, 1 could not build or start, 2 wrong usage.
+    #[command(mut_args(describe), after_long_help = DEV_EXAMPLES)]
+    Dev {
+        /// Folder of the plugin's crate, with its Cargo.toml
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+
+        /// Build with optimizations
+        #[arg(long)]
+        release: bool,
+
+        /// How to serve it.
+        #[command(flatten)]
+        options: ServeOptions,
+    },
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  callsign serve target/release/libchat.so
+          Without a route, the handler called onrequest answers every request.
+          If there is none, a WebSocket on any path gets the handlers called
+          onconnect, onmessage and ondisconnect, those of them that exist
+  callsign serve libchat.so --route '/=page' --route '/chat=join,message,leave'
+          Name the handlers of each path
+  callsign serve --config callsign.toml --listen '0.0.0.0:80,[::]:80'
+          Serve what the config file says, on other addresses";
+
+const DEV_EXAMPLES: &str = "\
+Examples:
+  callsign dev example-plugins/chat
+          Build the chat example and serve it
+  callsign dev . --release --listen 127.0.0.1:9000
+          Build the crate in this folder with optimizations, serve on port 9000";
+
+/// How to serve plugins, as far as the command line and the environment say.
+#[derive(Debug, Clone, Args)]
+pub struct ServeOptions {
+    /// Config file, in TOML
+    ///
+    /// It sets what the options set, except --log, and gives each plugin settings of its own. All keys are
+    /// shown in examples/callsign.toml.
+    #[arg(long, value_name = "FILE", env = "CALLSIGN_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Address to listen on
+    ///
+    /// HOST is a name, an IPv4 address or an IPv6 address in brackets; port 0 lets the system choose. May be
+    /// repeated, or hold several addresses separated by commas. They replace those of the config file.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "CALLSIGN_LISTEN",
+        value_delimiter = ',',
+        value_parser = parse_listen
+    )]
+    pub listen: Vec<String>,
+
+    /// Handlers for a path; may be repeated
+    ///
+    /// PATH=HANDLER sends requests to an onrequest handler. PATH=ONCONNECT,ONMESSAGE,ONDISCONNECT binds three
+    /// callbacks to every WebSocket that is opened there; an empty name means that the event is ignored.
+    ///
+    /// PATH is exact, or a prefix that ends in /*; the longest one that fits wins. A handler is looked for in
+    /// all plugins in their order, or in one if it is written PLUGIN:HANDLER. A route of the config file with
+    /// the same PATH is replaced.
+    #[arg(long, value_name = "PATH=HANDLERS", value_parser = Route::from_flag)]
+    pub route: Vec<Route>,
+
+    /// Worker processes
+    #[arg(long, value_name = "N", env = "CALLSIGN_WORKERS")]
+    pub workers: Option<usize>,
+
+    /// How much to log, to stderr
+    #[arg(long, value_name = "LEVEL", env = "CALLSIGN_LOG")]
+    pub log: Option<LogLevel>,
+
+    /// Bounds on what clients can cost.
+    #[command(flatten)]
+    pub limits: LimitOptions,
+}
+
+/// Bounds on what clients can cost, as far as one source (command line or config file) sets them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitOptions {
+    /// Largest WebSocket message
+    ///
+    /// Counts all frames of a message together. A client that sends more is closed with 1009.
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_MESSAGE", value_parser = parse_size)]
+    pub max_message: Option<usize>,
+
+    /// Largest queue for one client
+    ///
+    /// Counts what waits to be sent. A client that reads so slowly that more would wait is closed with 1013;
+    /// everybody else is served on.
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_BACKLOG", value_parser = parse_size)]
+    pub max_backlog: Option<usize>,
+
+    /// Queue that counts as high
+    ///
+    /// While more waits for a client, sending to it tells the plugin "queued above the high-water mark".
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_HIGH_WATER", value_parser = parse_size)]
+    pub high_water: Option<usize>,
+
+    /// Largest request body
+    ///
+    /// A larger one is answered with 413.
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_BODY", value_parser = parse_size)]
+    pub max_body: Option<usize>,
+
+    /// Largest request head
+    ///
+    /// Counts the request line and all headers. A larger one is answered with 431.
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_HEAD", value_parser = parse_size)]
+    pub max_head: Option<usize>,
+
+    /// Time to send a request
+    ///
+    /// A client that has not sent a whole request by then is disconnected.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_HANDSHAKE_TIMEOUT", value_parser = parse_duration)]
+    pub handshake_timeout: Option<Duration>,
+
+    /// Time to answer a close
+    ///
+    /// A client that has not answered our close frame by then is disconnected.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_CLOSE_TIMEOUT", value_parser = parse_duration)]
+    pub close_timeout: Option<Duration>,
+
+    /// Silence before a ping
+    ///
+    /// A client from which nothing came for so long is sent a ping. 0 means never.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_PING_INTERVAL", value_parser = parse_duration)]
+    pub ping_interval: Option<Duration>,
+
+    /// Time to end at shutdown
+    ///
+    /// Connections that are still open so long after the server was told to stop are cut.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_DRAIN_TIMEOUT", value_parser = parse_duration)]
+    pub drain_timeout: Option<Duration>,
+}
+
+/// How much is logged: each level with those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What looks wrong, such as a peer that breaks the protocol.
+    Warn,
+    /// What was started, loaded and stopped.
+    Info,
+    /// What each connection does.
+    Debug,
+}
+
+impl From<LogLevel> for log::LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+        }
+    }
+}
+
+/// Adds an option's default to its help, and to the long help its environment variable too. Options stay
+/// unset where nothing was said, so clap knows no defaults; and it would print the variable in the short
+/// help.
+fn describe(arg: Arg) -> Arg {
+    let default = default_of(arg.get_id().as_str()).map(|default| format!("[default: {default}]"));
+    let variable = arg.get_env().map(|name| format!("[env: {}]", name.display()));
+    let short = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let long = arg.get_long_help().map_or_else(|| short.clone(), ToString::to_string);
+    let notes = [default.clone(), variable].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    arg.hide_env(true)
+        .help([short, default.unwrap_or_default()].join(" ").trim_end().to_owned())
+        .long_help([long, notes].join("\n\n").trim_end().to_owned())
+}
+
+/// The default of the option with this id, as it would be written.
+fn default_of(id: &str) -> Option<String> {
+    Some(match id {
+        "listen" => settings::DEFAULT_LISTEN.to_owned(),
+        "log" => settings::DEFAULT_LOG.to_possible_value()?.get_name().to_owned(),
+        "max_message" => Size(settings::DEFAULT_MAX_MESSAGE).to_string(),
+        "max_backlog" => Size(settings::DEFAULT_MAX_BACKLOG).to_string(),
+        "high_water" => Size(settings::DEFAULT_HIGH_WATER).to_string(),
+        "max_body" => Size(settings::DEFAULT_MAX_BODY).to_string(),
+        "max_head" => Size(settings::DEFAULT_MAX_HEAD).to_string(),
+        "handshake_timeout" => Time(settings::DEFAULT_HANDSHAKE_TIMEOUT).to_string(),
+        "close_timeout" => Time(settings::DEFAULT_CLOSE_TIMEOUT).to_string(),
+        "ping_interval" => Time(settings::DEFAULT_PING_INTERVAL).to_string(),
+        "drain_timeout" => Time(settings::DEFAULT_DRAIN_TIMEOUT).to_string(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn dev_takes_a_folder_and_the_options_of_serve() {
+        let Command::Dev { folder, release, options } =
+            Cli::parse_from(["callsign", "dev", "plugins/chat", "--release", "--listen", "a:0"]).command
+        else {
+            panic!("`dev` parses as Dev");
+        };
+        assert_eq!(folder, Path::new("plugins/chat"));
+        assert!(release);
+        assert_eq!(options.listen, ["a:0"]);
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_2() {
+        for arguments in [
+            &["serve"][..],
+            &["dev"],
+            &["serve", "l.so", "--route", "/a=b,c"],
+            &["serve", "l.so", "--listen", "8080"],
+            &["serve", "l.so", "--max-message", "16MB"],
+            &["serve", "l.so", "--log", "chatty"],
+            &["serve", "l.so", "--workers", "-1"],
+        ] {
+            let error = Cli::try_parse_from(["callsign"].iter().chain(arguments)).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn help_is_terse_in_short_and_in_long_shows_defaults_and_environment() {
+        let mut command = Cli::command().term_width(80);
+        command.build();
+        let serve = command.find_subcommand_mut("serve").unwrap();
+        let (short, long) = (serve.render_help().to_string(), serve.render_long_help().to_string());
+
+        assert!(
+            short
+                .contains("\n      --max-message <SIZE>        Largest WebSocket message [default: 16MiB]\n")
+        );
+        assert!(!short.contains("CALLSIGN_"));
+        assert!(long.contains("[default: 127.0.0.1:8080] [env: CALLSIGN_LISTEN]\n"));
+        assert!(long.contains("[default: info] [env: CALLSIGN_LOG]\n"));
+        assert!(long.contains("[env: CALLSIGN_CONFIG]\n"));
+        assert!(long.contains("\nExamples:\n"));
+        assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");
+    }
+}

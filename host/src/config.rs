@@ -1,0 +1,206 @@
+//! The config file `callsign.toml`.
+//!
+//! TOML enters, a [`Config`] of what the file sets leaves, or one message with file, line, column, what was
+//! found and what was expected. Knows nothing about defaults, the command line or whether a named file
+//! exists.
+
+#![forbid(unsafe_code)]
+
+mod walk; // sections, keys and typed values, with their places
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
+
+use crate::cli::LimitOptions;
+use crate::route::{Route, RoutePath, Target, parse_handler};
+use crate::settings::{PluginSource, parse_listen};
+use crate::units::{parse_duration, parse_size};
+use walk::{Document, Section};
+
+const TOP_KEYS: &[&str] = &["listen", "workers", "drain_timeout", "plugin", "route", "websocket", "http"];
+const WEBSOCKET_KEYS: &[&str] =
+    &["max_message", "max_backlog", "high_water", "ping_interval", "close_timeout"];
+const HTTP_KEYS: &[&str] = &["max_body", "max_head", "handshake_timeout"];
+const PLUGIN_KEYS: &[&str] = &["path", "config"];
+const ROUTE_KEYS: &[&str] = &["path", "handler", "onconnect", "onmessage", "ondisconnect"];
+
+const PLUGIN_EXPECTED: &str = "expected a table for each plugin, [plugin.NAME]";
+const ROUTE_EXPECTED: &str = "expected tables in double brackets, [[route]]";
+
+/// Settings of the whole server, by where they belong: a key in the wrong one of these is told its place.
+const PLACES: &[(&str, &[&str])] =
+    &[("at the top level", TOP_KEYS), ("in [websocket]", WEBSOCKET_KEYS), ("in [http]", HTTP_KEYS)];
+
+/// What a config file sets; `None` and empty mean that it says nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    /// Addresses to listen on, `HOST:PORT` each.
+    pub listen: Option<Vec<String>>,
+    /// Number of worker processes.
+    pub workers: Option<usize>,
+    /// Plugins in the order of the file, their paths already relative to its folder.
+    pub plugins: Vec<PluginSource>,
+    /// Routes in the order of the file, each with a path of its own.
+    pub routes: Vec<Route>,
+    /// The keys of `[websocket]` and `[http]`, and `drain_timeout`.
+    pub limits: LimitOptions,
+}
+
+/// Reads and parses a config file.
+///
+/// # Errors
+/// The file cannot be read as text, or what [`parse`] refuses.
+pub fn read(path: &Path) -> anyhow::Result<Config> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read config file {}", path.display()))?;
+    parse(&text, path)
+}
+
+/// Parses the text of a config file; `file` is its name for messages and its folder for relative paths.
+///
+/// # Errors
+/// `file:line:column:` and what was found and expected there: a syntax error, an unknown key, a value of the
+/// wrong type or form, a missing key, or a second route of one path.
+pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
+    let document = Document { text, file };
+    let root = DeTable::parse(text).map_err(|error| {
+        document.error(error.span().unwrap_or_default().start, error.message().trim_end())
+    })?;
+    let top = document.section("at the top level".into(), root.span(), root.get_ref(), TOP_KEYS)?;
+    let websocket = top.table("websocket", WEBSOCKET_KEYS)?;
+    let http = top.table("http", HTTP_KEYS)?;
+    Ok(Config {
+        listen: listen(&top)?,
+        workers: top.value("workers", workers)?,
+        plugins: plugins(&top, file.parent().unwrap_or(Path::new("")))?,
+        routes: routes(&top)?,
+        limits: LimitOptions {
+            max_message: websocket.value("max_message", size)?,
+            max_backlog: websocket.value("max_backlog", size)?,
+            high_water: websocket.value("high_water", size)?,
+            ping_interval: websocket.value("ping_interval", duration)?,
+            close_timeout: websocket.value("close_timeout", duration)?,
+            max_body: http.value("max_body", size)?,
+            max_head: http.value("max_head", size)?,
+            handshake_timeout: http.value("handshake_timeout", duration)?,
+            drain_timeout: top.value("drain_timeout", duration)?,
+        },
+    })
+}
+
+/// One address or an array of them.
+fn listen(top: &Section) -> anyhow::Result<Option<Vec<String>>> {
+    let Some(value) = top.get("listen") else { return Ok(None) };
+    let addresses = match value.get_ref() {
+        DeValue::Array(addresses) => addresses.iter().collect(),
+        _ => vec![value],
+    };
+    if addresses.is_empty() {
+        return Err(top.refuse("listen", value, "expected at least one HOST:PORT in it"));
+    }
+    let parse = |address: &Spanned<DeValue>| {
+        parse_listen(text(address.get_ref())).map_err(|expected| top.refuse("listen", address, &expected))
+    };
+    addresses.into_iter().map(parse).collect::<Result<_, _>>().map(Some)
+}
+
+fn plugins(top: &Section, folder: &Path) -> anyhow::Result<Vec<PluginSource>> {
+    let Some(value) = top.get("plugin") else { return Ok(Vec::new()) };
+    let plugins = value.get_ref().as_table();
+    let plugins = plugins.ok_or_else(|| top.refuse("plugin", value, PLUGIN_EXPECTED))?;
+    let plugin = |(name, value): (&Spanned<DeString>, _)| {
+        let key = format!("plugin.{}", name.get_ref());
+        let section = top.open(&key, format!("in [{key}]"), value, PLUGIN_KEYS, PLUGIN_EXPECTED)?;
+        Ok(PluginSource {
+            name: Some(name.get_ref().to_string()),
+            path: folder.join(section.required("path", library)?),
+            config: free_table(&section, "config")?,
+        })
+    };
+    plugins.iter().map(plugin).collect()
+}
+
+/// A table with keys that are not ours to know.
+fn free_table(section: &Section, key: &str) -> anyhow::Result<toml::Table> {
+    match section.get(key) {
+        None => Ok(toml::Table::new()),
+        Some(value) if !value.get_ref().is_table() => Err(section.refuse(key, value, "expected a table")),
+        Some(value) => toml::Table::deserialize(ValueDeserializer::from(value.clone())).map_err(|error| {
+            section.document.error(error.span().unwrap_or(value.span()).start, error.message())
+        }),
+    }
+}
+
+fn routes(top: &Section) -> anyhow::Result<Vec<Route>> {
+    let Some(value) = top.get("route") else { return Ok(Vec::new()) };
+    let tables = value.get_ref().as_array();
+    let tables = tables.ok_or_else(|| top.refuse("route", value, ROUTE_EXPECTED))?;
+    let mut routes: Vec<Route> = Vec::new();
+    for value in tables.iter() {
+        let section = top.open("route", "in [[route]]".into(), value, ROUTE_KEYS, ROUTE_EXPECTED)?;
+        let path = section.required("path", |value| RoutePath::parse(text(value)))?;
+        if let Some(first) = routes.iter().find(|first| first.path == path) {
+            return Err(
+                section.error(format_args!("second route for `{path}`; the first is {}", first.origin))
+            );
+        }
+        routes.push(Route { target: target(&section, &path)?, path, origin: section.place() });
+    }
+    Ok(routes)
+}
+
+fn target(route: &Section, path: &RoutePath) -> anyhow::Result<Target> {
+    let name = |key| route.value(key, |value| parse_handler(text(value)));
+    match (name("handler")?, [name("onconnect")?, name("onmessage")?, name("ondisconnect")?]) {
+        (Some(handler), [None, None, None]) => Ok(Target::Handler(handler)),
+        (None, [None, None, None]) => Err(route.error(format_args!(
+            "route `{path}` names no handler, expected `handler` or any of `onconnect`, `onmessage`, \
+             `ondisconnect`"
+        ))),
+        (None, [onconnect, onmessage, ondisconnect]) => {
+            Ok(Target::Callbacks { onconnect, onmessage, ondisconnect })
+        }
+        (Some(_), _) => Err(route.error(format_args!(
+            "route `{path}` has `handler` beside callbacks, expected either `handler` (answers requests) or \
+             `onconnect`, `onmessage`, `ondisconnect` (for WebSockets)"
+        ))),
+    }
+}
+
+/// The text of a string; empty for any other type, which no reader of text accepts either.
+fn text<'v>(value: &'v DeValue) -> &'v str {
+    value.as_str().unwrap_or_default()
+}
+
+/// A whole number that is not negative.
+fn whole(value: &DeValue) -> Option<usize> {
+    value.as_integer().and_then(|number| usize::from_str_radix(number.as_str(), number.radix()).ok())
+}
+
+fn workers(value: &DeValue) -> Result<usize, String> {
+    whole(value).ok_or_else(|| "expected a whole number, such as 4".into())
+}
+
+fn size(value: &DeValue) -> Result<usize, String> {
+    whole(value).map_or_else(|| parse_size(text(value)), Ok)
+}
+
+fn duration(value: &DeValue) -> Result<Duration, String> {
+    match whole(value) {
+        Some(seconds) => parse_duration(&seconds.to_string()),
+        None => parse_duration(text(value)),
+    }
+}
+
+fn library(value: &DeValue) -> Result<PathBuf, String> {
+    match text(value) {
+        "" => Err("expected the path of a library, such as \"libchat.so\"".into()),
+        path => Ok(path.into()),
+    }
+}

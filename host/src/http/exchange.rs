@@ -1,0 +1,103 @@
+//! One request and the answer that a handler makes to it: what `struct callsign_request` points to.
+
+use std::cell::{RefCell, UnsafeCell};
+use std::ffi::CString;
+use std::ptr;
+
+use bytes::Bytes;
+use callsign_plugin::abi;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::head::Head;
+use crate::plugin::handler::Callbacks;
+use crate::plugin::registry::Unresolved;
+
+/// A request in the hands of a handler.
+#[repr(C)]
+pub struct Exchange {
+    /// What the plugin sees. First, so that its address is the exchange's.
+    shared: UnsafeCell<abi::Request>,
+    /// Whether it is a good WebSocket upgrade.
+    pub upgrade: bool,
+    /// Peer, path, query and headers; moves on to the connection.
+    pub head: Head,
+    /// Owns what `shared` points to.
+    _strings: (CString, Bytes),
+    /// What the handler has answered so far.
+    pub answer: RefCell<Answer>,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// 200 if the handler sets none.
+    pub status: u16,
+    /// In the order they were added.
+    pub headers: HeaderMap,
+    /// Copied from the plugin.
+    pub body: Bytes,
+    /// What the handler's handshake came to.
+    pub handshake: Option<Handshake>,
+}
+
+/// What a handshake came to.
+#[derive(Debug)]
+pub enum Handshake {
+    /// Upgrade, and call these.
+    Bound(Callbacks),
+    /// A name is no handler.
+    Unresolved(Unresolved),
+    /// The request is no upgrade.
+    NotUpgrade,
+}
+
+impl Exchange {
+    /// A request before its handler is called.
+    pub fn new(method: &str, head: Head, body: Bytes, upgrade: bool) -> Self {
+        let method = CString::new(method).unwrap_or_default();
+        // The strings are on the heap: their addresses stay when the exchange moves.
+        let shared = abi::Request {
+            data: ptr::null_mut(),
+            struct_size: size_of::<abi::Request>() as u32,
+            upgrade: u32::from(upgrade),
+            method: method.as_ptr(),
+            path: head.path().as_ptr(),
+            query: head.query().as_ptr(),
+            peer: head.peer().as_ptr(),
+            body: body.as_ptr(),
+            body_length: body.len(),
+        };
+        let answer = Answer { status: 200, headers: HeaderMap::new(), body: Bytes::new(), handshake: None };
+        Self {
+            shared: UnsafeCell::new(shared),
+            upgrade,
+            head,
+            _strings: (method, body),
+            answer: RefCell::new(answer),
+        }
+    }
+
+    /// The pointer that is handed to the plugin, good for the whole exchange.
+    pub fn as_ptr(&self) -> *mut abi::Request {
+        ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// Adds a header to the answer; false if HTTP does not allow it or the host sets it itself.
+    pub fn add_header(&self, name: &[u8], value: &[u8]) -> bool {
+        const OURS: [HeaderName; 6] = [
+            header::CONTENT_LENGTH,
+            header::DATE,
+            header::CONNECTION,
+            header::TRANSFER_ENCODING,
+            header::UPGRADE,
+            header::SEC_WEBSOCKET_ACCEPT,
+        ];
+        match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            (Ok(name), Ok(value)) if !OURS.contains(&name) => {
+                self.answer.borrow_mut().headers.append(name, value);
+                true
+            }
+            _ => false,
+        }
+    }
+}

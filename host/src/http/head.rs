@@ -1,0 +1,69 @@
+//! The head of a request, kept for as long as its connection: one allocation of NUL-terminated strings, so
+//! that plugins can be handed pointers into it.
+
+use std::ffi::CStr;
+use std::net::SocketAddr;
+
+use hyper::http::request::Parts;
+
+/// Peer, path, query and headers of a request.
+#[derive(Debug)]
+pub struct Head {
+    /// peer NUL path NUL query NUL (name NUL value NUL)*
+    text: Box<[u8]>,
+}
+
+impl Head {
+    /// Copies what is kept of a request.
+    pub fn new(parts: &Parts, peer: SocketAddr) -> Self {
+        let mut text = Vec::with_capacity(512);
+        let mut push = |piece: &[u8]| {
+            // HTTP allows no NUL in any of them; if one came by, it would only end the piece early.
+            text.extend_from_slice(piece.split(|&b| b == 0).next().unwrap_or_default());
+            text.push(0);
+        };
+        push(peer.to_string().as_bytes());
+        push(parts.uri.path().as_bytes());
+        push(parts.uri.query().unwrap_or_default().as_bytes());
+        for (name, value) in &parts.headers {
+            push(name.as_str().as_bytes());
+            push(value.as_bytes());
+        }
+        Self { text: text.into_boxed_slice() }
+    }
+
+    fn strings(&self) -> impl Iterator<Item = &CStr> {
+        self.text.split_inclusive(|&b| b == 0).map(|piece| CStr::from_bytes_until_nul(piece).unwrap_or_default())
+    }
+
+    fn string(&self, index: usize) -> &CStr {
+        self.strings().nth(index).unwrap_or_default()
+    }
+
+    /// Address and port of the client.
+    pub fn peer(&self) -> &CStr {
+        self.string(0)
+    }
+
+    /// Path, percent-encoding kept.
+    pub fn path(&self) -> &CStr {
+        self.string(1)
+    }
+
+    /// What followed the `?`, or "".
+    pub fn query(&self) -> &CStr {
+        self.string(2)
+    }
+
+    /// Header number `index`; the name is in lower case.
+    pub fn header_at(&self, index: usize) -> Option<(&CStr, &CStr)> {
+        let mut rest = self.strings().skip(3 + index * 2);
+        Some((rest.next()?, rest.next()?))
+    }
+
+    /// The first header of that name, in any case.
+    pub fn header(&self, name: &[u8]) -> Option<&CStr> {
+        let mut pairs = (0..).map_while(|index| self.header_at(index));
+        pairs.find(|(other, _)| other.to_bytes().eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}

@@ -1,0 +1,192 @@
+//! HTTP: hyper parses requests and writes answers; this decides what the answer is. After a 101 the bare
+//! socket goes to the worker, and hyper is done with it.
+
+pub mod handshake; // which requests are WebSocket upgrades, RFC 6455 §4.2.1
+
+pub mod head; // what is kept of a request
+
+pub mod exchange; // a request in the hands of a handler, and its answer
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use crate::dispatch::{Answerer, ResolvedRoute};
+use crate::http::exchange::{Exchange, Handshake};
+use crate::http::handshake::{Upgrade, classify};
+use crate::http::head::Head;
+use crate::plugin::call;
+use crate::plugin::handler::{Callbacks, HandlerRef};
+use crate::worker::Worker;
+
+type Answer = Response<Full<Bytes>>;
+
+/// Serves one accepted socket until it is closed, or upgraded.
+pub async fn serve(worker: &'static Worker, stream: TcpStream, peer: SocketAddr) {
+    let service = service_fn(move |request| async move { Ok::<_, Infallible>(answer(worker, peer, request).await) });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(worker.limits.handshake_timeout)
+        .max_buf_size(worker.limits.max_head)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        log::debug!("{peer}: {error}");
+    }
+}
+
+async fn answer(worker: &'static Worker, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+    let accept = match classify(request.method(), request.version(), request.headers()) {
+        Upgrade::None => None,
+        Upgrade::Valid { accept } => Some(accept),
+        Upgrade::Refused { status, reason } => return refused(status, reason),
+    };
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+        return refused(400, "missing header: Host");
+    }
+    let Some(route) = worker.dispatch.find(request.uri().path()) else {
+        return text(StatusCode::NOT_FOUND, "no route for this path");
+    };
+    match (route.answerer, accept) {
+        (Answerer::Callbacks(callbacks), Some(accept)) => upgrade(worker, peer, request, &accept, callbacks),
+        (Answerer::Callbacks(_), None) => refused(426, "this path is for WebSocket clients"),
+        (Answerer::Handler(handler), accept) => ask(worker, peer, request, accept, route, handler).await,
+    }
+}
+
+/// Has an onrequest handler answer.
+async fn ask(
+    worker: &'static Worker,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+    accept: Option<String>,
+    route: &ResolvedRoute,
+    handler: HandlerRef,
+) -> Answer {
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let (parts, body) = request.into_parts();
+    let body = match read_body(worker, body).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let exchange = Exchange::new(parts.method.as_str(), Head::new(&parts, peer), body, accept.is_some());
+    let result = call::on_request(handler, &exchange);
+    let Exchange { head, answer, .. } = exchange;
+    let answer = answer.into_inner();
+    let failed = |reason: &dyn std::fmt::Display| {
+        log::error!("{handler}: {reason}; {} {} from {peer} (route `{}`) is answered 500", parts.method, parts.uri.path(), route.path);
+        text(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed")
+    };
+    match (result, answer.handshake) {
+        (Err(reason), _) => failed(&format_args!("failed: {reason}")),
+        (Ok(_), Some(Handshake::Unresolved(unresolved))) => failed(&format_args!("its handshake: {unresolved}")),
+        (Ok(false), _) => failed(&"answered with an error"),
+        (Ok(true), Some(Handshake::NotUpgrade)) => refused(426, "this path is for WebSocket clients"),
+        (Ok(true), Some(Handshake::Bound(callbacks))) => {
+            hand_over(worker, peer, on_upgrade, head, callbacks);
+            let mut response = switching(accept.as_deref().unwrap_or_default());
+            response.headers_mut().extend(answer.headers);
+            response
+        }
+        (Ok(true), None) => {
+            let mut response = Response::new(Full::new(answer.body));
+            *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+            *response.headers_mut() = answer.headers;
+            response
+        }
+    }
+}
+
+/// The whole body, within its bounds of size and time.
+async fn read_body(worker: &Worker, body: Incoming) -> Result<Bytes, Answer> {
+    let max = worker.limits.max_body;
+    let too_large = || close(text(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is longer than {max} bytes")));
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(worker.limits.handshake_timeout, Limited::new(body, max).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(close(text(StatusCode::BAD_REQUEST, "the body is broken"))),
+        Err(_) => Err(close(text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))),
+    }
+}
+
+/// Answers 101 to a request whose route names the callbacks.
+fn upgrade(
+    worker: &'static Worker,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+    accept: &str,
+    callbacks: Callbacks,
+) -> Answer {
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let (parts, _) = request.into_parts();
+    hand_over(worker, peer, on_upgrade, Head::new(&parts, peer), callbacks);
+    switching(accept)
+}
+
+/// Waits until the 101 is written, then gives the socket to the worker.
+fn hand_over(
+    worker: &'static Worker,
+    peer: SocketAddr,
+    on_upgrade: hyper::upgrade::OnUpgrade,
+    head: Head,
+    callbacks: Callbacks,
+) {
+    tokio::task::spawn_local(async move {
+        let upgraded = match on_upgrade.await {
+            Ok(upgraded) => upgraded,
+            Err(error) => return log::debug!("{peer}: left before it was upgraded: {error}"),
+        };
+        match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => worker.adopt(parts.io.into_inner(), parts.read_buf.to_vec(), head, callbacks),
+            Err(_) => log::error!("{peer}: hyper gave back another kind of socket than it was given"),
+        }
+    });
+}
+
+fn switching(accept: &str) -> Answer {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    // Base64 is always a header value.
+    headers.extend(HeaderValue::from_str(accept).ok().map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept)));
+    response
+}
+
+/// An upgrade that cannot be: 400, or 426 with what would be needed (RFC 6455 §4.4, RFC 9110 §15.5.22).
+fn refused(status: u16, reason: &str) -> Answer {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut response = text(status, reason);
+    if status == StatusCode::UPGRADE_REQUIRED {
+        let headers = response.headers_mut();
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    }
+    response
+}
+
+fn text(status: StatusCode, reason: &str) -> Answer {
+    let mut response = Response::new(Full::from(format!("{reason}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// The same answer, after which the connection is of no use: the rest of the body is still on the way.
+fn close(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}

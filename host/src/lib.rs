@@ -1,0 +1,37 @@
+//! The server behind the `callsign` program, as a library for its tests and fuzz targets. Only
+//! `callsign-plugin` is a promise; everything here changes freely.
+#![deny(unsafe_code)]
+
+pub mod cli; // the command line
+
+pub mod config; // callsign.toml
+
+pub mod settings; // both together, with the defaults
+
+pub mod units; // sizes and times as people write them
+
+pub mod nearest; // "did you mean"
+
+pub mod route; // request path to the names of handlers
+
+pub mod dev; // builds a plugin's crate
+
+pub mod server; // from start to end
+
+pub mod banner; // what it says at the start
+
+pub mod worker; // plugins, routes and connections of one thread
+
+pub mod dispatch; // request path to handlers
+
+pub mod http; // requests, answers, the upgrade
+
+pub mod session; // a connection's life: read, call the handler, write
+
+pub mod connection; // one client
+
+pub mod outbox; // its write queue
+
+pub mod websocket; // RFC 6455, bytes in and out
+
+pub mod plugin; // libraries, handlers, calls both ways

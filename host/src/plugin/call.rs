@@ -1,0 +1,129 @@
+//! Host to plugin: calls a handler, knows which one is running, and learns whether it failed.
+
+use std::cell::{Cell, RefCell};
+
+use callsign_plugin::abi;
+
+use super::handler::{Handler, HandlerRef, Kind};
+use crate::connection::Connection;
+use crate::http::exchange::Exchange;
+
+/// The code of a handler, by kind. Only the loader makes one.
+#[derive(Clone, Copy, Debug)]
+pub enum Function {
+    /// [`abi::OnConnect`]; an ondisconnect handler has the same signature.
+    OnConnection(abi::OnConnect),
+    /// [`abi::OnMessage`]
+    OnMessage(abi::OnMessage),
+    /// [`abi::OnRequest`]
+    OnRequest(abi::OnRequest),
+    /// [`abi::OnLoad`]
+    OnLoad(abi::OnLoad),
+}
+
+impl Function {
+    /// # Safety
+    /// `kind` says which member of the union is set.
+    pub(super) unsafe fn of_union(kind: Kind, function: abi::HandlerFunction) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match kind {
+                Kind::OnConnect => Self::OnConnection(function.onconnect),
+                Kind::OnDisconnect => Self::OnConnection(function.ondisconnect),
+                Kind::OnMessage => Self::OnMessage(function.onmessage),
+                Kind::OnRequest => Self::OnRequest(function.onrequest),
+                Kind::OnLoad => Self::OnLoad(function.onload),
+            }
+        }
+    }
+}
+
+/// A plugin's release hook. Only the loader makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Release(pub(super) unsafe extern "C" fn(*mut abi::Connection));
+
+/// Why a handler failed, in its own words.
+pub type Failure = String;
+
+thread_local! {
+    static RUNNING: Cell<Option<HandlerRef>> = const { Cell::new(None) };
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+    static FAILED: Cell<bool> = const { Cell::new(false) };
+    static FAILURE: RefCell<Failure> = const { RefCell::new(String::new()) };
+}
+
+/// The handler that runs on this thread now.
+pub fn running() -> Option<HandlerRef> {
+    RUNNING.get()
+}
+
+/// Whether plugin code runs on this thread now.
+pub fn in_callback() -> bool {
+    IN_CALLBACK.get()
+}
+
+/// The running callback says that it has failed. False: none is running.
+pub(super) fn fail(reason: Failure) -> bool {
+    if !in_callback() {
+        return false;
+    }
+    FAILED.set(true);
+    FAILURE.set(reason);
+    true
+}
+
+#[inline]
+fn call<R>(handler: Option<HandlerRef>, f: impl FnOnce() -> R) -> Result<R, Failure> {
+    RUNNING.set(handler);
+    IN_CALLBACK.set(true);
+    let result = f();
+    IN_CALLBACK.set(false);
+    RUNNING.set(None);
+    if FAILED.get() { Err(take_failure()) } else { Ok(result) }
+}
+
+#[cold]
+fn take_failure() -> Failure {
+    FAILED.set(false);
+    FAILURE.take()
+}
+
+/// Calls an onconnect or ondisconnect handler.
+pub fn on_connection(handler: HandlerRef, c: &Connection) -> Result<(), Failure> {
+    let Function::OnConnection(function) = handler.function.get() else { return Err(misfit(handler)) };
+    // SAFETY: the loader made the function for this signature; the connection outlives the call.
+    call(Some(handler), || unsafe { function(c.as_ptr()) })
+}
+
+/// Calls an onmessage handler with a whole message.
+#[inline]
+pub fn on_message(handler: HandlerRef, c: &Connection, op: u8, data: &[u8]) -> Result<(), Failure> {
+    let Function::OnMessage(function) = handler.function.get() else { return Err(misfit(handler)) };
+    // SAFETY: as above; `data` outlives the call and is UTF-8 if `op` is TEXT, which the engine has checked.
+    call(Some(handler), || unsafe { function(c.as_ptr(), op, data.as_ptr().cast(), data.len()) })
+}
+
+/// Calls an onrequest handler. True: it says that it has handled the request.
+pub fn on_request(handler: HandlerRef, exchange: &Exchange) -> Result<bool, Failure> {
+    let Function::OnRequest(function) = handler.function.get() else { return Err(misfit(handler)) };
+    // SAFETY: as above.
+    call(Some(handler), || unsafe { function(exchange.as_ptr()) }).map(|answer| answer == 1)
+}
+
+/// Calls an onload hook.
+pub fn on_load(handler: HandlerRef, load: &abi::Load) -> Result<bool, Failure> {
+    let Function::OnLoad(function) = handler.function.get() else { return Err(misfit(handler)) };
+    // SAFETY: as above.
+    call(Some(handler), || unsafe { function(load) }).map(|answer| answer == 1)
+}
+
+/// Calls a plugin's release hook, as the last call for this connection.
+pub fn release(hook: Release, c: &Connection) -> Result<(), Failure> {
+    // SAFETY: the loader took the hook from a descriptor; the connection outlives the call.
+    call(None, || unsafe { (hook.0)(c.as_ptr()) })
+}
+
+#[cold]
+fn misfit(handler: &Handler) -> Failure {
+    format!("its code is not of kind {}", handler.kind)
+}

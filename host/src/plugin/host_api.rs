@@ -1,0 +1,331 @@
+//! Plugin to host: the functions of `struct callsign_host`. Each turns pointers into references, and hands on
+//! to safe code. What the functions do is written at `abi::Host`.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr;
+use std::sync::RwLock;
+
+use callsign_plugin::abi::{self, closed_by, level, status};
+
+use super::call;
+use crate::connection::Connection;
+use crate::http::exchange::{Exchange, Handshake};
+use crate::http::head::Head;
+use crate::plugin::registry::Registry;
+use crate::worker::Worker;
+
+static TABLE: abi::Host = abi::Host {
+    struct_size: size_of::<abi::Host>() as u32,
+    abi_major: abi::ABI_MAJOR,
+    abi_minor: abi::ABI_MINOR,
+    send,
+    broadcast,
+    close,
+    find,
+    peer,
+    path,
+    query,
+    header,
+    header_at,
+    close_code,
+    close_reason,
+    closed_by: closed_by_,
+    request_header,
+    request_header_at,
+    respond_status,
+    respond_header,
+    respond_body,
+    handshake,
+    log: log_,
+    fail,
+    in_callback,
+    extension,
+};
+
+/// The table that plugins are given.
+pub(super) fn table() -> *const abi::Host {
+    &TABLE
+}
+
+/// Slot address and name of each plugin, to tell in any thread who calls.
+static CALLERS: RwLock<Vec<(usize, String)>> = RwLock::new(Vec::new());
+
+/// Notes which plugin a host slot belongs to.
+pub(super) fn remember(slot: *mut *const abi::Host, name: &str) {
+    let mut callers = CALLERS.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+    callers.push((slot.addr(), name.to_owned()));
+}
+
+/// The worker and its connection; Err: the [`status`] to answer.
+///
+/// # Safety
+/// `c` is NULL or what a callback was handed, and still valid.
+unsafe fn connection<'c>(c: *const abi::Connection) -> Result<(&'static Worker, &'c Connection), i32> {
+    let worker = Worker::current().ok_or(status::WRONG_THREAD)?;
+    // SAFETY: the host only hands out addresses of whole `Connection`s; they are of this thread.
+    let c = unsafe { c.cast::<Connection>().as_ref() }.ok_or(status::BAD_ARGUMENT)?;
+    Ok((worker, c))
+}
+
+/// # Safety
+/// As for [`connection`].
+unsafe fn exchange<'r>(request: *const abi::Request) -> Option<(&'static Worker, &'r Exchange)> {
+    // SAFETY: the host only hands out addresses of whole `Exchange`s; they are of this thread.
+    Some((Worker::current()?, unsafe { request.cast::<Exchange>().as_ref() }?))
+}
+
+/// # Safety
+/// `data` is NULL or `length` bytes that stay as they are until the function returns.
+unsafe fn bytes<'d>(data: *const c_void, length: usize) -> Result<&'d [u8], i32> {
+    match (data.is_null(), length) {
+        (_, 0) => Ok(&[]),
+        (true, _) => Err(status::BAD_ARGUMENT),
+        // SAFETY: the caller's promise.
+        (false, _) => Ok(unsafe { std::slice::from_raw_parts(data.cast(), length) }),
+    }
+}
+
+/// # Safety
+/// `text` is NULL or NUL-terminated.
+unsafe fn c_string<'t>(text: *const c_char) -> Option<&'t [u8]> {
+    // SAFETY: the caller's promise.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+fn code(result: Result<i32, i32>) -> i32 {
+    result.unwrap_or_else(|status| status)
+}
+
+unsafe extern "C" fn send(c: *mut abi::Connection, op: u8, data: *const c_void, length: usize) -> i32 {
+    // SAFETY: the plugin keeps to the ABI.
+    code(unsafe { connection(c).and_then(|(_, c)| Ok(c.send(op, bytes(data, length)?))) })
+}
+
+unsafe extern "C" fn broadcast(
+    source: *mut abi::Connection,
+    op: u8,
+    data: *const c_void,
+    length: usize,
+    scope: u32,
+) -> i32 {
+    let Some(worker) = Worker::current() else { return status::WRONG_THREAD };
+    // SAFETY: the plugin keeps to the ABI.
+    unsafe {
+        let source = connection(source).map(|(_, c)| c.id).ok();
+        code(bytes(data, length).map(|data| worker.broadcast(source, op, data, scope)))
+    }
+}
+
+unsafe extern "C" fn close(c: *mut abi::Connection, code_: u16, reason: *const c_char, length: usize) -> i32 {
+    // SAFETY: the plugin keeps to the ABI.
+    code(unsafe {
+        connection(c).and_then(|(_, c)| {
+            let reason = std::str::from_utf8(bytes(reason.cast(), length)?).map_err(|_| status::BAD_UTF8)?;
+            Ok(c.close(code_, reason))
+        })
+    })
+}
+
+unsafe extern "C" fn find(id: u64) -> *mut abi::Connection {
+    // The list keeps it alive at least until the running callback is over.
+    Worker::current().and_then(|worker| worker.find(id)).map_or(ptr::null_mut(), |c| c.as_ptr())
+}
+
+/// # Safety
+/// As for [`connection`].
+unsafe fn head_string(c: *const abi::Connection, get: impl FnOnce(&Head) -> Option<&CStr>) -> *const c_char {
+    // SAFETY: the plugin keeps to the ABI.
+    let found = unsafe { connection(c) }.ok().and_then(|(_, c)| get(&c.head));
+    found.map_or(ptr::null(), CStr::as_ptr)
+}
+
+unsafe extern "C" fn peer(c: *const abi::Connection) -> *const c_char {
+    // SAFETY: the plugin keeps to the ABI.
+    unsafe { head_string(c, |head| Some(head.peer())) }
+}
+
+unsafe extern "C" fn path(c: *const abi::Connection) -> *const c_char {
+    // SAFETY: the plugin keeps to the ABI.
+    unsafe { head_string(c, |head| Some(head.path())) }
+}
+
+unsafe extern "C" fn query(c: *const abi::Connection) -> *const c_char {
+    // SAFETY: the plugin keeps to the ABI.
+    unsafe { head_string(c, |head| Some(head.query())) }
+}
+
+unsafe extern "C" fn header(c: *const abi::Connection, name: *const c_char) -> *const c_char {
+    // SAFETY: the plugin keeps to the ABI.
+    unsafe { head_string(c, |head| head.header(c_string(name)?)) }
+}
+
+/// # Safety
+/// `name` and `value` are NULL or can be written.
+unsafe fn write_header(
+    pair: Option<(&CStr, &CStr)>,
+    name: *mut *const c_char,
+    value: *mut *const c_char,
+) -> i32 {
+    match pair {
+        Some((found_name, found_value)) if !name.is_null() && !value.is_null() => {
+            // SAFETY: the caller's promise.
+            unsafe {
+                *name = found_name.as_ptr();
+                *value = found_value.as_ptr();
+            }
+            1
+        }
+        _ => 0,
+    }
+}
+
+unsafe extern "C" fn header_at(
+    c: *const abi::Connection,
+    index: usize,
+    name: *mut *const c_char,
+    value: *mut *const c_char,
+) -> i32 {
+    // SAFETY: the plugin keeps to the ABI.
+    unsafe { write_header(connection(c).ok().and_then(|(_, c)| c.head.header_at(index)), name, value) }
+}
+
+unsafe extern "C" fn close_code(c: *const abi::Connection) -> u16 {
+    // SAFETY: the plugin keeps to the ABI.
+    let ending = unsafe { connection(c) }.ok().and_then(|(_, c)| c.ending());
+    ending.map_or(0, |ending| ending.code)
+}
+
+unsafe extern "C" fn close_reason(c: *const abi::Connection) -> *const c_char {
+    // SAFETY: the plugin keeps to the ABI.
+    let ending = unsafe { connection(c) }.ok().and_then(|(_, c)| c.ending());
+    ending.map_or(c"".as_ptr(), |ending| ending.reason.as_ptr())
+}
+
+unsafe extern "C" fn closed_by_(c: *const abi::Connection) -> u32 {
+    // SAFETY: the plugin keeps to the ABI.
+    let ending = unsafe { connection(c) }.ok().and_then(|(_, c)| c.ending());
+    ending.map_or(closed_by::NOBODY, |ending| ending.by)
+}
+
+unsafe extern "C" fn request_header(request: *const abi::Request, name: *const c_char) -> *const c_char {
+    // SAFETY: the plugin keeps to the ABI.
+    let value = unsafe { exchange(request).and_then(|(_, exchange)| exchange.head.header(c_string(name)?)) };
+    value.map_or(ptr::null(), CStr::as_ptr)
+}
+
+unsafe extern "C" fn request_header_at(
+    request: *const abi::Request,
+    index: usize,
+    name: *mut *const c_char,
+    value: *mut *const c_char,
+) -> i32 {
+    // SAFETY: the plugin keeps to the ABI.
+    unsafe {
+        write_header(exchange(request).and_then(|(_, exchange)| exchange.head.header_at(index)), name, value)
+    }
+}
+
+unsafe extern "C" fn respond_status(request: *mut abi::Request, status_: u16) -> i32 {
+    // SAFETY: the plugin keeps to the ABI.
+    let Some((_, exchange)) = (unsafe { exchange(request) }) else { return status::BAD_ARGUMENT };
+    if !(200..600).contains(&status_) {
+        return status::BAD_ARGUMENT;
+    }
+    exchange.answer.borrow_mut().status = status_;
+    status::SENT
+}
+
+unsafe extern "C" fn respond_header(
+    request: *mut abi::Request,
+    name: *const c_char,
+    value: *const c_char,
+) -> i32 {
+    // SAFETY: the plugin keeps to the ABI.
+    let parts = unsafe { exchange(request).zip(c_string(name)).zip(c_string(value)) };
+    match parts {
+        Some((((_, exchange), name), value)) if exchange.add_header(name, value) => status::SENT,
+        _ => status::BAD_ARGUMENT,
+    }
+}
+
+unsafe extern "C" fn respond_body(request: *mut abi::Request, data: *const c_void, length: usize) -> i32 {
+    // SAFETY: the plugin keeps to the ABI.
+    let (exchange, data) = unsafe { (exchange(request), bytes(data, length)) };
+    match (exchange, data) {
+        (Some((_, exchange)), Ok(data)) => {
+            exchange.answer.borrow_mut().body = bytes::Bytes::copy_from_slice(data);
+            status::SENT
+        }
+        _ => status::BAD_ARGUMENT,
+    }
+}
+
+unsafe extern "C" fn handshake(
+    request: *mut abi::Request,
+    onconnect: *const c_char,
+    onmessage: *const c_char,
+    ondisconnect: *const c_char,
+) -> i32 {
+    // SAFETY: the plugin keeps to the ABI.
+    let Some((worker, exchange)) = (unsafe { exchange(request) }) else { return status::BAD_ARGUMENT };
+    // SAFETY: the plugin keeps to the ABI.
+    let names = [onconnect, onmessage, ondisconnect].map(|name| unsafe { c_string(name) });
+    let (result, status) = bind(&worker.registry, exchange.upgrade, names);
+    exchange.answer.borrow_mut().handshake = Some(result);
+    status
+}
+
+fn bind(registry: &Registry, upgrade: bool, names: [Option<&[u8]>; 3]) -> (Handshake, i32) {
+    if !upgrade {
+        return (Handshake::NotUpgrade, status::NOT_UPGRADE);
+    }
+    // A name that is not UTF-8 becomes one that does not exist.
+    let names = names.map(|name| name.map(String::from_utf8_lossy));
+    let asking = call::running().map(|handler| handler.plugin);
+    match registry.resolve_callbacks(asking, [0, 1, 2].map(|i: usize| names[i].as_deref())) {
+        Ok(callbacks) => (Handshake::Bound(callbacks), status::SENT),
+        Err(unresolved) => {
+            let status = if unresolved.missing { status::NOT_FOUND } else { status::WRONG_KIND };
+            (Handshake::Unresolved(unresolved), status)
+        }
+    }
+}
+
+unsafe extern "C" fn log_(
+    caller: *const *const abi::Host,
+    level_: u32,
+    message: *const c_char,
+    length: usize,
+) {
+    // SAFETY: the plugin keeps to the ABI.
+    let Ok(message) = (unsafe { bytes(message.cast(), length) }) else { return };
+    let callers = CALLERS.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let name = callers.iter().find(|(slot, _)| *slot == caller.addr()).map_or("?", |(_, name)| name);
+    let level_ = match level_ {
+        level::ERROR => log::Level::Error,
+        level::WARN => log::Level::Warn,
+        level::DEBUG => log::Level::Debug,
+        _ => log::Level::Info,
+    };
+    log::log!(target: "plugin", level_, "plugin `{name}`: {}", String::from_utf8_lossy(message));
+}
+
+unsafe extern "C" fn fail(message: *const c_char, length: usize, file: *const c_char, line: u32) -> i32 {
+    // SAFETY: the plugin keeps to the ABI.
+    let (message, file) = unsafe { (bytes(message.cast(), length), c_string(file)) };
+    let Ok(message) = message else { return status::BAD_ARGUMENT };
+    let message = String::from_utf8_lossy(message);
+    let reason = match file {
+        Some(file) => format!("{message} ({}:{line})", String::from_utf8_lossy(file)),
+        None => message.into_owned(),
+    };
+    if call::fail(reason) { status::SENT } else { status::WRONG_THREAD }
+}
+
+unsafe extern "C" fn in_callback() -> i32 {
+    i32::from(call::in_callback())
+}
+
+unsafe extern "C" fn extension(_name: *const c_char) -> *const c_void {
+    ptr::null()
+}

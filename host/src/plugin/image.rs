@@ -1,0 +1,173 @@
+//! What a library file says of itself: descriptor, handlers with their kinds, exported functions. Read from
+//! the file's bytes; no code of it runs, so a broken or hostile file can do no harm here.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use callsign_plugin::abi;
+use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, SymbolKind};
+
+use super::handler::Kind;
+
+/// A library that exports a descriptor of our ABI.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// From the descriptor; from the file's name if the descriptor's is empty.
+    pub name: String,
+    /// From the descriptor; may be empty.
+    pub version: String,
+    /// Major and minor version of the ABI it was built with.
+    pub abi: (u16, u16),
+    /// Names with kinds, in the order of their names.
+    pub handlers: Vec<(String, Kind)>,
+    /// Other exported functions: what a plain C plugin calls its handlers by.
+    pub functions: Vec<String>,
+}
+
+impl Image {
+    /// Reads the file. Errors say what is wrong with it and what to do; the caller adds the file's name.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).context("cannot be read")?;
+        if bytes.is_empty() {
+            bail!("the file is empty; is the build still writing it?");
+        }
+        let file = object::File::parse(&*bytes)
+            .map_err(|_| anyhow::anyhow!("not a shared library; pass the .so that the build has made"))?;
+        if file.architecture() != native() {
+            bail!(
+                "built for {:?}, this host runs on {:?}; build it for this machine",
+                file.architecture(),
+                native()
+            );
+        }
+        if file.kind() != ObjectKind::Dynamic {
+            bail!("an {:?} file, not a shared library; link it with -shared (crate-type cdylib)", file.kind());
+        }
+        let symbols = Symbols::of(&file);
+        let descriptor = symbols.data(abi::PLUGIN_SYMBOL, HEAD + abi::NAME_SIZE + abi::VERSION_SIZE).context(
+            "no plugin descriptor (symbol `callsign_plugin`); add `callsign_plugin::plugin!();` to the library, \
+             or CALLSIGN_PLUGIN(…) in C",
+        )?;
+        let (name, version, abi) = read_descriptor(&descriptor)?;
+        let name = if name.is_empty() { name_of(path) } else { name };
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+            bail!("the plugin's name `{}` is not made of letters, digits, `-`, `_` and `.`", name.escape_debug());
+        }
+        Ok(Self { name, version, abi, handlers: symbols.handlers()?, functions: symbols.functions() })
+    }
+}
+
+/// Magic, ABI version and struct_size, before the name.
+const HEAD: usize = 16;
+
+fn read_descriptor(bytes: &[u8]) -> Result<(String, String, (u16, u16))> {
+    let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    if bytes[..8] != abi::MAGIC.to_le_bytes() {
+        bail!("the symbol `callsign_plugin` is no descriptor: it does not begin with `callsign`");
+    }
+    let (major, minor) = (u16_at(8), u16_at(10));
+    if major != abi::ABI_MAJOR {
+        bail!(
+            "built for ABI {major}.{minor}, this host has ABI {}.{}; rebuild the plugin with the SDK of this host",
+            abi::ABI_MAJOR,
+            abi::ABI_MINOR
+        );
+    }
+    let size = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) as usize;
+    if size < size_of::<abi::Plugin>() {
+        bail!("its descriptor has {size} bytes, ABI {major}.0 has {}", size_of::<abi::Plugin>());
+    }
+    let text = |field: &[u8]| -> Result<String> {
+        let end = field.iter().position(|&b| b == 0).context("a name in the descriptor has no NUL at its end")?;
+        Ok(std::str::from_utf8(&field[..end]).context("a name in the descriptor is not UTF-8")?.to_owned())
+    };
+    let (name, rest) = bytes[HEAD..].split_at(abi::NAME_SIZE);
+    Ok((text(name)?, text(&rest[..abi::VERSION_SIZE])?, (major, minor)))
+}
+
+/// `libchat.so.1` is called `chat`.
+fn name_of(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem = file.split('.').next().unwrap_or_default();
+    stem.strip_prefix("lib").unwrap_or(stem).to_owned()
+}
+
+/// The symbols that a library defines and exports.
+struct Symbols<'f> {
+    file: &'f object::File<'f>,
+    list: Vec<(String, object::Symbol<'f, 'f>)>,
+}
+
+impl<'f> Symbols<'f> {
+    fn of(file: &'f object::File<'f>) -> Self {
+        // Mach-O puts an underscore before each C name and has no separate dynamic table.
+        let mach = file.format() == object::BinaryFormat::MachO;
+        let keep = |symbol: &object::Symbol<'f, 'f>| symbol.is_definition() && symbol.is_global();
+        let named = |symbol: object::Symbol<'f, 'f>| {
+            let name = symbol.name().ok()?;
+            let name = if mach { name.strip_prefix('_')? } else { name };
+            Some((name.to_owned(), symbol))
+        };
+        let mut list: Vec<_> = if mach {
+            file.symbols().filter(keep).filter_map(named).collect()
+        } else {
+            file.dynamic_symbols().filter(keep).filter_map(named).collect()
+        };
+        list.sort_by(|a, b| a.0.cmp(&b.0));
+        Self { file, list }
+    }
+
+    /// The first `length` bytes of a data symbol, as the file has them.
+    fn data(&self, name: &str, length: usize) -> Option<Vec<u8>> {
+        let at = self.list.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
+        let symbol = &self.list[at].1;
+        let section = self.file.section_by_index(symbol.section_index()?).ok()?;
+        Some(section.data_range(symbol.address(), length as u64).ok()??.to_vec())
+    }
+
+    fn handlers(&self) -> Result<Vec<(String, Kind)>> {
+        let names = self.list.iter().filter_map(|(symbol, _)| symbol.strip_prefix(abi::HANDLER_PREFIX));
+        names
+            .map(|name| {
+                let head = self.data(&format!("{}{name}", abi::HANDLER_PREFIX), 8);
+                let kind = head.map(|head| u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
+                match kind.and_then(Kind::from_code) {
+                    Some(kind) => Ok((name.to_owned(), kind)),
+                    None => bail!("handler `{name}` is of a kind that this host does not know ({kind:?})"),
+                }
+            })
+            .collect()
+    }
+
+    fn functions(&self) -> Vec<String> {
+        let text = self.list.iter().filter(|(_, symbol)| symbol.kind() == SymbolKind::Text);
+        text.filter(|(name, _)| !matches!(name.as_str(), "_init" | "_fini")).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+fn native() -> object::Architecture {
+    match std::env::consts::ARCH {
+        "x86_64" => object::Architecture::X86_64,
+        "aarch64" => object::Architecture::Aarch64,
+        "arm" => object::Architecture::Arm,
+        "x86" => object::Architecture::I386,
+        "riscv64" => object::Architecture::Riscv64,
+        _ => object::Architecture::Unknown,
+    }
+}
+
+/// `onmessage message, onrequest page`
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (name, kind)) in self.handlers.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{kind} {name}")?;
+        }
+        for (i, name) in self.functions.iter().enumerate() {
+            let comma = if i == 0 && self.handlers.is_empty() { "" } else { ", " };
+            write!(f, "{comma}{name} (a plain function)")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! dlopen: turns a checked file into function addresses. The only place that loads code.
+
+use std::mem::ManuallyDrop;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use callsign_plugin::abi;
+use libloading::os::unix::{Library as Loaded, RTLD_LOCAL, RTLD_NOW};
+
+use super::call::{Function, Release};
+use super::handler::Kind;
+use super::host_api;
+use super::image::Image;
+
+/// A loaded library. It is never unloaded: thread-locals with destructors pin it anyway, and a stray pointer
+/// into unmapped code is a crash.
+#[derive(Debug)]
+pub struct Library {
+    loaded: ManuallyDrop<Loaded>,
+    release: Option<Release>,
+}
+
+impl Library {
+    /// Loads the file whose image was read, and gives it the host's function table.
+    pub fn open(path: &Path, name: &str) -> Result<Self> {
+        // dlopen takes a name without a slash for one to search for.
+        let path = std::path::absolute(path).context("cannot be made absolute")?;
+        // SAFETY: loading runs the library's constructors; running its code is what the operator asked for.
+        let loaded = unsafe { Loaded::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
+            let reason = error.to_string();
+            let reason = reason.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&reason).to_owned();
+            if reason.contains("undefined symbol") {
+                anyhow!("cannot be loaded: {reason}; link the library that defines it, or remove the call")
+            } else {
+                anyhow!("cannot be loaded: {reason}")
+            }
+        })?;
+        let symbol = format!("{}\0", abi::PLUGIN_SYMBOL);
+        // SAFETY: the image says that this symbol is a descriptor of our major version, and not shorter than ours.
+        let descriptor = unsafe {
+            let symbol = loaded.get::<*const abi::Plugin>(symbol.as_bytes())?;
+            &*symbol.as_raw_ptr().cast::<abi::Plugin>()
+        };
+        if descriptor.host.is_null() {
+            bail!("its descriptor has no place for the host's functions (`host` is NULL)");
+        }
+        // SAFETY: the ABI gives the host this slot to write, before it calls anything of the plugin.
+        unsafe { descriptor.host.write(host_api::table()) };
+        host_api::remember(descriptor.host, name);
+        let release = descriptor.release.map(Release);
+        Ok(Self { loaded: ManuallyDrop::new(loaded), release })
+    }
+
+    /// The handler of that name and kind; the image says whether it is there and how it is exported.
+    pub fn function(&self, image: &Image, name: &str, kind: Kind) -> Option<Function> {
+        if image.handlers.iter().any(|(other, its_kind)| other == name && *its_kind == kind) {
+            let symbol = format!("{}{name}\0", abi::HANDLER_PREFIX);
+            // SAFETY: symbols of that prefix are `Handler`s, by the ABI.
+            let handler = unsafe {
+                let symbol = self.loaded.get::<*const abi::Handler>(symbol.as_bytes()).ok()?;
+                &*symbol.as_raw_ptr().cast::<abi::Handler>()
+            };
+            // SAFETY: the kind, checked above, says which member of the union is set.
+            return Some(unsafe { Function::of_union(kind, handler.function) });
+        }
+        if image.functions.iter().any(|other| other == name) {
+            let symbol = format!("{name}\0");
+            // SAFETY: the library defines this symbol itself, as code (a dependency's function of that name is
+            // not in the image); that it has the signature of `kind` is what naming it there has claimed.
+            return unsafe {
+                let symbol = self.loaded.get::<abi::OnConnect>(symbol.as_bytes()).ok()?;
+                Some(Function::of_union(kind, abi::HandlerFunction { onconnect: *symbol }))
+            };
+        }
+        None
+    }
+
+    /// The descriptor's release hook.
+    pub fn release(&self) -> Option<Release> {
+        self.release
+    }
+}

@@ -1,0 +1,19 @@
+//! Plugins: reading a library, loading it, finding handlers in it by name, calling them, and being called.
+//!
+//! Unsafe code lives in `library`, `call` and `host_api`, and nowhere else in the host. It rests on one
+//! trust: a library that exports a fitting descriptor keeps to the ABI.
+
+pub mod image; // what a library file says of itself, without running it
+
+#[allow(unsafe_code)]
+mod library; // dlopen: from the file to function addresses
+
+pub mod handler; // a named function of a plugin, interned
+
+pub mod registry; // the loaded plugins; names to handlers
+
+#[allow(unsafe_code)]
+pub mod call; // host to plugin
+
+#[allow(unsafe_code)]
+pub mod host_api; // plugin to host

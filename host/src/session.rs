@@ -1,0 +1,196 @@
+//! The life of a connection, from onconnect to ondisconnect: reads, hands messages to the plugin, writes what
+//! it has queued, and closes in the order of RFC 6455 §7.1.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::connection::{Connection, Phase};
+use crate::plugin::call::{self, Failure};
+use crate::plugin::handler::HandlerRef;
+use crate::websocket::{Event, Receiver, op};
+
+/// Close code for a handler that failed (RFC 6455 §7.4.1).
+const INTERNAL_ERROR: u16 = 1011;
+
+/// What only the session knows of its connection.
+struct Session {
+    c: Rc<Connection>,
+    receiver: Receiver,
+    /// Runs once the closing has begun.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// Serves a connection until it has ended and its last callback has run. `early`: bytes that came behind the
+/// request.
+pub async fn serve(c: Rc<Connection>, early: Vec<u8>) {
+    let mut session = Session { c: c.clone(), receiver: Receiver::new(), deadline: None };
+    if let Some(handler) = c.callbacks.onconnect {
+        session.reading(|session| session.report(handler, call::on_connection(handler, &session.c)));
+    }
+    let mut early = early;
+    if !early.is_empty() {
+        session.reading(|session| session.receive(&mut early));
+    }
+    drop(early);
+    poll_fn(|cx| session.poll(cx)).await;
+    c.worker.remove(&c);
+    disconnect(&c);
+    let Session { mut deadline, .. } = session;
+    linger(&c, &mut deadline).await;
+}
+
+/// The last callbacks. The connection is in nobody's list any more, and takes no more messages.
+fn disconnect(c: &Connection) {
+    if let Some(handler) = c.callbacks.ondisconnect
+        && let Err(reason) = call::on_connection(handler, c)
+    {
+        log::error!("{handler} failed: {reason}; connection {} ({}) has ended already", c.id, c.peer());
+    }
+    for (plugin, hook) in c.worker.registry.releases(&c.callbacks) {
+        if let Err(reason) = call::release(hook, c) {
+            log::error!("plugin `{}`: the data of connection {} cannot be dropped: {reason}", plugin.name, c.id);
+        }
+    }
+}
+
+/// After a proper Close: ends our side, and waits until the client has ended its own. Closing a socket with
+/// unread bytes in it would reset it, and the client might lose our last words.
+async fn linger(c: &Connection, deadline: &mut Option<Pin<Box<Sleep>>>) {
+    if c.phase.get() == Phase::Gone {
+        return;
+    }
+    // Nobody else holds the connection now, so borrowing over an await hinders nobody.
+    #[allow(clippy::await_holding_refcell_ref)]
+    let mut stream = c.stream.borrow_mut();
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let rest = poll_fn(|cx| {
+        loop {
+            let mut buffer = c.worker.read_buffer.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut buffer);
+            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+    });
+    match deadline {
+        Some(deadline) => tokio::select! { () = rest => {} () = deadline => {} },
+        None => rest.await,
+    }
+}
+
+impl Session {
+    /// Ready when the connection has ended: all is written after the Closes, or the socket is gone, or the
+    /// time for closing is up.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let c = self.c.clone();
+        if !c.waker.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *c.waker.borrow_mut() = Some(cx.waker().clone());
+        }
+        while c.blocked.get() && c.stream.borrow().poll_write_ready(cx).is_ready() {
+            c.flush();
+        }
+        while matches!(c.phase.get(), Phase::Open | Phase::Closing) && self.poll_read(cx).is_ready() {}
+        match c.phase.get() {
+            Phase::Open => return Poll::Pending,
+            Phase::Closing => {}
+            Phase::Closed => {
+                if !c.blocked.get() {
+                    c.flush();
+                }
+                if c.is_flushed() {
+                    self.poll_deadline(cx).is_ready();
+                    return Poll::Ready(());
+                }
+                if c.phase.get() == Phase::Gone {
+                    return Poll::Ready(());
+                }
+            }
+            Phase::Gone => return Poll::Ready(()),
+        }
+        if self.poll_deadline(cx).is_ready() {
+            c.lost();
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let time = self.c.worker.limits.close_timeout;
+        self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(time))).as_mut().poll(cx)
+    }
+
+    /// Reads once and handles what came.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let worker = self.c.worker;
+        // One buffer for all connections: it is only in use between a read and the end of its callbacks.
+        let mut buffer = worker.read_buffer.borrow_mut();
+        let mut read = ReadBuf::new(&mut buffer);
+        let result = ready!(Pin::new(&mut *self.c.stream.borrow_mut()).poll_read(cx, &mut read));
+        let n = read.filled().len();
+        match result {
+            Ok(()) if n > 0 => self.reading(|session| session.receive(&mut buffer[..n])),
+            _ => self.c.lost(),
+        }
+        Poll::Ready(())
+    }
+
+    /// Runs callbacks; what they send to this connection leaves in one write after them.
+    fn reading(&mut self, f: impl FnOnce(&mut Self)) {
+        let flush_is_mine = !self.c.flush_due.replace(true);
+        f(self);
+        if flush_is_mine {
+            self.c.flush_due.set(false);
+            if !self.c.blocked.get() {
+                self.c.flush();
+            }
+        }
+    }
+
+    fn receive(&mut self, mut input: &mut [u8]) {
+        let c = &*self.c;
+        c.heard.set(true);
+        let max_message = c.worker.limits.max_message;
+        loop {
+            match self.receiver.next(&mut input, max_message) {
+                Ok(Some(Event::Message { op, data })) => {
+                    if c.phase.get() == Phase::Open
+                        && let Some(handler) = c.callbacks.onmessage
+                        && let Err(reason) = call::on_message(handler, c, op, data)
+                    {
+                        failed(c, handler, &reason);
+                    }
+                }
+                Ok(Some(Event::Ping(data))) => {
+                    c.send(op::PONG, data);
+                }
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close { code, reason })) => return c.closed_by_client(code, reason),
+                Ok(None) => return,
+                Err(violation) => {
+                    log::debug!("connection {} ({}): {violation}", c.id, c.peer());
+                    return c.fail(violation.code, violation.reason);
+                }
+            }
+        }
+    }
+
+    fn report(&self, handler: HandlerRef, result: Result<(), Failure>) {
+        if let Err(reason) = result {
+            failed(&self.c, handler, &reason);
+        }
+    }
+}
+
+#[cold]
+fn failed(c: &Connection, handler: HandlerRef, reason: &str) {
+    log::error!("{handler} failed: {reason}; closing connection {} ({}) with 1011", c.id, c.peer());
+    c.fail(INTERNAL_ERROR, "handler failed");
+}

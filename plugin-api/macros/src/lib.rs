@@ -1,0 +1,108 @@
+//! The attributes of `callsign-plugin`, documented there: each exports the function under it as a handler of
+//! one kind, as the data symbol `callsign_handler_NAME`.
+
+use proc_macro::TokenStream;
+use proc_macro2::Span;
+use quote::{format_ident, quote};
+use syn::{Error, ItemFn, parse_macro_input};
+
+/// `fn(c: &Connection)`: called when a client was upgraded. May return `Result<(), impl Display>`.
+#[proc_macro_attribute]
+pub fn onconnect(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    export("onconnect", 1, attribute, item)
+}
+
+/// `fn(c: &Connection, message: Message<'_>)`: called with each whole message. May return
+/// `Result<(), impl Display>`.
+#[proc_macro_attribute]
+pub fn onmessage(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    export("onmessage", 2, attribute, item)
+}
+
+/// `fn(c: &Connection)`: called once, last, however the connection ended. May return
+/// `Result<(), impl Display>`.
+#[proc_macro_attribute]
+pub fn ondisconnect(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    export("ondisconnect", 1, attribute, item)
+}
+
+/// `fn(request: &mut Request) -> Response`: answers requests. May return `Result<Response, impl Display>`.
+#[proc_macro_attribute]
+pub fn onrequest(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    export("onrequest", 1, attribute, item)
+}
+
+/// `fn(load: &Load)`: called when the library was loaded, before anything else of it. May return
+/// `Result<(), impl Display>`: an `Err` refuses the load, and says why.
+#[proc_macro_attribute]
+pub fn onload(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    export("onload", 1, attribute, item)
+}
+
+fn export(kind: &str, inputs: usize, attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let function = parse_macro_input!(item as ItemFn);
+    match expand(kind, inputs, attribute.into(), &function) {
+        Ok(tokens) => tokens.into(),
+        Err(error) => {
+            let error = error.into_compile_error();
+            quote!(#error #function).into()
+        }
+    }
+}
+
+fn expand(
+    kind: &str,
+    inputs: usize,
+    attribute: proc_macro2::TokenStream,
+    function: &ItemFn,
+) -> syn::Result<proc_macro2::TokenStream> {
+    let signature = &function.sig;
+    if !attribute.is_empty() {
+        return Err(Error::new_spanned(attribute, format!("#[{kind}] takes no arguments")));
+    }
+    if signature.inputs.len() != inputs || signature.asyncness.is_some() || signature.variadic.is_some() {
+        let wanted = match kind {
+            "onmessage" => "fn(c: &Connection, message: Message<'_>)",
+            "onrequest" => "fn(request: &mut Request) -> Response",
+            "onload" => "fn(load: &Load)",
+            _ => "fn(c: &Connection)",
+        };
+        return Err(Error::new_spanned(signature, format!("an #[{kind}] handler is a `{wanted}`")));
+    }
+
+    let name = &signature.ident;
+    let symbol = format!("callsign_handler_{name}");
+    let kind_constant = format_ident!("{}", kind.to_uppercase(), span = Span::call_site());
+    let kind = format_ident!("{kind}");
+    let call = format_ident!("call_{kind}");
+    let (parameters, arguments, result) = match kind.to_string().as_str() {
+        "onmessage" => (
+            quote!(c: *mut abi::Connection, op: u8, data: *const ::core::ffi::c_void, length: usize),
+            quote!(c, op, data, length),
+            quote!(()),
+        ),
+        "onrequest" => (quote!(request: *mut abi::Request), quote!(request), quote!(i32)),
+        "onload" => (quote!(load: *const abi::Load), quote!(load), quote!(i32)),
+        _ => (quote!(c: *mut abi::Connection), quote!(c), quote!(())),
+    };
+    Ok(quote! {
+        #function
+
+        const _: () = {
+            use ::callsign_plugin::{__private, abi};
+
+            unsafe extern "C" fn entry(#parameters) -> #result {
+                // SAFETY: the host calls this with what the ABI promises for its kind.
+                unsafe { __private::#call(#arguments, #name) }
+            }
+
+            // SAFETY: symbols that begin with `callsign_handler_` are Callsign's own.
+            #[unsafe(export_name = #symbol)]
+            static HANDLER: abi::Handler = abi::Handler {
+                struct_size: ::core::mem::size_of::<abi::Handler>() as u32,
+                kind: abi::kind::#kind_constant,
+                function: abi::HandlerFunction { #kind: entry },
+            };
+        };
+    })
+}

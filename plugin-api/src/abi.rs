@@ -1,0 +1,334 @@
+//! The ABI: everything that crosses the line between host and plugin, and the manual for it.
+//!
+//! C only: integers, pointers and lengths, NUL-terminated strings. Append-only: a field or a function, once
+//! published, keeps its place, type and meaning; new ones go to the end of their struct and raise
+//! [`ABI_MINOR`]. A reader knows by `struct_size` how much of a struct the other side has.
+//!
+//! Threads. **[worker thread]**: the one thread of a worker that runs all callbacks, one at a time. **[any
+//! thread]**: whichever. Every function of [`Host`] is [worker thread] unless it says otherwise; called from
+//! elsewhere it does nothing and answers [`status::WRONG_THREAD`], NULL or 0.
+//!
+//! Pointers. What a callback is handed belongs to the host and is valid until the callback returns, if
+//! nothing else is said. What a function of [`Host`] is handed is only read, before it returns. Strings are
+//! NUL-terminated; those from the host that stem from an HTTP request are bytes, not always UTF-8.
+
+use std::ffi::{c_char, c_void};
+
+/// First field of a [`Plugin`]: the bytes `callsign`, little-endian.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"callsign");
+/// A host refuses a plugin of another major version.
+pub const ABI_MAJOR: u16 = 1;
+/// A host serves plugins of its own and of lower minor versions, and of higher ones as far as they ask
+/// (by `struct_size`) before they use what is newer.
+pub const ABI_MINOR: u16 = 0;
+/// The data symbol under which a library exports its [`Plugin`].
+pub const PLUGIN_SYMBOL: &str = "callsign_plugin";
+/// What stands before a handler's name in the data symbol that exports its [`Handler`].
+pub const HANDLER_PREFIX: &str = "callsign_handler_";
+
+/// Message kinds for [`Host::send`] and [`OnMessage`]: the opcodes of RFC 6455 §5.2.
+pub mod op {
+    /// Valid UTF-8.
+    pub const TEXT: u8 = 1;
+    /// Any bytes.
+    pub const BINARY: u8 = 2;
+    /// At most 125 bytes.
+    pub const PING: u8 = 9;
+    /// At most 125 bytes.
+    pub const PONG: u8 = 10;
+}
+
+/// How far a broadcast goes.
+pub mod scope {
+    /// The clients of this worker.
+    pub const LOCAL: u32 = 1;
+    /// The clients of all workers.
+    pub const GLOBAL: u32 = 2;
+}
+
+/// What a handler is, and with which signature it is called. 0 is reserved.
+pub mod kind {
+    /// [`super::OnConnect`]
+    pub const ONCONNECT: u32 = 1;
+    /// [`super::OnMessage`]
+    pub const ONMESSAGE: u32 = 2;
+    /// [`super::OnDisconnect`]
+    pub const ONDISCONNECT: u32 = 3;
+    /// [`super::OnRequest`]
+    pub const ONREQUEST: u32 = 4;
+    /// [`super::OnLoad`]; at most one in a plugin. It is found by its kind, whatever its name.
+    pub const ONLOAD: u32 = 5;
+}
+
+/// Answers of the functions of [`Host`]. Not negative: done. Negative: nothing was done, and why.
+pub mod status {
+    /// Done; a message leaves with the next write of this turn.
+    pub const SENT: i32 = 0;
+    /// Done, but more than the high-water mark waits for this client: it reads slower than you send.
+    pub const QUEUED: i32 = 1;
+    /// The connection is closing or closed (or there is none of that id).
+    pub const CLOSED: i32 = -1;
+    /// Longer than the host's `max_message`, or a control message longer than 125 bytes.
+    pub const TOO_LARGE: i32 = -2;
+    /// Not an opcode of [`super::op`].
+    pub const BAD_OP: i32 = -3;
+    /// TEXT that is not UTF-8.
+    pub const BAD_UTF8: i32 = -4;
+    /// NULL where something is needed, an unknown scope, a close code that RFC 6455 §7.4 does not let an
+    /// endpoint send, a malformed header.
+    pub const BAD_ARGUMENT: i32 = -5;
+    /// No such handler in any plugin where the name was looked for.
+    pub const NOT_FOUND: i32 = -6;
+    /// There is a handler of that name, of another kind.
+    pub const WRONG_KIND: i32 = -7;
+    /// The request is not a WebSocket upgrade.
+    pub const NOT_UPGRADE: i32 = -8;
+    /// Called from another thread than the worker's.
+    pub const WRONG_THREAD: i32 = -9;
+}
+
+/// Which side closed a connection, for [`Host::closed_by`].
+pub mod closed_by {
+    /// It is open.
+    pub const NOBODY: u32 = 0;
+    /// The client: by a Close frame, or by leaving without one.
+    pub const CLIENT: u32 = 1;
+    /// The server: a plugin, or the host because of a violation, a limit, a failed callback, a shutdown.
+    pub const SERVER: u32 = 2;
+}
+
+/// Levels of [`Host::log`].
+pub mod level {
+    /// Something failed.
+    pub const ERROR: u32 = 1;
+    /// Something is wrong and goes on.
+    pub const WARN: u32 = 2;
+    /// What an operator wants to see.
+    pub const INFO: u32 = 3;
+    /// What a developer wants to see.
+    pub const DEBUG: u32 = 4;
+}
+
+/// One WebSocket client, `struct connection` in C. Valid from its onconnect until its ondisconnect returns;
+/// keep its `id`, not its address, and ask [`Host::find`].
+#[repr(C)]
+#[derive(Debug)]
+pub struct Connection {
+    /// The plugin's own; NULL at first. The host never looks at it.
+    pub data: *mut c_void,
+    /// Stable and never used twice while the server lives. Read only.
+    pub id: u64,
+    /// For the SDK: tells whose `data` is. A plugin that sets `data` by hand leaves it alone.
+    pub data_tag: usize,
+}
+
+/// One HTTP request, `struct callsign_request` in C. Valid until the onrequest handler returns; read only,
+/// `data` excepted.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Request {
+    /// The handler's own; NULL at first.
+    pub data: *mut c_void,
+    /// Size of this struct in the host that made it, in bytes.
+    pub struct_size: u32,
+    /// 1 if the request is a good WebSocket upgrade (RFC 6455 §4.2.1), else 0.
+    pub upgrade: u32,
+    /// "GET", …
+    pub method: *const c_char,
+    /// As sent, without the query, percent-encoding kept.
+    pub path: *const c_char,
+    /// What follows the `?`; "" if there is none.
+    pub query: *const c_char,
+    /// Address and port of the client.
+    pub peer: *const c_char,
+    /// `body_length` bytes; never NULL.
+    pub body: *const u8,
+    /// In bytes; at most the host's `max_body`.
+    pub body_length: usize,
+}
+
+/// What an [`OnLoad`] hook is told, `struct callsign_load` in C.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Load {
+    /// Size of this struct in the host that made it, in bytes.
+    pub struct_size: u32,
+    /// 1 for the first copy of the plugin that a worker loads; each reload counts one up.
+    pub generation: u32,
+    /// The plugin's name, under which its handlers are called.
+    pub plugin: *const c_char,
+    /// The plugin's `config` table as a JSON object, UTF-8; "{}" if there is none.
+    pub config: *const c_char,
+}
+
+/// A client was upgraded. [worker thread], never beside another callback of the same worker.
+pub type OnConnect = unsafe extern "C" fn(c: *mut Connection);
+
+/// One whole message from the client. The host owns `data` until this returns. `op` is TEXT (valid UTF-8)
+/// or BINARY (RFC 6455 §5.6). `data` is never NULL. [worker thread]
+pub type OnMessage = unsafe extern "C" fn(c: *mut Connection, op: u8, data: *const c_void, length: usize);
+
+/// The connection has ended. Called once for each connection that was upgraded, as the last of its
+/// callbacks; [`Host::close_code`] and the like still answer. [worker thread]
+pub type OnDisconnect = unsafe extern "C" fn(c: *mut Connection);
+
+/// A request for a route. Answers 1 when the request is handled (by `respond_…` or `handshake`), 0 for an
+/// error: the client gets a 500. [worker thread]
+pub type OnRequest = unsafe extern "C" fn(request: *mut Request) -> i32;
+
+/// The library was loaded; no other function of it was called before. Answers 1, or 0 to refuse (say why
+/// with [`Host::fail`]): then the plugin is not used. [worker thread]
+pub type OnLoad = unsafe extern "C" fn(load: *const Load) -> i32;
+
+/// A handler's function, as its kind tells.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub union HandlerFunction {
+    /// [`kind::ONCONNECT`]
+    pub onconnect: OnConnect,
+    /// [`kind::ONMESSAGE`]
+    pub onmessage: OnMessage,
+    /// [`kind::ONDISCONNECT`]
+    pub ondisconnect: OnDisconnect,
+    /// [`kind::ONREQUEST`]
+    pub onrequest: OnRequest,
+    /// [`kind::ONLOAD`]
+    pub onload: OnLoad,
+}
+
+/// A handler with its kind, exported as the data symbol `callsign_handler_NAME`.
+///
+/// A library may instead export a plain function `NAME`: it is taken for what the route or the handshake
+/// that names it says. The symbol of its own keeps a handler that is called `connect` or `send` from taking
+/// the place of the C library's function of that name inside the plugin.
+#[repr(C)]
+pub struct Handler {
+    /// Size of this struct in the plugin, in bytes.
+    pub struct_size: u32,
+    /// One of [`kind`].
+    pub kind: u32,
+    /// Not NULL.
+    pub function: HandlerFunction,
+}
+
+/// The descriptor that makes a library a plugin, exported as the data symbol `callsign_plugin`.
+/// It is read from the file before any of the plugin's code runs.
+#[repr(C)]
+pub struct Plugin {
+    /// [`MAGIC`]
+    pub magic: u64,
+    /// The [`ABI_MAJOR`] that the plugin was built with.
+    pub abi_major: u16,
+    /// The [`ABI_MINOR`] that the plugin was built with.
+    pub abi_minor: u16,
+    /// Size of this struct in the plugin, in bytes.
+    pub struct_size: u32,
+    /// UTF-8, NUL-padded; letters, digits, `-`, `_`, `.`. Empty: the host takes the file's name, without
+    /// `lib` and the ending.
+    pub name: [u8; NAME_SIZE],
+    /// UTF-8, NUL-padded; may be empty.
+    pub version: [u8; VERSION_SIZE],
+    /// Where the host writes the address of its function table before it calls anything. Not NULL.
+    pub host: *mut *const Host,
+    /// Called after a connection's last callback, if one of its handlers belongs to this plugin: the place
+    /// to free `data`, whether or not there was an ondisconnect handler. May be NULL. [worker thread]
+    pub release: Option<unsafe extern "C" fn(c: *mut Connection)>,
+}
+
+/// Bytes for a plugin's name, the closing NUL included.
+pub const NAME_SIZE: usize = 64;
+/// Bytes for a plugin's version, the closing NUL included.
+pub const VERSION_SIZE: usize = 32;
+
+/// The host's functions. One table for the process, valid as long as it lives.
+#[repr(C)]
+pub struct Host {
+    /// Size of this struct in the host, in bytes: a function beyond it does not exist.
+    pub struct_size: u32,
+    /// The host's [`ABI_MAJOR`].
+    pub abi_major: u16,
+    /// The host's [`ABI_MINOR`].
+    pub abi_minor: u16,
+
+    /// Sends one message to one client. `op`: see [`op`]. Answers a [`status`].
+    pub send: unsafe extern "C" fn(c: *mut Connection, op: u8, data: *const c_void, length: usize) -> i32,
+    /// Sends one message to every open connection of the [`scope`] except `source`, which may be NULL.
+    /// Answers a [`status`]; a client that cannot take it does not count.
+    pub broadcast: unsafe extern "C" fn(
+        source: *mut Connection,
+        op: u8,
+        data: *const c_void,
+        length: usize,
+        scope: u32,
+    ) -> i32,
+    /// Starts the closing handshake (RFC 6455 §7.1.2). `code` 0 sends a Close without code; the reason is
+    /// `length` bytes of UTF-8, cut to 123. Messages sent before still arrive; none is received after.
+    pub close: unsafe extern "C" fn(c: *mut Connection, code: u16, reason: *const c_char, length: usize) -> i32,
+    /// The open connection of this worker with that id, or NULL. Valid until the callback returns in which
+    /// this was called.
+    pub find: unsafe extern "C" fn(id: u64) -> *mut Connection,
+    /// Address and port of the client.
+    pub peer: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
+    /// The path of the request that was upgraded, as in [`Request`]. Valid as long as the connection.
+    pub path: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
+    /// Its query, as in [`Request`]. Valid as long as the connection.
+    pub query: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
+    /// The value of its first header of that name, in any case, or NULL. Valid as long as the connection.
+    pub header: unsafe extern "C" fn(c: *const Connection, name: *const c_char) -> *const c_char,
+    /// Its header number `index` from 0, names in lower case. Answers 1, or 0 behind the last.
+    pub header_at: unsafe extern "C" fn(
+        c: *const Connection,
+        index: usize,
+        name: *mut *const c_char,
+        value: *mut *const c_char,
+    ) -> i32,
+    /// How the connection closed: the code of the first Close frame, sent or received; 1005 if that had none,
+    /// 1006 if the connection ended without one (RFC 6455 §7.1.5). 0 while it is open.
+    pub close_code: unsafe extern "C" fn(c: *const Connection) -> u16,
+    /// The reason that came with that code; "" without one. Valid as long as the connection.
+    pub close_reason: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
+    /// One of [`closed_by`].
+    pub closed_by: unsafe extern "C" fn(c: *const Connection) -> u32,
+
+    /// The value of the request's first header of that name, in any case, or NULL.
+    pub request_header: unsafe extern "C" fn(request: *const Request, name: *const c_char) -> *const c_char,
+    /// The request's header number `index`, as [`Host::header_at`].
+    pub request_header_at: unsafe extern "C" fn(
+        request: *const Request,
+        index: usize,
+        name: *mut *const c_char,
+        value: *mut *const c_char,
+    ) -> i32,
+    /// The answer's status, 200 to 599; 200 if this is not called.
+    pub respond_status: unsafe extern "C" fn(request: *mut Request, status: u16) -> i32,
+    /// Adds a header to the answer, be it a 101. The host owns Content-Length, Date, Connection,
+    /// Transfer-Encoding, Upgrade and Sec-WebSocket-Accept, and refuses them.
+    pub respond_header:
+        unsafe extern "C" fn(request: *mut Request, name: *const c_char, value: *const c_char) -> i32,
+    /// Sets the answer's body, which is copied.
+    pub respond_body: unsafe extern "C" fn(request: *mut Request, data: *const c_void, length: usize) -> i32,
+    /// Upgrades the request and binds three handlers, by name, to the connection: `name` is looked for in
+    /// the plugin that asks, then in the others in load order; `plugin:name` in that plugin alone. NULL:
+    /// that event is ignored. All are looked up before the 101 is sent; if one is missing or of another
+    /// kind, the client gets a 500.
+    pub handshake: unsafe extern "C" fn(
+        request: *mut Request,
+        onconnect: *const c_char,
+        onmessage: *const c_char,
+        ondisconnect: *const c_char,
+    ) -> i32,
+
+    /// Writes `length` bytes of UTF-8 to the server's log, with the plugin's name. `caller` is the plugin's
+    /// [`Plugin::host`], which tells the host who calls. [any thread]
+    pub log:
+        unsafe extern "C" fn(caller: *const *const Host, level: u32, message: *const c_char, length: usize),
+    /// Says that the callback that is running has failed, and why: it is logged with plugin and handler; a
+    /// connection closes with 1011, a request is answered 500, a load is refused. `file` may be NULL.
+    pub fail:
+        unsafe extern "C" fn(message: *const c_char, length: usize, file: *const c_char, line: u32) -> i32,
+    /// 1 while a callback runs on the calling thread, else 0. [any thread]
+    pub in_callback: unsafe extern "C" fn() -> i32,
+    /// An optional ability by name and version ("name/1"): the address of its own table, or NULL. None is
+    /// offered yet. [any thread]
+    pub extension: unsafe extern "C" fn(name: *const c_char) -> *const c_void,
+}

@@ -1,0 +1,157 @@
+//! Host to plugin: the functions behind the macros. A panic stops here, and is reported to the host with
+//! its place; so is an `Err`.
+
+use std::cell::RefCell;
+use std::ffi::{CString, c_void};
+use std::fmt::Display;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+use super::RawConnection;
+use super::host::{fail, in_callback};
+use crate::abi;
+use crate::connection::Connection;
+use crate::load::Load;
+use crate::message::Message;
+use crate::request::{Request, Response};
+
+/// What a handler may return: its value, or a `Result` of it.
+pub trait Outcome<T> {
+    /// Err: why the handler failed.
+    fn into_result(self) -> Result<T, String>;
+}
+
+impl<T> Outcome<T> for T {
+    fn into_result(self) -> Result<T, String> {
+        Ok(self)
+    }
+}
+
+impl<T, E: Display> Outcome<T> for Result<T, E> {
+    fn into_result(self) -> Result<T, String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// Where the panic happened that is on its way to `guard`.
+struct Place {
+    file: CString,
+    line: u32,
+}
+
+thread_local! {
+    static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) };
+}
+
+/// Panics of callbacks are noted here and logged by the host; those of other threads are printed as usual.
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| match info.location() {
+            Some(location) if in_callback() => {
+                let file = CString::new(location.file()).unwrap_or_default();
+                PLACE.set(Some(Place { file, line: location.line() }));
+            }
+            _ => usual(info),
+        }));
+    });
+}
+
+/// Runs a callback. None: it has failed, and the host knows.
+fn guard<T>(f: impl FnOnce() -> Result<T, String>) -> Option<T> {
+    note_panics();
+    match panic::catch_unwind(AssertUnwindSafe(f)) {
+        Ok(Ok(value)) => Some(value),
+        Ok(Err(error)) => {
+            fail(&error, None);
+            None
+        }
+        Err(payload) => {
+            let message = (payload.downcast_ref::<&str>().copied())
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("(no message)");
+            let place = PLACE.take();
+            let place = place.as_ref().map(|place| (place.file.as_c_str(), place.line));
+            fail(&format!("panicked: {message}"), place);
+            // A payload whose drop panics must not get out of here.
+            std::mem::forget(payload);
+            None
+        }
+    }
+}
+
+/// # Safety
+/// `c` is the host's, as [`abi::OnConnect`] promises.
+#[inline]
+pub unsafe fn call_onconnect<R: Outcome<()>>(c: *mut abi::Connection, f: impl FnOnce(&Connection) -> R) {
+    // SAFETY: `Connection` is transparent over the host's struct, which is live until the callback returns.
+    let c = unsafe { &*c.cast::<Connection>() };
+    guard(|| f(c).into_result());
+}
+
+/// # Safety
+/// The arguments are the host's, as [`abi::OnMessage`] promises.
+#[inline]
+pub unsafe fn call_onmessage<R: Outcome<()>>(
+    c: *mut abi::Connection,
+    op: u8,
+    data: *const c_void,
+    length: usize,
+    f: impl FnOnce(&Connection, Message<'_>) -> R,
+) {
+    // SAFETY: as in `call_onconnect`; `data` is `length` bytes, and UTF-8 when `op` is TEXT.
+    let (c, message) = unsafe {
+        let bytes = std::slice::from_raw_parts(data.cast::<u8>(), length);
+        let message = match op {
+            abi::op::TEXT => Message::Text(std::str::from_utf8_unchecked(bytes)),
+            _ => Message::Binary(bytes),
+        };
+        (&*c.cast::<Connection>(), message)
+    };
+    guard(|| f(c, message).into_result());
+}
+
+/// # Safety
+/// `c` is the host's, as [`abi::OnDisconnect`] promises.
+#[inline]
+pub unsafe fn call_ondisconnect<R: Outcome<()>>(c: *mut abi::Connection, f: impl FnOnce(&Connection) -> R) {
+    // SAFETY: the same promise.
+    unsafe { call_onconnect(c, f) }
+}
+
+/// # Safety
+/// `request` is the host's, as [`abi::OnRequest`] promises.
+pub unsafe fn call_onrequest<R: Outcome<Response>>(
+    request: *mut abi::Request,
+    f: impl FnOnce(&mut Request) -> R,
+) -> i32 {
+    // SAFETY: `Request` is transparent over the host's struct, which is this handler's alone until it returns.
+    let request = unsafe { &mut *request.cast::<Request>() };
+    let handled = guard(|| {
+        let response = f(request).into_result()?;
+        request.raw.respond(response)
+    });
+    i32::from(handled.is_some())
+}
+
+/// # Safety
+/// `load` is the host's, as [`abi::OnLoad`] promises.
+pub unsafe fn call_onload<R: Outcome<()>>(load: *const abi::Load, f: impl FnOnce(&Load) -> R) -> i32 {
+    // SAFETY: `Load` is transparent over the host's struct, which is live until the hook returns.
+    let load = unsafe { &*load.cast::<Load>() };
+    i32::from(guard(|| f(load).into_result()).is_some())
+}
+
+/// The descriptor's release hook: drops the connection's data.
+///
+/// # Safety
+/// `c` is the host's, and this is the last call for it.
+pub unsafe extern "C" fn release(c: *mut abi::Connection) {
+    // SAFETY: transparent over the host's struct, which is live until this returns.
+    let c = unsafe { &*c.cast::<RawConnection>() };
+    guard(|| {
+        c.free_data();
+        Ok(())
+    });
+}

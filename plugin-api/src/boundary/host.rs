@@ -1,0 +1,257 @@
+//! Plugin to host: the host's function table, and the host's structs behind safe methods.
+
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, CString, c_char};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use crate::abi::{self, status};
+use crate::connection::Connection;
+use crate::message::Status;
+use crate::request::Response;
+
+static HOST: AtomicPtr<abi::Host> = AtomicPtr::new(ptr::null_mut());
+
+/// Where the host writes its table; for the descriptor.
+pub const HOST_SLOT: *mut *const abi::Host = HOST.as_ptr().cast();
+
+/// The host's table; None in a library that no host has loaded.
+pub(super) fn host() -> Option<&'static abi::Host> {
+    // SAFETY: the host writes the slot before it calls anything, and its table lives as long as the process.
+    unsafe { HOST.load(Ordering::Relaxed).as_ref() }
+}
+
+/// The bytes of a string that the host owns; None for NULL. `'a` is for the caller to keep to what the ABI
+/// promises of that string.
+fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: the host's strings are NULL or NUL-terminated.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+/// As `bytes`, for strings that are ASCII by their grammar (paths, addresses, methods) or UTF-8.
+fn text<'a>(text: *const c_char) -> &'a str {
+    bytes(text).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+/// Calls a `header_at` function.
+fn pair<'a>(get: impl FnOnce(*mut *const c_char, *mut *const c_char) -> i32) -> Option<(&'a str, &'a [u8])> {
+    let (mut name, mut value) = (ptr::null(), ptr::null());
+    if get(&mut name, &mut value) != 1 {
+        return None;
+    }
+    Some((text(name), bytes(value)?))
+}
+
+/// A connection, as the host hands it in.
+#[repr(transparent)]
+pub struct RawConnection(UnsafeCell<abi::Connection>);
+
+impl RawConnection {
+    pub(super) fn as_ptr(&self) -> *mut abi::Connection {
+        self.0.get()
+    }
+
+    pub fn id(&self) -> u64 {
+        // SAFETY: the host hands in a live struct; both sides run on this thread.
+        unsafe { (*self.as_ptr()).id }
+    }
+
+    pub fn send(&self, op: u8, data: &[u8]) -> Status {
+        // SAFETY: the connection is live, `data` is read before the call returns.
+        call(|host| unsafe { (host.send)(self.as_ptr(), op, data.as_ptr().cast(), data.len()) })
+    }
+
+    pub fn broadcast(&self, op: u8, data: &[u8], scope: u32) -> Status {
+        // SAFETY: as in `send`.
+        call(|host| unsafe { (host.broadcast)(self.as_ptr(), op, data.as_ptr().cast(), data.len(), scope) })
+    }
+
+    pub fn close(&self, code: u16, reason: &str) -> Status {
+        // SAFETY: as in `send`.
+        call(|host| unsafe { (host.close)(self.as_ptr(), code, reason.as_ptr().cast(), reason.len()) })
+    }
+
+    pub fn peer(&self) -> &str {
+        // SAFETY: the connection is live, and so is the string as long as it.
+        text(host().map_or(ptr::null(), |host| unsafe { (host.peer)(self.as_ptr()) }))
+    }
+
+    pub fn path(&self) -> &str {
+        // SAFETY: as in `peer`.
+        text(host().map_or(ptr::null(), |host| unsafe { (host.path)(self.as_ptr()) }))
+    }
+
+    pub fn query(&self) -> &str {
+        // SAFETY: as in `peer`.
+        text(host().map_or(ptr::null(), |host| unsafe { (host.query)(self.as_ptr()) }))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: as in `peer`; `name` is read before the call returns.
+        bytes(unsafe { (host()?.header)(self.as_ptr(), name.as_ptr()) })
+    }
+
+    pub fn header_at(&self, index: usize) -> Option<(&str, &[u8])> {
+        let host = host()?;
+        // SAFETY: as in `peer`; the two places are written before the call returns.
+        pair(|name, value| unsafe { (host.header_at)(self.as_ptr(), index, name, value) })
+    }
+
+    pub fn close_code(&self) -> u16 {
+        // SAFETY: the connection is live.
+        host().map_or(0, |host| unsafe { (host.close_code)(self.as_ptr()) })
+    }
+
+    pub fn close_reason(&self) -> &str {
+        // SAFETY: as in `peer`.
+        text(host().map_or(ptr::null(), |host| unsafe { (host.close_reason)(self.as_ptr()) }))
+    }
+
+    pub fn closed_by(&self) -> u32 {
+        // SAFETY: the connection is live.
+        host().map_or(abi::closed_by::NOBODY, |host| unsafe { (host.closed_by)(self.as_ptr()) })
+    }
+}
+
+/// A request, as the host hands it in.
+#[repr(transparent)]
+pub struct RawRequest(UnsafeCell<abi::Request>);
+
+impl RawRequest {
+    fn get(&self) -> &abi::Request {
+        // SAFETY: the host hands in a live struct and changes nothing of it while the handler runs.
+        unsafe { &*self.0.get() }
+    }
+
+    pub fn method(&self) -> &str {
+        text(self.get().method)
+    }
+
+    pub fn path(&self) -> &str {
+        text(self.get().path)
+    }
+
+    pub fn query(&self) -> &str {
+        text(self.get().query)
+    }
+
+    pub fn peer(&self) -> &str {
+        text(self.get().peer)
+    }
+
+    pub fn is_upgrade(&self) -> bool {
+        self.get().upgrade != 0
+    }
+
+    pub fn body(&self) -> &[u8] {
+        let request = self.get();
+        // SAFETY: the host's body is `body_length` bytes at a pointer that is not NULL, while the handler runs.
+        unsafe { std::slice::from_raw_parts(request.body, request.body_length) }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: the request is live, and so is the string while the handler runs.
+        bytes(unsafe { (host()?.request_header)(self.0.get(), name.as_ptr()) })
+    }
+
+    pub fn header_at(&self, index: usize) -> Option<(&str, &[u8])> {
+        let host = host()?;
+        // SAFETY: as in `header`; the two places are written before the call returns.
+        pair(|name, value| unsafe { (host.request_header_at)(self.0.get(), index, name, value) })
+    }
+
+    /// Gives the answer to the host. Err: what the host did not take.
+    pub(super) fn respond(&self, response: Response) -> Result<(), String> {
+        let host = host().ok_or("no host has loaded this library")?;
+        let request = self.0.get();
+        let string = |text: &str| CString::new(text).map_err(|_| format!("a NUL in `{}`", text.escape_debug()));
+        for (name, value) in &response.headers {
+            let (c_name, c_value) = (string(name)?, string(value)?);
+            // SAFETY: the request is live; the strings are read before the call returns.
+            if unsafe { (host.respond_header)(request, c_name.as_ptr(), c_value.as_ptr()) } < 0 {
+                return Err(format!("the answer's header `{name}: {value}` is malformed or the host's own"));
+            }
+        }
+        if let Some(names) = response.handshake {
+            let names = names.map(|name| name.map(|name| string(&name)).transpose());
+            let [onconnect, onmessage, ondisconnect] = names;
+            let (onconnect, onmessage, ondisconnect) = (onconnect?, onmessage?, ondisconnect?);
+            let pointer = |name: &Option<CString>| name.as_ref().map_or(ptr::null(), |name| name.as_ptr());
+            // SAFETY: as above. What goes wrong in it, the host answers and logs by itself.
+            unsafe {
+                (host.handshake)(request, pointer(&onconnect), pointer(&onmessage), pointer(&ondisconnect))
+            };
+            return Ok(());
+        }
+        // SAFETY: as above; the body is copied before the call returns.
+        let (status, body) = unsafe {
+            (
+                (host.respond_status)(request, response.status),
+                (host.respond_body)(request, response.body.as_ptr().cast(), response.body.len()),
+            )
+        };
+        match (status, body) {
+            (status::SENT, status::SENT) => Ok(()),
+            (status::SENT, _) => Err("the host did not take the answer's body".to_owned()),
+            _ => Err(format!("status {} is not one of 200 to 599", response.status)),
+        }
+    }
+}
+
+/// What the host tells at load.
+#[repr(transparent)]
+pub struct RawLoad(abi::Load);
+
+impl RawLoad {
+    pub fn plugin(&self) -> &str {
+        text(self.0.plugin)
+    }
+
+    pub fn config(&self) -> &str {
+        text(self.0.config)
+    }
+
+    pub fn generation(&self) -> u32 {
+        self.0.generation
+    }
+}
+
+fn call(f: impl FnOnce(&abi::Host) -> i32) -> Status {
+    host().map_or(Status::NoHost, |host| Status::from_code(f(host)))
+}
+
+pub fn broadcast_to_all(op: u8, data: &[u8], scope: u32) -> Status {
+    // SAFETY: no source is allowed; `data` is read before the call returns.
+    call(|host| unsafe { (host.broadcast)(ptr::null_mut(), op, data.as_ptr().cast(), data.len(), scope) })
+}
+
+pub fn with_connection<R>(id: u64, f: impl FnOnce(&Connection) -> R) -> Option<R> {
+    // SAFETY: the host answers NULL or a live connection, good until the running callback returns; `f` runs
+    // before that. `Connection` is transparent over the struct.
+    let c = unsafe { (host()?.find)(id).cast::<Connection>().as_ref() }?;
+    Some(f(c))
+}
+
+pub fn log(level: u32, message: &str) {
+    if let Some(host) = host() {
+        // SAFETY: the slot is this plugin's own; the message is read before the call returns.
+        unsafe { (host.log)(HOST_SLOT, level, message.as_ptr().cast(), message.len()) };
+    } else {
+        eprintln!("{message}");
+    }
+}
+
+pub(super) fn fail(message: &str, place: Option<(&CStr, u32)>) {
+    if let Some(host) = host() {
+        let (file, line) = place.map_or((ptr::null(), 0), |(file, line)| (file.as_ptr(), line));
+        // SAFETY: message and file are read before the call returns.
+        unsafe { (host.fail)(message.as_ptr().cast(), message.len(), file, line) };
+    }
+}
+
+pub(super) fn in_callback() -> bool {
+    // SAFETY: no arguments; any thread may ask.
+    host().is_some_and(|host| unsafe { (host.in_callback)() } == 1)
+}

@@ -1,0 +1,168 @@
+// Chromium opens the chat page at CHAT_URL in tabs, is typed into, and speaks WebSocket from the page's own scripts.
+// Leaves screenshots of the page in tests/.cache.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import net from "node:net";
+import { after, afterEach, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const timeout = 120_000; // of one step and of one test, in ms: far more than any needs
+const url = process.env.CHAT_URL;
+const cache = fileURLToPath(new URL("../.cache/", import.meta.url));
+let browser;
+let context;
+
+before(async () => {
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync"],
+    timeout,
+  });
+  context = await browser.newContext({ viewport: { width: 760, height: 640 } });
+  context.setDefaultTimeout(timeout);
+}, { timeout });
+
+afterEach(() => Promise.all(context.pages().map((page) => page.close())), { timeout });
+
+after(() => browser?.close(), { timeout });
+
+/** A tab on the chat page, connected, with the controls that a person would use. */
+async function openTab(address = url) {
+  const page = await context.newPage();
+  await page.goto(address);
+  const tab = {
+    page,
+    type: async (text) => {
+      await page.getByRole("textbox", { name: "Message" }).fill(text);
+      await page.keyboard.press("Enter");
+    },
+    sees: (text) => page.getByRole("log").getByText(text, { exact: true }).waitFor(),
+    state: (pattern) => page.getByRole("status").filter({ hasText: pattern }).waitFor(),
+    lines: (text) => page.getByRole("log").getByText(text, { exact: true }).count(),
+  };
+  await tab.state(/^connected as guest-/);
+  tab.name = (await page.getByRole("status").innerText()).replace("connected as ", "");
+  return tab;
+}
+
+test("chromium: the page is HTML in UTF-8", { timeout }, async () => {
+  const answer = await fetch(url);
+  assert.equal(answer.status, 200);
+  assert.equal(answer.headers.get("content-type"), "text/html; charset=utf-8");
+  assert.match(await answer.text(), /^<!doctype html>[^]*<\/html>\s*$/);
+});
+
+test("chromium: two tabs talk through the page; tests/.cache/chat-*.png show it", { timeout }, async () => {
+  const [ann, bob] = [await openTab(), await openTab()];
+  await ann.sees(`${bob.name} joined`);
+  await ann.type("/name Ann");
+  await bob.sees(`${ann.name} is now Ann`);
+  await ann.state("connected as Ann");
+  await bob.type("/name Zoë");
+  await ann.sees(`${bob.name} is now Zoë`);
+
+  await ann.type("Hello from the first tab ☺");
+  await bob.sees("Hello from the first tab ☺");
+  await bob.type("Hello back, from the second");
+  await ann.sees("Hello back, from the second");
+  const markup = "<b>Markup</b> stays text, and a longer message wraps in its bubble instead of leaving the window.";
+  await bob.type(markup);
+  await ann.sees(markup);
+  assert.equal(await ann.lines("Hello from the first tab ☺"), 1, "a sender sees its message once");
+
+  for (const colorScheme of ["light", "dark"]) {
+    await ann.page.emulateMedia({ colorScheme });
+    await ann.page.screenshot({ path: `${cache}chat-${colorScheme}.png` });
+  }
+});
+
+test("chromium: /quit leaves with the server's reason, and a button joins again", { timeout }, async () => {
+  const [ann, bob] = [await openTab(), await openTab()];
+  await ann.type("/quit so long");
+  await ann.state("left (1000 so long)");
+  await bob.sees(`${ann.name} left (1000 so long)`);
+  await ann.page.getByRole("button", { name: "Reconnect" }).click();
+  await ann.state(/^connected as guest-/);
+});
+
+test("chromium: a page whose connection is cut joins again by itself, under its name", { timeout }, async (t) => {
+  const { hostname, port } = new URL(url);
+  const cut = new Set();
+  const proxy = net.createServer((near) => {
+    const far = net.connect(port, hostname);
+    near.pipe(far).pipe(near);
+    for (const socket of [near, far]) cut.add(socket.on("error", () => {}));
+  });
+  t.after(() => proxy.close());
+  await once(proxy.listen(0, "127.0.0.1"), "listening");
+  const ann = await openTab(`http://127.0.0.1:${proxy.address().port}/`);
+  const bob = await openTab();
+  await ann.type("/name Ann");
+  await bob.sees(`${ann.name} is now Ann`);
+
+  for (const socket of cut) socket.destroy();
+  await bob.sees("Ann left (1006)");
+  await bob.sees(/^guest-\S+ is now Ann$/);
+  await ann.state("connected as Ann");
+  await ann.type("back again");
+  await bob.sees("back again");
+});
+
+test("chromium: scripts of the page exchange text and 1 MiB of binary unchanged", { timeout }, async () => {
+  const { page } = await openTab();
+  const result = await page.evaluate(async () => {
+    const join = async () => {
+      const socket = new WebSocket(location.href.replace("http", "ws"));
+      socket.binaryType = "arraybuffer";
+      await new Promise((resolve, reject) => { socket.onmessage = resolve; socket.onclose = reject; });
+      return socket;
+    };
+    const [ann, bob] = [await join(), await join()];
+    const next = () => new Promise((resolve) => {
+      bob.onmessage = ({ data }) => String(data).startsWith("* ") || resolve(data); // notices are not for us
+    });
+    const binary = [];
+    for (const size of [0, 125, 126, 65_535, 65_536, 1 << 20]) {
+      const sent = new Uint8Array(size).map((_, i) => (i * 2_654_435_761) >>> 13);
+      const heard = next();
+      ann.send(sent);
+      const received = new Uint8Array(await heard);
+      binary.push(received.length === size && received.every((byte, i) => byte === sent[i]));
+    }
+    const long = "ä€𝄞-".repeat((1 << 20) / 10);
+    const heard = next();
+    ann.send(long);
+    const text = (await heard).endsWith(`: ${long}`);
+    ann.close();
+    bob.close();
+    return { binary, text };
+  });
+  assert.deepEqual(result, { binary: Array(6).fill(true), text: true });
+});
+
+test("chromium: close codes and reasons are seen on both sides", { timeout }, async () => {
+  const [watcher, tab] = [await openTab(), await openTab()];
+  const closeEvents = await tab.page.evaluate(async () => {
+    const session = (act) => new Promise((resolve) => {
+      const socket = new WebSocket(location.href.replace("http", "ws"));
+      let name;
+      socket.onmessage = ({ data }) => {
+        if (name) return;
+        name = data.replace("* you are ", "");
+        act(socket);
+      };
+      socket.onclose = ({ code, reason, wasClean }) => resolve({ name, code, reason, wasClean });
+    });
+    return [
+      await session((socket) => socket.close(4001, "bye")),
+      await session((socket) => socket.send("/quit so long")),
+    ];
+  });
+  const [byClient, byServer] = closeEvents;
+  await watcher.sees(`${byClient.name} left (4001 bye)`);
+  await watcher.sees(`${byServer.name} left (1000 so long)`);
+  assert.deepEqual([byClient.code, byClient.wasClean], [4001, true]);
+  assert.deepEqual([byServer.code, byServer.reason, byServer.wasClean], [1000, "so long", true]);
+});

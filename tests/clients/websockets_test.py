@@ -1,0 +1,122 @@
+"""The PyPI package `websockets` holds conversations with the chat plugin at CHAT_URL, whose only clients these are."""
+
+import asyncio
+import os
+import re
+import unittest
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+URL = re.sub("^http", "ws", os.environ["CHAT_URL"])
+PATIENCE = 120  # seconds, for one message or one closing: far more than any needs
+
+
+class Client:
+    """One chat client; notices that clients of earlier tests have left are skipped."""
+
+    @classmethod
+    async def join(cls, names):
+        client = cls()
+        client.names = names
+        client.socket = await connect(URL, proxy=None, max_size=4 << 20, open_timeout=PATIENCE, close_timeout=PATIENCE)
+        client.name = re.fullmatch(r"\* you are (guest-\S+)", await client.next())[1]
+        names.add(client.name)
+        return client
+
+    async def next(self):
+        """The next message: str if it is text, bytes if it is binary."""
+        while True:
+            message = await asyncio.wait_for(self.socket.recv(), PATIENCE)
+            leaver = isinstance(message, str) and re.match(r"\* (\S+) left ", message)
+            if not leaver or leaver[1] in self.names:
+                return message
+
+    async def send(self, message, text=None):
+        await self.socket.send(message, text=text)
+
+    async def closed(self):
+        await asyncio.wait_for(self.socket.wait_closed(), PATIENCE)
+        return self.socket.close_code, self.socket.close_reason
+
+
+class Chat(unittest.IsolatedAsyncioTestCase):
+    maxDiff = 200
+
+    async def asyncSetUp(self):
+        names = set()
+        self.ann = await self.enter(names)
+        self.bob = await self.enter(names)
+        self.assertEqual(await self.ann.next(), f"* {self.bob.name} joined")
+
+    async def enter(self, names):
+        client = await Client.join(names)
+        self.addCleanup(client.socket.transport.abort)
+        return client
+
+    async def test_names_differ(self):
+        self.assertNotEqual(self.ann.name, self.bob.name)
+
+    async def test_text_reaches_the_others_and_not_its_sender(self):
+        await self.ann.send("hello, Zoë 👋")
+        self.assertEqual(await self.bob.next(), f"{self.ann.name}: hello, Zoë 👋")
+        await self.bob.send("hi")
+        self.assertEqual(await self.ann.next(), f"{self.bob.name}: hi")
+
+    async def test_a_new_name_is_told_to_everyone(self):
+        await self.ann.send("/name ann")
+        for client in self.ann, self.bob:
+            self.assertEqual(await client.next(), f"* {self.ann.name} is now ann")
+
+    async def test_binary_of_0_B_to_1_MiB_arrives_unchanged(self):
+        for size in 0, 1, 125, 126, 65_535, 65_536, 1 << 20:
+            data = os.urandom(size)
+            await self.ann.send(data)
+            self.assertTrue(await self.bob.next() == data, f"{size} B")
+
+    async def test_text_of_1_MiB_arrives_unchanged(self):
+        text = "ä€𝄞-" * ((1 << 20) // 10)
+        await self.ann.send(text)
+        self.assertTrue(await self.bob.next() == f"{self.ann.name}: {text}")
+
+    async def test_text_in_fragments_cut_inside_its_characters(self):
+        await self.ann.send([bytes([byte]) for byte in "ä€𝄞".encode()], text=True)
+        self.assertEqual(await self.bob.next(), f"{self.ann.name}: ä€𝄞")
+
+    async def test_1_MiB_of_binary_in_64_fragments_with_a_ping_amid_them(self):
+        data = os.urandom(1 << 20)
+
+        async def fragments():
+            for i in range(64):
+                if i == 32:
+                    ponged = await self.ann.socket.ping(b"amid")
+                    await asyncio.wait_for(ponged, PATIENCE)
+                yield data[i << 14 : (i + 1) << 14]
+
+        await self.ann.send(fragments())
+        self.assertTrue(await self.bob.next() == data)
+
+    async def test_client_closes_with_4001_bye(self):
+        await self.ann.socket.close(4001, "bye")
+        self.assertEqual((await self.ann.closed())[0], 4001)
+        self.assertEqual(await self.bob.next(), f"* {self.ann.name} left (4001 bye)")
+
+    async def test_client_vanishes_without_a_close_frame(self):
+        self.ann.socket.transport.abort()
+        self.assertEqual(await self.bob.next(), f"* {self.ann.name} left (1006)")
+
+    async def test_server_closes_with_1000_so_long(self):
+        await self.ann.send("/quit so long")
+        with self.assertRaises(ConnectionClosed):
+            await self.ann.next()
+        self.assertEqual(await self.ann.closed(), (1000, "so long"))
+        self.assertEqual(await self.bob.next(), f"* {self.ann.name} left (1000 so long)")
+
+
+class Result(unittest.TextTestResult):
+    def getDescription(self, test):
+        return "websockets: " + test.id().partition(".test_")[2].replace("_", " ")
+
+
+if __name__ == "__main__":
+    unittest.main(testRunner=unittest.TextTestRunner(verbosity=2, resultclass=Result))

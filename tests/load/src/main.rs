@@ -1,0 +1,137 @@
+//! `callsign-load`: the benchmark that anyone can run, `cargo run --release -p callsign-load`.
+//!
+//! Owns the command line and the order of the measurements. Options come in; tables leave on stdout, progress
+//! on stderr, and exit status 1 if an answer was wrong or a server died. It knows nothing about sockets.
+#![forbid(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("callsign-load reads /proc and uses epoll: it runs on Linux only");
+
+mod rows; // what is measured, and one measurement
+
+mod servers; // start and stop the contenders
+
+mod floor; // the contender that does nothing but the work
+
+mod client; // the load: connections, frames, checks
+
+mod measure; // CPU, memory, processors, medians
+
+mod report; // tables and JSON
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+
+use crate::measure::Processors;
+use crate::report::{Report, Sample};
+use crate::rows::RowName;
+use crate::servers::Server;
+
+/// Compares Callsign with other WebSocket servers and with a floor: server CPU per message, messages per
+/// second, latency, memory per connection.
+///
+/// Every server is a process of its own with one thread that does the work, fresh for every measurement, and
+/// they take turns: forwards in one round, backwards in the next. Figures are medians over the rounds; a ratio
+/// is the median of the ratios of each round. Every answer is checked, byte by byte.
+#[derive(Parser)]
+#[command(
+    name = "callsign-load",
+    version,
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true
+)]
+struct Options {
+    /// How often each server is measured
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How long each measurement lasts, in seconds
+    #[arg(long = "seconds", value_name = "S", default_value = "2", value_parser = seconds)]
+    duration: Duration,
+    /// Measure these rows alone (separated by commas)
+    #[arg(long, value_name = "ROW", value_delimiter = ',', default_values = RowName::NAMES)]
+    only: Vec<RowName>,
+    /// Measure these servers alone (separated by commas)
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = Server::NAMES)]
+    servers: Vec<Server>,
+    /// Also write every sample and the summary to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Be one of the servers (this is how the program starts them)
+    #[command(hide = true)]
+    Server { server: Server, port: u16 },
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_string())?;
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())?;
+    if duration.is_zero() { Err("more than 0 seconds are needed".into()) } else { Ok(duration) }
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let outcome = match options.role {
+        Some(Role::Server { server, port }) => servers::serve(server, port),
+        None => run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("callsign-load: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    if cfg!(debug_assertions) {
+        eprintln!("note: this is a debug build; figures that mean something need `cargo run --release`");
+    }
+    if options.servers.contains(&Server::Callsign) {
+        servers::build_callsign()?;
+    }
+    let processors = Processors::choose()?;
+    let rows = rows::rows(&options.only, &options.servers, measure::raise_open_files());
+    let mut report = Report::new(rows, &options.servers, options.rounds, options.duration, processors);
+
+    for round in 1..=options.rounds {
+        for row in 0..report.rows.len() {
+            let mut lanes: Vec<usize> = (0..report.rows[row].lanes.len()).collect();
+            if round % 2 == 0 {
+                lanes.reverse();
+            }
+            for lane in lanes {
+                let (name, label) = (report.rows[row].name.text(), &report.rows[row].lanes[lane].label);
+                let outcome = report.rows[row].lanes[lane].measure(options.duration, processors);
+                eprint!("round {round}/{}  {name:<10} {label:<16} ", options.rounds);
+                match outcome {
+                    Ok(figures) => {
+                        eprintln!("{:.3} {}", figures[0], report.rows[row].columns[0].title);
+                        report.samples.push(Sample { row, lane, round, figures });
+                    }
+                    Err(e) => {
+                        eprintln!("FAILED: {e:#}");
+                        let failure = format!("{label}, row {name}, round {round}: {e:#}");
+                        report.failures.push(failure);
+                    }
+                }
+            }
+        }
+    }
+    print!("{report}");
+    if let Some(path) = &options.json {
+        std::fs::write(path, format!("{:#}\n", report.json()))
+            .with_context(|| format!("{}", path.display()))?;
+    }
+    ensure!(report.failures.is_empty(), "{} of the measurements failed, see above", report.failures.len());
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! What the kernel says. Owns CPU time and memory of a tree of processes (from /proc), the choice of
+//! processors, the limit of open files, and the little statistics. It knows nothing about servers.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// A process and all its descendants, as they were when it was looked at.
+pub struct Tree {
+    pids: Vec<u32>,
+}
+
+impl Tree {
+    /// Looks for the descendants of `root`.
+    pub fn of(root: u32) -> Result<Self> {
+        let mut families = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            // A process that ended since the listing has no parent to tell.
+            if let Ok(stat) = Stat::of(pid) {
+                families.push((pid, stat.parent));
+            }
+        }
+        let mut pids = vec![root];
+        let mut next = 0;
+        while let Some(&parent) = pids.get(next) {
+            pids.extend(families.iter().filter(|family| family.1 == parent).map(|family| family.0));
+            next += 1;
+        }
+        Ok(Self { pids })
+    }
+
+    /// User and system time so far, of all threads.
+    ///
+    /// # Errors
+    /// One of the processes has ended.
+    pub fn cpu(&self) -> Result<Duration> {
+        self.sum(|pid| cpu_of_threads(pid).or_else(|_| Ok(Stat::of(pid)?.cpu)))
+    }
+
+    /// Memory in KiB, with a fair share of pages that several processes map (PSS).
+    ///
+    /// # Errors
+    /// One of the processes has ended, or belongs to another user.
+    pub fn memory_kib(&self) -> Result<f64> {
+        self.sum(|pid| {
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+            let kib = rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next());
+            kib.and_then(|kib| kib.parse().ok()).ok_or_else(|| unreadable("no Pss in smaps_rollup"))
+        })
+    }
+
+    fn sum<T: std::iter::Sum>(&self, figure: impl Fn(u32) -> io::Result<T>) -> Result<T> {
+        let one = |&pid| figure(pid).with_context(|| format!("process {pid} of the server"));
+        self.pids.iter().map(one).sum()
+    }
+}
+
+/// In nanoseconds, where the kernel keeps schedstat.
+fn cpu_of_threads(pid: u32) -> io::Result<Duration> {
+    let mut total = None;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that ended since the listing takes its figure along.
+        let Ok(schedstat) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+        let nanoseconds = schedstat.split(' ').next().and_then(|field| field.parse().ok());
+        let time = Duration::from_nanos(nanoseconds.ok_or_else(|| unreadable("schedstat"))?);
+        total = Some(total.unwrap_or_default() + time);
+    }
+    total.ok_or_else(|| unreadable("no schedstat"))
+}
+
+/// The fields of /proc/PID/stat that matter here, proc_pid_stat(5).
+struct Stat {
+    parent: u32,
+    /// In steps of a clock tick.
+    cpu: Duration,
+}
+
+impl Stat {
+    fn of(pid: u32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name of the program, field 2, may hold spaces and parentheses.
+        let (_, rest) = stat.rsplit_once(") ").ok_or_else(|| unreadable("stat"))?;
+        let fields: Vec<&str> = rest.split(' ').collect(); // the first is field 3, the state
+        let field = |number: usize| -> io::Result<u64> {
+            fields.get(number - 3).and_then(|f| f.parse().ok()).ok_or_else(|| unreadable("stat"))
+        };
+        let ticks = field(14)? + field(15)?;
+        let seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+        Ok(Self { parent: field(4)? as u32, cpu: Duration::from_secs_f64(seconds) })
+    }
+}
+
+fn unreadable(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Where the server and the load run: apart, if this machine lets them.
+#[derive(Clone, Copy)]
+pub struct Processors {
+    pub server: usize,
+    pub load: usize,
+}
+
+impl Processors {
+    /// The first and the last of those that this process may use.
+    pub fn choose() -> Result<Self> {
+        let allowed = sched_getaffinity(None)?;
+        let mut usable = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+        let server = usable.next().context("no processor to run on")?;
+        Ok(Self { server, load: usable.next_back().unwrap_or(server) })
+    }
+}
+
+/// Keeps this thread, and the processes that it starts from now on, on one processor.
+pub fn pin(processor: usize) -> Result<()> {
+    let mut one = CpuSet::new();
+    one.set(processor);
+    sched_setaffinity(None, &one).with_context(|| format!("cannot stay on processor {processor}"))
+}
+
+/// Lets this process and its children have as many open files as the system allows, and says how many.
+pub fn raise_open_files() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    }
+    .unwrap_or(u64::MAX)
+}
+
+/// The value below which `part` of a sorted list lies; 0 for an empty one.
+pub fn percentile(sorted: &[u32], part: f64) -> f64 {
+    let position = (sorted.len() as f64 * part) as usize;
+    sorted.get(position.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0).into()
+}
+
+/// The middle value, or the mean of the two in the middle; nothing for an empty list.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+    Some((low + high) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    #[test]
+    fn median_is_the_middle_or_the_mean_of_two() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn percentiles_are_values_of_the_list() {
+        let sorted: Vec<u32> = (0..1000).collect();
+        assert_eq!(percentile(&sorted, 0.5), 500.0);
+        assert_eq!(percentile(&sorted, 0.999), 999.0);
+        assert_eq!(percentile(&[7], 0.999), 7.0);
+        assert_eq!(percentile(&[], 0.5), 0.0);
+    }
+
+    #[test]
+    fn cpu_time_of_descendants_counts_and_both_ways_of_counting_agree() {
+        let script = "while :; do :; done & echo $!; wait";
+        let mut shell = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let spinning: u32 = line.trim().parse().unwrap();
+
+        let tree = Tree::of(shell.id()).unwrap();
+        while tree.cpu().unwrap() < Duration::from_millis(200) {}
+        let (threads, ticks) = (cpu_of_threads(spinning), Stat::of(spinning));
+        let memory = tree.memory_kib();
+        kill_process(Pid::from_raw(spinning as i32).unwrap(), Signal::KILL).unwrap();
+        shell.wait().unwrap();
+
+        assert_eq!(tree.pids, [shell.id(), spinning]);
+        assert!(memory.unwrap() > 0.0);
+        let (threads, ticks) = (threads.unwrap(), ticks.unwrap().cpu);
+        assert!(threads.abs_diff(ticks) < threads / 2, "{threads:?} and {ticks:?}");
+    }
+}

@@ -1,0 +1,143 @@
+//! What the benchmark says at its end. Owns the samples and their summary: medians, ratios, the tables for
+//! people and the JSON for programs. It knows nothing about how a sample came to be.
+
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::measure::{Processors, median};
+use crate::rows::{Lane, Row};
+use crate::servers::Server;
+
+/// One measurement that succeeded.
+pub struct Sample {
+    /// Index in [`Report::rows`].
+    pub row: usize,
+    /// Index in the row's lanes.
+    pub lane: usize,
+    pub round: u32,
+    /// One per column of the row.
+    pub figures: Vec<f64>,
+}
+
+/// All that was measured, and how.
+pub struct Report {
+    pub rows: Vec<Row>,
+    pub samples: Vec<Sample>,
+    /// One sentence each: who failed, when, and how.
+    pub failures: Vec<String>,
+    servers: Vec<Server>,
+    rounds: u32,
+    duration: Duration,
+    processors: Processors,
+}
+
+/// A line of a table.
+struct Summary {
+    /// Median per column; nothing if no measurement succeeded.
+    medians: Vec<Option<f64>>,
+    /// This lane's cost / the reference lane's, and the first lane's cost / this one's.
+    over_reference: Option<f64>,
+    first_over_this: Option<f64>,
+}
+
+impl Report {
+    pub fn new(
+        rows: Vec<Row>,
+        servers: &[Server],
+        rounds: u32,
+        duration: Duration,
+        processors: Processors,
+    ) -> Self {
+        let (samples, failures, servers) = (Vec::new(), Vec::new(), servers.to_vec());
+        Self { rows, samples, failures, servers, rounds, duration, processors }
+    }
+
+    fn summary(&self, row: usize, lane: usize) -> Summary {
+        let lanes = &self.rows[row].lanes;
+        let column = |column: usize| {
+            let samples = self.samples.iter().filter(|s| s.row == row && s.lane == lane);
+            median(samples.map(|s| s.figures[column]).collect())
+        };
+        let reference = lanes.iter().position(|lane| lane.label == self.rows[row].reference);
+        Summary {
+            medians: (0..self.rows[row].columns.len()).map(column).collect(),
+            over_reference: reference.and_then(|reference| self.ratio(row, lane, reference)),
+            first_over_this: self.ratio(row, 0, lane),
+        }
+    }
+
+    /// The median over the rounds of one lane's cost divided by another's in the same round.
+    fn ratio(&self, row: usize, over: usize, under: usize) -> Option<f64> {
+        let cost = |lane, round| {
+            self.samples.iter().find(|s| (s.row, s.lane, s.round) == (row, lane, round)).map(|s| s.figures[0])
+        };
+        let of_round = |round| Some(cost(over, round)? / cost(under, round)?);
+        median((1..=self.rounds).filter_map(of_round).collect())
+    }
+
+    fn conditions(&self) -> String {
+        let Self { rounds, duration, processors: Processors { server, load }, .. } = self;
+        let apart = if server == load { " (the same: figures are worth less)" } else { "" };
+        format!("{rounds} rounds of {duration:?}, server on processor {server}, load on {load}{apart}")
+    }
+
+    /// The summary and every sample, with the columns by their names.
+    pub fn json(&self) -> Value {
+        let lane = |row: usize, lane: usize| {
+            let Row { columns, lanes, .. } = &self.rows[row];
+            let name = |column: usize| columns[column].key.to_string();
+            let summary = self.summary(row, lane);
+            let medians = summary.medians.iter().enumerate().map(|(i, &f)| (name(i), json!(f)));
+            let samples = self.samples.iter().filter(|s| s.row == row && s.lane == lane).map(|s| {
+                let figures = s.figures.iter().enumerate().map(|(i, &f)| (name(i), json!(f)));
+                json!({ "round": s.round, "figures": figures.collect::<Value>() })
+            });
+            json!({
+                "name": lanes[lane].label,
+                "medians": medians.collect::<Value>(),
+                "over_reference": summary.over_reference,
+                "first_over_this": summary.first_over_this,
+                "samples": samples.collect::<Value>(),
+            })
+        };
+        let row = |(i, row): (usize, &Row)| {
+            let lanes: Value = (0..row.lanes.len()).map(|j| lane(i, j)).collect();
+            json!({ "name": row.name.text(), "title": row.title, "reference": row.reference, "lanes": lanes })
+        };
+        json!({
+            "conditions": self.conditions(),
+            "rows": self.rows.iter().enumerate().map(row).collect::<Value>(),
+            "failures": self.failures,
+        })
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, row) in self.rows.iter().enumerate() {
+            write!(f, "\n{}: {}\n{:<16}", row.name.text(), row.title, "")?;
+            row.columns.iter().try_for_each(|column| write!(f, "{:>12}", column.title))?;
+            writeln!(f, "{:>16}{:>18}", format!("/ {}", row.reference), format!("{} /", row.lanes[0].label))?;
+            for (lane, Lane { label, .. }) in row.lanes.iter().enumerate() {
+                let summary = self.summary(index, lane);
+                write!(f, "{label:<16}")?;
+                for (column, &figure) in row.columns.iter().zip(&summary.medians) {
+                    write!(f, "{:>12}", shown(figure, column.decimals))?;
+                }
+                let (over, under) = (shown(summary.over_reference, 3), shown(summary.first_over_this, 3));
+                writeln!(f, "{over:>16}{under:>18}")?;
+            }
+        }
+        writeln!(f, "\nMedians over {}.", self.conditions())?;
+        for server in &self.servers {
+            writeln!(f, "{}: {}", server.name(), server.configuration())?;
+        }
+        self.failures.iter().try_for_each(|failure| writeln!(f, "FAILED: {failure}"))
+    }
+}
+
+fn shown(figure: Option<f64>, decimals: usize) -> String {
+    figure.map_or("-".into(), |figure| format!("{figure:.decimals$}"))
+}

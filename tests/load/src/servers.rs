@@ -1,0 +1,232 @@
+//! The contenders. Owns how each is configured, started on its processor, known to be ready, and stopped.
+//! All but callsign live in this binary: it starts itself as `callsign-load server NAME PORT`.
+//! Knows nothing about what they are measured with.
+
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket};
+use futures_util::{SinkExt, StreamExt};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use crate::client::{ANSWER, Load, Message};
+use crate::measure::{Processors, pin};
+
+/// A server may take this long from its start to its first upgrade, and from the signal to its end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at a server that is starting or ending.
+const INTERVAL: Duration = Duration::from_millis(5);
+/// tungstenite's own advice for many connections; the default of 128 KiB is zeroed at every read.
+const TUNGSTENITE_READ_BUFFER: usize = 4 << 10;
+
+/// Who is measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Server {
+    /// This project: the example plugin `echo`, loaded by name
+    Callsign,
+    /// An echo server of `tokio-tungstenite`
+    Tungstenite,
+    /// An echo server of `fastwebsockets`
+    Fastwebsockets,
+    /// One epoll, one recv, one send, no checks
+    Floor,
+}
+
+impl Server {
+    /// All of them, in the order of the tables.
+    pub const NAMES: [&'static str; 4] = ["callsign", "tungstenite", "fastwebsockets", "floor"];
+
+    /// The name as `--servers` takes it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    /// How it is configured: one line under the tables.
+    pub fn configuration(self) -> &'static str {
+        match self {
+            Self::Callsign => "release build, one worker, example plugin `echo` loaded at run time",
+            Self::Tungstenite => {
+                "tokio-tungstenite 0.30, current-thread runtime, TCP_NODELAY, 4 KiB read buffer, send() per message"
+            }
+            Self::Fastwebsockets => {
+                "fastwebsockets 0.10, current-thread runtime, TCP_NODELAY, its defaults, write_frame() per \
+                 message, on the bare TcpStream after a handshake of this program's"
+            }
+            Self::Floor => "one epoll, one recv and one send per event, frames unmasked and nothing checked",
+        }
+    }
+}
+
+/// The one place that knows callsign's command line.
+fn callsign(port: u16) -> Result<Command> {
+    let folder = release_folder()?;
+    let mut command = Command::new(folder.join("callsign"));
+    command.arg("serve").arg(folder.join(format!("{DLL_PREFIX}echo{DLL_SUFFIX}")));
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--workers", "1"]).env("RUST_LOG", "error");
+    Ok(command)
+}
+
+/// Where cargo puts release builds: beside this binary, or beside the folder of a debug build.
+fn release_folder() -> Result<PathBuf> {
+    let binary = std::env::current_exe()?;
+    let target = binary.parent().and_then(|folder| folder.parent()).context("this binary is in no folder")?;
+    Ok(target.join("release"))
+}
+
+/// Brings `callsign` and the plugin `echo` up to date.
+///
+/// # Errors
+/// cargo is missing or the build failed.
+pub fn build_callsign() -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = release_folder()?.with_file_name("");
+    eprintln!("building: cargo build --release -p callsign -p echo");
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--release", "-p", "callsign", "-p", "echo", "--manifest-path"]);
+    build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml")).arg("--target-dir").arg(target);
+    let status = build.status().context("cannot start cargo to build callsign")?;
+    ensure!(status.success(), "cargo could not build callsign and its plugin `echo` ({status})");
+    Ok(())
+}
+
+/// A server's process; dropping it ends it.
+pub struct Running {
+    child: Child,
+    pub port: u16,
+}
+
+impl Running {
+    /// Starts a server on its processor, stays on the load's, and returns when an upgrade has worked.
+    ///
+    /// # Errors
+    /// It cannot be started, ends at once, or does not upgrade a connection within 10 s.
+    pub fn start(server: Server, processors: Processors) -> Result<Self> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let mut command = match server {
+            Server::Callsign => callsign(port)?,
+            other => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["server", other.name(), &port.to_string()]);
+                command
+            }
+        };
+        pin(processors.server)?; // inherited by the child, and by its children
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        pin(processors.load)?;
+        let child = child.with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        let mut running = Self { child, port };
+        running.wait_until_ready()?;
+        Ok(running)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            if let Some(status) = self.death()? {
+                bail!("the server ended before it accepted a connection ({status})");
+            }
+            ensure!(
+                started.elapsed() < PATIENCE,
+                "the server does not accept connections on port {}",
+                self.port
+            );
+            sleep(INTERVAL);
+        }
+        Load::open(self.port, 1, Message::Echo { size: 20 }).context("first upgrade").map(drop)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How the server ended, if it did.
+    pub fn death(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let asked = Instant::now();
+        // It may be gone already, which is what is wanted.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        while let Ok(None) = self.child.try_wait() {
+            if asked.elapsed() > PATIENCE {
+                eprintln!("note: the server did not end when asked; it is killed");
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
+            sleep(INTERVAL);
+        }
+    }
+}
+
+/// Is one of the servers of this binary, until the process that started it ends.
+///
+/// # Errors
+/// The port is taken, or accepting failed.
+pub fn serve(server: Server, port: u16) -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("port {port}"))?;
+    match server {
+        Server::Callsign => bail!("callsign is a program of its own: `callsign serve`"),
+        Server::Floor => Ok(crate::floor::serve(listener)?),
+        Server::Tungstenite => serve_tokio(listener, tungstenite),
+        Server::Fastwebsockets => serve_tokio(listener, fastwebsockets),
+    }
+}
+
+/// One thread, one task per connection.
+fn serve_tokio<F>(listener: TcpListener, echo: impl Fn(tokio::net::TcpStream) -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    listener.set_nonblocking(true)?;
+    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::spawn(echo(stream)); // its error is the end of the connection
+        }
+    })
+}
+
+async fn tungstenite(stream: tokio::net::TcpStream) -> Result<()> {
+    let config = WebSocketConfig::default().read_buffer_size(TUNGSTENITE_READ_BUFFER);
+    let mut socket = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await?;
+    while let Some(message) = socket.next().await {
+        let message = message?;
+        if message.is_binary() || message.is_text() {
+            socket.send(message).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn fastwebsockets(mut stream: tokio::net::TcpStream) -> Result<()> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        ensure!(stream.read_buf(&mut request).await? > 0, "no request");
+    }
+    stream.write_all(ANSWER).await?;
+    drop(request);
+    // As its examples do: a frame that read_frame() of the bare WebSocket returns would go out as masked.
+    let mut socket = FragmentCollector::new(WebSocket::after_handshake(stream, Role::Server));
+    loop {
+        let frame = socket.read_frame().await?;
+        match frame.opcode {
+            OpCode::Close => return Ok(()),
+            OpCode::Binary | OpCode::Text => socket.write_frame(frame).await?,
+            _ => {}
+        }
+    }
+}
