@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::http::head::Head;
 use crate::outbox::Outbox;
 use crate::plugin::handler::Callbacks;
-use crate::websocket::{close_code_allowed, op, write_close};
+use crate::websocket::{close_code_allowed, write_close};
 use crate::worker::Worker;
 
 /// One upgraded client; what `struct connection` points to.
@@ -244,9 +244,9 @@ impl Connection {
     }
 
     fn push_close(&self, code: Option<u16>, reason: &str) {
-        let mut payload = Vec::new();
-        write_close(&mut payload, code, reason);
-        self.outbox.borrow_mut().push(op::CLOSE, &payload, &self.worker.pool);
+        let mut frame = Vec::new();
+        write_close(&mut frame, code, reason);
+        self.outbox.borrow_mut().push_framed(&frame, &self.worker.pool);
         self.flush_later();
     }
 

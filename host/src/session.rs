@@ -1,47 +1,56 @@
 //! The life of a connection, from onconnect to ondisconnect: reads, hands messages to the plugin, writes what
 //! it has queued, and closes in the order of RFC 6455 §7.1.
 
-use std::future::poll_fn;
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::connection::{Connection, Phase};
-use crate::plugin::call::{self, Failure};
+use crate::plugin::call;
 use crate::plugin::handler::HandlerRef;
 use crate::websocket::{Event, Receiver, op};
 
 /// Close code for a handler that failed (RFC 6455 §7.4.1).
 const INTERNAL_ERROR: u16 = 1011;
 
-/// What only the session knows of its connection.
+/// A connection's task. It is as small as can be: an idle connection costs little more than this.
 struct Session {
     c: Rc<Connection>,
     receiver: Receiver,
+    stage: Stage,
     /// Runs once the closing has begun.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// Serves a connection until it has ended and its last callback has run. `early`: bytes that came behind the
-/// request.
-pub async fn serve(c: Rc<Connection>, early: Vec<u8>) {
-    let mut session = Session { c: c.clone(), receiver: Receiver::new(), deadline: None };
-    if let Some(handler) = c.callbacks.onconnect {
-        session.reading(|session| session.report(handler, call::on_connection(handler, &session.c)));
-    }
-    let mut early = early;
-    if !early.is_empty() {
-        session.reading(|session| session.receive(&mut early));
-    }
-    drop(early);
-    poll_fn(|cx| session.poll(cx)).await;
-    c.worker.remove(&c);
-    disconnect(&c);
-    let Session { mut deadline, .. } = session;
-    linger(&c, &mut deadline).await;
+/// Where in its life the session is.
+enum Stage {
+    /// Until the closing handshake is done or the socket is gone.
+    Serving,
+    /// The last callback has run; our side of the socket is still open.
+    Disconnected,
+    /// Waits for the client to close its side.
+    Lingering,
+}
+
+/// Serves a connection until it has ended. `early`: bytes that came behind the request.
+pub fn start(c: Rc<Connection>, mut early: Vec<u8>) {
+    let mut session = Session { c, receiver: Receiver::new(), stage: Stage::Serving, deadline: None };
+    session.reading(|session| {
+        let c = &*session.c;
+        if let Some(handler) = c.callbacks.onconnect
+            && let Err(reason) = call::on_connection(handler, c)
+        {
+            failed(c, handler, &reason);
+        }
+        if !early.is_empty() {
+            session.receive(&mut early);
+        }
+    });
+    tokio::task::spawn_local(session);
 }
 
 /// The last callbacks. The connection is in nobody's list any more, and takes no more messages.
@@ -58,38 +67,28 @@ fn disconnect(c: &Connection) {
     }
 }
 
-/// After a proper Close: ends our side, and waits until the client has ended its own. Closing a socket with
-/// unread bytes in it would reset it, and the client might lose our last words.
-async fn linger(c: &Connection, deadline: &mut Option<Pin<Box<Sleep>>>) {
-    if c.phase.get() == Phase::Gone {
-        return;
-    }
-    // Nobody else holds the connection now, so borrowing over an await hinders nobody.
-    #[allow(clippy::await_holding_refcell_ref)]
-    let mut stream = c.stream.borrow_mut();
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let rest = poll_fn(|cx| {
-        loop {
-            let mut buffer = c.worker.read_buffer.borrow_mut();
-            let mut buffer = ReadBuf::new(&mut buffer);
-            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
-                _ => return Poll::Ready(()),
-            }
+impl Future for Session {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let session = self.get_mut();
+        if let Stage::Serving = session.stage {
+            ready!(session.poll_serving(cx));
+            session.c.worker.remove(&session.c);
+            disconnect(&session.c);
+            session.stage = Stage::Disconnected;
         }
-    });
-    match deadline {
-        Some(deadline) => tokio::select! { () = rest => {} () = deadline => {} },
-        None => rest.await,
+        if session.c.phase.get() == Phase::Gone || session.poll_lingering(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        session.poll_deadline(cx)
     }
 }
 
 impl Session {
     /// Ready when the connection has ended: all is written after the Closes, or the socket is gone, or the
     /// time for closing is up.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_serving(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let c = self.c.clone();
         if !c.waker.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *c.waker.borrow_mut() = Some(cx.waker().clone());
@@ -98,28 +97,40 @@ impl Session {
             c.flush();
         }
         while matches!(c.phase.get(), Phase::Open | Phase::Closing) && self.poll_read(cx).is_ready() {}
+        if c.phase.get() == Phase::Open {
+            return Poll::Pending;
+        }
+        if c.phase.get() == Phase::Closed && !c.blocked.get() {
+            c.flush();
+        }
         match c.phase.get() {
-            Phase::Open => return Poll::Pending,
-            Phase::Closing => {}
-            Phase::Closed => {
-                if !c.blocked.get() {
-                    c.flush();
-                }
-                if c.is_flushed() {
-                    self.poll_deadline(cx).is_ready();
-                    return Poll::Ready(());
-                }
-                if c.phase.get() == Phase::Gone {
-                    return Poll::Ready(());
-                }
-            }
             Phase::Gone => return Poll::Ready(()),
+            Phase::Closed if c.is_flushed() => return Poll::Ready(()),
+            _ => {}
         }
-        if self.poll_deadline(cx).is_ready() {
-            c.lost();
-            return Poll::Ready(());
+        ready!(self.poll_deadline(cx));
+        c.lost();
+        Poll::Ready(())
+    }
+
+    /// After a proper Close: ends our side, and waits until the client has ended its own. Closing a socket
+    /// with unread bytes in it would reset it, and the client might lose our last words.
+    fn poll_lingering(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut stream = self.c.stream.borrow_mut();
+        if let Stage::Disconnected = self.stage {
+            if ready!(Pin::new(&mut *stream).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            self.stage = Stage::Lingering;
         }
-        Poll::Pending
+        loop {
+            let mut buffer = self.c.worker.read_buffer.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut buffer);
+            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -179,12 +190,6 @@ impl Session {
                     return c.fail(violation.code, violation.reason);
                 }
             }
-        }
-    }
-
-    fn report(&self, handler: HandlerRef, result: Result<(), Failure>) {
-        if let Err(reason) = result {
-            failed(&self.c, handler, &reason);
         }
     }
 }

@@ -96,7 +96,7 @@ impl Worker {
         if self.draining.get() {
             c.close(GOING_AWAY, "server is shutting down");
         }
-        tokio::task::spawn_local(session::serve(c, early));
+        session::start(c, early);
     }
 
     /// Takes an ended connection off the list.

@@ -7,7 +7,9 @@ import { after, afterEach, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-const timeout = 120_000; // of one step and of one test, in ms: far more than any needs
+// In ms, far more than anything needs.
+const patience = 60_000; // with one step
+const timeout = 180_000; // of one test
 const url = process.env.CHAT_URL;
 const cache = fileURLToPath(new URL("../.cache/", import.meta.url));
 let browser;
@@ -21,7 +23,7 @@ before(async () => {
     timeout,
   });
   context = await browser.newContext({ viewport: { width: 760, height: 640 } });
-  context.setDefaultTimeout(timeout);
+  context.setDefaultTimeout(patience);
 }, { timeout });
 
 afterEach(() => Promise.all(context.pages().map((page) => page.close())), { timeout });

@@ -9,7 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 URL = re.sub("^http", "ws", os.environ["CHAT_URL"])
-PATIENCE = 120  # seconds, for one message or one closing: far more than any needs
+PATIENCE = 60  # seconds, for one message or one closing: far more than any needs
 
 
 class Client:

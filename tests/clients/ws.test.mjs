@@ -5,7 +5,9 @@ import { on, once } from "node:events";
 import { afterEach, test } from "node:test";
 import WebSocket from "ws";
 
-const timeout = 120_000; // of one test, in ms: far more than any needs
+// In ms, far more than anything needs.
+const patience = 60_000; // with the messages of one client
+const timeout = 120_000; // of one test
 const sockets = new Set();
 
 /** One chat client. `names` are those of the clients of this test: notices about earlier ones are skipped. */
@@ -14,7 +16,7 @@ class Client {
     const client = new Client();
     client.socket = new WebSocket(new URL(path, process.env.CHAT_URL.replace(/^http/, "ws")));
     sockets.add(client.socket);
-    client.inbox = on(client.socket, "message", { signal: AbortSignal.timeout(timeout) });
+    client.inbox = on(client.socket, "message", { signal: AbortSignal.timeout(patience) });
     client.closed = once(client.socket, "close").then(([code, reason]) => [code, String(reason)]);
     client.names = names;
     const [, name] = (await client.next()).match(/^\* you are (guest-\S+)$/);

@@ -1,0 +1,65 @@
+//! Test plugin: answers as the request asks it to, fails when asked to, and logs what it was called with.
+//! What a test sends enters, what it can check leaves; it knows nothing about any test.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use callsign_plugin::prelude::*;
+
+callsign_plugin::plugin!();
+
+/// Calls of `socket`.
+static UPGRADES: AtomicUsize = AtomicUsize::new(0);
+
+/// `?STATUS`: that status, the request's body, and a header `NAME` for each `answer-NAME` of the request.
+#[onrequest]
+fn answer(request: &mut Request) -> Response {
+    let status = request.query().parse().unwrap_or(200);
+    with_headers(request, Response::new(status).body(request.body()))
+}
+
+/// Upgrades, with headers as `answer` has them.
+#[onrequest]
+fn socket(request: &mut Request) -> Response {
+    UPGRADES.fetch_add(1, Ordering::Relaxed);
+    with_headers(request, request.handshake(None, "note", "left"))
+}
+
+/// How often `socket` was called.
+#[onrequest]
+fn upgrades(_: &mut Request) -> Response {
+    Response::text(UPGRADES.load(Ordering::Relaxed).to_string())
+}
+
+#[onrequest]
+fn refuses(_: &mut Request) -> Result<Response, &'static str> {
+    Err("out of paper")
+}
+
+#[onrequest]
+fn panics(_: &mut Request) -> Response {
+    panic!("off the rails")
+}
+
+/// Logs each message. `close` has the server close the connection.
+#[onmessage]
+fn note(c: &Connection, message: Message<'_>) {
+    let text = message.as_text().unwrap_or("(binary)");
+    log(Level::Info, format!("note: {text}"));
+    if text == "close" {
+        c.close(4000, "as you wish");
+    }
+}
+
+/// Logs how the connection ended.
+#[ondisconnect]
+fn left(c: &Connection) {
+    let side = c.closed_by().map_or("nobody".to_owned(), |side| format!("{side:?}"));
+    log(Level::Info, format!("left: {} `{}` by {side}", c.close_code(), c.close_reason()));
+}
+
+fn with_headers(request: &Request, response: Response) -> Response {
+    request.headers().fold(response, |response, (name, value)| match name.strip_prefix("answer-") {
+        Some(name) => response.header(name, String::from_utf8_lossy(value)),
+        None => response,
+    })
+}

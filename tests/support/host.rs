@@ -1,0 +1,190 @@
+//! The real program: starts it, reads what it says line by line, stops it. Knows nothing about clients.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{DEADLINE, Raw, WebSocket, path, plugin};
+
+/// A running server, listening on a free port of 127.0.0.1. Dropping it kills it.
+pub struct Host {
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+    pub port: u16,
+}
+
+impl Host {
+    /// Starts the server with these arguments, the command `serve` among them.
+    pub fn start<A: AsRef<OsStr>>(args: &[A]) -> Self {
+        let mut child = spawn(args, &["--listen", "127.0.0.1:0"]);
+        let mut host = Self { stdout: Lines::of(child.stdout.take()), stderr: Lines::of(child.stderr.take()), child, port: 0 };
+        const BEFORE_PORT: &str = "listening on http://127.0.0.1:";
+        let line = host.stdout.wait_for(BEFORE_PORT).unwrap_or_else(|why| panic!("no server: {why}\n{}", host.log()));
+        let port = line.strip_prefix(BEFORE_PORT).and_then(|rest| rest.strip_suffix('/'));
+        host.port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port: {line}"));
+        host
+    }
+
+    /// Starts the server with the workspace's plugin `name` and further options.
+    pub fn serve(name: &str, options: &[&str]) -> Self {
+        let library = plugin(name);
+        Self::start(&[&["serve", path(&library)], options].concat())
+    }
+
+    /// Waits until a line of the log has `text` in it, also if it has come before.
+    pub fn log_line(&self, text: &str) -> String {
+        self.stderr.wait_for(text).unwrap_or_else(|why| panic!("{why}, with `{text}`\n{}", self.log()))
+    }
+
+    /// All lines of the log so far that have `text` in them. For what must not be there, wait first for a
+    /// line that comes later.
+    pub fn log_lines(&self, text: &str) -> Vec<String> {
+        self.log().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+
+    /// The log so far: stderr.
+    pub fn log(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// What it has said on stdout so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// A socket to the server.
+    pub fn connect(&self) -> Raw {
+        Raw::connect(self.port)
+    }
+
+    /// A WebSocket to the server.
+    pub fn open(&self, path: &str) -> WebSocket {
+        self.connect().upgrade(path, &[])
+    }
+
+    /// Sends SIGTERM.
+    pub fn ask_to_stop(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the child is ours to signal");
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.ask_to_stop();
+        self.ended()
+    }
+
+    /// Waits for the end, whoever caused it. The whole log can be read then.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.stderr.wait_for_end().unwrap_or_else(|why| panic!("{why}\n{}", self.log()));
+        self.child.wait().expect("the child is ours to wait for")
+    }
+
+    /// Id of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- log of the server\n{}---", self.log());
+        }
+    }
+}
+
+/// Runs the program to its end: exit code, stdout, stderr. For what must not start a server.
+pub fn run<A: AsRef<OsStr>>(args: &[A]) -> (i32, String, String) {
+    let mut child = spawn(args, &[]);
+    let (stdout, stderr) = (Lines::of(child.stdout.take()), Lines::of(child.stderr.take()));
+    if let Err(why) = stderr.wait_for_end() {
+        // It may have ended between the two.
+        let _ = child.kill();
+        panic!("{why}\n{}{}", stdout.text(), stderr.text());
+    }
+    let status = child.wait().expect("the child is ours to wait for");
+    stdout.wait_for_end().expect("an ended program says nothing more");
+    (status.code().unwrap_or_else(|| panic!("{status}")), stdout.text(), stderr.text())
+}
+
+fn spawn<A: AsRef<OsStr>>(args: &[A], more: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
+    // The environment of whoever runs the tests configures nothing.
+    env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CALLSIGN_")).for_each(|(name, _)| {
+        command.env_remove(name);
+    });
+    command.args(args).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("the program can be run")
+}
+
+/// What a pipe has brought so far, line by line.
+struct Lines {
+    shared: Arc<(Mutex<Collected>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Collected {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Lines {
+    fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let shared = Arc::new((Mutex::new(Collected::default()), Condvar::new()));
+        let (writer, mut pipe) = (shared.clone(), BufReader::new(pipe.expect("the pipe was asked for")));
+        thread::spawn(move || {
+            loop {
+                let mut line = Vec::new();
+                let n = pipe.read_until(b'\n', &mut line).unwrap_or(0);
+                let mut read = writer.0.lock().expect("no reader panics with the lock");
+                match n {
+                    0 => read.ended = true,
+                    _ => read.lines.push(String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned()),
+                }
+                writer.1.notify_all();
+                if n == 0 {
+                    return;
+                }
+            }
+        });
+        Self { shared }
+    }
+
+    fn wait_for(&self, text: &str) -> Result<String, String> {
+        self.wait(|read| match read.lines.iter().find(|line| line.contains(text)) {
+            Some(line) => Some(Ok(line.clone())),
+            None => read.ended.then(|| Err("it ended without the line".to_owned())),
+        })?
+    }
+
+    fn wait_for_end(&self) -> Result<(), String> {
+        self.wait(|read| read.ended.then_some(()))
+    }
+
+    fn wait<T>(&self, look: impl Fn(&Collected) -> Option<T>) -> Result<T, String> {
+        let end = Instant::now() + DEADLINE;
+        let mut read = self.shared.0.lock().expect("no reader panics with the lock");
+        loop {
+            if let Some(found) = look(&read) {
+                return Ok(found);
+            }
+            let left = end.checked_duration_since(Instant::now()).ok_or("nothing came in time")?;
+            read = self.shared.1.wait_timeout(read, left).expect("no reader panics with the lock").0;
+        }
+    }
+
+    fn text(&self) -> String {
+        let read = self.shared.0.lock().expect("no reader panics with the lock");
+        read.lines.iter().flat_map(|line| [line, "\n"]).collect()
+    }
+}

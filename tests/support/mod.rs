@@ -1,0 +1,25 @@
+//! What the tests of the whole program share: plugins built from source, the real `callsign` program, and
+//! clients that can keep the protocol or break it.
+//!
+//! Nothing here waits without an end: after [`DEADLINE`] whatever has not come fails the test. No fixed
+//! ports, no sleeps.
+// Each test file uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+use std::time::Duration;
+
+mod host; // starts `callsign`, reads what it says, stops it
+
+mod plugins; // Rust and C sources to libraries
+
+mod raw; // a socket: HTTP by hand, frames by hand
+
+mod websocket; // a WebSocket client, and frames that break the rules
+
+pub use host::{Host, run};
+pub use plugins::{c_plugin, c_plugin_with, path, plugin, scratch};
+pub use raw::{Answer, Raw, frame};
+pub use websocket::WebSocket;
+
+/// Far more than anything takes, also on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(30);

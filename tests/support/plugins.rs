@@ -1,0 +1,77 @@
+//! Plugins for tests, built from source once per test program. Knows nothing about the server.
+
+use std::collections::HashMap;
+use std::env::{self, consts::DLL_PREFIX, consts::DLL_SUFFIX};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::{fs, iter};
+
+static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+
+/// The library of the workspace package `name`, a cdylib, in the profile of the tests.
+pub fn plugin(name: &str) -> PathBuf {
+    once(name, || {
+        // target/debug/deps/names-0123456789abcdef
+        let program = env::current_exe().expect("a test program has a path");
+        let folder = program.ancestors().nth(2).expect("cargo puts test programs two folders deep");
+        let profile = match folder.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(profile) => profile,
+        };
+        let target = folder.parent().expect("the profile's folder is in the target folder");
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let manifest = root().join("Cargo.toml");
+        run(Command::new(cargo)
+            .args(["build", "--quiet", "--package", name, "--profile", profile, "--manifest-path"])
+            .args([&manifest, Path::new("--target-dir"), target]));
+        folder.join(format!("{DLL_PREFIX}{}{DLL_SUFFIX}", name.replace('-', "_")))
+    })
+}
+
+/// The library made of `tests/plugins/c/FILE`.
+pub fn c_plugin(file: &str) -> PathBuf {
+    c_plugin_with(file, &[])
+}
+
+/// The same with more options for the compiler, such as `-DPLUGIN="other"`; each set makes a library of its own.
+pub fn c_plugin_with(file: &str, options: &[&str]) -> PathBuf {
+    let key = iter::once(&file).chain(options).copied().collect::<Vec<_>>().join(" ");
+    once(&key, || {
+        let name: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let library = scratch(&format!("lib{name}.so"));
+        let sources = root().join("tests/plugins/c");
+        run(Command::new("cc")
+            .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-shared", "-fPIC"])
+            .args(options)
+            .args([Path::new("-o"), &library, &sources.join(file)]));
+        library
+    })
+}
+
+/// A file of that name for this test program alone. It may be there from an earlier run.
+pub fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
+    fs::create_dir_all(&folder).expect("the scratch folder can be made");
+    folder.join(name)
+}
+
+/// A path as an argument for the program.
+pub fn path(path: &Path) -> &str {
+    path.to_str().expect("paths of the tests are UTF-8")
+}
+
+fn once(key: &str, build: impl FnOnce() -> PathBuf) -> PathBuf {
+    // A build that failed has failed its test; the others may still try.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    built.get_or_insert_default().entry(key.to_owned()).or_insert_with(build).clone()
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host is a folder of the workspace")
+}

@@ -1,0 +1,194 @@
+//! A socket that sends what it is told: HTTP by hand, WebSocket frames by hand.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use tungstenite::handshake::derive_accept_key;
+
+use super::{DEADLINE, WebSocket};
+
+/// The key of the example in RFC 6455 §1.3.
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// A socket to the server. Reading from it ends in an answer, in the end of the stream, or in a failed test.
+pub struct Raw {
+    stream: TcpStream,
+    /// Bytes that were read behind what was asked for.
+    behind: Vec<u8>,
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The value of the first header of that name, which is in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is text")
+    }
+}
+
+impl Raw {
+    pub fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), DEADLINE).expect("it listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a time-out can be set");
+        stream.set_write_timeout(Some(DEADLINE)).expect("a time-out can be set");
+        stream.set_nodelay(true).expect("the option can be set");
+        Self { stream, behind: Vec::new() }
+    }
+
+    /// Its own address, which is the server's peer.
+    pub fn address(&self) -> String {
+        self.stream.local_addr().expect("it is connected").to_string()
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).expect("the server takes it");
+    }
+
+    /// One frame, masked as a client has to. `first`: the FIN and reserved bits, and the opcode.
+    pub fn send_frame(&mut self, first: u8, payload: &[u8]) {
+        self.send(frame(first, payload));
+    }
+
+    /// Ends its own side; the server may go on sending.
+    pub fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("it is connected");
+    }
+
+    /// Ends with a TCP reset.
+    pub fn reset(self) {
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("the option can be set");
+    }
+
+    /// The request with these headers besides Host, and its answer.
+    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.send_request(method, path, headers, body);
+        self.read_answer(method != "HEAD")
+    }
+
+    /// The request without waiting for its answer. A body gets its Content-Length.
+    pub fn send_request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
+        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");
+        headers.iter().for_each(|(name, value)| text += &format!("{name}: {value}\r\n"));
+        if !body.is_empty() {
+            text += &format!("Content-Length: {}\r\n", body.len());
+        }
+        text += "\r\n";
+        self.send([text.as_bytes(), body].concat());
+    }
+
+    /// The next answer, with the body that its Content-Length says if `body`.
+    pub fn read_answer(&mut self, body: bool) -> Answer {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.extend(self.read_exact(1));
+        }
+        let head = String::from_utf8(head).expect("the server writes ASCII");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
+        let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        let mut answer = Answer {
+            status: status.unwrap_or_else(|| panic!("no status: {head}")),
+            headers: lines.filter_map(header).collect(),
+            body: Vec::new(),
+        };
+        if let Some(length) = answer.header("content-length").filter(|_| body) {
+            answer.body = self.read_exact(length.parse().expect("Content-Length is a number"));
+        }
+        answer
+    }
+
+    /// Asks for an upgrade; stays a bare socket.
+    pub fn handshake(&mut self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let ours = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Key", KEY),
+            ("Sec-WebSocket-Version", "13"),
+        ];
+        self.request("GET", path, &[&ours, headers].concat(), b"")
+    }
+
+    /// Upgrades, or fails the test; stays a bare socket.
+    pub fn upgraded(mut self, path: &str, headers: &[(&str, &str)]) -> Self {
+        let answer = self.handshake(path, headers);
+        assert_eq!(answer.status, 101, "{}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(answer.header("sec-websocket-accept"), Some(&*derive_accept_key(KEY.as_bytes())));
+        self
+    }
+
+    /// Upgrades to a WebSocket, or fails the test.
+    pub fn upgrade(self, path: &str, headers: &[(&str, &str)]) -> WebSocket {
+        let Self { stream, behind } = self.upgraded(path, headers);
+        WebSocket::new(stream, behind)
+    }
+
+    /// One frame of the server, as its first byte and its payload.
+    pub fn read_frame(&mut self) -> (u8, Vec<u8>) {
+        let head = self.read_exact(2);
+        assert_eq!(head[1] & 0x80, 0, "a server's frames are not masked (RFC 6455 §5.1)");
+        let length = match head[1] {
+            126 => usize::from(u16::from_be_bytes(self.read_array())),
+            127 => usize::try_from(u64::from_be_bytes(self.read_array())).expect("it fits in memory"),
+            length => usize::from(length),
+        };
+        (head[0], self.read_exact(length))
+    }
+
+    fn read_array<const N: usize>(&mut self) -> [u8; N] {
+        self.read_exact(N).try_into().expect("it has that length")
+    }
+
+    pub fn read_exact(&mut self, length: usize) -> Vec<u8> {
+        while self.behind.len() < length {
+            let (mut buffer, had) = ([0; 16 * 1024], self.behind.len());
+            match self.stream.read(&mut buffer) {
+                Ok(0) => panic!("the stream ended {had} bytes into the {length} that were awaited"),
+                Ok(n) => self.behind.extend(&buffer[..n]),
+                Err(error) => panic!("{error}, {had} bytes into the {length} that were awaited"),
+            }
+        }
+        self.behind.drain(..length).collect()
+    }
+
+    /// Everything up to the end of the stream, be it by a reset.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut all = std::mem::take(&mut self.behind);
+        match self.stream.read_to_end(&mut all) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("no end: {error}"),
+            _ => all,
+        }
+    }
+}
+
+/// A client's frame: `first` is the FIN and reserved bits and the opcode, the rest is as it should be.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d]; // the one of RFC 6455 §5.7
+    let mut frame = vec![first];
+    match payload.len() {
+        length @ ..126 => frame.push(0x80 | length as u8),
+        length @ ..0x1_0000 => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend(MASK);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
