@@ -227,11 +227,11 @@ impl Connection {
         self.enter(Phase::Closed);
     }
 
-    /// The client's Close came: answers it with its own code (RFC 6455 §5.5.1), if it was the first.
+    /// The client's Close came: answers it with its own code and reason (RFC 6455 §5.5.1), if it was the first.
     pub fn closed_by_client(&self, code: Option<u16>, reason: &str) {
         if self.phase.get() == Phase::Open {
             self.end(code.unwrap_or(NO_CODE), reason, closed_by::CLIENT);
-            self.push_close(code, "");
+            self.push_close(code, reason);
         }
         self.enter(Phase::Closed);
     }
