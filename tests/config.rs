@@ -1,5 +1,6 @@
 //! The config file: what it may say, and how each mistake in it is refused.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,9 +37,22 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
             close_timeout: Some(settings::DEFAULT_CLOSE_TIMEOUT),
             ping_interval: Some(settings::DEFAULT_PING_INTERVAL),
             drain_timeout: Some(settings::DEFAULT_DRAIN_TIMEOUT),
+            slow_callback: Some(settings::DEFAULT_SLOW_CALLBACK),
+            hang_timeout: Some(settings::DEFAULT_HANG_TIMEOUT),
+            max_connections: config.limits.max_connections,
         }
     );
-    assert!(config.workers.is_some());
+    assert!(config.workers.is_some() && config.limits.max_connections.is_some());
+    // They hold only for root, so they stand there as a comment. It must be a true one.
+    assert_eq!((config.user, config.group), (None, None));
+    let accounts: String = fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ")))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let accounts = parse(&accounts);
+    assert!(accounts.user.is_some() && accounts.group.is_some());
     assert_eq!(config.plugins[0].path, file.parent().unwrap().join("../target/release/libchat.so"));
     assert_eq!(config.plugins[0].config["greeting"].as_str(), Some("welcome, and be kind"));
     assert_eq!(config.routes[0].target, Target::Handler("chat:onrequest".into()));
@@ -48,7 +62,7 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
 #[test]
 fn an_empty_file_sets_nothing() {
     assert_eq!(parse(""), Config::default());
-    assert_eq!(parse("[websocket]\n[http]\n[plugin]\n"), Config::default());
+    assert_eq!(parse("[worker]\n[websocket]\n[http]\n[plugin]\n"), Config::default());
 }
 
 #[test]
@@ -56,16 +70,23 @@ fn numbers_are_bytes_and_seconds_and_strings_have_units() {
     let config = parse(
         "drain_timeout = 3\n\
          workers = 0\n\
+         user = 'www-data'\n\
+         group = 33\n\
+         [worker]\nslow_callback = '50ms'\nhang_timeout = 0\nmax_connections = 10_000\n\
          [websocket]\nmax_message = 0x1_0000\nping_interval = 0\nclose_timeout = '250ms'\n\
          [http]\nmax_body = '2MiB'\n",
     );
     assert_eq!(config.workers, Some(0));
+    assert_eq!((config.user.as_deref(), config.group.as_deref()), (Some("www-data"), Some("33")));
     let set = LimitOptions {
         drain_timeout: Some(Duration::from_secs(3)),
         max_message: Some(65536),
         ping_interval: Some(Duration::ZERO),
         close_timeout: Some(Duration::from_millis(250)),
         max_body: Some(2 << 20),
+        slow_callback: Some(Duration::from_millis(50)),
+        hang_timeout: Some(Duration::ZERO),
+        max_connections: Some(10_000),
         ..LimitOptions::default()
     };
     assert_eq!(config.limits, set);
@@ -121,6 +142,14 @@ fn an_unknown_key_gets_its_place_and_what_was_probably_meant() {
             "callsign.toml:3:1: unknown key `drain_timeout` in [http]; it belongs at the top level",
         ),
         (
+            "hang_timeout = 1",
+            "callsign.toml:1:1: unknown key `hang_timeout` at the top level; it belongs in [worker]",
+        ),
+        (
+            "[worker]\nslow_callbak = 1",
+            "callsign.toml:2:1: unknown key `slow_callbak` in [worker]; did you mean `slow_callback`?",
+        ),
+        (
             "[http]\nfrobnicate = 1",
             "callsign.toml:2:1: unknown key `frobnicate` in [http]; known keys are `max_body`, `max_head`, \
              `handshake_timeout`",
@@ -145,6 +174,7 @@ fn an_unknown_key_gets_its_place_and_what_was_probably_meant() {
 #[test]
 fn a_wrong_value_gets_its_place_and_what_was_found_and_expected() {
     const WHOLE: &str = "expected a whole number, such as 4";
+    const ACCOUNT: &str = "expected a name or a number, such as `www-data` or 33";
     const SIZE: &str = "expected a size in bytes, such as 65536, 64KiB or 16MiB";
     const TIME: &str = "expected a duration of at most 365 days, such as 10s, 250ms, 1.5m or 10 (seconds)";
     const LISTEN: &str = "expected HOST:PORT, such as 127.0.0.1:8080, 0.0.0.0:80 or [::1]:8080";
@@ -153,6 +183,16 @@ fn a_wrong_value_gets_its_place_and_what_was_found_and_expected() {
     for (text, message) in [
         ("workers = 'four'", format!("1:11: `workers` at the top level: found string `'four'`, {WHOLE}")),
         ("workers = -1", format!("1:11: `workers` at the top level: found integer `-1`, {WHOLE}")),
+        ("user = ''", format!("1:8: `user` at the top level: found string `''`, {ACCOUNT}")),
+        ("group = -1", format!("1:9: `group` at the top level: found integer `-1`, {ACCOUNT}")),
+        (
+            "[worker]\nhang_timeout = false",
+            format!("2:16: `hang_timeout` in [worker]: found boolean `false`, {TIME}"),
+        ),
+        (
+            "[worker]\nmax_connections = '1k'",
+            format!("2:19: `max_connections` in [worker]: found string `'1k'`, {WHOLE}"),
+        ),
         (
             "[websocket]\n  max_message = \"16MB\"",
             format!("2:17: `max_message` in [websocket]: found string `\"16MB\"`, {SIZE}"),

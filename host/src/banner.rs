@@ -7,15 +7,29 @@ use crate::dispatch::Answerer;
 use crate::plugin::handler::HandlerRef;
 use crate::worker::Worker;
 
-/// The text, line by line.
-pub fn started(worker: &Worker, addresses: &[SocketAddr]) -> String {
+/// What a worker has loaded, line by line.
+pub fn loaded(worker: &Worker) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = write(&mut text, worker, addresses);
+    let _ = write_loaded(&mut text, worker);
     text
 }
 
-fn write(text: &mut String, worker: &Worker, addresses: &[SocketAddr]) -> std::fmt::Result {
+/// That, with what the parent knows: how many workers there are (0: none but itself), and where they listen.
+pub fn complete(loaded: &str, workers: usize, addresses: &[SocketAddr]) -> String {
+    let mut text = loaded.to_owned();
+    match workers {
+        0 => text += "everything in this process\n",
+        1 => text += "1 worker\n",
+        _ => text += &format!("{workers} workers\n"),
+    }
+    for address in addresses {
+        text += &format!("listening on http://{address}/\n");
+    }
+    text
+}
+
+fn write_loaded(text: &mut String, worker: &Worker) -> std::fmt::Result {
     writeln!(text, "callsign {}", env!("CARGO_PKG_VERSION"))?;
     for plugin in worker.registry.plugins() {
         let version = &plugin.image.version;
@@ -42,9 +56,6 @@ fn write(text: &mut String, worker: &Worker, addresses: &[SocketAddr]) -> std::f
                 writeln!(text, "route {}  WebSocket: {}", route.path, names.join(", "))?;
             }
         }
-    }
-    for address in addresses {
-        writeln!(text, "listening on http://{address}/")?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::route::Route;
-use crate::settings::{self, parse_listen};
+use crate::settings::{self, parse_account, parse_listen};
 use crate::units::{Size, Time, parse_duration, parse_size};
 
 /// A WebSocket server whose handlers live in shared libraries and are called by name
@@ -49,7 +49,7 @@ pub enum Command {
     ///
     /// An option on the command line wins over its environment variable, that over the config file, and that
     /// over the default. Exit status: 0 stopped on request, 1 could not start, 2 wrong usage.
-    #[command(mut_args(describe), after_long_help = SERVE_EXAMPLES)]
+    #[command(mut_args(|arg| describe(arg, "one per core")), after_long_help = SERVE_EXAMPLES)]
     Serve {
         /// Plugins to load: shared libraries, in this order
         ///
@@ -69,7 +69,7 @@ pub enum Command {
     ///
     /// An option on the command line wins over its environment variable, that over the config file, and that
     /// over the default. Exit status: 0 stopped on request, 1 could not build or start, 2 wrong usage.
-    #[command(mut_args(describe), after_long_help = DEV_EXAMPLES)]
+    #[command(mut_args(|arg| describe(arg, &settings::DEFAULT_DEV_WORKERS.to_string())), after_long_help = DEV_EXAMPLES)]
     Dev {
         /// Folder of the plugin's crate, with its Cargo.toml
         #[arg(value_name = "DIR")]
@@ -138,19 +138,35 @@ pub struct ServeOptions {
     pub route: Vec<Route>,
 
     /// Worker processes
+    ///
+    /// Clients are spread over them, and a plugin that crashes takes only the clients of its own worker with
+    /// it. At most 256. 0 runs everything in one process, for a debugger.
     #[arg(long, value_name = "N", env = "CALLSIGN_WORKERS")]
     pub workers: Option<usize>,
+
+    /// User that workers run as
+    ///
+    /// A name or a number. Only when started as root, which is left behind once the ports are open: no plugin
+    /// runs as root.
+    #[arg(long, value_name = "NAME", env = "CALLSIGN_USER", value_parser = parse_account)]
+    pub user: Option<String>,
+
+    /// Group that workers run as
+    ///
+    /// A name or a number. Only when started as root. Without it, the group of the user given by --user.
+    #[arg(long, value_name = "NAME", env = "CALLSIGN_GROUP", value_parser = parse_account)]
+    pub group: Option<String>,
 
     /// How much to log, to stderr
     #[arg(long, value_name = "LEVEL", env = "CALLSIGN_LOG")]
     pub log: Option<LogLevel>,
 
-    /// Bounds on what clients can cost.
+    /// Bounds on what clients and callbacks can cost.
     #[command(flatten)]
     pub limits: LimitOptions,
 }
 
-/// Bounds on what clients can cost, as far as one source (command line or config file) sets them.
+/// Bounds on what clients and callbacks can cost, as far as one source (command line or config file) sets them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
@@ -208,6 +224,26 @@ pub struct LimitOptions {
     /// Connections that are still open so long after the server was told to stop are cut.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_DRAIN_TIMEOUT", value_parser = parse_duration)]
     pub drain_timeout: Option<Duration>,
+
+    /// Callback that counts as slow
+    ///
+    /// One that runs longer is logged by name, for no other client of its worker is served meanwhile. 0 means
+    /// never.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_SLOW_CALLBACK", value_parser = parse_duration)]
+    pub slow_callback: Option<Duration>,
+
+    /// Callback that counts as hung
+    ///
+    /// The worker of one that runs longer is ended and replaced; its clients are disconnected. 0 means never.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_HANG_TIMEOUT", value_parser = parse_duration)]
+    pub hang_timeout: Option<Duration>,
+
+    /// Clients at once
+    ///
+    /// Counts those of all workers. More wait until one leaves. Without it, the system's limit on open files
+    /// is the bound.
+    #[arg(long, value_name = "N", env = "CALLSIGN_MAX_CONNECTIONS")]
+    pub max_connections: Option<usize>,
 }
 
 /// How much is logged: each level with those before it.
@@ -236,9 +272,9 @@ impl From<LogLevel> for log::LevelFilter {
 
 /// Adds an option's default to its help, and to the long help its environment variable too. Options stay
 /// unset where nothing was said, so clap knows no defaults; and it would print the variable in the short
-/// help.
-fn describe(arg: Arg) -> Arg {
-    let default = default_of(arg.get_id().as_str()).map(|default| format!("[default: {default}]"));
+/// help. `workers` is the default of `--workers`, in which the commands differ.
+fn describe(arg: Arg, workers: &str) -> Arg {
+    let default = default_of(arg.get_id().as_str(), workers).map(|default| format!("[default: {default}]"));
     let variable = arg.get_env().map(|name| format!("[env: {}]", name.display()));
     let short = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let long = arg.get_long_help().map_or_else(|| short.clone(), ToString::to_string);
@@ -249,9 +285,10 @@ fn describe(arg: Arg) -> Arg {
 }
 
 /// The default of the option with this id, as it would be written.
-fn default_of(id: &str) -> Option<String> {
+fn default_of(id: &str, workers: &str) -> Option<String> {
     Some(match id {
         "listen" => settings::DEFAULT_LISTEN.to_owned(),
+        "workers" => workers.to_owned(),
         "log" => settings::DEFAULT_LOG.to_possible_value()?.get_name().to_owned(),
         "max_message" => Size(settings::DEFAULT_MAX_MESSAGE).to_string(),
         "max_backlog" => Size(settings::DEFAULT_MAX_BACKLOG).to_string(),
@@ -262,6 +299,8 @@ fn default_of(id: &str) -> Option<String> {
         "close_timeout" => Time(settings::DEFAULT_CLOSE_TIMEOUT).to_string(),
         "ping_interval" => Time(settings::DEFAULT_PING_INTERVAL).to_string(),
         "drain_timeout" => Time(settings::DEFAULT_DRAIN_TIMEOUT).to_string(),
+        "slow_callback" => Time(settings::DEFAULT_SLOW_CALLBACK).to_string(),
+        "hang_timeout" => Time(settings::DEFAULT_HANG_TIMEOUT).to_string(),
         _ => return None,
     })
 }
@@ -296,6 +335,10 @@ mod tests {
             &["serve", "l.so", "--max-message", "16MB"],
             &["serve", "l.so", "--log", "chatty"],
             &["serve", "l.so", "--workers", "-1"],
+            &["serve", "l.so", "--user", ""],
+            &["serve", "l.so", "--group", " "],
+            &["serve", "l.so", "--hang-timeout", "soon"],
+            &["serve", "l.so", "--max-connections", "many"],
         ] {
             let error = Cli::try_parse_from(["callsign"].iter().chain(arguments)).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments:?}");
@@ -317,7 +360,13 @@ mod tests {
         assert!(long.contains("[default: 127.0.0.1:8080] [env: CALLSIGN_LISTEN]\n"));
         assert!(long.contains("[default: info] [env: CALLSIGN_LOG]\n"));
         assert!(long.contains("[env: CALLSIGN_CONFIG]\n"));
+        assert!(long.contains("[default: 100ms] [env: CALLSIGN_SLOW_CALLBACK]\n"));
+        assert!(long.contains("[default: one per core] [env: CALLSIGN_WORKERS]\n"));
+        assert!(long.contains(&format!("At most {}.", settings::MAX_WORKERS)));
         assert!(long.contains("\nExamples:\n"));
         assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");
+
+        let dev = command.find_subcommand_mut("dev").unwrap().render_long_help().to_string();
+        assert!(dev.contains("[default: 1] [env: CALLSIGN_WORKERS]\n"));
     }
 }

@@ -19,11 +19,23 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::cli::LimitOptions;
 use crate::route::{Route, RoutePath, Target, parse_handler};
-use crate::settings::{PluginSource, parse_listen};
+use crate::settings::{PluginSource, parse_account, parse_listen};
 use crate::units::{parse_duration, parse_size};
 use walk::{Document, Section};
 
-const TOP_KEYS: &[&str] = &["listen", "workers", "drain_timeout", "plugin", "route", "websocket", "http"];
+const TOP_KEYS: &[&str] = &[
+    "listen",
+    "workers",
+    "user",
+    "group",
+    "drain_timeout",
+    "plugin",
+    "route",
+    "worker",
+    "websocket",
+    "http",
+];
+const WORKER_KEYS: &[&str] = &["slow_callback", "hang_timeout", "max_connections"];
 const WEBSOCKET_KEYS: &[&str] =
     &["max_message", "max_backlog", "high_water", "ping_interval", "close_timeout"];
 const HTTP_KEYS: &[&str] = &["max_body", "max_head", "handshake_timeout"];
@@ -34,8 +46,12 @@ const PLUGIN_EXPECTED: &str = "expected a table for each plugin, [plugin.NAME]";
 const ROUTE_EXPECTED: &str = "expected tables in double brackets, [[route]]";
 
 /// Settings of the whole server, by where they belong: a key in the wrong one of these is told its place.
-const PLACES: &[(&str, &[&str])] =
-    &[("at the top level", TOP_KEYS), ("in [websocket]", WEBSOCKET_KEYS), ("in [http]", HTTP_KEYS)];
+const PLACES: &[(&str, &[&str])] = &[
+    ("at the top level", TOP_KEYS),
+    ("in [worker]", WORKER_KEYS),
+    ("in [websocket]", WEBSOCKET_KEYS),
+    ("in [http]", HTTP_KEYS),
+];
 
 /// What a config file sets; `None` and empty mean that it says nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,11 +60,15 @@ pub struct Config {
     pub listen: Option<Vec<String>>,
     /// Number of worker processes.
     pub workers: Option<usize>,
+    /// User that workers run as, by name or number.
+    pub user: Option<String>,
+    /// Group that workers run as, by name or number.
+    pub group: Option<String>,
     /// Plugins in the order of the file, their paths already relative to its folder.
     pub plugins: Vec<PluginSource>,
     /// Routes in the order of the file, each with a path of its own.
     pub routes: Vec<Route>,
-    /// The keys of `[websocket]` and `[http]`, and `drain_timeout`.
+    /// The keys of `[worker]`, `[websocket]` and `[http]`, and `drain_timeout`.
     pub limits: LimitOptions,
 }
 
@@ -73,11 +93,14 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         document.error(error.span().unwrap_or_default().start, error.message().trim_end())
     })?;
     let top = document.section("at the top level".into(), root.span(), root.get_ref(), TOP_KEYS)?;
+    let worker = top.table("worker", WORKER_KEYS)?;
     let websocket = top.table("websocket", WEBSOCKET_KEYS)?;
     let http = top.table("http", HTTP_KEYS)?;
     Ok(Config {
         listen: listen(&top)?,
-        workers: top.value("workers", workers)?,
+        workers: top.value("workers", count)?,
+        user: top.value("user", account)?,
+        group: top.value("group", account)?,
         plugins: plugins(&top, file.parent().unwrap_or(Path::new("")))?,
         routes: routes(&top)?,
         limits: LimitOptions {
@@ -90,6 +113,9 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
             max_head: http.value("max_head", size)?,
             handshake_timeout: http.value("handshake_timeout", duration)?,
             drain_timeout: top.value("drain_timeout", duration)?,
+            slow_callback: worker.value("slow_callback", duration)?,
+            hang_timeout: worker.value("hang_timeout", duration)?,
+            max_connections: worker.value("max_connections", count)?,
         },
     })
 }
@@ -183,8 +209,12 @@ fn whole(value: &DeValue) -> Option<usize> {
     value.as_integer().and_then(|number| usize::from_str_radix(number.as_str(), number.radix()).ok())
 }
 
-fn workers(value: &DeValue) -> Result<usize, String> {
+fn count(value: &DeValue) -> Result<usize, String> {
     whole(value).ok_or_else(|| "expected a whole number, such as 4".into())
+}
+
+fn account(value: &DeValue) -> Result<String, String> {
+    whole(value).map_or_else(|| parse_account(text(value)), |number| Ok(number.to_string()))
 }
 
 fn size(value: &DeValue) -> Result<usize, String> {

@@ -15,7 +15,7 @@ use crate::http::head::Head;
 use crate::outbox::Outbox;
 use crate::plugin::handler::Callbacks;
 use crate::websocket::{close_code_allowed, write_close};
-use crate::worker::Worker;
+use crate::worker::{Seat, Worker};
 
 /// One upgraded client; what `struct connection` points to.
 #[repr(C)]
@@ -44,6 +44,7 @@ pub struct Connection {
     pub waker: RefCell<Option<Waker>>,
     outbox: RefCell<Outbox>,
     ending: OnceCell<Box<Ending>>,
+    _seat: Seat,
     me: Weak<Connection>,
 }
 
@@ -93,6 +94,7 @@ impl Connection {
             waker: RefCell::new(None),
             outbox: RefCell::default(),
             ending: OnceCell::new(),
+            _seat: worker.seat(),
             me: me.clone(),
         })
     }

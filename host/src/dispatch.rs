@@ -50,8 +50,10 @@ impl Dispatch {
                 }
             };
             let answerer = found.map_err(|unresolved| {
-                let or = if unresolved.missing { "or export it" } else { "or the handler's kind" };
-                anyhow!("{unresolved}. Fix the name in route `{}` ({}), {or}", route.path, route.origin)
+                let text = unresolved.to_string();
+                let stop = if text.ends_with('?') { "" } else { "." };
+                let (path, origin) = (&route.path, &route.origin);
+                anyhow!("{text}{stop} Fix the name in route `{path}` ({origin}), or {}", unresolved.remedy)
             })?;
             Ok(ResolvedRoute { path: route.path.to_string(), answerer })
         };

@@ -16,7 +16,17 @@ pub mod route; // request path to the names of handlers
 
 pub mod dev; // builds a plugin's crate
 
-pub mod server; // from start to end
+pub mod parent; // starts workers, watches them, carries their broadcasts
+
+pub mod server; // a worker from start to end
+
+pub mod link; // between parent and worker
+
+pub mod listen; // sockets, and how many clients
+
+pub mod stop; // SIGINT and SIGTERM
+
+pub mod privileges; // --user and --group
 
 pub mod banner; // what it says at the start
 
@@ -35,3 +45,19 @@ pub mod outbox; // its write queue
 pub mod websocket; // RFC 6455, bytes in and out
 
 pub mod plugin; // libraries, handlers, calls both ways
+
+pub mod board; // shared memory: what each worker is doing
+
+// Stands in until the module `crash` is there.
+#[allow(missing_docs)]
+pub mod crash {
+    pub fn install(_: &'static crate::board::Slot) -> std::io::Result<()> {
+        Ok(())
+    }
+    pub fn describe(_: &crate::board::Crash) -> Vec<String> {
+        Vec::new()
+    }
+    pub fn signal_name(signal: i32) -> String {
+        format!("signal {signal}")
+    }
+}

@@ -1,110 +1,142 @@
-//! The program between start and end: loads, listens, says so, serves, and stops when it is told to.
+//! Serving, in a worker process or in the one and only process: from loaded plugins to the last connection.
+
+#![forbid(unsafe_code)]
 
 use std::future::Future;
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
-use anyhow::{Context, Result};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
-use crate::banner;
-use crate::http;
-use crate::settings::Settings;
-use crate::worker::Worker;
+use crate::board::{self, Board, Slot};
+use crate::link::Tag;
+use crate::link::orders::Orders;
+use crate::link::uplink::Uplink;
+use crate::settings::{Limits, Settings};
+use crate::stop::Stop;
+use crate::worker::{Place, Worker};
+use crate::{banner, crash, listen, parent};
 
-/// Clients that may wait for their accept: what the kernel allows by default.
-const ACCEPT_QUEUE: u32 = 4096;
-/// Pause after a failed accept, so that running out of descriptors does not become a busy loop.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Serves until a signal says to stop. Err: it could not start, or had to cut connections at the end.
+pub fn run(settings: Settings) -> Result<()> {
+    if settings.workers == 0 { run_alone(&settings) } else { parent::run(settings) }
+}
 
-/// Serves until a signal says to stop.
-pub fn run(settings: &Settings) -> Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    let worker = Worker::start(settings)?;
-    runtime.block_on(async {
-        let listeners = listen(&settings.listen)?;
+/// Everything in one process: what a debugger wants.
+fn run_alone(settings: &Settings) -> Result<()> {
+    listen::raise_open_files();
+    let board: &'static Board = Box::leak(Box::new(Board::private()?));
+    board::adopt(board.slot(0));
+    let listeners = listen::bind(&settings.listen)?;
+    let worker = Worker::start(settings, Place { board, index: 0, workers: 1, first_connection: 0 })?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    runtime()?.block_on(async {
         let mut stop = Stop::new()?;
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         // Nobody has to read it.
-        let _ = io::stdout().write_all(banner::started(worker, &addresses).as_bytes());
-        serve(worker, listeners, stop.requested()).await;
-        log::info!("stopping: closing {} connections", worker.connections());
-        tokio::select! {
-            () = worker.drain() => log::info!("stopped: all connections are closed"),
-            () = tokio::time::sleep(settings.limits.drain_timeout) => {
-                log::warn!("stopped: {} connections did not close in time (--drain-timeout)", worker.connections());
-            }
-            () = stop.requested() => log::warn!("stopped at once: {} connections were open", worker.connections()),
-        }
+        let _ = io::stdout().write_all(banner::complete(&banner::loaded(worker), 0, &addresses).as_bytes());
+        serve(worker, listeners, stop.requested()).await?;
+        log::info!("stopping: {} connections are told to close", worker.connections());
+        drain(worker, &settings.limits, stop.requested()).await?;
+        log::info!("stopped: all connections are closed");
         Ok(())
     })
 }
 
-/// Accepts clients until `stop` is ready. The sockets close with it.
-async fn serve(worker: &'static Worker, listeners: Vec<TcpListener>, stop: impl Future<Output = ()>) {
+/// A worker process: its parent's orders come over standard input.
+pub fn run_worker(start_log: impl FnOnce(&Settings, usize)) -> Result<()> {
+    let link = take_link().context("`callsign worker` is started by `callsign serve`, not by hand")?;
+    let (orders, descriptors) = Orders::receive(&link)?;
+    let Orders { index, workers, first_connection, settings } = orders;
+    start_log(&settings, index);
+    end_with_parent()?;
+    let mut descriptors = descriptors.into_iter();
+    let board: &'static Board = Box::leak(Box::new(open_board(descriptors.next())?));
+    let slot: &'static Slot = board.slot(index);
+    board::adopt(slot);
+    crash::install(slot).context("no handler for crashes")?;
+    runtime()?.block_on(async {
+        let uplink = Uplink::new(link, settings.limits.max_message + 64)?;
+        let worker = match Worker::start(&settings, Place { board, index, workers, first_connection }) {
+            Ok(worker) => worker,
+            Err(error) => {
+                uplink.send(Tag::Failed, format!("{error:#}").as_bytes(), drop);
+                uplink.flush()?;
+                std::process::exit(1);
+            }
+        };
+        let uplink = worker.connect(uplink);
+        uplink.send(Tag::Ready, banner::loaded(worker).as_bytes(), drop);
+        let mut stop = Stop::new()?;
+        let carried = tokio::task::spawn_local(async move {
+            let error = uplink.run(|event| worker.heard(event)).await;
+            log::error!("the parent is gone ({error}); ending");
+            std::process::exit(1);
+        });
+        let told = async { tokio::select! { () = worker.told_to_drain() => {} () = stop.requested() => {} } };
+        serve(worker, descriptors.map(TcpListener::from).collect(), told).await?;
+        let drained = drain(worker, &settings.limits, stop.requested()).await;
+        carried.abort();
+        uplink.flush()?;
+        drained
+    })
+}
+
+/// Takes the socket to the parent out of standard input, so that no plugin reads from it.
+fn take_link() -> Result<UnixStream> {
+    let link = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    link.peer_addr().context("standard input is no socket")?;
+    let nothing = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    Ok(link)
+}
+
+/// A worker without its parent would hold the port for nobody: the kernel ends it with its parent, even if it
+/// hangs. And it never gains privileges.
+fn end_with_parent() -> Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        rustix::thread::set_no_new_privs(true)?;
+    }
+    Ok(())
+}
+
+fn open_board(descriptor: Option<OwnedFd>) -> Result<Board> {
+    let Some(descriptor) = descriptor else { bail!("the parent has sent no scoreboard") };
+    let borrowed: BorrowedFd<'_> = descriptor.as_fd();
+    Board::open(borrowed).context("the scoreboard cannot be mapped")
+}
+
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
+/// Accepts and serves clients until `stop` is ready. The listening sockets close with it.
+async fn serve(worker: &'static Worker, listeners: Vec<TcpListener>, stop: impl Future<Output = ()>) -> Result<()> {
     tokio::task::spawn_local(worker.flush_turns());
     if let Some(interval) = worker.limits.ping_interval {
         tokio::task::spawn_local(worker.ping_silent(interval));
     }
-    let accepting: Vec<_> =
-        listeners.into_iter().map(|listener| tokio::task::spawn_local(accept(worker, listener))).collect();
+    let mut accepting = Vec::new();
+    for listener in listeners {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        accepting.push(tokio::task::spawn_local(listen::accept(worker, listener)));
+    }
     stop.await;
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    Ok(())
 }
 
-async fn accept(worker: &'static Worker, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Without it small messages wait for acknowledgements of earlier ones.
-                if let Err(error) = stream.set_nodelay(true) {
-                    log::debug!("{peer}: {error}");
-                }
-                tokio::task::spawn_local(http::serve(worker, stream, peer));
-            }
-            Err(error) => {
-                log::error!("cannot accept a client: {error}; trying again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-fn listen(addresses: &[String]) -> Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let resolved = address.to_socket_addrs().with_context(|| format!("cannot resolve `{address}` (--listen)"))?;
-        for address in resolved {
-            listeners.push(bind(address).with_context(|| {
-                format!("cannot listen on {address}; is another server running? Choose another with --listen")
-            })?);
-        }
-    }
-    Ok(listeners)
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(ACCEPT_QUEUE)
-}
-
-/// SIGINT and SIGTERM.
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn requested(&mut self) {
-        tokio::select! { _ = self.interrupt.recv() => {} _ = self.terminate.recv() => {} }
-    }
+/// Closes every connection and waits for their ends. Err: not all had ended in time.
+async fn drain(worker: &Worker, limits: &Limits, hurry: impl Future<Output = ()>) -> Result<()> {
+    let why = tokio::select! {
+        () = worker.drain() => return Ok(()),
+        () = tokio::time::sleep(limits.drain_timeout) => "did not close in time (--drain-timeout)",
+        () = hurry => "were open when it was asked a second time",
+    };
+    bail!("stopped: {} connections {why}, and were cut", worker.connections());
 }

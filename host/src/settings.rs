@@ -6,41 +6,26 @@
 
 #![forbid(unsafe_code)]
 
+mod limits; // what clients and callbacks can cost
+
+use std::num::NonZero;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
 
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{LimitOptions, LogLevel, ServeOptions};
+use crate::cli::{LogLevel, ServeOptions};
 use crate::config::Config;
 use crate::route::Route;
-use crate::units::{Size, Time};
+pub use limits::*;
 
 /// Address that is listened on: this machine only, until the operator says otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
-/// Bytes of one message, all frames together: enough for a picture, too little to exhaust a worker.
-pub const DEFAULT_MAX_MESSAGE: usize = 16 << 20;
-/// Bytes that wait for one slow client before it is given up: seconds of a busy broadcast, and 4 GiB for a
-/// thousand clients that all stop reading.
-pub const DEFAULT_MAX_BACKLOG: usize = 4 << 20;
-/// Waiting bytes above which `send` answers "queued above the high-water mark": about what the kernel's
-/// socket buffer takes besides, so a plugin hears of a slow client early.
-pub const DEFAULT_HIGH_WATER: usize = 64 << 10;
-/// Bytes of a request's body: forms and JSON, not uploads.
-pub const DEFAULT_MAX_BODY: usize = 1 << 20;
-/// Bytes of a request's line and headers: room for large cookies and tokens.
-pub const DEFAULT_MAX_HEAD: usize = 64 << 10;
-/// Smallest `max_head`, in bytes: the smallest read buffer that hyper works with.
-pub const MIN_MAX_HEAD: usize = 8 << 10;
-/// Time for a client to send a whole request: slow mobile networks make it, clients that hold sockets do not.
-pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for a client to answer our close frame: a round trip with retransmissions.
-pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Silence after which a client is pinged: common proxies and NATs drop a connection idle for longer.
-pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(60);
-/// Time for connections to end when the server stops: as long as Docker grants a container that it stops.
-pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most workers that can be asked for: far more than cores, for each takes its share of every broadcast.
+pub const MAX_WORKERS: usize = 256;
+/// Number of workers of `dev`: one process to look at, and one copy of every log line.
+pub const DEFAULT_DEV_WORKERS: usize = 1;
 /// What is logged: enough to see what was loaded and why something failed, nothing per message.
 pub const DEFAULT_LOG: LogLevel = LogLevel::Info;
 
@@ -49,13 +34,17 @@ pub const DEFAULT_LOG: LogLevel = LogLevel::Info;
 pub struct Settings {
     /// Addresses to listen on, `HOST:PORT` each; at least one.
     pub listen: Vec<String>,
-    /// Number of worker processes, if it was set.
-    pub workers: Option<usize>,
+    /// Number of worker processes, at most [`MAX_WORKERS`]; 0: everything runs in one process.
+    pub workers: usize,
+    /// Account that workers run as, by name or number; only root can change it.
+    pub user: Option<String>,
+    /// Group that workers run as, by name or number; None with a `user`: that user's own.
+    pub group: Option<String>,
     /// Libraries to load, in this order; at least one.
     pub plugins: Vec<PluginSource>,
     /// Routes, each with a path of its own. None means the convention: handlers named after their kind.
     pub routes: Vec<Route>,
-    /// Bounds on what clients can cost.
+    /// Bounds on what clients and callbacks can cost.
     pub limits: Limits,
     /// What is worth a log line.
     pub log: LogLevel,
@@ -80,40 +69,20 @@ impl PluginSource {
     }
 }
 
-/// Bounds on what clients can cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Bytes of one message, all frames together; above, the connection closes with 1009 (RFC 6455 §7.4.1).
-    pub max_message: usize,
-    /// Bytes that may wait for one client; above, it is closed with 1013.
-    pub max_backlog: usize,
-    /// Waiting bytes above which `send` says so; never above `max_backlog`.
-    pub high_water: usize,
-    /// Bytes of a request's body; above, the answer is 413.
-    pub max_body: usize,
-    /// Bytes of a request's line and headers; above, the answer is 431. At least [`MIN_MAX_HEAD`].
-    pub max_head: usize,
-    /// Time for a client to send a whole request; not zero.
-    pub handshake_timeout: Duration,
-    /// Time for a client to answer a close frame.
-    pub close_timeout: Duration,
-    /// Silence after which a client is pinged, or never.
-    pub ping_interval: Option<Duration>,
-    /// Time for connections to end when the server stops.
-    pub drain_timeout: Duration,
-}
-
 impl Settings {
     /// One server's settings: `options` from the command line win over the `config` file, which wins over the
     /// defaults. Addresses replace those of the file; a route replaces the file's route of the same path, or
-    /// is added; `libraries` named on the command line are loaded after the file's plugins.
+    /// is added; `libraries` named on the command line are loaded after the file's plugins. The number of
+    /// workers is `default_workers` if neither sets it.
     ///
     /// # Errors
-    /// Two routes of one path on the command line, no plugin at all, or limits that contradict each other.
+    /// Two routes of one path on the command line, no plugin at all, more than [`MAX_WORKERS`], or limits that
+    /// contradict each other.
     pub fn merge(
         config: Option<Config>,
         options: ServeOptions,
         libraries: Vec<PathBuf>,
+        default_workers: usize,
     ) -> anyhow::Result<Self> {
         let config = config.unwrap_or_default();
         let listen = if options.listen.is_empty() { config.listen } else { Some(options.listen) };
@@ -122,9 +91,15 @@ impl Settings {
         if plugins.is_empty() {
             bail!("no plugin to serve: name a library's file, or a [plugin.NAME] in the config file");
         }
+        let workers = options.workers.or(config.workers).unwrap_or(default_workers);
+        if workers > MAX_WORKERS {
+            bail!("workers is {workers}, expected at most {MAX_WORKERS}; one per core serves best");
+        }
         Ok(Self {
             listen: listen.unwrap_or_else(|| vec![DEFAULT_LISTEN.to_owned()]),
-            workers: options.workers.or(config.workers),
+            workers,
+            user: options.user.or(config.user),
+            group: options.group.or(config.group),
             plugins,
             routes: merge_routes(config.routes, options.route)?,
             limits: Limits::merge(config.limits, options.limits)?,
@@ -146,53 +121,21 @@ fn merge_routes(mut routes: Vec<Route>, flags: Vec<Route>) -> anyhow::Result<Vec
     Ok(routes)
 }
 
-impl Limits {
-    fn merge(file: LimitOptions, flags: LimitOptions) -> anyhow::Result<Self> {
-        let max_backlog = flags.max_backlog.or(file.max_backlog).unwrap_or(DEFAULT_MAX_BACKLOG);
-        let limits = Self {
-            max_message: flags.max_message.or(file.max_message).unwrap_or(DEFAULT_MAX_MESSAGE),
-            max_backlog,
-            // The default gives way to a small backlog; a mark that was asked for does not.
-            high_water: flags
-                .high_water
-                .or(file.high_water)
-                .unwrap_or_else(|| DEFAULT_HIGH_WATER.min(max_backlog)),
-            max_body: flags.max_body.or(file.max_body).unwrap_or(DEFAULT_MAX_BODY),
-            max_head: flags.max_head.or(file.max_head).unwrap_or(DEFAULT_MAX_HEAD),
-            handshake_timeout: flags
-                .handshake_timeout
-                .or(file.handshake_timeout)
-                .unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT),
-            close_timeout: flags.close_timeout.or(file.close_timeout).unwrap_or(DEFAULT_CLOSE_TIMEOUT),
-            ping_interval: Some(flags.ping_interval.or(file.ping_interval).unwrap_or(DEFAULT_PING_INTERVAL))
-                .filter(|interval| !interval.is_zero()),
-            drain_timeout: flags.drain_timeout.or(file.drain_timeout).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
-        };
-        limits.check()?;
-        Ok(limits)
-    }
+/// Number of workers of `serve`: one per core that this process may use, at most [`MAX_WORKERS`].
+pub fn default_serve_workers() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get).min(MAX_WORKERS)
+}
 
-    fn check(&self) -> anyhow::Result<()> {
-        let Self { max_backlog, high_water, max_head, handshake_timeout, .. } = *self;
-        if high_water > max_backlog {
-            bail!(
-                "high_water is {}, above max_backlog, which is {}: no queue could reach it; lower \
-                 high_water or raise max_backlog",
-                Size(high_water),
-                Size(max_backlog)
-            );
-        }
-        if max_head < MIN_MAX_HEAD {
-            bail!("max_head is {}, expected at least {}", Size(max_head), Size(MIN_MAX_HEAD));
-        }
-        if handshake_timeout.is_zero() {
-            bail!(
-                "handshake_timeout is 0, which no client can meet; expected more, such as {}",
-                Time(DEFAULT_HANDSHAKE_TIMEOUT)
-            );
-        }
-        Ok(())
+/// A user or a group, by name or number. Whether there is one is not looked up.
+///
+/// # Errors
+/// Says what was expected.
+pub fn parse_account(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("expected a name or a number, such as `www-data` or 33".to_owned());
     }
+    Ok(text.to_owned())
 }
 
 /// An address to listen on, as `HOST:PORT`. The host may be a name, an IPv4 address or an IPv6 address in
@@ -231,6 +174,7 @@ mod toml_text {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use clap::Parser;
 
@@ -243,14 +187,18 @@ mod tests {
         config::parse(text, Path::new("conf/callsign.toml")).unwrap()
     }
 
-    /// What `callsign serve`, with `config` and these arguments, runs with.
+    /// What `callsign serve`, with `config` and these arguments, runs with on a machine of 3 cores.
     fn serve(config: Option<Config>, arguments: &[&str]) -> anyhow::Result<Settings> {
         let Command::Serve { plugins, options } =
             Cli::try_parse_from(["callsign", "serve"].iter().chain(arguments))?.command
         else {
             unreachable!("`serve` parses as Serve");
         };
-        Settings::merge(config, options, plugins)
+        Settings::merge(config, options, plugins, 3)
+    }
+
+    fn words(arguments: &str) -> Vec<&str> {
+        arguments.split_whitespace().collect()
     }
 
     fn paths(settings: &Settings) -> Vec<String> {
@@ -261,7 +209,8 @@ mod tests {
     fn without_file_and_options_the_defaults_hold() {
         let settings = serve(None, &["libchat.so"]).unwrap();
         assert_eq!(settings.listen, [DEFAULT_LISTEN]);
-        assert_eq!(settings.workers, None);
+        assert_eq!(settings.workers, 3);
+        assert_eq!((settings.user, settings.group), (None, None));
         assert_eq!(settings.log, LogLevel::Info);
         assert!(settings.routes.is_empty());
         assert_eq!(settings.plugins, [PluginSource::library("libchat.so".into())]);
@@ -277,32 +226,41 @@ mod tests {
                 close_timeout: Duration::from_secs(5),
                 ping_interval: Some(Duration::from_secs(60)),
                 drain_timeout: Duration::from_secs(10),
+                slow_callback: Some(Duration::from_millis(100)),
+                hang_timeout: Some(Duration::from_secs(10)),
+                max_connections: None,
             }
         );
     }
 
     #[test]
     fn options_win_over_the_file_and_the_file_over_the_defaults() {
-        let file = "listen = ['a:1', 'b:2']\nworkers = 2\n[plugin.p]\npath = 'libp.so'\n\
+        let file = "listen = ['a:1', 'b:2']\nworkers = 2\nuser = 'www-data'\ngroup = 33\n\
+                    [plugin.p]\npath = 'libp.so'\n\
+                    [worker]\nslow_callback = 0\nhang_timeout = 5\nmax_connections = 9\n\
                     [websocket]\nmax_message = 1000\nping_interval = 5\nclose_timeout = 1\n\
                     [http]\nmax_body = 7\n";
         let from_file = serve(Some(parse(file)), &["--config", "callsign.toml"]).unwrap();
         assert_eq!(from_file.listen, ["a:1", "b:2"]);
-        assert_eq!(from_file.workers, Some(2));
+        assert_eq!(from_file.workers, 2);
+        assert_eq!((from_file.user.as_deref(), from_file.group.as_deref()), (Some("www-data"), Some("33")));
+        assert_eq!(from_file.limits.slow_callback, None);
+        assert_eq!(from_file.limits.max_connections, Some(9));
         assert_eq!(from_file.limits.max_message, 1000);
         assert_eq!(from_file.limits.ping_interval, Some(Duration::from_secs(5)));
 
-        let arguments =
-            ["libq.so", "--listen", "c:3", "--listen", "d:4,e:5", "--workers", "8", "--log", "debug"];
-        let limits = ["--max-message", "2k", "--ping-interval", "0", "--handshake-timeout", "1m"];
-        let merged = serve(Some(parse(file)), &[&arguments[..], &limits].concat()).unwrap();
+        let arguments = "libq.so --listen c:3 --listen d:4,e:5 --workers 8 --user chat --log debug --max-message 2k \
+                         --ping-interval 0 --handshake-timeout 1m --hang-timeout 0";
+        let merged = serve(Some(parse(file)), &words(arguments)).unwrap();
         assert_eq!(merged.listen, ["c:3", "d:4", "e:5"]);
-        assert_eq!(merged.workers, Some(8));
+        assert_eq!(merged.workers, 8);
+        assert_eq!((merged.user.as_deref(), merged.group.as_deref()), (Some("chat"), Some("33")));
         assert_eq!(merged.log, LogLevel::Debug);
         let libraries: Vec<_> = merged.plugins.into_iter().map(|plugin| plugin.path).collect();
         assert_eq!(libraries, [PathBuf::from("conf/libp.so"), PathBuf::from("libq.so")]);
         assert_eq!(merged.limits.max_message, 2048);
         assert_eq!(merged.limits.ping_interval, None);
+        assert_eq!(merged.limits.hang_timeout, None);
         assert_eq!(merged.limits.handshake_timeout, Duration::from_secs(60));
         assert_eq!(merged.limits.max_body, 7);
         assert_eq!(merged.limits.close_timeout, Duration::from_secs(1));
@@ -311,8 +269,9 @@ mod tests {
     #[test]
     fn every_limit_option_reaches_its_own_setting() {
         let arguments = "l.so --max-message 1 --max-backlog 3 --high-water 2 --max-body 4 --max-head 8193 \
-                     --handshake-timeout 6 --close-timeout 7 --ping-interval 8 --drain-timeout 9";
-        let limits = serve(None, &arguments.split_whitespace().collect::<Vec<_>>()).unwrap().limits;
+                     --handshake-timeout 6 --close-timeout 7 --ping-interval 8 --drain-timeout 9 \
+                     --slow-callback 10 --hang-timeout 11 --max-connections 12";
+        let limits = serve(None, &words(arguments)).unwrap().limits;
         assert_eq!(
             limits,
             Limits {
@@ -325,6 +284,9 @@ mod tests {
                 close_timeout: Duration::from_secs(7),
                 ping_interval: Some(Duration::from_secs(8)),
                 drain_timeout: Duration::from_secs(9),
+                slow_callback: Some(Duration::from_secs(10)),
+                hang_timeout: Some(Duration::from_secs(11)),
+                max_connections: Some(12),
             }
         );
     }
@@ -357,6 +319,16 @@ mod tests {
                 "handshake_timeout is 0, which no client can meet; expected more, such as 10s",
             ),
             (
+                &["l.so", "--slow-callback", "20s"],
+                "hang_timeout is 10s, below slow_callback, which is 20s: a worker would be ended before its \
+                 callback counts as slow; raise hang_timeout or lower slow_callback",
+            ),
+            (
+                &["l.so", "--max-connections", "0"],
+                "max_connections is 0, so that no client could connect; expected at least 1",
+            ),
+            (&["l.so", "--workers", "257"], "workers is 257, expected at most 256; one per core serves best"),
+            (
                 &["--config", "empty.toml"],
                 "no plugin to serve: name a library's file, or a [plugin.NAME] in the config file",
             ),
@@ -371,11 +343,40 @@ mod tests {
     }
 
     #[test]
+    fn a_short_hang_timeout_lowers_the_default_of_slow_callback() {
+        let slow = |arguments| serve(None, &words(arguments)).unwrap().limits.slow_callback;
+        assert_eq!(slow("l.so --hang-timeout 50ms"), Some(Duration::from_millis(50)));
+        assert_eq!(slow("l.so --hang-timeout 0"), Some(DEFAULT_SLOW_CALLBACK));
+    }
+
+    #[test]
+    fn either_watch_on_callbacks_can_be_off_while_the_other_is_on() {
+        let watch = |arguments| {
+            let limits = serve(None, &words(arguments)).unwrap().limits;
+            (limits.slow_callback, limits.hang_timeout)
+        };
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(watch("l.so --slow-callback 0 --hang-timeout 1"), (None, second));
+        assert_eq!(watch("l.so --slow-callback 1 --hang-timeout 0"), (second, None));
+        assert_eq!(watch("l.so --slow-callback 1 --hang-timeout 1"), (second, second));
+    }
+
+    #[test]
+    fn workers_are_none_to_the_maximum_and_by_default_of_serve_one_per_core() {
+        let workers = |arguments| serve(None, &words(arguments)).unwrap().workers;
+        assert_eq!(workers("l.so --workers 0"), 0);
+        assert_eq!(workers("l.so --workers 256"), MAX_WORKERS);
+        assert!((1..=MAX_WORKERS).contains(&default_serve_workers()));
+    }
+
+    #[test]
     fn settings_survive_the_way_to_another_process() {
         let file = "[plugin.p]\npath = 'libp.so'\n\
                     config = { day = 1979-05-27, big = inf, z = 1, a = { b = [1.5] } }\n\
                     [[route]]\npath = '/x/*'\nonmessage = 'p:m'\n";
-        let settings = serve(Some(parse(file)), &["--config", "c", "--route", "/=page"]).unwrap();
+        let arguments =
+            "--config c --route /=page --user chat --group 33 --max-connections 9 --hang-timeout 0";
+        let settings = serve(Some(parse(file)), &words(arguments)).unwrap();
         let json = serde_json::to_string(&settings).unwrap();
         assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), settings);
     }

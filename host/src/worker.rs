@@ -1,7 +1,7 @@
 //! A worker: one thread, its plugins, its routes and its share of the connections. It owns the list of
 //! connections and what they share; how one is served is `session`'s.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
@@ -14,9 +14,13 @@ use callsign_plugin::abi::{op, scope, status};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::board::Board;
 use crate::connection::{Connection, Phase};
 use crate::dispatch::Dispatch;
 use crate::http::head::Head;
+use crate::link::Tag;
+use crate::link::uplink::{Event, Uplink};
+use crate::listen;
 use crate::outbox::Pool;
 use crate::plugin::handler::Callbacks;
 use crate::plugin::registry::Registry;
@@ -31,6 +35,22 @@ const READ_BUFFER: usize = 256 * 1024;
 const SHARED_FRAME: usize = 4 * 1024;
 /// RFC 6455 §7.4.1: going away.
 const GOING_AWAY: u16 = 1001;
+
+/// How many more clients than the worker with the fewest are no reason to leave the next ones to it.
+const AHEAD: usize = 8;
+
+/// Where a worker stands among the workers.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// What all of them say of themselves.
+    pub board: &'static Board,
+    /// Its own place, from 0.
+    pub index: usize,
+    /// How many workers there are; at least 1.
+    pub workers: usize,
+    /// Connections that earlier workers of this place have had.
+    pub first_connection: u64,
+}
 
 thread_local! {
     static CURRENT: Cell<Option<&'static Worker>> = const { Cell::new(None) };
@@ -48,8 +68,20 @@ pub struct Worker {
     pub pool: Pool,
     /// What is read, between the read and the end of its callbacks.
     pub read_buffer: RefCell<Box<[u8]>>,
+    place: Place,
+    /// The way to the other workers, if there are others.
+    uplink: OnceCell<Uplink>,
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
-    last_id: Cell<u64>,
+    /// Connections that this place has had.
+    had: Cell<u64>,
+    /// Clients' sockets that are open, upgraded or not.
+    clients: Cell<usize>,
+    /// How many there may be in this process, by the limit on open files.
+    clients_max: usize,
+    /// Told when a client has gone.
+    client_left: Notify,
+    /// Told when the parent wants the worker to end.
+    drain_wanted: Notify,
     /// Connections with something to write at the end of this turn.
     due: RefCell<Vec<Weak<Connection>>>,
     flusher: RefCell<Option<Waker>>,
@@ -60,7 +92,7 @@ pub struct Worker {
 
 impl Worker {
     /// Loads the plugins, resolves the routes, and makes this thread the worker's. Nothing is listened on yet.
-    pub fn start(settings: &Settings) -> Result<&'static Self> {
+    pub fn start(settings: &Settings, place: Place) -> Result<&'static Self> {
         let registry = Registry::load(&settings.plugins)?;
         let dispatch = Dispatch::resolve(&registry, &settings.routes)?;
         let worker: &'static Self = Box::leak(Box::new(Self {
@@ -69,8 +101,14 @@ impl Worker {
             limits: settings.limits.clone(),
             pool: Pool::default(),
             read_buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
+            place,
+            uplink: OnceCell::new(),
             connections: RefCell::default(),
-            last_id: Cell::new(0),
+            had: Cell::new(place.first_connection),
+            clients: Cell::new(0),
+            clients_max: listen::clients_by_open_files(),
+            client_left: Notify::new(),
+            drain_wanted: Notify::new(),
             due: RefCell::default(),
             flusher: RefCell::default(),
             draining: Cell::new(false),
@@ -88,8 +126,10 @@ impl Worker {
 
     /// Takes over a socket that has its 101, with the bytes that came behind the request.
     pub fn adopt(&'static self, stream: TcpStream, early: Vec<u8>, head: Head, callbacks: Callbacks) {
-        let id = self.last_id.get() + 1;
-        self.last_id.set(id);
+        // Unique among all workers, and small enough to be read by people.
+        let id = self.had.get() * self.place.workers as u64 + self.place.index as u64 + 1;
+        self.had.set(self.had.get() + 1);
+        self.place.board.slot(self.place.index).count_accepted();
         let c = Connection::new(self, id, stream, head, callbacks);
         self.connections.borrow_mut().insert(id, c.clone());
         log::debug!("connection {id} ({}): open", c.peer());
@@ -112,6 +152,67 @@ impl Worker {
     pub fn find(&self, id: u64) -> Option<Rc<Connection>> {
         let c = self.connections.borrow().get(&id).cloned()?;
         (c.phase.get() == Phase::Open).then_some(c)
+    }
+
+    /// Has GLOBAL reach other workers too.
+    pub fn connect(&'static self, uplink: Uplink) -> &'static Uplink {
+        self.uplink.get_or_init(|| uplink)
+    }
+
+    /// Something came from the parent.
+    pub fn heard(&self, event: Event) {
+        match event {
+            Event::Broadcast(frame) => self.send_to_all(None, frame),
+            Event::Drain => self.drain_wanted.notify_one(),
+        }
+    }
+
+    /// Waits until the parent wants the worker to end.
+    pub async fn told_to_drain(&self) {
+        self.drain_wanted.notified().await;
+    }
+
+    /// A client's socket is open, until the guard is dropped.
+    pub fn seat(&'static self) -> Seat {
+        self.seats(1);
+        Seat(self)
+    }
+
+    fn seats(&self, change: isize) {
+        let clients = self.clients.get().saturating_add_signed(change);
+        self.clients.set(clients);
+        self.place.board.slot(self.place.index).set_connections(clients);
+    }
+
+    /// Whether another client may come: by the limit on open files, and by `max_connections` for all workers.
+    pub fn has_room(&self) -> bool {
+        let all = || (0..self.place.board.len()).map(|index| self.place.board.slot(index).connections()).sum::<usize>();
+        self.clients.get() < self.clients_max && self.limits.max_connections.is_none_or(|max| all() < max)
+    }
+
+    /// Waits until another client may come.
+    pub async fn room_for_client(&self) {
+        /// Clients of other workers leave unheard; look again.
+        const LOOK_AGAIN: Duration = Duration::from_millis(50);
+        let mut said = false;
+        while !self.has_room() {
+            if !said {
+                let bound = match self.limits.max_connections {
+                    Some(max) => format!("{max} in all (--max-connections)"),
+                    None => format!("{} in this worker (limit on open files)", self.clients_max),
+                };
+                log::warn!("as many clients as there may be: {bound}; others wait until one leaves");
+                said = true;
+            }
+            let _ = tokio::time::timeout(LOOK_AGAIN, self.client_left.notified()).await;
+        }
+    }
+
+    /// Whether it has many more clients than another worker.
+    pub fn is_ahead(&self) -> bool {
+        let all = (0..self.place.board.len()).map(|index| self.place.board.slot(index).connections());
+        let fewest = all.min().unwrap_or(0);
+        self.clients.get() > fewest + fewest / 8 + AHEAD
     }
 
     /// Open connections.
@@ -143,15 +244,25 @@ impl Worker {
         }
         let mut frame = Vec::with_capacity(data.len() + 10);
         write_frame(&mut frame, op, data);
+        let frame = Bytes::from(frame);
+        self.send_to_all(source, frame.clone());
+        if scope == scope::GLOBAL
+            && let Some(uplink) = self.uplink.get()
+        {
+            uplink.send(Tag::Broadcast, &frame, |event| self.heard(event));
+        }
+        status::SENT
+    }
+
+    /// Queues a frame for every connection of this worker but `source`.
+    fn send_to_all(&self, source: Option<u64>, frame: Bytes) {
         let connections = self.connections.borrow();
         let others = connections.values().filter(|c| Some(c.id) != source);
         if frame.len() < SHARED_FRAME {
             others.for_each(|c| _ = c.send_framed(&frame));
         } else {
-            let frame = Bytes::from(frame);
             others.for_each(|c| _ = c.send_shared(&frame));
         }
-        status::SENT
     }
 
     /// Has the connection written to at the end of this turn.
@@ -219,5 +330,16 @@ impl Worker {
         while self.connections() > 0 {
             self.ended.notified().await;
         }
+    }
+}
+
+/// A client's socket is open. Counted at accept, and again at the upgrade: first by hyper's task, then by the
+/// connection.
+pub struct Seat(&'static Worker);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.seats(-1);
+        self.0.client_left.notify_one();
     }
 }

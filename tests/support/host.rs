@@ -123,6 +123,8 @@ fn spawn<A: AsRef<OsStr>>(args: &[A], more: &[&str]) -> Child {
     env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CALLSIGN_")).for_each(|(name, _)| {
         command.env_remove(name);
     });
+    // One worker if a test does not ask for more: its clients are then neighbours.
+    command.env("CALLSIGN_WORKERS", "1");
     command.args(args).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the program can be run")
 }

@@ -163,6 +163,13 @@ impl Raw {
         self.behind.drain(..length).collect()
     }
 
+    /// Everything up to the end of the stream; a reset, which could lose what was sent before, is a failure.
+    pub fn read_to_eof(&mut self) -> Vec<u8> {
+        let mut all = std::mem::take(&mut self.behind);
+        self.stream.read_to_end(&mut all).unwrap_or_else(|error| panic!("no proper end: {error}"));
+        all
+    }
+
     /// Everything up to the end of the stream, be it by a reset.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut all = std::mem::take(&mut self.behind);

@@ -26,8 +26,8 @@ pub(super) struct Document<'a> {
 impl<'a> Document<'a> {
     /// An error about the text at byte `at`.
     pub fn error(&self, at: usize, message: impl Display) -> anyhow::Error {
-        let before = &self.text[..self.text.floor_char_boundary(at)];
-        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+        let before = self.text.char_indices().take_while(|&(start, c)| start + c.len_utf8() <= at);
+        let column = before.fold(1, |column, (_, c)| if c == '\n' { 1 } else { column + 1 });
         anyhow!("{}:{column}: {message}", self.place(at))
     }
 

@@ -31,6 +31,7 @@ type Answer = Response<Full<Bytes>>;
 
 /// Serves one accepted socket until it is closed, or upgraded.
 pub async fn serve(worker: &'static Worker, stream: TcpStream, peer: SocketAddr) {
+    let _seat = worker.seat();
     let service = service_fn(move |request| async move { Ok::<_, Infallible>(answer(worker, peer, request).await) });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -82,7 +83,12 @@ async fn ask(
     let Exchange { head, answer, .. } = exchange;
     let answer = answer.into_inner();
     let failed = |reason: &dyn std::fmt::Display| {
-        log::error!("{handler}: {reason}; {} {} from {peer} (route `{}`) is answered 500", parts.method, parts.uri.path(), route.path);
+        log::error!(
+            "{handler}: {reason} (500 for {} {} from {peer}, route `{}`)",
+            parts.method,
+            parts.uri.path(),
+            route.path
+        );
         text(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed")
     };
     match (result, answer.handshake) {

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use callsign_plugin::abi;
 
 use super::handler::{Handler, HandlerRef, Kind};
+use crate::board;
 use crate::connection::Connection;
 use crate::http::exchange::Exchange;
 
@@ -40,7 +41,11 @@ impl Function {
 
 /// A plugin's release hook. Only the loader makes one.
 #[derive(Clone, Copy, Debug)]
-pub struct Release(pub(super) unsafe extern "C" fn(*mut abi::Connection));
+pub struct Release {
+    pub(super) function: unsafe extern "C" fn(*mut abi::Connection),
+    /// Its index on the worker's board.
+    pub(super) index: u32,
+}
 
 /// Why a handler failed, in its own words.
 pub type Failure = String;
@@ -73,13 +78,21 @@ pub(super) fn fail(reason: Failure) -> bool {
 }
 
 #[inline]
-fn call<R>(handler: Option<HandlerRef>, f: impl FnOnce() -> R) -> Result<R, Failure> {
+fn call<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -> R) -> Result<R, Failure> {
+    let slot = board::current();
     RUNNING.set(handler);
     IN_CALLBACK.set(true);
+    slot.enter(index);
     let result = f();
+    slot.leave();
     IN_CALLBACK.set(false);
     RUNNING.set(None);
     if FAILED.get() { Err(take_failure()) } else { Ok(result) }
+}
+
+#[inline]
+fn call_handler<R>(handler: HandlerRef, f: impl FnOnce() -> R) -> Result<R, Failure> {
+    call(Some(handler), handler.index.get(), f)
 }
 
 #[cold]
@@ -92,7 +105,7 @@ fn take_failure() -> Failure {
 pub fn on_connection(handler: HandlerRef, c: &Connection) -> Result<(), Failure> {
     let Function::OnConnection(function) = handler.function.get() else { return Err(misfit(handler)) };
     // SAFETY: the loader made the function for this signature; the connection outlives the call.
-    call(Some(handler), || unsafe { function(c.as_ptr()) })
+    call_handler(handler, || unsafe { function(c.as_ptr()) })
 }
 
 /// Calls an onmessage handler with a whole message.
@@ -100,27 +113,27 @@ pub fn on_connection(handler: HandlerRef, c: &Connection) -> Result<(), Failure>
 pub fn on_message(handler: HandlerRef, c: &Connection, op: u8, data: &[u8]) -> Result<(), Failure> {
     let Function::OnMessage(function) = handler.function.get() else { return Err(misfit(handler)) };
     // SAFETY: as above; `data` outlives the call and is UTF-8 if `op` is TEXT, which the engine has checked.
-    call(Some(handler), || unsafe { function(c.as_ptr(), op, data.as_ptr().cast(), data.len()) })
+    call_handler(handler, || unsafe { function(c.as_ptr(), op, data.as_ptr().cast(), data.len()) })
 }
 
 /// Calls an onrequest handler. True: it says that it has handled the request.
 pub fn on_request(handler: HandlerRef, exchange: &Exchange) -> Result<bool, Failure> {
     let Function::OnRequest(function) = handler.function.get() else { return Err(misfit(handler)) };
     // SAFETY: as above.
-    call(Some(handler), || unsafe { function(exchange.as_ptr()) }).map(|answer| answer == 1)
+    call_handler(handler, || unsafe { function(exchange.as_ptr()) }).map(|answer| answer == 1)
 }
 
 /// Calls an onload hook.
 pub fn on_load(handler: HandlerRef, load: &abi::Load) -> Result<bool, Failure> {
     let Function::OnLoad(function) = handler.function.get() else { return Err(misfit(handler)) };
     // SAFETY: as above.
-    call(Some(handler), || unsafe { function(load) }).map(|answer| answer == 1)
+    call_handler(handler, || unsafe { function(load) }).map(|answer| answer == 1)
 }
 
 /// Calls a plugin's release hook, as the last call for this connection.
 pub fn release(hook: Release, c: &Connection) -> Result<(), Failure> {
     // SAFETY: the loader took the hook from a descriptor; the connection outlives the call.
-    call(None, || unsafe { (hook.0)(c.as_ptr()) })
+    call(None, hook.index, || unsafe { (hook.function)(c.as_ptr()) })
 }
 
 #[cold]

@@ -7,6 +7,7 @@ use std::fmt;
 use callsign_plugin::abi;
 
 use super::call::Function;
+use crate::board::Label;
 
 /// What a handler is, and with which signature it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +63,16 @@ pub struct Handler {
     pub kind: Kind,
     /// The code behind the name now.
     pub function: Cell<Function>,
+    /// Its index on the worker's board.
+    pub index: Cell<u32>,
+}
+
+impl Handler {
+    /// What the board calls it, with code of that generation behind it.
+    pub fn label(&self, generation: u32) -> Label {
+        let kind = format!("{} handler", self.kind);
+        Label { plugin: self.plugin_name.clone(), kind, name: self.name.clone(), generation }
+    }
 }
 
 /// A reference to a name; stays good over a reload.

@@ -4,11 +4,12 @@
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
 use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, SymbolKind};
 
 use super::handler::Kind;
+use crate::nearest::nearest;
 
 /// A library that exports a descriptor of our ABI.
 #[derive(Clone, Debug)]
@@ -28,12 +29,20 @@ pub struct Image {
 impl Image {
     /// Reads the file. Errors say what is wrong with it and what to do; the caller adds the file's name.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).context("cannot be read")?;
+        let bytes = std::fs::read(path).map_err(|error| unreadable(path, error))?;
         if bytes.is_empty() {
             bail!("the file is empty; is the build still writing it?");
         }
-        let file = object::File::parse(&*bytes)
-            .map_err(|_| anyhow::anyhow!("not a shared library; pass the .so that the build has made"))?;
+        let file = object::File::parse(&*bytes).map_err(|_| {
+            let found = if bytes.starts_with(b"!<arch>\n") {
+                "a static library (.a)"
+            } else if std::str::from_utf8(&bytes).is_ok() {
+                "a text file"
+            } else {
+                "a file of another format"
+            };
+            anyhow!("{found}, not a shared library; {EXPECTED}")
+        })?;
         if file.architecture() != native() {
             bail!(
                 "built for {:?}, this host runs on {:?}; build it for this machine",
@@ -42,10 +51,20 @@ impl Image {
             );
         }
         if file.kind() != ObjectKind::Dynamic {
-            bail!("an {:?} file, not a shared library; link it with -shared (crate-type cdylib)", file.kind());
+            let found = match file.kind() {
+                ObjectKind::Relocatable => "an object file (.o)",
+                ObjectKind::Executable => "a program",
+                _ => "a file of another kind",
+            };
+            bail!("{found}, not a shared library; {EXPECTED}");
         }
         let symbols = Symbols::of(&file);
-        let descriptor = symbols.data(abi::PLUGIN_SYMBOL, HEAD + abi::NAME_SIZE + abi::VERSION_SIZE).context(
+        let descriptor = symbols.data(abi::PLUGIN_SYMBOL, HEAD + abi::NAME_SIZE + abi::VERSION_SIZE);
+        // Most programs are linked as if they were libraries, and ask for a loader besides.
+        if descriptor.is_none() && file.section_by_name(".interp").is_some() {
+            bail!("a program, not a shared library; {EXPECTED}");
+        }
+        let descriptor = descriptor.context(
             "no plugin descriptor (symbol `callsign_plugin`); add `callsign_plugin::plugin!();` to the library, \
              or CALLSIGN_PLUGIN(…) in C",
         )?;
@@ -55,6 +74,26 @@ impl Image {
             bail!("the plugin's name `{}` is not made of letters, digits, `-`, `_` and `.`", name.escape_debug());
         }
         Ok(Self { name, version, abi, handlers: symbols.handlers()?, functions: symbols.functions() })
+    }
+}
+
+/// What to do about a file that is no shared library.
+const EXPECTED: &str = "build one (crate-type cdylib, in C -shared) and pass that";
+
+fn unreadable(path: &Path, error: std::io::Error) -> anyhow::Error {
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return anyhow::Error::new(error).context("cannot be read");
+    }
+    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return anyhow!("no such file, nor folder; build it, or fix the path");
+    };
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    match nearest(&wanted, names.iter().map(String::as_str)) {
+        Some(near) => anyhow!("no such file; did you mean `{near}`? Build it, or fix the path"),
+        None => anyhow!("no such file; build it, or fix the path"),
     }
 }
 

@@ -17,7 +17,7 @@ use super::image::Image;
 #[derive(Debug)]
 pub struct Library {
     loaded: ManuallyDrop<Loaded>,
-    release: Option<Release>,
+    release: Option<unsafe extern "C" fn(*mut abi::Connection)>,
 }
 
 impl Library {
@@ -47,7 +47,7 @@ impl Library {
         // SAFETY: the ABI gives the host this slot to write, before it calls anything of the plugin.
         unsafe { descriptor.host.write(host_api::table()) };
         host_api::remember(descriptor.host, name);
-        let release = descriptor.release.map(Release);
+        let release = descriptor.release;
         Ok(Self { loaded: ManuallyDrop::new(loaded), release })
     }
 
@@ -75,8 +75,8 @@ impl Library {
         None
     }
 
-    /// The descriptor's release hook.
-    pub fn release(&self) -> Option<Release> {
-        self.release
+    /// The descriptor's release hook, which has that index on the board.
+    pub fn release(&self, index: u32) -> Option<Release> {
+        self.release.map(|function| Release { function, index })
     }
 }

@@ -14,6 +14,7 @@ use super::call::{self, Release};
 use super::handler::{Callbacks, Handler, HandlerRef, Kind};
 use super::image::Image;
 use super::library::Library;
+use crate::board::{self, Label};
 use crate::nearest::nearest;
 use crate::settings::PluginSource;
 
@@ -29,6 +30,8 @@ pub struct Plugin {
     /// What the library offers.
     pub image: Image,
     library: Library,
+    /// The release hook's index on the board.
+    release: u32,
 }
 
 /// All loaded plugins, in load order.
@@ -47,6 +50,8 @@ pub struct Unresolved {
     pub kind: Kind,
     /// False: it is there, of another kind.
     pub missing: bool,
+    /// What to do, if the name is right.
+    pub remedy: &'static str,
     text: String,
 }
 
@@ -63,7 +68,10 @@ impl Registry {
     pub fn load(sources: &[PluginSource]) -> Result<Self> {
         let mut registry = Self::default();
         for source in sources {
-            registry.add(source).with_context(|| format!("plugin {}", source.path.display()))?;
+            registry.add(source).with_context(|| match &source.name {
+                Some(name) => format!("plugin `{name}` ({})", source.path.display()),
+                None => format!("plugin {}", source.path.display()),
+            })?;
         }
         Ok(registry)
     }
@@ -78,9 +86,16 @@ impl Registry {
                 other.path.display()
             );
         }
-        let library = Library::open(&source.path, &name)?;
         let generation = 1;
-        self.plugins.push(Plugin { name, path: source.path.clone(), generation, image, library });
+        let index = |kind: &str| {
+            board::define(&Label { plugin: name.clone(), kind: kind.to_owned(), generation, ..Label::default() })
+        };
+        // A library's constructors can crash as well.
+        board::current().enter(index("loading"));
+        let library = Library::open(&source.path, &name);
+        board::current().leave();
+        let (library, release) = (library?, index("release hook"));
+        self.plugins.push(Plugin { name, path: source.path.clone(), generation, image, library, release });
         self.run_onload(self.plugins.len() - 1, &source.config)
     }
 
@@ -118,7 +133,7 @@ impl Registry {
         indexes.sort_unstable();
         indexes.dedup();
         let plugins = indexes.into_iter().map(|index| &self.plugins[index]);
-        plugins.filter_map(|plugin| Some((plugin, plugin.library.release()?)))
+        plugins.filter_map(|plugin| Some((plugin, plugin.library.release(plugin.release)?)))
     }
 
     /// Finds a handler. `name` alone is looked for in the plugin `asking`, then in the others in load order;
@@ -166,7 +181,9 @@ impl Registry {
             name: name.to_owned(),
             kind,
             function: Cell::new(function),
+            index: Cell::new(0),
         }));
+        handler.index.set(board::define(&handler.label(owner.generation)));
         self.interned.borrow_mut().insert(key, handler);
         Some(handler)
     }
@@ -178,7 +195,7 @@ impl Registry {
             None => format!("loaded: {}", names.collect::<Vec<_>>().join(", ")),
         };
         let text = format!("no plugin `{plugin}` is loaded, as `{name}` asks for; {hint}");
-        Unresolved { name: name.to_owned(), kind, missing: true, text }
+        Unresolved { name: name.to_owned(), kind, missing: true, remedy: "load that plugin", text }
     }
 
     fn unresolved(&self, order: &[usize], symbol: &str, kind: Kind) -> Unresolved {
@@ -195,13 +212,15 @@ impl Registry {
             let hint = match nearest(symbol, fitting.clone()) {
                 Some(near) => format!("; did you mean `{near}`?"),
                 None => match fitting.collect::<Vec<_>>() {
-                    names if names.is_empty() => format!("; it has no {kind} handler at all"),
-                    names => format!("; its {kind} handlers: {}", names.join(", ")),
+                    names if names.is_empty() => "; none of that kind is exported".to_owned(),
+                    names => format!("; found: {}", names.join(", ")),
                 },
             };
             format!("{}: no {kind} handler `{symbol}`{hint}", searched.join(", "))
         };
-        Unresolved { name: symbol.to_owned(), kind, missing: other_kind.is_none(), text }
+        let missing = other_kind.is_none();
+        let remedy = if missing { "export it" } else { "change the handler's kind" };
+        Unresolved { name: symbol.to_owned(), kind, missing, remedy, text }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use proc_macro::TokenStream;
 use proc_macro2::Span;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{Error, ItemFn, parse_macro_input};
 
 /// `fn(c: &Connection)`: called when a client was upgraded. May return `Result<(), impl Display>`.
@@ -75,15 +75,19 @@ fn expand(
     let kind_constant = format_ident!("{}", kind.to_uppercase(), span = Span::call_site());
     let kind = format_ident!("{kind}");
     let call = format_ident!("call_{kind}");
+    // Hygienic, so that a handler may be called `c` or `data`.
+    let own = Span::mixed_site();
     let (parameters, arguments, result) = match kind.to_string().as_str() {
         "onmessage" => (
-            quote!(c: *mut abi::Connection, op: u8, data: *const ::core::ffi::c_void, length: usize),
-            quote!(c, op, data, length),
+            quote_spanned!(own=> c: *mut abi::Connection, op: u8, data: *const ::core::ffi::c_void, length: usize),
+            quote_spanned!(own=> c, op, data, length),
             quote!(()),
         ),
-        "onrequest" => (quote!(request: *mut abi::Request), quote!(request), quote!(i32)),
-        "onload" => (quote!(load: *const abi::Load), quote!(load), quote!(i32)),
-        _ => (quote!(c: *mut abi::Connection), quote!(c), quote!(())),
+        "onrequest" => {
+            (quote_spanned!(own=> request: *mut abi::Request), quote_spanned!(own=> request), quote!(i32))
+        }
+        "onload" => (quote_spanned!(own=> load: *const abi::Load), quote_spanned!(own=> load), quote!(i32)),
+        _ => (quote_spanned!(own=> c: *mut abi::Connection), quote_spanned!(own=> c), quote!(())),
     };
     Ok(quote! {
         #function
@@ -91,7 +95,7 @@ fn expand(
         const _: () = {
             use ::callsign_plugin::{__private, abi};
 
-            unsafe extern "C" fn entry(#parameters) -> #result {
+            unsafe extern "C" fn __entry(#parameters) -> #result {
                 // SAFETY: the host calls this with what the ABI promises for its kind.
                 unsafe { __private::#call(#arguments, #name) }
             }
@@ -101,7 +105,7 @@ fn expand(
             static HANDLER: abi::Handler = abi::Handler {
                 struct_size: ::core::mem::size_of::<abi::Handler>() as u32,
                 kind: abi::kind::#kind_constant,
-                function: abi::HandlerFunction { #kind: entry },
+                function: abi::HandlerFunction { #kind: __entry },
             };
         };
     })

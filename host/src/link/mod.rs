@@ -1,0 +1,150 @@
+//! The socket between the parent and a worker: what is said on it, and how. Whole messages go in and come out;
+//! what they mean is the business of its two ends.
+
+#![forbid(unsafe_code)]
+
+pub mod orders; // the first message: what a worker is told, with its descriptors
+
+pub mod uplink; // the worker's end
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// What stands before each message: its length, then its tag.
+const HEAD: usize = 5;
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// Worker to parent: it serves. The text says what it has loaded.
+    Ready,
+    /// Worker to parent: it cannot start. The text says why.
+    Failed,
+    /// Worker to parent, and parent to all other workers: a WebSocket frame for every client.
+    Broadcast,
+    /// Parent to worker: stop accepting, close every connection, end.
+    Drain,
+}
+
+impl Tag {
+    fn code(self) -> u8 {
+        match self {
+            Self::Ready => 1,
+            Self::Failed => 2,
+            Self::Broadcast => 3,
+            Self::Drain => 4,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Ready, Self::Failed, Self::Broadcast, Self::Drain].into_iter().find(|tag| tag.code() == code)
+    }
+}
+
+/// Appends one message.
+pub fn write_message(out: &mut impl BufMut, tag: Tag, payload: &[u8]) {
+    out.put_u32_le(payload.len() as u32);
+    out.put_u8(tag.code());
+    out.put_slice(payload);
+}
+
+/// One message by itself.
+pub fn message(tag: Tag, payload: &[u8]) -> Bytes {
+    let mut bytes = Vec::with_capacity(HEAD + payload.len());
+    write_message(&mut bytes, tag, payload);
+    bytes.into()
+}
+
+/// The other side does not keep to the protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Garbled;
+
+/// Takes messages out of a stream of bytes.
+#[derive(Debug)]
+pub struct Decoder {
+    /// What has arrived and is not taken out yet.
+    pub buffer: BytesMut,
+    /// Longest payload that is believed.
+    max: usize,
+}
+
+impl Decoder {
+    /// Believes in payloads up to `max` bytes.
+    pub fn new(max: usize) -> Self {
+        Self { buffer: BytesMut::new(), max }
+    }
+
+    fn head(&self, at: usize) -> Result<Option<(Tag, usize)>, Garbled> {
+        let Some(head) = self.buffer.get(at..at + HEAD) else { return Ok(None) };
+        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        match Tag::from_code(head[4]) {
+            Some(tag) if length <= self.max => {
+                Ok((self.buffer.len() - at - HEAD >= length).then_some((tag, length)))
+            }
+            _ => Err(Garbled),
+        }
+    }
+
+    /// The next whole message.
+    pub fn next(&mut self) -> Result<Option<(Tag, Bytes)>, Garbled> {
+        let Some((tag, length)) = self.head(0)? else { return Ok(None) };
+        self.buffer.advance(HEAD);
+        Ok(Some((tag, self.buffer.split_to(length).freeze())))
+    }
+
+    /// All the broadcasts that come next, as they are on the wire, to be sent on in one piece.
+    pub fn next_broadcasts(&mut self) -> Result<Bytes, Garbled> {
+        let mut end = 0;
+        while let Some((Tag::Broadcast, length)) = self.head(end)? {
+            end += HEAD + length;
+        }
+        Ok(self.buffer.split_to(end).freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_out_as_they_went_in_however_they_are_cut() {
+        let mut wire = Vec::new();
+        write_message(&mut wire, Tag::Ready, b"loaded");
+        write_message(&mut wire, Tag::Broadcast, b"");
+        write_message(&mut wire, Tag::Drain, &[7; 300]);
+        for step in [1, 4, 6, 1000] {
+            let mut decoder = Decoder::new(1000);
+            let mut seen = Vec::new();
+            for piece in wire.chunks(step) {
+                decoder.buffer.extend_from_slice(piece);
+                while let Some((tag, payload)) = decoder.next().expect("the wire is clean") {
+                    seen.push((tag, payload.len()));
+                }
+            }
+            assert_eq!(seen, [(Tag::Ready, 6), (Tag::Broadcast, 0), (Tag::Drain, 300)]);
+        }
+    }
+
+    #[test]
+    fn broadcasts_are_taken_together_up_to_the_next_other_message() {
+        let mut decoder = Decoder::new(1000);
+        write_message(&mut decoder.buffer, Tag::Broadcast, b"one");
+        write_message(&mut decoder.buffer, Tag::Broadcast, b"two");
+        write_message(&mut decoder.buffer, Tag::Ready, b"!");
+        let mut expected = Vec::new();
+        write_message(&mut expected, Tag::Broadcast, b"one");
+        write_message(&mut expected, Tag::Broadcast, b"two");
+        assert_eq!(decoder.next_broadcasts(), Ok(expected.into()));
+        assert_eq!(decoder.next_broadcasts(), Ok(Bytes::new()));
+        assert_eq!(decoder.next(), Ok(Some((Tag::Ready, Bytes::from_static(b"!")))));
+    }
+
+    #[test]
+    fn an_unknown_tag_and_an_incredible_length_are_refused() {
+        let mut decoder = Decoder::new(10);
+        decoder.buffer.extend_from_slice(&[0, 0, 0, 0, 99]);
+        assert_eq!(decoder.next(), Err(Garbled));
+        let mut decoder = Decoder::new(10);
+        decoder.buffer.extend_from_slice(&[11, 0, 0, 0, 3]);
+        assert_eq!(decoder.next_broadcasts(), Err(Garbled));
+    }
+}

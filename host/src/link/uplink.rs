@@ -1,0 +1,170 @@
+//! The worker's end of the link: carries GLOBAL broadcasts to the parent, in order, and brings in those of
+//! other workers. Memory is bounded: a full queue makes the sender wait, and while it waits it takes in what
+//! comes, so that two workers that wait for each other both go on.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, Result};
+use bytes::{Buf, BytesMut};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use tokio::sync::Notify;
+
+use super::{Decoder, Tag, write_message};
+
+/// Bytes that may wait for the parent before a broadcast blocks.
+const QUEUE_MAX: usize = 1 << 20;
+/// Bytes that are read at once.
+const READ: usize = 256 * 1024;
+
+/// The worker's end.
+#[derive(Debug)]
+pub struct Uplink {
+    socket: tokio::net::UnixStream,
+    queue: RefCell<BytesMut>,
+    queued: Notify,
+    incoming: RefCell<Decoder>,
+}
+
+/// What the parent wants.
+#[derive(Debug)]
+pub enum Event {
+    /// A WebSocket frame for every client of this worker.
+    Broadcast(bytes::Bytes),
+    /// End in good order.
+    Drain,
+}
+
+impl Uplink {
+    /// Takes the socket over; `max_frame` is the longest broadcast that is believed. Needs a tokio runtime.
+    pub fn new(socket: UnixStream, max_frame: usize) -> Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: tokio::net::UnixStream::from_std(socket).context("the link to the parent cannot be used")?,
+            queue: RefCell::default(),
+            queued: Notify::new(),
+            incoming: RefCell::new(Decoder::new(max_frame)),
+        })
+    }
+
+    /// Queues a message; it leaves at the end of this turn. Waits while the queue is full: `deliver` is then
+    /// given what comes in meanwhile.
+    pub fn send(&self, tag: Tag, payload: &[u8], deliver: impl FnMut(Event)) {
+        let mut queue = self.queue.borrow_mut();
+        if queue.is_empty() {
+            self.queued.notify_one();
+        }
+        write_message(&mut *queue, tag, payload);
+        if queue.len() > QUEUE_MAX {
+            drop(queue);
+            self.wait_for_room(deliver);
+        }
+    }
+
+    /// Runs inside of a callback, when the runtime cannot: with plain system calls.
+    #[cold]
+    fn wait_for_room(&self, mut deliver: impl FnMut(Event)) {
+        while self.queue.borrow().len() > QUEUE_MAX / 2 {
+            let mut ready = [PollFd::new(&self.socket, PollFlags::IN | PollFlags::OUT)];
+            if poll(&mut ready, None).is_err_and(|error| error != rustix::io::Errno::INTR) {
+                return;
+            }
+            let mut piece = [0; 16 * 1024];
+            match rustix::io::read(&self.socket, &mut piece) {
+                Ok(n) if n > 0 => self.incoming.borrow_mut().buffer.extend_from_slice(&piece[..n]),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                // A link that has failed ends the worker: `run` sees it next.
+                Ok(_) | Err(_) => return,
+            }
+            if self.deliver(&mut deliver).is_err() || self.write(|bytes| self.write_now(bytes)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(&self.socket, bytes)?)
+    }
+
+    /// Writes what the socket takes. True: all.
+    fn write(&self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<bool> {
+        let mut queue = self.queue.borrow_mut();
+        while !queue.is_empty() {
+            match write(&queue) {
+                Ok(n) => queue.advance(n),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    fn deliver(&self, deliver: &mut impl FnMut(Event)) -> io::Result<()> {
+        loop {
+            let next = self.incoming.borrow_mut().next();
+            match next.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))? {
+                Some((Tag::Broadcast, frame)) => deliver(Event::Broadcast(frame)),
+                Some((Tag::Drain, _)) => deliver(Event::Drain),
+                Some(_) => return Err(io::ErrorKind::InvalidData.into()),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Carries messages both ways until the parent is gone, and says how.
+    pub async fn run(&self, mut deliver: impl FnMut(Event)) -> io::Error {
+        tokio::select! {
+            error = self.run_out() => error,
+            error = self.run_in(&mut deliver) => error,
+        }
+    }
+
+    async fn run_out(&self) -> io::Error {
+        loop {
+            self.queued.notified().await;
+            loop {
+                if let Err(error) = self.socket.writable().await {
+                    return error;
+                }
+                match self.write(|bytes| self.socket.try_write(bytes)) {
+                    Ok(true) => break,
+                    Ok(false) => {}
+                    Err(error) => return error,
+                }
+            }
+        }
+    }
+
+    async fn run_in(&self, deliver: &mut impl FnMut(Event)) -> io::Error {
+        let mut piece = vec![0; READ];
+        loop {
+            if let Err(error) = self.socket.readable().await {
+                return error;
+            }
+            match self.socket.try_read(&mut piece) {
+                Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
+                Ok(n) => {
+                    self.incoming.borrow_mut().buffer.extend_from_slice(&piece[..n]);
+                    if let Err(error) = self.deliver(deliver) {
+                        return error;
+                    }
+                    // The clients' turn.
+                    tokio::task::yield_now().await;
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Writes all that is queued, before the worker ends. Blocks.
+    pub fn flush(&self) -> io::Result<()> {
+        while !self.write(|bytes| self.write_now(bytes))? {
+            poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], None)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! Listening and accepting: the sockets that clients come to, how many clients may be there at once, and an
+//! even share of them for each worker.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::http;
+use crate::worker::Worker;
+
+/// Clients that may wait for their accept: what the kernel allows by default.
+const ACCEPT_QUEUE: i32 = 4096;
+/// Pause after a failed accept, so that a lasting failure does not become a busy loop.
+const FAILED_PAUSE: Duration = Duration::from_millis(100);
+/// Open files that are not clients: libraries, sockets of our own, what plugins open.
+const FILES_RESERVED: u64 = 64;
+/// Clients that a worker accepts before it compares itself with the others again.
+const BATCH: usize = 16;
+/// Time that a worker with more clients than others leaves those to accept first.
+const TURN: Duration = Duration::from_millis(2);
+
+/// Binds every address; a name may stand for several.
+pub fn bind(addresses: &[String]) -> Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let resolved =
+            address.to_socket_addrs().with_context(|| format!("cannot resolve `{address}` (--listen)"))?;
+        for address in resolved {
+            listeners.push(bind_one(address).with_context(|| {
+                format!("cannot listen on {address}; is another server running? Choose another with --listen")
+            })?);
+        }
+    }
+    Ok(listeners)
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, ACCEPT_QUEUE)?;
+    Ok(socket.into())
+}
+
+/// Raises the limit on open files to the hard limit; processes started from here on inherit it.
+pub fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            log::warn!("the limit on open files cannot be raised: {error}");
+        }
+    }
+}
+
+/// How many clients this process can have with the open files that it is allowed.
+pub fn clients_by_open_files() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit.saturating_sub(FILES_RESERVED).max(1)).unwrap_or(usize::MAX)
+}
+
+/// Accepts clients for ever.
+pub async fn accept(worker: &'static Worker, listener: tokio::net::TcpListener) {
+    loop {
+        worker.room_for_client().await;
+        if worker.is_ahead() {
+            tokio::time::sleep(TURN).await;
+        }
+        for _ in 0..BATCH {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    // Without it small messages wait for acknowledgements of earlier ones.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        log::debug!("{peer}: {error}");
+                    }
+                    tokio::task::spawn_local(http::serve(worker, stream, peer));
+                }
+                Err(error) => {
+                    log::error!("cannot accept a client: {error}; trying again");
+                    tokio::time::sleep(FAILED_PAUSE).await;
+                }
+            }
+            if !worker.has_room() {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! One worker process: how it is started, and what is said when it has ended.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, Command};
+
+use super::relay::{FrameMax, Queue};
+use super::{News, Parent};
+use crate::board::{Slot, Watch};
+use crate::crash;
+use crate::link::Tag;
+use crate::link::orders::Orders;
+
+/// Time for the last words of a worker that has ended; a plugin may have left a process that holds its socket.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// More than any worker can have had.
+const CONNECTIONS_MAX: u64 = 1 << 36;
+/// Bytes that a message on the link has beyond the WebSocket message in it: the largest frame header.
+const FRAME_HEADER: usize = 14;
+
+/// A place for a worker, filled again and again.
+pub struct Place {
+    /// From 0.
+    pub index: usize,
+    /// The process in it.
+    pub pid: Cell<Option<Pid>>,
+    /// Since it serves: what it is sent.
+    pub queue: RefCell<Option<Rc<Queue>>>,
+    /// How long its callbacks run.
+    pub watch: RefCell<Watch>,
+    /// Why the watchdog has ended it.
+    pub hung: RefCell<Option<String>>,
+    /// Whether it ended at shutdown with connections still open.
+    pub unclean: Cell<bool>,
+    /// Connections that the workers in this place have had.
+    connections: Cell<u64>,
+}
+
+/// How a worker ended.
+pub struct End {
+    /// Whether it has served.
+    pub was_ready: bool,
+    /// Whether it ended as it was told.
+    pub is_clean: bool,
+    /// Why it could not start, in its own words.
+    pub refusal: Option<String>,
+    /// How it ended, for the log.
+    pub report: String,
+}
+
+impl Place {
+    pub fn new(index: usize) -> Self {
+        Self {
+            index,
+            pid: Cell::new(None),
+            queue: RefCell::default(),
+            watch: RefCell::default(),
+            hung: RefCell::default(),
+            unclean: Cell::new(false),
+            connections: Cell::new(0),
+        }
+    }
+
+    /// Ends the process in it at once.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Sends the process in it a signal.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid.get() {
+            // It may have ended by itself in this moment; it is not reaped yet, so the id is still its own.
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+}
+
+impl Parent {
+    /// Runs one worker from start to end.
+    pub async fn run_worker(&'static self, place: &'static Place) -> End {
+        let started = Instant::now();
+        let slot = self.board.slot(place.index);
+        slot.clear();
+        place.hung.take();
+        place.watch.take();
+        let (mut child, link) = match self.spawn(place) {
+            Ok(started) => started,
+            Err(error) => {
+                let report = format!("worker {} cannot be started: {error:#}", place.index);
+                return End { was_ready: false, is_clean: false, refusal: None, report };
+            }
+        };
+        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        place.pid.set(pid);
+        let refusal = Rc::new(RefCell::new(None));
+        let mut words = tokio::task::spawn_local(self.listen_to(place, link, refusal.clone()));
+        let status = child.wait().await;
+        // As long as it is not reaped nobody else has its id; `wait` has reaped it now.
+        place.pid.set(None);
+        if tokio::time::timeout(LAST_WORDS, &mut words).await.is_err() {
+            words.abort();
+        }
+        self.relay.leave(place.index);
+        let was_ready = place.queue.take().is_some();
+        // Its own word: a number that cannot be would make ids of later connections collide.
+        let had = slot.counters().accepted.min(CONNECTIONS_MAX);
+        place.connections.set(place.connections.get() + had);
+        let refusal = refusal.take();
+        let is_clean = status.as_ref().is_ok_and(ExitStatus::success);
+        let report = match status {
+            Ok(status) => report(place, pid, status, slot, started.elapsed()),
+            Err(error) => format!("worker {} cannot be waited for: {error}", place.index),
+        };
+        End { was_ready, is_clean, refusal, report }
+    }
+
+    fn spawn(&self, place: &Place) -> Result<(Child, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        // Also good when the file has been replaced since.
+        let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+        let mut command = Command::new(program);
+        command.arg0(format!("callsign: worker {}", place.index)).arg("worker").stdin(OwnedFd::from(theirs));
+        // Ctrl-C is the parent's to act on.
+        command.process_group(0);
+        if let Some(identity) = &self.identity {
+            command.uid(identity.user).gid(identity.group);
+        }
+        let child = command.spawn()?;
+        let orders = Orders {
+            index: place.index,
+            workers: self.places.len(),
+            first_connection: place.connections.get(),
+            settings: self.settings.clone(),
+        };
+        let listeners = self.listeners.borrow();
+        let mut descriptors = vec![self.board_descriptor.as_fd()];
+        descriptors.extend(listeners.iter().map(AsFd::as_fd));
+        // If it is dead already, `wait` tells more than this error.
+        if let Err(error) = orders.send(&ours, &descriptors) {
+            log::debug!("worker {} takes no orders: {error:#}", place.index);
+        }
+        ours.set_nonblocking(true)?;
+        Ok((child, ours))
+    }
+
+    /// Carries what a worker says, until its socket ends.
+    async fn listen_to(
+        &'static self,
+        place: &'static Place,
+        link: UnixStream,
+        refusal: Rc<RefCell<Option<String>>>,
+    ) {
+        let (read, write) = match tokio::net::UnixStream::from_std(link) {
+            Ok(link) => link.into_split(),
+            Err(error) => return log::error!("worker {}: its link cannot be used: {error}", place.index),
+        };
+        let mut write = Some(write);
+        let max = FrameMax((self.settings.limits.max_message + FRAME_HEADER).max(64 * 1024));
+        let note = |tag, payload: bytes::Bytes| {
+            let text = String::from_utf8_lossy(&payload).into_owned();
+            match (tag, write.take()) {
+                (Tag::Ready, Some(write)) => {
+                    let queue = self.relay.join(place.index);
+                    *place.queue.borrow_mut() = Some(queue.clone());
+                    log::debug!("worker {} serves", place.index);
+                    let _ = self.news.send(News::Ready(text));
+                    tokio::task::spawn_local(async move { self.relay.write(&queue, write).await });
+                }
+                (Tag::Failed, _) => *refusal.borrow_mut() = Some(text),
+                _ => log::warn!("worker {} says what no worker says now", place.index),
+            }
+        };
+        if let Err(error) = self.relay.read(place.index, read, max, note).await {
+            log::debug!("worker {}: {error}", place.index);
+            place.kill();
+        }
+    }
+}
+
+/// What happened, to which worker, in which code of which plugin; with a backtrace where there is one.
+fn report(place: &Place, pid: Option<Pid>, status: ExitStatus, slot: &Slot, lived: Duration) -> String {
+    let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
+    let crash = slot.crash();
+    let mut text = format!("worker {} (process {pid}) ", place.index);
+    match (place.hung.take(), status.signal(), status.code()) {
+        (Some(hung), ..) => text += &hung,
+        (None, Some(signal), _) => {
+            text += &format!("died of {}", crash::signal_name(signal));
+            if crash.as_ref().is_some_and(|crash| crash.overflow) {
+                text += " (its stack ran out)";
+            }
+            text += &in_callback(place, slot);
+        }
+        (None, None, Some(code)) => {
+            text += &format!("ended with status {code}");
+            text += &in_callback(place, slot);
+        }
+        (None, None, None) => text += &format!("ended with {status}"),
+    }
+    text += &format!("; it had {} connections and had lived for {lived:.1?}", slot.connections());
+    for line in crash.iter().flat_map(crash::describe) {
+        text += "\n";
+        text += &line;
+    }
+    text
+}
+
+fn in_callback(place: &Place, slot: &Slot) -> String {
+    match slot.running() {
+        Some(running) => {
+            let ran = match place.watch.borrow().ran_for(Instant::now()) {
+                Some(time) => format!("{time:.1?}"),
+                None => "a moment".to_owned(),
+            };
+            format!(" in {}, generation {}, which had run for {ran}", running.label, running.label.generation)
+        }
+        None => " outside of any plugin's code".to_owned(),
+    }
+}

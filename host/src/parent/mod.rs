@@ -1,0 +1,208 @@
+//! The parent: binds, starts workers, carries broadcasts between them, watches them, and starts another for
+//! each that ends. It runs no plugin code and trusts nothing that a worker says or writes.
+
+#![forbid(unsafe_code)]
+
+mod child; // one worker process: start it, say how it ended
+
+mod relay; // broadcasts from each worker to all others
+
+mod watch; // callbacks that are slow or never return
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, mpsc};
+
+use self::child::Place;
+use self::relay::Relay;
+use crate::board::Board;
+use crate::link::{Tag, message};
+use crate::settings::Settings;
+use crate::stop::Stop;
+use crate::{banner, listen, privileges};
+
+/// How often the first worker may die before it serves, until the parent gives up.
+const START_TRIES: u32 = 3;
+/// Pause after a worker has died before it served; doubles with each time in a row.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Longest such pause.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Time beyond the drain time-out after which workers are ended by force.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// The parent's state; all of it on one thread.
+struct Parent {
+    settings: Settings,
+    /// Given up when the server stops.
+    listeners: RefCell<Vec<TcpListener>>,
+    identity: Option<privileges::Identity>,
+    board: Board,
+    board_descriptor: OwnedFd,
+    places: Vec<Place>,
+    relay: Relay,
+    news: mpsc::UnboundedSender<News>,
+    stopping: Cell<bool>,
+    /// Workers that live, or will.
+    alive: Cell<usize>,
+    ended: Notify,
+}
+
+/// What the start waits for.
+enum News {
+    /// A worker serves. The text says what it has loaded.
+    Ready(String),
+    /// A worker cannot start, and says why: so could no other.
+    Refused(String),
+    /// A worker has died before it served, for the n-th time in a row.
+    Died(u32, String),
+}
+
+/// Serves until a signal says to stop. Err: it could not start, or had to cut connections at the end.
+pub fn run(settings: Settings) -> Result<()> {
+    let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref())?;
+    listen::raise_open_files();
+    let listeners = listen::bind(&settings.listen)?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let (board, board_descriptor) =
+        Board::create(settings.workers).context("no shared memory for the scoreboard")?;
+    let (news, heard) = mpsc::unbounded_channel();
+    // Lives as long as the process; its tasks refer to it.
+    let parent: &'static Parent = Box::leak(Box::new(Parent {
+        places: (0..settings.workers).map(Place::new).collect(),
+        listeners: RefCell::new(listeners),
+        identity,
+        board,
+        board_descriptor,
+        relay: Relay::default(),
+        news,
+        stopping: Cell::new(false),
+        alive: Cell::new(0),
+        ended: Notify::new(),
+        settings,
+    }));
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        let result = tokio::select! {
+            result = parent.serve(heard, &addresses) => result,
+            () = stop.requested() => Ok(()),
+        };
+        parent.end(result, stop).await
+    })
+}
+
+impl Parent {
+    /// Starts the workers, the first one alone: what is wrong with a plugin is then said once. Returns only if
+    /// none can start.
+    async fn serve(&'static self, mut heard: mpsc::UnboundedReceiver<News>, addresses: &[SocketAddr]) -> Result<()> {
+        let (first, others) = self.places.split_first().context("a parent needs a worker")?;
+        self.start(first);
+        tokio::task::spawn_local(self.watch());
+        let loaded = loop {
+            match heard.recv().await {
+                Some(News::Ready(text)) => break text,
+                Some(News::Refused(reason)) => bail!(reason),
+                Some(News::Died(tries, how)) if tries >= START_TRIES => {
+                    bail!("no worker can start, after {tries} tries: {how}")
+                }
+                Some(News::Died(..)) => {}
+                None => bail!("the parent has lost its workers"),
+            }
+        };
+        others.iter().for_each(|place| self.start(place));
+        // Nobody has to read it.
+        let _ = io::stdout().write_all(banner::complete(&loaded, self.places.len(), addresses).as_bytes());
+        // From here on a worker that cannot start is tried again for ever.
+        while heard.recv().await.is_some() {}
+        Ok(())
+    }
+
+    fn start(&'static self, place: &'static Place) {
+        self.alive.set(self.alive.get() + 1);
+        tokio::task::spawn_local(async move {
+            self.keep(place).await;
+            self.alive.set(self.alive.get() - 1);
+            self.ended.notify_waiters();
+        });
+    }
+
+    /// Keeps one place filled until the server stops.
+    async fn keep(&'static self, place: &'static Place) {
+        let mut early_deaths = 0;
+        while !self.stopping.get() {
+            let end = self.run_worker(place).await;
+            if self.stopping.get() {
+                place.unclean.set(end.was_ready && !end.is_clean);
+                return;
+            }
+            if let Some(reason) = end.refusal {
+                early_deaths += 1;
+                log::error!("worker {} cannot start: {reason}", place.index);
+                let _ = self.news.send(News::Refused(reason));
+            } else if end.was_ready {
+                early_deaths = 0;
+                log::error!("{}; starting another", end.report);
+                continue;
+            } else {
+                early_deaths += 1;
+                let _ = self.news.send(News::Died(early_deaths, end.report.clone()));
+                log::error!("{}, before it served", end.report);
+            }
+            let pause = RETRY_PAUSE_MAX.min(RETRY_PAUSE * 2u32.saturating_pow(early_deaths - 1));
+            if early_deaths > 1 {
+                log::error!("worker {} fails at every start ({early_deaths} times now); trying again in {pause:?}", place.index);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Ends all workers: in good order if nothing is wrong and nobody is in a hurry.
+    async fn end(&self, result: Result<()>, mut stop: Stop) -> Result<()> {
+        self.stopping.set(true);
+        self.listeners.borrow_mut().clear();
+        if result.is_ok() {
+            log::info!("stopping: {} connections are told to close", self.connections());
+        }
+        for place in &self.places {
+            match &*place.queue.borrow() {
+                Some(queue) if result.is_ok() => queue.push(message(Tag::Drain, b"")),
+                // It has no clients yet.
+                _ => place.kill(),
+            }
+        }
+        let patience = self.settings.limits.drain_timeout + DRAIN_GRACE;
+        let cut = tokio::select! {
+            () = self.all_ended() => None,
+            () = tokio::time::sleep(patience) => Some("workers did not end in time (--drain-timeout)"),
+            () = stop.requested() => Some("asked a second time"),
+        };
+        if let Some(why) = cut {
+            let connections = self.connections();
+            self.places.iter().for_each(Place::kill);
+            self.all_ended().await;
+            bail!("stopped at once: {why}; {connections} connections were cut");
+        }
+        result?;
+        if self.places.iter().any(|place| place.unclean.get()) {
+            bail!("stopped, but not every connection could be closed in good order");
+        }
+        log::info!("stopped: all connections are closed");
+        Ok(())
+    }
+
+    async fn all_ended(&self) {
+        while self.alive.get() > 0 {
+            self.ended.notified().await;
+        }
+    }
+
+    fn connections(&self) -> usize {
+        (0..self.places.len()).map(|index| self.board.slot(index).connections()).sum()
+    }
+}

@@ -1,0 +1,127 @@
+//! The parent's end of the links: carries each worker's broadcasts to all others, in order, in one piece for
+//! all that came at once. Memory is bounded: while a worker's queue is full, no worker is read from; a worker
+//! that does not take what is queued for it is hung, and the watchdog ends it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+
+use crate::link::{Decoder, Tag};
+
+/// Bytes that may wait for one worker before nothing more is read from the others.
+const QUEUE_MAX: usize = 4 << 20;
+/// Bytes that are read at once.
+const READ: usize = 256 * 1024;
+
+/// What waits for one worker.
+#[derive(Debug, Default)]
+pub struct Queue {
+    pieces: RefCell<VecDeque<Bytes>>,
+    length: Cell<usize>,
+    queued: Notify,
+}
+
+/// The queues of the workers that live.
+#[derive(Debug, Default)]
+pub struct Relay {
+    queues: RefCell<Vec<(usize, Rc<Queue>)>>,
+    /// Told when a queue has got shorter, or has gone.
+    room: Notify,
+}
+
+/// How many broadcasts a worker may be believed to send in one message.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameMax(pub usize);
+
+impl Relay {
+    /// A queue for a worker that serves now.
+    pub fn join(&self, worker: usize) -> Rc<Queue> {
+        let queue = Rc::new(Queue::default());
+        self.queues.borrow_mut().push((worker, queue.clone()));
+        queue
+    }
+
+    /// That worker has ended.
+    pub fn leave(&self, worker: usize) {
+        self.queues.borrow_mut().retain(|(other, _)| *other != worker);
+        self.room.notify_waiters();
+    }
+
+    fn others(&self, source: usize) -> Vec<Rc<Queue>> {
+        let queues = self.queues.borrow();
+        queues.iter().filter(|(worker, _)| *worker != source).map(|(_, queue)| queue.clone()).collect()
+    }
+
+    /// Waits until every worker but `source` has room.
+    async fn room(&self, source: usize) {
+        loop {
+            // Asked for before the look, so that no word is missed.
+            let room = self.room.notified();
+            if self.others(source).iter().all(|queue| queue.length.get() < QUEUE_MAX) {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// Reads from a worker until its socket ends. `note` gets what is not for the other workers.
+    pub async fn read(
+        &self,
+        source: usize,
+        mut socket: OwnedReadHalf,
+        FrameMax(max): FrameMax,
+        mut note: impl FnMut(Tag, Bytes),
+    ) -> io::Result<()> {
+        let mut decoder = Decoder::new(max);
+        let garbled = |_| io::Error::new(io::ErrorKind::InvalidData, "it sent what no worker sends");
+        loop {
+            self.room(source).await;
+            decoder.buffer.reserve(READ);
+            if socket.read_buf(&mut decoder.buffer).await? == 0 {
+                return Ok(());
+            }
+            loop {
+                let broadcasts = decoder.next_broadcasts().map_err(garbled)?;
+                if !broadcasts.is_empty() {
+                    self.others(source).iter().for_each(|queue| queue.push(broadcasts.clone()));
+                }
+                match decoder.next().map_err(garbled)? {
+                    Some((tag, payload)) => note(tag, payload),
+                    None => break,
+                }
+            }
+        }
+    }
+
+    /// Writes to a worker what is queued for it, until its socket fails.
+    pub async fn write(&self, queue: &Queue, mut socket: OwnedWriteHalf) -> io::Result<()> {
+        loop {
+            let next = queue.pieces.borrow_mut().pop_front();
+            let Some(mut piece) = next else {
+                queue.queued.notified().await;
+                continue;
+            };
+            while piece.has_remaining() {
+                let before = piece.len();
+                socket.write_buf(&mut piece).await?;
+                queue.length.set(queue.length.get() - (before - piece.len()));
+                self.room.notify_waiters();
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// Queues a whole message, or several.
+    pub fn push(&self, piece: Bytes) {
+        self.length.set(self.length.get() + piece.len());
+        self.pieces.borrow_mut().push_back(piece);
+        self.queued.notify_one();
+    }
+}

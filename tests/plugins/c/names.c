@@ -1,0 +1,44 @@
+/* Plain functions without kinds, built twice: as the plugins `left` and `right`. Each tells who it is. */
+#include "abi.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+PLUGIN(NULL);
+
+static void say(struct connection *c, const char *what)
+{
+	char text[80];
+	host->send(c, TEXT, text, (size_t)snprintf(text, sizeof text, "%s of %s", what, NAME));
+}
+
+void join(struct connection *c)
+{
+	say(c, "join");
+}
+
+void who(struct connection *c, uint8_t op, const void *data, size_t length)
+{
+	(void)op, (void)data, (void)length;
+	say(c, "who");
+}
+
+#ifdef RIGHT
+void only_right(struct connection *c, uint8_t op, const void *data, size_t length)
+{
+	who(c, op, data, length);
+}
+#endif
+
+/* Binds the name in the query as onmessage. */
+int32_t ask(struct callsign_request *request)
+{
+	return host->handshake(request, NULL, request->query, NULL) == 0;
+}
+
+/* Uses functions of the C library, which are no handlers for that. */
+int sockets(void)
+{
+	return printf("unused\n") + (int)send(-1, "", 0, 0);
+}
