@@ -195,7 +195,7 @@ fn a_missing_name_at_run_time_is_a_500_and_one_log_line_and_the_server_goes_on()
     let lines = host.log_lines("mesage");
     assert_eq!(lines.len(), 1, "{lines:#?}");
     let line = format!(
-        " plugin `probe`: onrequest handler `bind`: its handshake: plugin `probe` ({}): no onmessage handler \
+        " plugin `probe`: onrequest handler `bind` failed: its handshake: plugin `probe` ({}): no onmessage handler \
          `mesage`; did you mean `message`? (500 for GET /room from {}, route `/*`)",
         library.display(),
         address
@@ -323,7 +323,7 @@ fn the_start_says_which_plugins_handlers_and_routes_there_are() {
     let expected = format!(
         "callsign {}\nplugin left 1.2, generation 1 ({})\n  function      ask\n  function      join\n  function      \
          sockets\n  function      who\nroute /  WebSocket: onmessage left:who\nroute /ask/*  onrequest left:ask\n\
-         listening on http://127.0.0.1:{}/\n",
+         1 worker\nlistening on http://127.0.0.1:{}/\n",
         env!("CARGO_PKG_VERSION"),
         left.display(),
         host.port

@@ -19,7 +19,7 @@ const GOES_ON: u8 = 0x00;
 const ENDS: u8 = 0x80;
 
 fn echo() -> Host {
-    Host::serve("echo", &[])
+    Host::serve("echo", &["--workers", "1"])
 }
 
 fn client(host: &Host) -> Raw {
@@ -115,7 +115,8 @@ fn any_mask_is_undone() {
     let mut client = client(&host);
     for mask in [[0; 4], [0xff; 4], [1, 2, 4, 8]] {
         let payload = b"seventeen bytes!!";
-        let masked: Vec<u8> = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        let masked: Vec<u8> =
+            payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
         client.send([&[TEXT, 0x80 | 17], &mask[..], &masked].concat());
         expect(&mut client, &answer(TEXT, payload));
     }
@@ -350,7 +351,9 @@ fn a_character_may_be_cut_between_fragments_as_of_section_5_6() {
 #[test]
 fn a_close_is_answered_with_its_code_as_of_section_5_5_1() {
     let host = echo();
-    for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999] {
+    for code in
+        [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]
+    {
         let mut client = client(&host);
         client.send_frame(CLOSE, &close(code, "bis später".as_bytes()));
         expect_closed(&mut client, code, "echoed");
@@ -398,7 +401,7 @@ fn the_server_ends_the_stream_first() {
 /// A server with handlers that log what they are called with.
 fn noting() -> Host {
     let library = plugin("requests");
-    Host::start(&["serve", path(&library), "--route", "/=,note,left"])
+    Host::start(&["serve", path(&library), "--workers", "1", "--route", "/=,note,left"])
 }
 
 #[test]

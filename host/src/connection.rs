@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::http::head::Head;
 use crate::outbox::Outbox;
 use crate::plugin::handler::Callbacks;
-use crate::websocket::{close_code_allowed, write_close};
+use crate::websocket::{close_code_allowed, cut_reason, write_close};
 use crate::worker::{Seat, Worker};
 
 /// One upgraded client; what `struct connection` points to.
@@ -213,7 +213,7 @@ impl Connection {
         if code != 0 && !close_code_allowed(code) {
             return status::BAD_ARGUMENT;
         }
-        let sent = (code != 0).then_some(code);
+        let (sent, reason) = if code == 0 { (None, "") } else { (Some(code), reason) };
         self.end(sent.unwrap_or(NO_CODE), reason, closed_by::SERVER);
         self.push_close(sent, reason);
         self.enter(Phase::Closing);
@@ -259,7 +259,7 @@ impl Connection {
 
     /// The first ending counts.
     fn end(&self, code: u16, reason: &str, by: u32) {
-        let reason = reason.split('\0').next().unwrap_or_default();
+        let reason = cut_reason(reason).split('\0').next().unwrap_or_default();
         let _ = self.ending.set(Box::new(Ending { code, reason: CString::new(reason).unwrap_or_default(), by }));
     }
 

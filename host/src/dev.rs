@@ -32,12 +32,19 @@ pub fn build(folder: &Path, release: bool) -> Result<PathBuf> {
     if !child.wait()?.success() {
         bail!("the build of {} failed; cargo says why above", folder.display());
     }
-    library.with_context(|| {
+    let library = library.with_context(|| {
         format!(
             "{} builds no shared library; add `[lib]` with `crate-type = [\"cdylib\"]` to it",
             manifest.display()
         )
-    })
+    })?;
+    Ok(relative(library))
+}
+
+/// The path from here, if the file is below: shorter to read.
+fn relative(path: PathBuf) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).map(Path::to_path_buf).unwrap_or(path)
 }
 
 /// The cdylib that a line of cargo's says was made from that manifest.

@@ -40,6 +40,10 @@ pub mod session; // a connection's life: read, call the handler, write
 
 pub mod connection; // one client
 
+pub mod timers; // plugins' callbacks at a later time
+
+pub mod background; // plugins' work off the loop
+
 pub mod outbox; // its write queue
 
 pub mod websocket; // RFC 6455, bytes in and out
@@ -48,16 +52,4 @@ pub mod plugin; // libraries, handlers, calls both ways
 
 pub mod board; // shared memory: what each worker is doing
 
-// Stands in until the module `crash` is there.
-#[allow(missing_docs)]
-pub mod crash {
-    pub fn install(_: &'static crate::board::Slot) -> std::io::Result<()> {
-        Ok(())
-    }
-    pub fn describe(_: &crate::board::Crash) -> Vec<String> {
-        Vec::new()
-    }
-    pub fn signal_name(signal: i32) -> String {
-        format!("signal {signal}")
-    }
-}
+pub mod crash; // what a dead worker has left

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::http;
@@ -31,8 +31,13 @@ pub fn bind(addresses: &[String]) -> Result<Vec<TcpListener>> {
         let resolved =
             address.to_socket_addrs().with_context(|| format!("cannot resolve `{address}` (--listen)"))?;
         for address in resolved {
-            listeners.push(bind_one(address).with_context(|| {
-                format!("cannot listen on {address}; is another server running? Choose another with --listen")
+            listeners.push(bind_one(address).map_err(|error| {
+                let what = match error.kind() {
+                    io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
+                    io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+                    _ => error.to_string(),
+                };
+                anyhow!("cannot listen on {address}: {what}; choose another address with --listen")
             })?);
         }
     }

@@ -23,7 +23,7 @@ pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Identit
     if !Uid::effective().is_root() {
         bail!("--user and --group need a start as root: only root can become another user");
     }
-    let user = user.map(|name| find_user(name)).transpose()?;
+    let user = user.map(find_user).transpose()?;
     let group = match (group, &user) {
         (Some(name), _) => find_group(name)?,
         (None, Some((_, group))) => *group,

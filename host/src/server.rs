@@ -28,6 +28,9 @@ pub fn run(settings: Settings) -> Result<()> {
 
 /// Everything in one process: what a debugger wants.
 fn run_alone(settings: &Settings) -> Result<()> {
+    if settings.user.is_some() || settings.group.is_some() {
+        bail!("--user and --group are for worker processes; with --workers 0 start as that user");
+    }
     listen::raise_open_files();
     let board: &'static Board = Box::leak(Box::new(Board::private()?));
     board::adopt(board.slot(0));

@@ -194,8 +194,9 @@ impl Session {
     }
 }
 
+/// Says why a callback failed, and closes its connection.
 #[cold]
-fn failed(c: &Connection, handler: HandlerRef, reason: &str) {
+pub fn failed(c: &Connection, handler: HandlerRef, reason: &str) {
     log::error!("{handler} failed: {reason}; closing connection {} ({}) with 1011", c.id, c.peer());
     c.fail(INTERNAL_ERROR, "handler failed");
 }

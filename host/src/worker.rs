@@ -14,6 +14,7 @@ use callsign_plugin::abi::{op, scope, status};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::background::Background;
 use crate::board::Board;
 use crate::connection::{Connection, Phase};
 use crate::dispatch::Dispatch;
@@ -26,6 +27,7 @@ use crate::plugin::handler::Callbacks;
 use crate::plugin::registry::Registry;
 use crate::session;
 use crate::settings::{Limits, Settings};
+use crate::timers::Timers;
 use crate::websocket::write_frame;
 
 /// Bytes of the buffer that all connections of a worker are read into, one after the other.
@@ -68,6 +70,10 @@ pub struct Worker {
     pub pool: Pool,
     /// What is read, between the read and the end of its callbacks.
     pub read_buffer: RefCell<Box<[u8]>>,
+    /// The plugins' timers. Their task runs from start to end.
+    pub timers: &'static Timers,
+    /// The plugins' work off the loop. Its task runs from start to end.
+    pub background: &'static Background,
     place: Place,
     /// The way to the other workers, if there are others.
     uplink: OnceCell<Uplink>,
@@ -101,6 +107,8 @@ impl Worker {
             limits: settings.limits.clone(),
             pool: Pool::default(),
             read_buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
+            timers: Timers::current(),
+            background: Background::current(),
             place,
             uplink: OnceCell::new(),
             connections: RefCell::default(),
@@ -142,6 +150,7 @@ impl Worker {
     /// Takes an ended connection off the list.
     pub fn remove(&self, c: &Connection) {
         self.connections.borrow_mut().remove(&c.id);
+        self.timers.end_connection(c.id);
         self.ended.notify_waiters();
         if let Some(ending) = c.ending() {
             log::debug!("connection {} ({}): closed with {}", c.id, c.peer(), ending.code);
@@ -320,7 +329,8 @@ impl Worker {
         }
     }
 
-    /// Closes every connection with 1001, and waits until all have ended.
+    /// Closes every connection with 1001, and waits until all have ended and no background work is left; then
+    /// the timers end.
     pub async fn drain(&self) {
         self.draining.set(true);
         let open: Vec<_> = self.connections.borrow().values().cloned().collect();
@@ -330,6 +340,8 @@ impl Worker {
         while self.connections() > 0 {
             self.ended.notified().await;
         }
+        self.background.finished().await;
+        self.timers.end_all();
     }
 }
 

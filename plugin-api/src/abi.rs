@@ -5,8 +5,9 @@
 //! [`ABI_MINOR`]. A reader knows by `struct_size` how much of a struct the other side has.
 //!
 //! Threads. **[worker thread]**: the one thread of a worker that runs all callbacks, one at a time. **[any
-//! thread]**: whichever. Every function of [`Host`] is [worker thread] unless it says otherwise; called from
-//! elsewhere it does nothing and answers [`status::WRONG_THREAD`], NULL or 0.
+//! thread]**: whichever. **[pool thread]**: one of the worker's background threads, beside the worker thread
+//! and beside others of their kind. Every function of [`Host`] is [worker thread] unless it says otherwise;
+//! called from elsewhere it does nothing and answers [`status::WRONG_THREAD`], NULL or 0.
 //!
 //! Pointers. What a callback is handed belongs to the host and is valid until the callback returns, if
 //! nothing else is said. What a function of [`Host`] is handed is only read, before it returns. Strings are
@@ -77,7 +78,7 @@ pub mod status {
     /// NULL where something is needed, an unknown scope, a close code that RFC 6455 §7.4 does not let an
     /// endpoint send, a malformed header.
     pub const BAD_ARGUMENT: i32 = -5;
-    /// No such handler in any plugin where the name was looked for.
+    /// No such handler in any plugin where the name was looked for; no such timer.
     pub const NOT_FOUND: i32 = -6;
     /// There is a handler of that name, of another kind.
     pub const WRONG_KIND: i32 = -7;
@@ -85,6 +86,8 @@ pub mod status {
     pub const NOT_UPGRADE: i32 = -8;
     /// Called from another thread than the worker's.
     pub const WRONG_THREAD: i32 = -9;
+    /// As much work waits for the background pool as may wait.
+    pub const BUSY: i32 = -10;
 }
 
 /// Which side closed a connection, for [`Host::closed_by`].
@@ -179,6 +182,20 @@ pub type OnRequest = unsafe extern "C" fn(request: *mut Request) -> i32;
 /// The library was loaded; no other function of it was called before. Answers 1, or 0 to refuse (say why
 /// with [`Host::fail`]): then the plugin is not used. [worker thread]
 pub type OnLoad = unsafe extern "C" fn(load: *const Load) -> i32;
+
+/// A timer is due, or work off the loop is done: `data` is what was handed over with it. `c` is the
+/// connection that it was handed over for, open; NULL if for none. It may fail by [`Host::fail`]: that is
+/// logged, and closes `c` with 1011; a timer for no connection goes on. [worker thread], never beside or
+/// inside another callback.
+pub type OnLater = unsafe extern "C" fn(data: *mut c_void, c: *mut Connection);
+
+/// Work that may block: `data` is its own until it returns, and nobody else's. Of [`Host`] it may call what
+/// is [any thread]. [pool thread]
+pub type Work = unsafe extern "C" fn(data: *mut c_void);
+
+/// Nobody will use `data` again; whatever it leads to can be freed. It may fail as [`OnLater`] may, which is
+/// only logged. [worker thread], never beside or inside another callback.
+pub type Free = unsafe extern "C" fn(data: *mut c_void);
 
 /// A handler's function, as its kind tells.
 #[repr(C)]
@@ -331,4 +348,50 @@ pub struct Host {
     /// An optional ability by name and version ("name/1"): the address of its own table, or NULL. None is
     /// offered yet. [any thread]
     pub extension: unsafe extern "C" fn(name: *const c_char) -> *const c_void,
+
+    /// Has `call` called after `delay_ms` milliseconds, and if `repeat_ms` is not 0 every `repeat_ms`
+    /// milliseconds after that. Times are counted from the first, so they do not drift; those that a busy
+    /// worker has missed are left out. `caller`: as for [`Host::log`].
+    ///
+    /// `connection` is the [`Connection::id`] of an open connection of this worker, with which the timer
+    /// ends, or 0 for none. While that connection is closing the timer does not run.
+    ///
+    /// `data` is the timer's until `free`, which may be NULL, is called with it, once: soon after the last
+    /// firing, after [`Host::timer_remove`], after the last callback and the release hook of its connection,
+    /// or when this copy of the plugin is replaced or its worker stops. Answers the timer's id, never used
+    /// twice by a worker, or 0: then there is no timer, `free` is not called and `data` stays the caller's.
+    /// It fails if `call` is NULL, `caller` unknown, the connection closing or not there, or the thread
+    /// wrong.
+    pub timer_add: unsafe extern "C" fn(
+        caller: *const *const Host,
+        connection: u64,
+        delay_ms: u64,
+        repeat_ms: u64,
+        call: Option<OnLater>,
+        data: *mut c_void,
+        free: Option<Free>,
+    ) -> u64,
+    /// Ends a timer; it may be the one whose callback is running. Its `free` is called soon after, when no
+    /// callback runs. Answers a [`status`]: NOT_FOUND if it has ended already.
+    pub timer_remove: unsafe extern "C" fn(id: u64) -> i32,
+    /// Has `work` called on the background pool, as soon as one of its threads is free, and then `done`,
+    /// which may be NULL, on the worker's. Results come in the order in which work ends. `caller`: as for
+    /// [`Host::log`].
+    ///
+    /// `connection` is the id of an open connection of this worker, or 0 for none. When it closes before
+    /// `work` has begun, `work` is not called; when it closes before `done`, `done` is not called. So work
+    /// that has to be done even if the client leaves is handed over for none.
+    ///
+    /// `data` is the work's until `free`, which may be NULL, is called with it, once: after `done`, or in its
+    /// place. (It is not called for work that still runs when the worker stops and `drain_timeout` is over.)
+    /// Answers a [`status`]; if negative, nothing is called and `data` stays the caller's: BUSY if too much
+    /// work waits, CLOSED, BAD_ARGUMENT if `work` is NULL or `caller` unknown.
+    pub background: unsafe extern "C" fn(
+        caller: *const *const Host,
+        connection: u64,
+        work: Option<Work>,
+        done: Option<OnLater>,
+        data: *mut c_void,
+        free: Option<Free>,
+    ) -> i32,
 }

@@ -34,7 +34,9 @@
 //! `ondisconnect` are used where no route is configured.
 //!
 //! **Threads.** A worker runs all callbacks on one thread, one at a time: no locks are needed, and a callback
-//! must not block. A [`Connection`] cannot leave that thread; its [`Connection::id`] can.
+//! must not block: what takes longer goes to the background pool ([`Connection::background`],
+//! [`background()`]), what is to happen later is a timer ([`Connection::after`], [`Connection::every`]). A
+//! [`Connection`] cannot leave that thread; its [`Connection::id`] can.
 //!
 //! **Failure.** A handler may return `Result<(), E>` (an onrequest handler `Result<Response, E>`). An `Err`
 //! and a panic end the same way: the host logs plugin, handler and message, that connection closes with 1011
@@ -50,24 +52,34 @@ mod connection; // one client
 
 mod request; // one HTTP request and its answer
 
+mod timer; // callbacks at a later time
+
+mod background; // work that may block
+
 mod load; // what a plugin is told at load, and the log
 
 #[allow(unsafe_code)]
 mod boundary; // the only unsafe code: descriptor, entry points, calls into the host
 
+pub use background::background;
 pub use callsign_plugin_macros::{onconnect, ondisconnect, onload, onmessage, onrequest};
 pub use connection::{ClosedBy, Connection, broadcast};
 pub use load::{Level, Load, log};
 pub use message::{Message, Scope, Status};
 pub use request::{Request, Response};
+pub use timer::{Timer, after, every};
 
 /// What a handler file wants in scope.
 pub mod prelude {
     pub use crate::{
-        ClosedBy, Connection, Level, Load, Message, Request, Response, Scope, Status, broadcast, log, onconnect,
-        ondisconnect, onload, onmessage, onrequest,
+        ClosedBy, Connection, Level, Load, Message, Request, Response, Scope, Status, Timer, after, background,
+        broadcast, every, log, onconnect, ondisconnect, onload, onmessage, onrequest,
     };
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeIsTested;
 
 /// What the macros expand to; not an interface.
 #[doc(hidden)]

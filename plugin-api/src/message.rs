@@ -105,6 +105,8 @@ pub enum Status {
     BadArgument,
     /// Not done: not on a worker's thread, or not loaded by a host at all (a unit test).
     NoHost,
+    /// Not done: too much work waits for the background pool.
+    Busy,
     /// A number that this version of the SDK does not know; negative means not done.
     Other(i32),
 }
@@ -125,6 +127,7 @@ impl Status {
             abi::status::BAD_UTF8 => Status::BadUtf8,
             abi::status::BAD_ARGUMENT => Status::BadArgument,
             abi::status::WRONG_THREAD => Status::NoHost,
+            abi::status::BUSY => Status::Busy,
             other => Status::Other(other),
         }
     }

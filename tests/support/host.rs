@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{DEADLINE, Raw, WebSocket, path, plugin};
+use super::{DEADLINE, Process, Raw, WebSocket, path, plugin};
 
 /// A running server, listening on a free port of 127.0.0.1. Dropping it kills it.
 pub struct Host {
@@ -23,10 +23,28 @@ pub struct Host {
 impl Host {
     /// Starts the server with these arguments, the command `serve` among them.
     pub fn start<A: AsRef<OsStr>>(args: &[A]) -> Self {
-        let mut child = spawn(args, &["--listen", "127.0.0.1:0"]);
-        let mut host = Self { stdout: Lines::of(child.stdout.take()), stderr: Lines::of(child.stderr.take()), child, port: 0 };
+        Self::of(spawn(args, &["--listen", "127.0.0.1:0"]))
+    }
+
+    /// Starts the server through a program that becomes it, such as `prlimit`.
+    pub fn start_through(program: &[&str], args: &[&str]) -> Self {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_callsign"));
+        Self::of(spawn_as(command, args, &["--listen", "127.0.0.1:0"]))
+    }
+
+    fn of(mut child: Child) -> Self {
+        let mut host = Self {
+            stdout: Lines::of(child.stdout.take()),
+            stderr: Lines::of(child.stderr.take()),
+            child,
+            port: 0,
+        };
         const BEFORE_PORT: &str = "listening on http://127.0.0.1:";
-        let line = host.stdout.wait_for(BEFORE_PORT).unwrap_or_else(|why| panic!("no server: {why}\n{}", host.log()));
+        let line = host
+            .stdout
+            .wait_for(BEFORE_PORT)
+            .unwrap_or_else(|why| panic!("no server: {why}\n{}", host.log()));
         let port = line.strip_prefix(BEFORE_PORT).and_then(|rest| rest.strip_suffix('/'));
         host.port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port: {line}"));
         host
@@ -90,6 +108,21 @@ impl Host {
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// The process: the parent of the workers.
+    pub fn process(&self) -> Process {
+        Process(self.pid())
+    }
+
+    /// The workers' processes that there are now.
+    pub fn workers(&self) -> Vec<Process> {
+        self.process().children()
+    }
+
+    /// Waits until `count` workers serve. Only for the log level debug.
+    pub fn workers_serve(&self, count: usize) {
+        self.stderr.wait_for_lines(" serves", count).unwrap_or_else(|why| panic!("{why}\n{}", self.log()));
+    }
 }
 
 impl Drop for Host {
@@ -118,11 +151,16 @@ pub fn run<A: AsRef<OsStr>>(args: &[A]) -> (i32, String, String) {
 }
 
 fn spawn<A: AsRef<OsStr>>(args: &[A], more: &[&str]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
+    spawn_as(Command::new(env!("CARGO_BIN_EXE_callsign")), args, more)
+}
+
+fn spawn_as<A: AsRef<OsStr>>(mut command: Command, args: &[A], more: &[&str]) -> Child {
     // The environment of whoever runs the tests configures nothing.
-    env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CALLSIGN_")).for_each(|(name, _)| {
-        command.env_remove(name);
-    });
+    env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CALLSIGN_")).for_each(
+        |(name, _)| {
+            command.env_remove(name);
+        },
+    );
     // One worker if a test does not ask for more: its clients are then neighbours.
     command.env("CALLSIGN_WORKERS", "1");
     command.args(args).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -167,6 +205,11 @@ impl Lines {
             Some(line) => Some(Ok(line.clone())),
             None => read.ended.then(|| Err("it ended without the line".to_owned())),
         })?
+    }
+
+    fn wait_for_lines(&self, text: &str, count: usize) -> Result<(), String> {
+        let there = |read: &Collected| read.lines.iter().filter(|line| line.contains(text)).count() >= count;
+        self.wait(|read| there(read).then_some(()))
     }
 
     fn wait_for_end(&self) -> Result<(), String> {

@@ -16,8 +16,17 @@ mod raw; // a socket: HTTP by hand, frames by hand
 
 mod websocket; // a WebSocket client, and frames that break the rules
 
+mod peer; // a WebSocket client among many on one thread
+
+mod load; // many of them: every echo checked and timed
+
+mod process; // what the system says of processes
+
 pub use host::{Host, run};
+pub use load::{Client, End, Load, Plan, State};
+pub use peer::Peer;
 pub use plugins::{c_plugin, c_plugin_with, path, plugin, scratch};
+pub use process::{Process, alone};
 pub use raw::{Answer, Raw, frame};
 pub use websocket::WebSocket;
 

@@ -41,7 +41,8 @@ impl Answer {
 
 impl Raw {
     pub fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), DEADLINE).expect("it listens");
+        let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), DEADLINE)
+            .expect("it listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a time-out can be set");
         stream.set_write_timeout(Some(DEADLINE)).expect("a time-out can be set");
         stream.set_nodelay(true).expect("the option can be set");
@@ -57,6 +58,11 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).expect("the server takes it");
     }
 
+    /// False: the server does not take it any more.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
     /// One frame, masked as a client has to. `first`: the FIN and reserved bits, and the opcode.
     pub fn send_frame(&mut self, first: u8, payload: &[u8]) {
         self.send(frame(first, payload));
@@ -69,7 +75,8 @@ impl Raw {
 
     /// Ends with a TCP reset.
     pub fn reset(self) {
-        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("the option can be set");
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))
+            .expect("the option can be set");
     }
 
     /// The request with these headers besides Host, and its answer.
@@ -98,7 +105,8 @@ impl Raw {
         let head = String::from_utf8(head).expect("the server writes ASCII");
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
-        let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        let header =
+            |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
         let mut answer = Answer {
             status: status.unwrap_or_else(|| panic!("no status: {head}")),
             headers: lines.filter_map(header).collect(),
@@ -161,6 +169,14 @@ impl Raw {
             }
         }
         self.behind.drain(..length).collect()
+    }
+
+    /// Whether nothing comes for so long, not even the end of the stream.
+    pub fn nothing_for(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).expect("a time-out can be set");
+        let result = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(DEADLINE)).expect("a time-out can be set");
+        self.behind.is_empty() && result.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Everything up to the end of the stream; a reset, which could lose what was sent before, is a failure.

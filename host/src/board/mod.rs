@@ -18,6 +18,7 @@ mod watch; // callbacks that are slow or never end
 #[allow(unsafe_code)]
 mod map; // the shared memory as slots
 
+pub(crate) use slot::Fault;
 pub use slot::{Counters, Crash, FRAMES, HANDLERS, Label, Module, Running, Slot};
 pub use watch::{Finding, Watch, tick};
 
@@ -71,7 +72,7 @@ impl Board {
     pub fn open(fd: BorrowedFd<'_>) -> io::Result<Self> {
         let size = usize::try_from(rustix::fs::fstat(fd)?.st_size).unwrap_or(0);
         if size == 0 || size % size_of::<Slot>() != 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{size} bytes are no scoreboard")));
+            return Err(io::Error::other(format!("{size} bytes are no scoreboard")));
         }
         Ok(Self { map: map::Map::new(fd, size / size_of::<Slot>())? })
     }

@@ -53,15 +53,13 @@ struct CrashRecord {
     /// 0 while there is none; else written after everything but `frames`.
     signal: AtomicI32,
     code: AtomicI32,
-    flags: AtomicU32,
+    overflow: AtomicU32,
+    worker_thread: AtomicU32,
     frame_count: AtomicU32,
     address: AtomicU64,
     pc: AtomicU64,
     frames: [AtomicU64; FRAMES],
 }
-
-const OVERFLOW: u32 = 1;
-const WORKER_THREAD: u32 = 2;
 
 /// Names a handler, for reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,27 +147,41 @@ pub struct Crash {
     pub modules: Vec<Module>,
 }
 
+/// What the crash handler knows at once. The fields are those of [`Crash`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    pub signal: i32,
+    pub code: i32,
+    pub address: u64,
+    pub pc: u64,
+    pub overflow: bool,
+    pub worker_thread: bool,
+}
+
 impl Slot {
     pub(super) const fn new() -> Self {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
+        const fn zero() -> AtomicU64 {
+            AtomicU64::new(0)
+        }
         Self {
             hot: Hot {
-                now: ZERO,
-                connections: ZERO,
-                accepted: ZERO,
-                received: ZERO,
-                bytes_received: ZERO,
-                sent: ZERO,
-                bytes_sent: ZERO,
+                now: zero(),
+                connections: zero(),
+                accepted: zero(),
+                received: zero(),
+                bytes_received: zero(),
+                sent: zero(),
+                bytes_sent: zero(),
             },
             crash: CrashRecord {
                 signal: AtomicI32::new(0),
                 code: AtomicI32::new(0),
-                flags: AtomicU32::new(0),
+                overflow: AtomicU32::new(0),
+                worker_thread: AtomicU32::new(0),
                 frame_count: AtomicU32::new(0),
-                address: ZERO,
-                pc: ZERO,
-                frames: [ZERO; FRAMES],
+                address: zero(),
+                pc: zero(),
+                frames: [const { zero() }; FRAMES],
             },
             labels: [const { Text::new() }; HANDLERS],
             modules: Text::new(),
@@ -227,22 +239,23 @@ impl Slot {
         add(&self.hot.bytes_sent, bytes);
     }
 
-    /// What code is where, for [`Crash::modules`]. After each load of a library.
+    /// What code is where, for [`Crash::modules`]; the last ones are left out if they are too many. After each
+    /// load of a library.
     pub fn set_modules(&self, modules: &[Module]) {
         let lines = modules.iter().map(|m| format!("{:x} {:x} {:x} {}\n", m.start, m.end, m.bias, m.path));
         self.modules.write(&lines.collect::<String>());
     }
 
-    /// The worker crashes. Async-signal-safe. `address` is 0 where there is none.
-    pub(crate) fn begin_crash(&self, signal: i32, code: i32, address: u64, pc: u64, overflow: bool, worker: bool) {
+    /// The worker crashes. Async-signal-safe.
+    pub(crate) fn begin_crash(&self, fault: &Fault) {
         let crash = &self.crash;
-        crash.code.store(code, Relaxed);
-        crash.address.store(address, Relaxed);
-        crash.pc.store(pc, Relaxed);
+        crash.code.store(fault.code, Relaxed);
+        crash.address.store(fault.address, Relaxed);
+        crash.pc.store(fault.pc, Relaxed);
         crash.frame_count.store(0, Relaxed);
-        let flags = if overflow { OVERFLOW } else { 0 } | if worker { WORKER_THREAD } else { 0 };
-        crash.flags.store(flags, Relaxed);
-        crash.signal.store(signal, Release);
+        crash.overflow.store(fault.overflow.into(), Relaxed);
+        crash.worker_thread.store(fault.worker_thread.into(), Relaxed);
+        crash.signal.store(fault.signal, Release);
     }
 
     /// Adds a return address. False: no more fit. Async-signal-safe.
@@ -316,17 +329,16 @@ impl Slot {
             return None;
         }
         let code = crash.code.load(Relaxed);
-        let flags = crash.flags.load(Relaxed);
         let count = (crash.frame_count.load(Acquire) as usize).min(FRAMES);
         Some(Crash {
             signal,
             code,
             address: (code > 0).then(|| crash.address.load(Relaxed)),
             pc: crash.pc.load(Relaxed),
-            overflow: flags & OVERFLOW != 0,
-            worker_thread: flags & WORKER_THREAD != 0,
+            overflow: crash.overflow.load(Relaxed) != 0,
+            worker_thread: crash.worker_thread.load(Relaxed) != 0,
             frames: crash.frames[..count].iter().map(|frame| frame.load(Relaxed)).collect(),
-            modules: self.modules.read().lines().filter_map(module).collect(),
+            modules: self.modules.read().split_inclusive('\n').filter_map(module).collect(),
         })
     }
 }
@@ -337,8 +349,9 @@ fn add(counter: &AtomicU64, n: impl TryInto<u64>) {
     counter.store(counter.load(Relaxed).wrapping_add(n.try_into().unwrap_or(0)), Relaxed);
 }
 
+/// None for a line that was cut.
 fn module(line: &str) -> Option<Module> {
-    let mut fields = line.splitn(4, ' ');
+    let mut fields = line.strip_suffix('\n')?.splitn(4, ' ');
     let mut number = || u64::from_str_radix(fields.next()?, 16).ok();
     let (start, end, bias) = (number()?, number()?, number()?);
     Some(Module { start, end, bias, path: printable(fields.next()?) })

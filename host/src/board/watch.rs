@@ -72,7 +72,8 @@ impl Watch {
                 None
             }
             _ => {
-                let begun = running.map(|(sequence, _)| Seen { sequence, since: now, slow: None, hung: false });
+                let begun =
+                    running.map(|(sequence, _)| Seen { sequence, since: now, slow: None, hung: false });
                 let ended = std::mem::replace(&mut self.seen, begun)?;
                 let ran_for = now.saturating_duration_since(ended.since);
                 Some(Finding::SlowEnded { label: ended.slow?, ran_for })

@@ -4,12 +4,13 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
 use libc::{SIGABRT, SIGALRM, SIGBUS, SIGFPE, SIGILL, SIGSEGV};
 
 use crate::board::{Fault, Module, Slot};
+use registers::{instruction, return_to_caller};
 
 /// Bytes of the handler's own stack.
 const STACK: usize = 64 * 1024;
@@ -33,7 +34,8 @@ static FATAL: AtomicI32 = AtomicI32::new(0);
 
 // The unwinder that panics use as well; the standard library links it.
 unsafe extern "C" {
-    fn _Unwind_Backtrace(frame: extern "C" fn(*mut c_void, *mut c_void) -> c_int, walk: *mut c_void) -> c_int;
+    fn _Unwind_Backtrace(frame: extern "C" fn(*mut c_void, *mut c_void) -> c_int, walk: *mut c_void)
+    -> c_int;
     fn _Unwind_GetIP(frame: *mut c_void) -> usize;
 }
 
@@ -49,6 +51,7 @@ pub fn install(slot: &'static Slot) -> io::Result<()> {
     for signal in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT] {
         handle(signal)?;
     }
+    slot.set_modules(&modules());
     Ok(())
 }
 
@@ -110,21 +113,28 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         let sent = code <= 0;
         let worker_thread = thread == THREAD.load(SeqCst);
         let low = STACK_LOW.load(SeqCst);
-        let overflow = matches!(signal, SIGSEGV | SIGBUS) && !sent && worker_thread && {
+        let no_access = matches!(signal, SIGSEGV | SIGBUS) && !sent;
+        let overflow = no_access && worker_thread && {
             (low.saturating_sub(OVERFLOW_BELOW)..low + OVERFLOW_ABOVE).contains(&address)
         };
         // SAFETY: the third argument of a handler is a `ucontext_t`, for the time of this call.
         let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-        let pc = *instruction(context);
-        slot.begin_crash(&Fault { signal, code, address: address as u64, pc: pc as u64, overflow, worker_thread });
+        let pc = instruction(context);
+        slot.begin_crash(&Fault {
+            signal,
+            code,
+            address: address as u64,
+            pc: pc as u64,
+            overflow,
+            worker_thread,
+        });
         slot.add_frame(pc as u64);
-        if pc == address && !sent {
+        if no_access && pc == address {
             // No code is there; with luck it was called, and the stack can be walked from the caller.
-            // SAFETY: reads what the stack pointer points at, in a process that is lost; if it points nowhere,
-            // this handler is called again and gives up.
+            // SAFETY: a fault calls this handler again, which then gives up.
             unsafe { return_to_caller(context) };
         }
-        backtrace(*instruction(context), pc);
+        backtrace(instruction(context), pc);
     }
     die(signal);
 }
@@ -183,6 +193,10 @@ extern "C" fn on_frame(frame: *mut c_void, walk: *mut c_void) -> c_int {
     let walk = unsafe { &mut *walk.cast::<Walk>() };
     // SAFETY: the unwinder has passed it.
     let address = unsafe { _Unwind_GetIP(frame) };
+    if address == 0 {
+        // The thread's beginning.
+        return STOP;
+    }
     let first = !walk.begun && address == walk.from;
     walk.begun |= first;
     if !walk.begun || (first && address == walk.pc) {
@@ -193,22 +207,113 @@ extern "C" fn on_frame(frame: *mut c_void, walk: *mut c_void) -> c_int {
     if slot.add_frame(address as u64) { GO_ON } else { STOP }
 }
 
-/// The register that points to the interrupted instruction.
+// The registers of the interrupted code.
+
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn instruction(context: &mut libc::ucontext_t) -> &mut usize {
-    let register = &mut context.uc_mcontext.gregs[libc::REG_RIP as usize];
-    // SAFETY: a signed and an unsigned integer of one size.
-    unsafe { &mut *std::ptr::from_mut(register).cast() }
+mod registers {
+    use libc::{REG_RIP, REG_RSP, ucontext_t};
+
+    /// The interrupted instruction.
+    pub fn instruction(context: &ucontext_t) -> usize {
+        context.uc_mcontext.gregs[REG_RIP as usize] as usize
+    }
+
+    /// Undoes a call that has led nowhere.
+    ///
+    /// # Safety
+    /// A fault in here is handled: the stack pointer may point to nothing.
+    pub unsafe fn return_to_caller(context: &mut ucontext_t) {
+        let registers = &mut context.uc_mcontext.gregs;
+        let stack = registers[REG_RSP as usize] as *const i64;
+        // SAFETY: the caller's.
+        registers[REG_RIP as usize] = unsafe { stack.read_unaligned() };
+        registers[REG_RSP as usize] += 8;
+    }
 }
 
-/// Undoes a call that has led nowhere.
-///
-/// # Safety
-/// The stack pointer points to readable memory, or a fault is handled.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-unsafe fn return_to_caller(context: &mut libc::ucontext_t) {
-    let stack = context.uc_mcontext.gregs[libc::REG_RSP as usize] as *const i64;
-    // SAFETY: the caller's.
-    context.uc_mcontext.gregs[libc::REG_RIP as usize] = unsafe { stack.read_volatile() };
-    context.uc_mcontext.gregs[libc::REG_RSP as usize] += 8;
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+mod registers {
+    use libc::ucontext_t;
+
+    /// The interrupted instruction.
+    pub fn instruction(context: &ucontext_t) -> usize {
+        context.uc_mcontext.pc as usize
+    }
+
+    /// Undoes a call that has led nowhere.
+    ///
+    /// # Safety
+    /// None here: the link register has the address.
+    pub unsafe fn return_to_caller(context: &mut ucontext_t) {
+        context.uc_mcontext.pc = context.uc_mcontext.regs[30];
+    }
+}
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod registers {
+    use libc::ucontext_t;
+
+    /// Not known.
+    pub fn instruction(_: &ucontext_t) -> usize {
+        0
+    }
+
+    /// # Safety
+    /// None here: it does nothing.
+    pub unsafe fn return_to_caller(_: &mut ucontext_t) {}
+}
+
+/// The lowest address of this thread's stack; 0 where this is not known how to tell.
+#[cfg(target_os = "linux")]
+fn stack_low() -> usize {
+    let mut attributes = MaybeUninit::uninit();
+    let (mut low, mut size) = (null_mut(), 0);
+    // SAFETY: the attributes are written by the first call if it returns 0, and used only then.
+    unsafe {
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) == 0 {
+            libc::pthread_attr_getstack(attributes.as_ptr(), &mut low, &mut size);
+            libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        }
+    }
+    low as usize
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stack_low() -> usize {
+    0
+}
+
+/// The code that this process has loaded: the program, then the libraries, the last one first.
+#[cfg(target_os = "linux")]
+pub fn modules() -> Vec<Module> {
+    unsafe extern "C" fn add(info: *mut libc::dl_phdr_info, _: usize, modules: *mut c_void) -> c_int {
+        // SAFETY: this function is called with a valid `info` and with the vector below, which nobody else uses.
+        let (info, modules) = unsafe { (&*info, &mut *modules.cast::<Vec<Module>>()) };
+        // SAFETY: the program headers of a module that is loaded.
+        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+        let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
+        let bias = info.dlpi_addr;
+        let start = loaded.clone().map(|header| bias.wrapping_add(header.p_vaddr)).min();
+        let end = loaded.map(|header| bias.wrapping_add(header.p_vaddr.wrapping_add(header.p_memsz))).max();
+        let path = if modules.is_empty() {
+            // The program has no name there.
+            std::env::current_exe().unwrap_or_default().to_string_lossy().into_owned()
+        } else {
+            // SAFETY: a C string.
+            unsafe { CStr::from_ptr(info.dlpi_name) }.to_string_lossy().into_owned()
+        };
+        modules.push(Module { start: start.unwrap_or(0), end: end.unwrap_or(0), bias, path });
+        0
+    }
+    let mut modules = Vec::new();
+    // SAFETY: calls `add` with the vector before it returns.
+    unsafe { libc::dl_iterate_phdr(Some(add), (&raw mut modules).cast()) };
+    modules[1..].reverse();
+    modules
+}
+
+/// Not known how to tell.
+#[cfg(not(target_os = "linux"))]
+pub fn modules() -> Vec<Module> {
+    Vec::new()
 }

@@ -50,8 +50,10 @@ async fn answer(worker: &'static Worker, peer: SocketAddr, request: Request<Inco
         Upgrade::Valid { accept } => Some(accept),
         Upgrade::Refused { status, reason } => return refused(status, reason),
     };
-    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
-        return refused(400, "missing header: Host");
+    // RFC 9112 §3.2; a second one may have told a proxy something else.
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
+        return refused(400, "a request needs one Host header");
     }
     let Some(route) = worker.dispatch.find(request.uri().path()) else {
         return text(StatusCode::NOT_FOUND, "no route for this path");
@@ -84,7 +86,7 @@ async fn ask(
     let answer = answer.into_inner();
     let failed = |reason: &dyn std::fmt::Display| {
         log::error!(
-            "{handler}: {reason} (500 for {} {} from {peer}, route `{}`)",
+            "{handler} failed: {reason} (500 for {} {} from {peer}, route `{}`)",
             parts.method,
             parts.uri.path(),
             route.path
@@ -92,9 +94,9 @@ async fn ask(
         text(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed")
     };
     match (result, answer.handshake) {
-        (Err(reason), _) => failed(&format_args!("failed: {reason}")),
+        (Err(reason), _) => failed(&reason),
         (Ok(_), Some(Handshake::Unresolved(unresolved))) => failed(&format_args!("its handshake: {unresolved}")),
-        (Ok(false), _) => failed(&"answered with an error"),
+        (Ok(false), _) => failed(&"it gave no reason"),
         (Ok(true), Some(Handshake::NotUpgrade)) => refused(426, "this path is for WebSocket clients"),
         (Ok(true), Some(Handshake::Bound(callbacks))) => {
             hand_over(worker, peer, on_upgrade, head, callbacks);

@@ -85,14 +85,14 @@ impl Decoder {
     }
 
     /// The next whole message.
-    pub fn next(&mut self) -> Result<Option<(Tag, Bytes)>, Garbled> {
+    pub fn take(&mut self) -> Result<Option<(Tag, Bytes)>, Garbled> {
         let Some((tag, length)) = self.head(0)? else { return Ok(None) };
         self.buffer.advance(HEAD);
         Ok(Some((tag, self.buffer.split_to(length).freeze())))
     }
 
     /// All the broadcasts that come next, as they are on the wire, to be sent on in one piece.
-    pub fn next_broadcasts(&mut self) -> Result<Bytes, Garbled> {
+    pub fn take_broadcasts(&mut self) -> Result<Bytes, Garbled> {
         let mut end = 0;
         while let Some((Tag::Broadcast, length)) = self.head(end)? {
             end += HEAD + length;
@@ -116,7 +116,7 @@ mod tests {
             let mut seen = Vec::new();
             for piece in wire.chunks(step) {
                 decoder.buffer.extend_from_slice(piece);
-                while let Some((tag, payload)) = decoder.next().expect("the wire is clean") {
+                while let Some((tag, payload)) = decoder.take().expect("the wire is clean") {
                     seen.push((tag, payload.len()));
                 }
             }
@@ -133,18 +133,18 @@ mod tests {
         let mut expected = Vec::new();
         write_message(&mut expected, Tag::Broadcast, b"one");
         write_message(&mut expected, Tag::Broadcast, b"two");
-        assert_eq!(decoder.next_broadcasts(), Ok(expected.into()));
-        assert_eq!(decoder.next_broadcasts(), Ok(Bytes::new()));
-        assert_eq!(decoder.next(), Ok(Some((Tag::Ready, Bytes::from_static(b"!")))));
+        assert_eq!(decoder.take_broadcasts(), Ok(expected.into()));
+        assert_eq!(decoder.take_broadcasts(), Ok(Bytes::new()));
+        assert_eq!(decoder.take(), Ok(Some((Tag::Ready, Bytes::from_static(b"!")))));
     }
 
     #[test]
     fn an_unknown_tag_and_an_incredible_length_are_refused() {
         let mut decoder = Decoder::new(10);
         decoder.buffer.extend_from_slice(&[0, 0, 0, 0, 99]);
-        assert_eq!(decoder.next(), Err(Garbled));
+        assert_eq!(decoder.take(), Err(Garbled));
         let mut decoder = Decoder::new(10);
         decoder.buffer.extend_from_slice(&[11, 0, 0, 0, 3]);
-        assert_eq!(decoder.next_broadcasts(), Err(Garbled));
+        assert_eq!(decoder.take_broadcasts(), Err(Garbled));
     }
 }

@@ -104,7 +104,7 @@ impl Uplink {
 
     fn deliver(&self, deliver: &mut impl FnMut(Event)) -> io::Result<()> {
         loop {
-            let next = self.incoming.borrow_mut().next();
+            let next = self.incoming.borrow_mut().take();
             match next.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))? {
                 Some((Tag::Broadcast, frame)) => deliver(Event::Broadcast(frame)),
                 Some((Tag::Drain, _)) => deliver(Event::Drain),

@@ -47,6 +47,8 @@ struct Parent {
     places: Vec<Place>,
     relay: Relay,
     news: mpsc::UnboundedSender<News>,
+    /// Whether a worker has served: until then the start may fail, and says why by itself.
+    started: Cell<bool>,
     stopping: Cell<bool>,
     /// Workers that live, or will.
     alive: Cell<usize>,
@@ -81,6 +83,7 @@ pub fn run(settings: Settings) -> Result<()> {
         board_descriptor,
         relay: Relay::default(),
         news,
+        started: Cell::new(false),
         stopping: Cell::new(false),
         alive: Cell::new(0),
         ended: Notify::new(),
@@ -115,6 +118,7 @@ impl Parent {
                 None => bail!("the parent has lost its workers"),
             }
         };
+        self.started.set(true);
         others.iter().for_each(|place| self.start(place));
         // Nobody has to read it.
         let _ = io::stdout().write_all(banner::complete(&loaded, self.places.len(), addresses).as_bytes());
@@ -143,7 +147,9 @@ impl Parent {
             }
             if let Some(reason) = end.refusal {
                 early_deaths += 1;
-                log::error!("worker {} cannot start: {reason}", place.index);
+                if self.started.get() {
+                    log::error!("worker {} cannot start: {reason}", place.index);
+                }
                 let _ = self.news.send(News::Refused(reason));
             } else if end.was_ready {
                 early_deaths = 0;

@@ -87,11 +87,11 @@ impl Relay {
                 return Ok(());
             }
             loop {
-                let broadcasts = decoder.next_broadcasts().map_err(garbled)?;
+                let broadcasts = decoder.take_broadcasts().map_err(garbled)?;
                 if !broadcasts.is_empty() {
                     self.others(source).iter().for_each(|queue| queue.push(broadcasts.clone()));
                 }
-                match decoder.next().map_err(garbled)? {
+                match decoder.take().map_err(garbled)? {
                     Some((tag, payload)) => note(tag, payload),
                     None => break,
                 }

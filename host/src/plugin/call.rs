@@ -20,6 +20,8 @@ pub enum Function {
     OnRequest(abi::OnRequest),
     /// [`abi::OnLoad`]
     OnLoad(abi::OnLoad),
+    /// Timers and work off the loop bring their own, each time.
+    None,
 }
 
 impl Function {
@@ -34,6 +36,7 @@ impl Function {
                 Kind::OnMessage => Self::OnMessage(function.onmessage),
                 Kind::OnRequest => Self::OnRequest(function.onrequest),
                 Kind::OnLoad => Self::OnLoad(function.onload),
+                Kind::Timer | Kind::Background => Self::None,
             }
         }
     }
@@ -90,8 +93,9 @@ fn call<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -> R) -> Re
     if FAILED.get() { Err(take_failure()) } else { Ok(result) }
 }
 
+/// Runs code in the name of a handler.
 #[inline]
-fn call_handler<R>(handler: HandlerRef, f: impl FnOnce() -> R) -> Result<R, Failure> {
+pub(super) fn call_handler<R>(handler: HandlerRef, f: impl FnOnce() -> R) -> Result<R, Failure> {
     call(Some(handler), handler.index.get(), f)
 }
 

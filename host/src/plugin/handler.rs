@@ -22,6 +22,10 @@ pub enum Kind {
     OnRequest,
     /// The library was loaded.
     OnLoad,
+    /// No handler: one of the plugin's timers, which have no names.
+    Timer,
+    /// No handler: the end of work off the loop, which has no name.
+    Background,
 }
 
 impl Kind {
@@ -46,6 +50,8 @@ impl fmt::Display for Kind {
             Self::OnDisconnect => "ondisconnect",
             Self::OnRequest => "onrequest",
             Self::OnLoad => "onload",
+            Self::Timer => "timer",
+            Self::Background => "background work",
         })
     }
 }
@@ -57,7 +63,7 @@ pub struct Handler {
     pub plugin: usize,
     /// The plugin's name, for messages.
     pub plugin_name: String,
-    /// The name it is called by.
+    /// The name it is called by; empty for what has none.
     pub name: String,
     /// Fits `function`.
     pub kind: Kind,
@@ -68,20 +74,32 @@ pub struct Handler {
 }
 
 impl Handler {
+    /// What stands for all of a plugin's timers, or all of its work off the loop, where a handler is spoken
+    /// of.
+    pub fn nameless(plugin: usize, plugin_name: &str, kind: Kind) -> Self {
+        let (plugin_name, name) = (plugin_name.to_owned(), String::new());
+        Self { plugin, plugin_name, name, kind, function: Cell::new(Function::None), index: Cell::new(0) }
+    }
+
     /// What the board calls it, with code of that generation behind it.
     pub fn label(&self, generation: u32) -> Label {
-        let kind = format!("{} handler", self.kind);
-        Label { plugin: self.plugin_name.clone(), kind, name: self.name.clone(), generation }
+        Label { plugin: self.plugin_name.clone(), kind: self.what(), name: self.name.clone(), generation }
+    }
+
+    /// ``onmessage handler``, ``timer``
+    fn what(&self) -> String {
+        if self.name.is_empty() { self.kind.to_string() } else { format!("{} handler", self.kind) }
     }
 }
 
 /// A reference to a name; stays good over a reload.
 pub type HandlerRef = &'static Handler;
 
-/// ``plugin `chat`: onmessage handler `message` ``
+/// ``plugin `chat`: onmessage handler `message` ``, ``plugin `chat`: timer``
 impl fmt::Display for Handler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "plugin `{}`: {} handler `{}`", self.plugin_name, self.kind, self.name)
+        write!(f, "plugin `{}`: {}", self.plugin_name, self.what())?;
+        if self.name.is_empty() { Ok(()) } else { write!(f, " `{}`", self.name) }
     }
 }
 

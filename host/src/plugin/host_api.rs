@@ -4,14 +4,19 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 use std::sync::RwLock;
+use std::time::Duration;
 
 use callsign_plugin::abi::{self, closed_by, level, status};
 
 use super::call;
+use super::handler::Kind;
+use super::later::{self, Later, Task, Work};
+use crate::background::Background;
 use crate::connection::Connection;
 use crate::http::exchange::{Exchange, Handshake};
 use crate::http::head::Head;
 use crate::plugin::registry::Registry;
+use crate::timers::Timers;
 use crate::worker::Worker;
 
 static TABLE: abi::Host = abi::Host {
@@ -40,6 +45,9 @@ static TABLE: abi::Host = abi::Host {
     fail,
     in_callback,
     extension,
+    timer_add,
+    timer_remove,
+    background,
 };
 
 /// The table that plugins are given.
@@ -328,4 +336,45 @@ unsafe extern "C" fn in_callback() -> i32 {
 
 unsafe extern "C" fn extension(_name: *const c_char) -> *const c_void {
     ptr::null()
+}
+
+unsafe extern "C" fn timer_add(
+    caller: *const *const abi::Host,
+    connection: u64,
+    delay_ms: u64,
+    repeat_ms: u64,
+    call: Option<abi::OnLater>,
+    data: *mut c_void,
+    free: Option<abi::Free>,
+) -> u64 {
+    if call.is_none() {
+        return 0;
+    }
+    // SAFETY: the plugin keeps to the ABI.
+    let task = unsafe { Task::new(call, data, free) };
+    let Ok(later) = Later::new(caller, Kind::Timer, connection, task) else { return 0 };
+    let repeat = (repeat_ms > 0).then(|| Duration::from_millis(repeat_ms));
+    Timers::current().add(later, Duration::from_millis(delay_ms), repeat)
+}
+
+unsafe extern "C" fn timer_remove(id: u64) -> i32 {
+    if !later::on_worker_thread() {
+        return status::WRONG_THREAD;
+    }
+    if Timers::current().remove(id) { status::SENT } else { status::NOT_FOUND }
+}
+
+unsafe extern "C" fn background(
+    caller: *const *const abi::Host,
+    connection: u64,
+    work: Option<abi::Work>,
+    done: Option<abi::OnLater>,
+    data: *mut c_void,
+    free: Option<abi::Free>,
+) -> i32 {
+    let Some(work) = work else { return status::BAD_ARGUMENT };
+    // SAFETY: the plugin keeps to the ABI.
+    let (work, task) = unsafe { (Work::new(work, data), Task::new(done, data, free)) };
+    let done = Later::new(caller, Kind::Background, connection, task);
+    code(done.map(|done| Background::current().add(work, done)))
 }

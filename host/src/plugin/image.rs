@@ -34,14 +34,13 @@ impl Image {
             bail!("the file is empty; is the build still writing it?");
         }
         let file = object::File::parse(&*bytes).map_err(|_| {
-            let found = if bytes.starts_with(b"!<arch>\n") {
-                "a static library (.a)"
-            } else if std::str::from_utf8(&bytes).is_ok() {
-                "a text file"
-            } else {
-                "a file of another format"
-            };
-            anyhow!("{found}, not a shared library; {EXPECTED}")
+            let is_text = !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok();
+            match bytes.first_chunk() {
+                Some(b"\x7fELF") => anyhow!("the file is damaged or cut short; is the build still writing it?"),
+                Some(b"!<ar") => anyhow!("a static library (.a), not a shared one; {EXPECTED}"),
+                _ if is_text => anyhow!("a text file, not a shared library; {EXPECTED}"),
+                _ => anyhow!("a file of another format, not a shared library; {EXPECTED}"),
+            }
         })?;
         if file.architecture() != native() {
             bail!(
@@ -64,25 +63,29 @@ impl Image {
         if descriptor.is_none() && file.section_by_name(".interp").is_some() {
             bail!("a program, not a shared library; {EXPECTED}");
         }
-        let descriptor = descriptor.context(
-            "no plugin descriptor (symbol `callsign_plugin`); add `callsign_plugin::plugin!();` to the library, \
-             or CALLSIGN_PLUGIN(…) in C",
-        )?;
+        let descriptor = descriptor.with_context(|| format!("no plugin descriptor (symbol `callsign_plugin`); {DESCRIBE}"))?;
         let (name, version, abi) = read_descriptor(&descriptor)?;
         let name = if name.is_empty() { name_of(path) } else { name };
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-            bail!("the plugin's name `{}` is not made of letters, digits, `-`, `_` and `.`", name.escape_debug());
+            bail!("the plugin's name `{}` is not made of letters, digits, `-`, `_` and `.`; rename it", name.escape_debug());
         }
         Ok(Self { name, version, abi, handlers: symbols.handlers()?, functions: symbols.functions() })
     }
 }
 
+/// What to do about a library that does not say, or not well, that it is a plugin.
+const DESCRIBE: &str = "add `callsign_plugin::plugin!();` to the library, or CALLSIGN_PLUGIN(…) in C";
+
 /// What to do about a file that is no shared library.
 const EXPECTED: &str = "build one (crate-type cdylib, in C -shared) and pass that";
 
 fn unreadable(path: &Path, error: std::io::Error) -> anyhow::Error {
-    if error.kind() != std::io::ErrorKind::NotFound {
-        return anyhow::Error::new(error).context("cannot be read");
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {}
+        std::io::ErrorKind::IsADirectory => {
+            return anyhow!("a folder, not a shared library; `callsign dev FOLDER` builds and serves a plugin's crate");
+        }
+        _ => return anyhow::Error::new(error).context("cannot be read"),
     }
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -90,6 +93,8 @@ fn unreadable(path: &Path, error: std::io::Error) -> anyhow::Error {
         return anyhow!("no such file, nor folder; build it, or fix the path");
     };
     let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    // A link to nowhere is there under the very name.
+    names.retain(|name| *name != wanted);
     names.sort();
     match nearest(&wanted, names.iter().map(String::as_str)) {
         Some(near) => anyhow!("no such file; did you mean `{near}`? Build it, or fix the path"),
@@ -103,7 +108,7 @@ const HEAD: usize = 16;
 fn read_descriptor(bytes: &[u8]) -> Result<(String, String, (u16, u16))> {
     let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
     if bytes[..8] != abi::MAGIC.to_le_bytes() {
-        bail!("the symbol `callsign_plugin` is no descriptor: it does not begin with `callsign`");
+        bail!("its symbol `callsign_plugin` is no descriptor, which would begin with the bytes `callsign`; {DESCRIBE}");
     }
     let (major, minor) = (u16_at(8), u16_at(10));
     if major != abi::ABI_MAJOR {
@@ -115,7 +120,7 @@ fn read_descriptor(bytes: &[u8]) -> Result<(String, String, (u16, u16))> {
     }
     let size = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) as usize;
     if size < size_of::<abi::Plugin>() {
-        bail!("its descriptor has {size} bytes, ABI {major}.0 has {}", size_of::<abi::Plugin>());
+        bail!("its descriptor has {size} bytes, that of ABI {major}.0 has {}; {DESCRIBE}", size_of::<abi::Plugin>());
     }
     let text = |field: &[u8]| -> Result<String> {
         let end = field.iter().position(|&b| b == 0).context("a name in the descriptor has no NUL at its end")?;
@@ -170,11 +175,13 @@ impl<'f> Symbols<'f> {
         names
             .map(|name| {
                 let head = self.data(&format!("{}{name}", abi::HANDLER_PREFIX), 8);
-                let kind = head.map(|head| u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
-                match kind.and_then(Kind::from_code) {
-                    Some(kind) => Ok((name.to_owned(), kind)),
-                    None => bail!("handler `{name}` is of a kind that this host does not know ({kind:?})"),
-                }
+                let head = head.with_context(|| format!("handler `{name}` is not in the file's data"))?;
+                let code = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+                let kind = Kind::from_code(code).with_context(|| {
+                    let (major, minor) = (abi::ABI_MAJOR, abi::ABI_MINOR);
+                    format!("handler `{name}` is of kind {code}, which this host (ABI {major}.{minor}) does not know; use a later host")
+                })?;
+                Ok((name.to_owned(), kind))
             })
             .collect()
     }

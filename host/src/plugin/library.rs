@@ -11,6 +11,7 @@ use super::call::{Function, Release};
 use super::handler::Kind;
 use super::host_api;
 use super::image::Image;
+use super::later;
 
 /// A loaded library. It is never unloaded: thread-locals with destructors pin it anyway, and a stray pointer
 /// into unmapped code is a crash.
@@ -21,13 +22,15 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads the file whose image was read, and gives it the host's function table.
-    pub fn open(path: &Path, name: &str) -> Result<Self> {
+    /// Loads the file whose image was read, and gives it the host's function table. `plugin`, `name` and
+    /// `generation` are what it will be known by.
+    pub fn open(path: &Path, plugin: usize, name: &str, generation: u32) -> Result<Self> {
         // dlopen takes a name without a slash for one to search for.
         let path = std::path::absolute(path).context("cannot be made absolute")?;
         // SAFETY: loading runs the library's constructors; running its code is what the operator asked for.
         let loaded = unsafe { Loaded::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
-            let reason = error.to_string();
+            // The error itself says that dlopen has failed, its source says why.
+            let reason = anyhow::Error::new(error).root_cause().to_string();
             let reason = reason.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&reason).to_owned();
             if reason.contains("undefined symbol") {
                 anyhow!("cannot be loaded: {reason}; link the library that defines it, or remove the call")
@@ -36,7 +39,8 @@ impl Library {
             }
         })?;
         let symbol = format!("{}\0", abi::PLUGIN_SYMBOL);
-        // SAFETY: the image says that this symbol is a descriptor of our major version, and not shorter than ours.
+        // SAFETY: the image says that this symbol is a descriptor of our major version, and not shorter than
+        // ours.
         let descriptor = unsafe {
             let symbol = loaded.get::<*const abi::Plugin>(symbol.as_bytes())?;
             &*symbol.as_raw_ptr().cast::<abi::Plugin>()
@@ -47,6 +51,7 @@ impl Library {
         // SAFETY: the ABI gives the host this slot to write, before it calls anything of the plugin.
         unsafe { descriptor.host.write(host_api::table()) };
         host_api::remember(descriptor.host, name);
+        later::remember(descriptor.host, plugin, name, generation);
         let release = descriptor.release;
         Ok(Self { loaded: ManuallyDrop::new(loaded), release })
     }
@@ -65,8 +70,8 @@ impl Library {
         }
         if image.functions.iter().any(|other| other == name) {
             let symbol = format!("{name}\0");
-            // SAFETY: the library defines this symbol itself, as code (a dependency's function of that name is
-            // not in the image); that it has the signature of `kind` is what naming it there has claimed.
+            // SAFETY: the library defines this symbol itself, as code (a dependency's function of that name
+            // is not in the image); that it has the signature of `kind` is what naming it there has claimed.
             return unsafe {
                 let symbol = self.loaded.get::<abi::OnConnect>(symbol.as_bytes()).ok()?;
                 Some(Function::of_union(kind, abi::HandlerFunction { onconnect: *symbol }))

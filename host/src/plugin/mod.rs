@@ -1,6 +1,6 @@
 //! Plugins: reading a library, loading it, finding handlers in it by name, calling them, and being called.
 //!
-//! Unsafe code lives in `library`, `call` and `host_api`, and nowhere else in the host. It rests on one
+//! Unsafe code lives in `library`, `call`, `later` and `host_api`, and nowhere else in the host. It rests on one
 //! trust: a library that exports a fitting descriptor keeps to the ABI.
 
 pub mod image; // what a library file says of itself, without running it
@@ -14,6 +14,9 @@ pub mod registry; // the loaded plugins; names to handlers
 
 #[allow(unsafe_code)]
 pub mod call; // host to plugin
+
+#[allow(unsafe_code)]
+pub mod later; // a function that a plugin has handed over, to be called later
 
 #[allow(unsafe_code)]
 pub mod host_api; // plugin to host

@@ -15,6 +15,7 @@ use super::handler::{Callbacks, Handler, HandlerRef, Kind};
 use super::image::Image;
 use super::library::Library;
 use crate::board::{self, Label};
+use crate::crash;
 use crate::nearest::nearest;
 use crate::settings::PluginSource;
 
@@ -92,9 +93,10 @@ impl Registry {
         };
         // A library's constructors can crash as well.
         board::current().enter(index("loading"));
-        let library = Library::open(&source.path, &name);
+        let library = Library::open(&source.path, self.plugins.len(), &name, generation);
         board::current().leave();
         let (library, release) = (library?, index("release hook"));
+        board::current().set_modules(&crash::modules());
         self.plugins.push(Plugin { name, path: source.path.clone(), generation, image, library, release });
         self.run_onload(self.plugins.len() - 1, &source.config)
     }

@@ -133,13 +133,19 @@ pub fn write_frame(out: &mut Vec<u8>, op: u8, payload: &[u8]) {
 /// as fit in 123 bytes. Without a code the payload is empty, as a reason cannot stand alone.
 pub fn write_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
     let Some(code) = code else { return write_frame(out, op::CLOSE, &[]) };
+    let reason = cut_reason(reason);
+    out.extend_from_slice(&[FIN | op::CLOSE, 2 + reason.len() as u8]);
+    out.extend_from_slice(&code.to_be_bytes());
+    out.extend_from_slice(reason.as_bytes());
+}
+
+/// What a CLOSE frame can carry of a reason: as many whole characters as fit in 123 bytes.
+pub fn cut_reason(reason: &str) -> &str {
     let mut length = reason.len().min(SHORT_MAX - 2);
     while !reason.is_char_boundary(length) {
         length -= 1;
     }
-    out.extend_from_slice(&[FIN | op::CLOSE, 2 + length as u8]);
-    out.extend_from_slice(&code.to_be_bytes());
-    out.extend_from_slice(&reason.as_bytes()[..length]);
+    &reason[..length]
 }
 
 /// Whether an endpoint may put this code into a CLOSE frame: RFC 6455 section 7.4 and IANA's registry, which

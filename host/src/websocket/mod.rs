@@ -10,7 +10,7 @@ mod mask; // undoing the client's mask
 
 mod receiver; // frames to messages, and every rule a client can break
 
-pub use frame::{Header, close_code_allowed, frame_header, op, write_close, write_frame};
+pub use frame::{Header, close_code_allowed, cut_reason, frame_header, op, write_close, write_frame};
 pub use receiver::{Event, Receiver, Violation};
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Host to plugin: the functions behind the macros. A panic stops here, and is reported to the host with
 //! its place; so is an `Err`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_void};
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
@@ -33,23 +33,49 @@ impl<T, E: Display> Outcome<T> for Result<T, E> {
     }
 }
 
-/// Where the panic happened that is on its way to `guard`.
+/// Where the panic happened that is on its way to `catch`.
 struct Place {
     file: CString,
     line: u32,
 }
 
-thread_local! {
-    static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) };
+/// Why a callback failed.
+pub(super) struct Failed {
+    message: String,
+    place: Option<Place>,
 }
 
-/// Panics of callbacks are noted here and logged by the host; those of other threads are printed as usual.
+impl Failed {
+    /// Has the callback that runs now fail for it.
+    pub(super) fn report(self) {
+        fail(&self.message, self.place.as_ref().map(|place| (place.file.as_c_str(), place.line)));
+    }
+}
+
+impl Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.place {
+            Some(Place { file, line }) => write!(f, " ({}:{line})", file.to_string_lossy()),
+            None => Ok(()),
+        }
+    }
+}
+
+thread_local! {
+    static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) };
+    /// Whether this is a pool thread at work.
+    static AT_WORK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Panics of callbacks and of background work are noted here and logged by the host; those of other threads
+/// are printed as usual.
 fn note_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |info| match info.location() {
-            Some(location) if in_callback() => {
+            Some(location) if in_callback() || AT_WORK.get() => {
                 let file = CString::new(location.file()).unwrap_or_default();
                 PLACE.set(Some(Place { file, line: location.line() }));
             }
@@ -59,24 +85,30 @@ fn note_panics() {
 }
 
 /// Runs a callback. None: it has failed, and the host knows.
-fn guard<T>(f: impl FnOnce() -> Result<T, String>) -> Option<T> {
+pub(super) fn guard<T>(f: impl FnOnce() -> Result<T, String>) -> Option<T> {
+    catch(f).map_err(Failed::report).ok()
+}
+
+/// Runs background work, off the worker's thread.
+pub(super) fn catch_at_work<T>(work: impl FnOnce() -> T) -> Result<T, Failed> {
+    AT_WORK.set(true);
+    let result = catch(|| Ok(work()));
+    AT_WORK.set(false);
+    result
+}
+
+fn catch<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, Failed> {
     note_panics();
     match panic::catch_unwind(AssertUnwindSafe(f)) {
-        Ok(Ok(value)) => Some(value),
-        Ok(Err(error)) => {
-            fail(&error, None);
-            None
-        }
+        Ok(result) => result.map_err(|message| Failed { message, place: None }),
         Err(payload) => {
             let message = (payload.downcast_ref::<&str>().copied())
                 .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
                 .unwrap_or("(no message)");
-            let place = PLACE.take();
-            let place = place.as_ref().map(|place| (place.file.as_c_str(), place.line));
-            fail(&format!("panicked: {message}"), place);
+            let failed = Failed { message: format!("panicked: {message}"), place: PLACE.take() };
             // A payload whose drop panics must not get out of here.
             std::mem::forget(payload);
-            None
+            Err(failed)
         }
     }
 }
@@ -126,7 +158,8 @@ pub unsafe fn call_onrequest<R: Outcome<Response>>(
     request: *mut abi::Request,
     f: impl FnOnce(&mut Request) -> R,
 ) -> i32 {
-    // SAFETY: `Request` is transparent over the host's struct, which is this handler's alone until it returns.
+    // SAFETY: `Request` is transparent over the host's struct, which is this handler's alone until it
+    // returns.
     let request = unsafe { &mut *request.cast::<Request>() };
     let handled = guard(|| {
         let response = f(request).into_result()?;

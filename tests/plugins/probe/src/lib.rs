@@ -112,6 +112,7 @@ fn message(c: &Connection, message: Message<'_>) -> Result<(), String> {
         "fail" => return Err("message fails".to_owned()),
         "describe" => describe(c),
         "data" => data(c),
+        "again" => _ = c.set_data("again"),
         "close" => close(c, rest),
         "ping" => _ = c.ping(rest.as_bytes()),
         "pong" => _ = c.pong(rest.as_bytes()),
@@ -175,7 +176,7 @@ fn fill(c: &Connection) {
 fn flood(c: &Connection, id: &str) {
     let id = id.parse().unwrap_or_default();
     while Connection::with(id, |_| ()).is_some() {
-        c.broadcast(&PIECE, Scope::Global);
+        c.broadcast(&PIECE, Scope::Local);
     }
     c.send("flooded");
 }

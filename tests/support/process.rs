@@ -1,0 +1,84 @@
+//! What the system says of processes: those of a server, and what they use. Linux only; elsewhere a test that
+//! asks fails.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::DEADLINE;
+
+/// A process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Process(pub u32);
+
+impl Process {
+    /// Its children that have not been waited for.
+    pub fn children(self) -> Vec<Self> {
+        let text = self.file(&format!("task/{}/children", self.0));
+        text.split_whitespace().map(|pid| Self(pid.parse().expect("a process has a number"))).collect()
+    }
+
+    /// Sends it a signal. It may have ended.
+    pub fn signal(self, signal: Signal) {
+        let _ = kill_process(Pid::from_raw(self.0.cast_signed()).expect("a process has a number"), signal);
+    }
+
+    /// Waits until it has ended; as a zombie or altogether.
+    pub fn wait_for_end(self) {
+        let end = Instant::now() + DEADLINE;
+        while self.is_alive() {
+            assert!(Instant::now() < end, "process {} does not end", self.0);
+            std::thread::sleep(Duration::from_millis(1)); // nobody tells of other people's processes
+        }
+    }
+
+    /// Whether it has not ended.
+    pub fn is_alive(self) -> bool {
+        match fs::read_to_string(format!("/proc/{}/stat", self.0)) {
+            Ok(stat) => !matches!(stat.rsplit(") ").next(), Some(rest) if rest.starts_with(['Z', 'X'])),
+            Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(3) => false,
+            Err(error) => panic!("process {}: {error}", self.0),
+        }
+    }
+
+    /// A field of its status.
+    pub fn status(self, field: &str) -> String {
+        let status = self.file("status");
+        let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("no {field}: {status}")).trim().to_owned()
+    }
+
+    /// Memory that it has resident, in KiB.
+    pub fn resident_kib(self) -> u64 {
+        self.status("VmRSS").trim_end_matches(" kB").parse().expect("it is a number")
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.0)).expect("it is alive").count()
+    }
+
+    /// Processor time that it has used.
+    pub fn processor_time(self) -> Duration {
+        let stat = self.file("stat");
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        let ticks = |index: usize| fields[index].parse::<u64>().expect("it is a number");
+        // utime and stime, in the 1/100 s that Linux counts in for programs.
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+
+    fn file(self, name: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{name}", self.0))
+            .unwrap_or_else(|error| panic!("process {}: {error}", self.0))
+    }
+}
+
+/// Lets this test run beside no other that asks for it too. For what is timed.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // One that failed has failed by itself.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,335 @@
+//! Workers are processes under a parent: clients are spread over them, each may be ended in any way, and only
+//! its own clients notice.
+#![forbid(unsafe_code)]
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::{DEADLINE, End, Host, Load, Plan, Process, WebSocket, alone, path, plugin, run, scratch};
+
+/// No client of a living worker waits longer, and no dead worker's place stays empty for longer.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// The time for which workers are killed at random.
+const KILLING: Duration = Duration::from_secs(60);
+
+/// A server with that many workers, all of which serve.
+fn start(workers: usize, options: &[&str]) -> Host {
+    let count = workers.to_string();
+    let host = Host::serve("test-crash", &[&["--workers", &count, "--log", "debug"], options].concat());
+    host.workers_serve(workers);
+    host
+}
+
+/// Its worker.
+fn worker_of(c: &mut WebSocket) -> Process {
+    let who = c.ask("who");
+    Process(who.split(' ').next().and_then(|pid| pid.parse().ok()).expect("the process comes first"))
+}
+
+/// Opens clients until one is in a worker for which this is true.
+fn open_where(host: &Host, is_right: impl Fn(Process) -> bool) -> WebSocket {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let mut c = host.open("/");
+        if is_right(worker_of(&mut c)) {
+            return c;
+        }
+        assert!(Instant::now() < end, "no client gets to such a worker");
+    }
+}
+
+/// A config file for the plugin `crash`, and the file that tells it what to do at load.
+fn config(name: &str) -> (PathBuf, PathBuf) {
+    let (config, start) = (scratch(&format!("{name}.toml")), scratch(&format!("{name}.start")));
+    let library = plugin("test-crash");
+    let text = format!("[plugin.crash]\npath = {library:?}\n[plugin.crash.config]\nstart = {start:?}\n");
+    fs::write(&config, text).expect("the scratch folder can be written");
+    // It is there if an earlier run was ended.
+    let _ = fs::remove_file(&start);
+    (config, start)
+}
+
+/// Fails if a client of another worker than these has ended, or has waited for long.
+#[track_caller]
+fn only_these_noticed(load: &Load, ended: &[Process]) {
+    load.check();
+    let ended = |worker| ended.contains(&Process(worker));
+    load.look(|state| {
+        let disturbed = state.clients.iter().filter(|c| !ended(c.worker) && c.end.is_some()).count();
+        assert_eq!(disturbed, 0, "clients of living workers have ended");
+        let longest = state.longest(|client| !ended(client.worker));
+        assert!(longest <= PAUSE_MAX + state.machine, "{longest:?}, of which the machine {:?}", state.machine);
+    });
+}
+
+#[test]
+fn clients_are_spread_over_the_workers() {
+    let host = start(4, &[]);
+    let load = Load::start(host.port, Plan::clients(200));
+    let workers = load.look(|state| state.workers());
+    assert_eq!(workers.len(), 4, "{workers:?}");
+    assert!(workers.values().all(|count| *count <= 100), "{workers:?}");
+    load.check();
+}
+
+/// `how` is a message, or none for a SIGKILL from outside.
+fn a_worker_dies(how: Option<&str>, report: &str, is_in_handler: bool) {
+    let _alone = alone();
+    let host = start(4, &[]);
+    let load = Load::start(host.port, Plan::clients(60));
+    let mut bad = host.open("/");
+    let worker = worker_of(&mut bad);
+    let before = host.workers();
+    let neighbours = load.look(|state| state.workers()[&worker.0]);
+    load.wait_for_echoes(2000);
+
+    match how {
+        Some(how) => bad.text(how),
+        None => worker.signal(Signal::KILL),
+    }
+    bad.dropped();
+    let died = Instant::now();
+    let is_new = |process: Process| !before.contains(&process);
+    let mut c = open_where(&host, is_new);
+    let pause = died.elapsed();
+    assert_eq!(c.ask("hello"), "hello");
+    let machine = load.look(|state| state.machine);
+    assert!(pause <= PAUSE_MAX + machine, "{pause:?} until another worker served; the machine: {machine:?}");
+
+    load.wait("the dead worker's clients see it", |state| !state.workers().contains_key(&worker.0));
+    load.wait_for_echoes(2000);
+    only_these_noticed(&load, &[worker]);
+    load.look(|state| {
+        let theirs = state.clients.iter().filter(|client| client.worker == worker.0);
+        assert!(theirs.clone().all(|client| client.end == Some(End::Socket)), "an end, and nothing else");
+        assert_eq!(theirs.count(), neighbours);
+    });
+
+    let line = host.log_line(&format!("(process {}) {report}", worker.0));
+    let connections = format!("it had {} connections", neighbours + 1);
+    assert!(line.contains("ERROR worker ") && line.contains(&connections), "{line}");
+    if is_in_handler {
+        assert!(line.contains(" in crash:onmessage, generation 1, which had run for "), "{line}");
+    }
+    assert_eq!(host.log_lines("ERROR").len(), 1, "{}", host.log());
+}
+
+#[test]
+fn a_segmentation_fault_ends_one_worker() {
+    a_worker_dies(Some("segv"), "died of SIGSEGV", true);
+}
+
+#[test]
+fn an_abort_ends_one_worker() {
+    a_worker_dies(Some("abort"), "died of SIGABRT", true);
+}
+
+#[test]
+fn an_exit_with_0_ends_one_worker() {
+    a_worker_dies(Some("exit 0"), "ended with status 0", true);
+}
+
+#[test]
+fn an_exit_with_3_ends_one_worker() {
+    a_worker_dies(Some("exit 3"), "ended with status 3", true);
+}
+
+#[test]
+fn a_stack_overflow_ends_one_worker() {
+    a_worker_dies(Some("overflow"), "died of SIG", true);
+}
+
+#[test]
+fn a_sigkill_ends_one_worker() {
+    a_worker_dies(None, "died of SIGKILL", false);
+}
+
+#[test]
+fn a_panic_ends_one_connection_and_no_worker() {
+    let host = start(2, &[]);
+    let before = host.workers();
+    let mut c = host.open("/");
+    c.text("panic");
+    assert_eq!(c.closed(), Some((1011, "handler failed".to_owned())));
+    assert_eq!(host.open("/").ask("hello"), "hello");
+    assert_eq!(host.workers(), before);
+}
+
+#[test]
+fn a_worker_that_dies_at_every_start_is_tried_again_with_growing_pauses_until_it_lives() {
+    let _alone = alone();
+    let (config, at_start) = config("dies");
+    let host = Host::start(&["serve", "--config", path(&config), "--workers", "2", "--log", "debug"]);
+    host.workers_serve(2);
+    let load = Load::start(host.port, Plan::clients(20));
+    let mut bad = host.open("/");
+    let worker = worker_of(&mut bad);
+
+    fs::write(&at_start, "segv").expect("the scratch folder can be written");
+    bad.text("abort");
+    bad.dropped();
+    let begun = Instant::now();
+    host.log_line("fails at every start (4 times now); trying again in 800ms");
+    assert!(begun.elapsed() >= Duration::from_millis(100 + 200 + 400), "{:?}", begun.elapsed());
+    let deaths = host.log_lines("died of SIGSEGV in crash:onload, generation 1");
+    assert_eq!(deaths.len(), 4, "{}", host.log());
+    assert!(deaths.iter().all(|line| line.contains("before it served")), "{deaths:?}");
+    load.wait_for_echoes(500);
+    only_these_noticed(&load, &[worker]);
+
+    fs::remove_file(&at_start).expect("it is there");
+    host.workers_serve(3);
+    let others = load.look(|state| state.workers());
+    assert_eq!(others.len(), 1, "the other worker has served all the time");
+    let mut c = open_where(&host, |process| !others.contains_key(&process.0));
+    assert_eq!(c.ask("hello"), "hello");
+}
+
+#[test]
+fn if_no_worker_can_start_the_server_exits_with_1_and_says_why() {
+    let (config, at_start) = config("cannot");
+    let refusal = |what: &str| {
+        fs::write(&at_start, what).expect("the scratch folder can be written");
+        let begun = Instant::now();
+        let (code, stdout, stderr) = run(&["serve", "--listen", "127.0.0.1:0", "--config", path(&config), "--workers", "4"]);
+        assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        stderr
+    };
+    for (how, death) in [("segv", "died of SIGSEGV"), ("exit 7", "ended with status 7")] {
+        let text = refusal(how);
+        let last = text.lines().find(|line| line.starts_with("callsign: ")).expect("it says why");
+        assert!(last.starts_with("callsign: no worker can start, after 3 tries: worker 0 (process "), "{text}");
+        assert!(last.contains(&format!(") {death} in crash:onload, generation 1")), "{text}");
+    }
+    let text = refusal("refuse");
+    assert!(text.starts_with("callsign: plugin `crash`") && text.ends_with("not today\n"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+
+    fs::write(&config, "[plugin.crash]\npath = '/no/such/libcrash.so'\n").expect("it can be written");
+    let text = refusal("");
+    assert!(text.starts_with("callsign: plugin `crash`") && text.contains("/no/such/libcrash.so"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn a_slow_callback_is_logged_by_name_with_its_duration() {
+    let host = start(1, &["--slow-callback", "50ms"]);
+    let mut c = host.open("/");
+    c.text("sleep 400");
+    let line = host.log_line("crash:onmessage has run for ");
+    assert!(line.contains("WARN") && line.contains("--slow-callback"), "{line}");
+    let line = host.log_line("crash:onmessage has returned after ");
+    let time = line.rsplit("after ").next().and_then(|time| time.strip_suffix("ms"));
+    let time: u64 = time.and_then(|time| time.parse().ok()).unwrap_or_else(|| panic!("no time: {line}"));
+    assert!((300..2000).contains(&time), "{line}");
+    assert_eq!(c.ask("hello"), "hello");
+    assert_eq!(host.log_lines("has run for").len(), 1, "once for each");
+}
+
+#[test]
+fn a_worker_that_hangs_is_ended_and_replaced() {
+    for how in ["hang", "spin"] {
+        let _alone = alone();
+        let host = start(2, &["--hang-timeout", "600ms"]);
+        let load = Load::start(host.port, Plan::clients(20));
+        let mut bad = host.open("/");
+        let worker = worker_of(&mut bad);
+        let before = host.workers();
+        bad.text(how);
+        bad.dropped();
+        open_where(&host, |process| !before.contains(&process));
+        let line = host.log_line(&format!("(process {}) was ended: crash:onmessage, generation 1, ", worker.0));
+        assert!(line.contains("had not returned after ") && line.contains("--hang-timeout"), "{line}");
+        load.wait_for_echoes(500);
+        only_these_noticed(&load, &[worker]);
+    }
+}
+
+#[test]
+fn a_hang_timeout_of_0_lets_a_callback_run_for_longer_than_the_default() {
+    let host = start(2, &["--hang-timeout", "0"]);
+    let before = host.workers();
+    let mut c = host.open("/");
+    c.text("sleep 11000");
+    assert_eq!(c.ask("hello"), "hello");
+    assert_eq!(host.workers(), before);
+}
+
+#[test]
+fn workers_end_with_their_parent_however_busy_they_are() {
+    let host = start(4, &["--hang-timeout", "0"]);
+    let workers = host.workers();
+    let mut clients: Vec<WebSocket> =
+        workers.iter().map(|worker| open_where(&host, |process| process == *worker)).collect();
+    clients[0].text("hang");
+    clients[1].text("spin");
+    // Both have begun.
+    host.log_line("has run for");
+    let begun = Instant::now();
+    host.process().signal(Signal::KILL);
+    workers.iter().for_each(|worker| worker.wait_for_end());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    clients.into_iter().for_each(WebSocket::dropped);
+    TcpListener::bind(("127.0.0.1", host.port)).expect("nobody keeps the port");
+}
+
+#[test]
+fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
+    let _alone = alone();
+    const WORKERS: usize = 4;
+    let host = start(WORKERS, &["--log", "info"]);
+    let parent = host.process();
+    let load = Load::start(host.port, Plan { replace: true, noise: true, ..Plan::clients(40) });
+    let complete = || {
+        load.wait("all workers serve", |state| state.workers().len() == WORKERS);
+        (parent.descriptors(), parent.resident_kib())
+    };
+    // Any sequence would do; this one is the same each time.
+    let mut random = 1_u32;
+    let mut random = |below: usize| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 16) as usize % below
+    };
+    let signals = [Signal::KILL, Signal::SEGV, Signal::ABORT, Signal::BUS];
+    let mut killed = Vec::new();
+    let mut first = None;
+    let begun = Instant::now();
+    while begun.elapsed() < KILLING {
+        let workers = host.workers();
+        if let Some(worker) = workers.get(random(WORKERS)) {
+            worker.signal(signals[random(signals.len())]);
+            killed.push(*worker);
+        }
+        load.wait_for_echoes(random(4000) as u64);
+        // What is used once is used by now.
+        if killed.len() == 20 {
+            first = Some(complete());
+        }
+    }
+    let (descriptors, kib) = complete();
+    let (first_descriptors, first_kib) = first.expect("20 are killed in this time");
+    assert_eq!(descriptors, first_descriptors, "after {} kills", killed.len());
+    assert!(kib < first_kib + 4096, "{first_kib} KiB, after {} kills {kib} KiB", killed.len());
+    load.check();
+    load.look(|state| {
+        for client in state.clients.iter().filter(|client| client.end.is_some()) {
+            let is_killed = killed.contains(&Process(client.worker));
+            assert!(
+                matches!((&client.end, is_killed), (Some(End::Socket), true) | (Some(End::BeforeUpgrade), _)),
+                "{:?} of worker {}",
+                client.end,
+                client.worker
+            );
+        }
+        eprintln!("{} kills, {} clients, longest {:?}, machine {:?}", killed.len(), state.clients.len(), state.longest(|_| true), state.machine);
+    });
+    assert_eq!(host.workers().len(), WORKERS);
+    assert_eq!(host.log_lines("; starting another").len() + host.log_lines("before it served").len(), killed.len());
+}
