@@ -216,7 +216,10 @@ fn a_name_of_another_kind_at_run_time_is_a_500_and_one_log_line() {
         ("message=load", "`load` is an onload handler, and an onmessage handler is needed here"),
     ] {
         assert_eq!(host.connect().handshake(&format!("/?{query}"), &[]).status, 500, "{query}");
-        host.log_line(&format!("its handshake: plugin `probe` ({}): {text} (500 for GET /", library.display()));
+        host.log_line(&format!(
+            "its handshake: plugin `probe` ({}): {text} (500 for GET /",
+            library.display()
+        ));
     }
     assert_eq!(host.connect().handshake("/?message=porbe:message", &[]).status, 500);
     host.log_line("no plugin `porbe` is loaded, as `porbe:message` asks for; did you mean `probe`? (500 for");
@@ -253,7 +256,8 @@ fn without_routes_and_onrequest_a_websocket_on_any_path_gets_the_handlers_named_
 
 #[test]
 fn the_convention_looks_in_load_order_and_takes_each_name_where_it_is() {
-    let (plain, echo) = (c_plugin_with("convention.c", &["-DNO_ONMESSAGE", "-DNAME=\"plain\""]), plugin("echo"));
+    let (plain, echo) =
+        (c_plugin_with("convention.c", &["-DNO_ONMESSAGE", "-DNAME=\"plain\""]), plugin("echo"));
     let host = Host::start(&["serve", path(&plain), path(&echo)]);
     let mut c = host.open("/");
     assert_eq!(c.next_text(), "onconnect");
@@ -264,7 +268,8 @@ fn the_convention_looks_in_load_order_and_takes_each_name_where_it_is() {
 
 #[test]
 fn routes_on_the_command_line_name_handlers_and_the_longest_prefix_wins() {
-    let routes = ["/=page", "/chat=join,message,leave", "/a/*=,message,", "/a/b/*=join,message,", "/a/b/c=page"];
+    let routes =
+        ["/=page", "/chat=join,message,leave", "/a/*=,message,", "/a/b/*=join,message,", "/a/b/c=page"];
     let host = Host::serve("test-probe", &routes.map(|route| ["--route", route]).concat());
     assert_eq!(host.connect().request("GET", "/?x=y", &[], b"").text(), "/");
     assert_eq!(host.open("/chat").next_text(), "id 1");

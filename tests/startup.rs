@@ -56,7 +56,10 @@ fn a_file_that_is_not_there_is_refused_with_the_nearest_one() {
     let folder = scratch("nearest");
     fs::create_dir_all(&folder).expect("the scratch folder can be written");
     fs::write(folder.join("libchat.so"), "").expect("the scratch folder can be written");
-    assert_refused(&folder.join("libcaht.so"), "no such file; did you mean `libchat.so`? Build it, or fix the path");
+    assert_refused(
+        &folder.join("libcaht.so"),
+        "no such file; did you mean `libchat.so`? Build it, or fix the path",
+    );
     assert_refused(&folder.join("web.so"), "no such file; build it, or fix the path");
     assert_refused(&folder.join("debug/libchat.so"), "no such file, nor folder; build it, or fix the path");
 }
@@ -113,7 +116,8 @@ fn a_library_with_an_unresolved_symbol_is_refused_with_the_symbol() {
 #[test]
 fn a_library_that_needs_a_missing_library_is_refused_with_its_name() {
     let needed = scratch("libneeded.so");
-    let status = Command::new("cc").args(["-shared", "-fPIC", "-xc", "/dev/null", "-o"]).arg(&needed).status();
+    let status =
+        Command::new("cc").args(["-shared", "-fPIC", "-xc", "/dev/null", "-o"]).arg(&needed).status();
     assert!(status.expect("there is a compiler").success());
     let needing = c_plugin_with("faulty.c", &["-Wl,--no-as-needed", path(&needed)]);
     fs::remove_file(&needed).expect("it was made");
@@ -140,7 +144,8 @@ fn a_library_without_a_good_descriptor_is_refused_with_how_to_make_one() {
         ),
         (
             "-DFAULT_KIND",
-            "handler `release` is of kind 77, which this host (ABI 1.0) does not know; use a later host".to_owned(),
+            "handler `release` is of kind 77, which this host (ABI 1.0) does not know; use a later host"
+                .to_owned(),
         ),
     ] {
         assert_refused(&faulty(option), &message);
@@ -182,8 +187,14 @@ fn a_route_to_a_missing_handler_is_refused_with_the_nearest_one() {
     for (names, message) in [
         ("pgae", format!("{plugin}: no onrequest handler `pgae`; did you mean `page`? Fix the name")),
         ("home", format!("{plugin}: no onrequest handler `home`; found: page. Fix the name")),
-        (",mesage,", format!("{plugin}: no onmessage handler `mesage`; did you mean `message`? Fix the name")),
-        (",,leave", format!("{plugin}: no ondisconnect handler `leave`; none of that kind is exported. Fix the name")),
+        (
+            ",mesage,",
+            format!("{plugin}: no onmessage handler `mesage`; did you mean `message`? Fix the name"),
+        ),
+        (
+            ",,leave",
+            format!("{plugin}: no ondisconnect handler `leave`; none of that kind is exported. Fix the name"),
+        ),
         ("good:pag", format!("{plugin}: no onrequest handler `pag`; did you mean `page`? Fix the name")),
     ] {
         let route = format!("/chat={names}");
@@ -272,7 +283,10 @@ fn a_plugin_that_refuses_to_be_loaded_is_refused_with_its_reason() {
     ] {
         assert_eq!(
             refusal(&["--config", path(&config(key))]),
-            format!("plugin `mine` ({}): its onload hook `load` refused the load: {reason}", library.display())
+            format!(
+                "plugin `mine` ({}): its onload hook `load` refused the load: {reason}",
+                library.display()
+            )
         );
     }
 }
@@ -285,10 +299,7 @@ fn a_mistake_in_a_config_file_is_refused_with_its_place() {
     let unknown = config("unknown.toml", "[[route]]\npath = '/'\nhandlr = 'page'\n");
     assert_eq!(
         refusal(&["--config", path(&unknown)]),
-        format!(
-            "{}:5:1: unknown key `handlr` in [[route]]; did you mean `handler`?",
-            unknown.display()
-        )
+        format!("{}:5:1: unknown key `handlr` in [[route]]; did you mean `handler`?", unknown.display())
     );
 
     let missing = config("missing.toml", "[[route]]\npath = '/'\nhandler = 'pagge'\n");
@@ -324,12 +335,19 @@ fn an_address_that_cannot_be_listened_on_is_refused() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = taken.local_addr().map(|address| (address, taken)).expect("it is bound");
     // Of a network that is only for documentation (RFC 5737).
-    for (address, what) in
-        [(taken.0.to_string(), "another program listens there"), ("192.0.2.1:80".to_owned(), "this machine has no such address")]
-    {
+    for (address, what) in [
+        (taken.0.to_string(), "another program listens there"),
+        ("192.0.2.1:80".to_owned(), "this machine has no such address"),
+    ] {
         assert_eq!(
             run(&["serve", path(&good), "--route", "/=page", "--listen", &address]),
-            (1, String::new(), format!("callsign: cannot listen on {address}: {what}; choose another address with --listen\n"))
+            (
+                1,
+                String::new(),
+                format!(
+                    "callsign: cannot listen on {address}: {what}; choose another address with --listen\n"
+                )
+            )
         );
     }
 }

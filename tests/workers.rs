@@ -18,6 +18,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// The time for which workers are killed at random.
 const KILLING: Duration = Duration::from_secs(60);
 
+const ONLOAD: &str = "plugin `crash` (generation 1): onload handler `onload`";
+const ONMESSAGE: &str = "plugin `crash` (generation 1): onmessage handler `onmessage`";
+
 /// A server with that many workers, all of which serve.
 fn start(workers: usize, options: &[&str]) -> Host {
     let count = workers.to_string();
@@ -64,7 +67,11 @@ fn only_these_noticed(load: &Load, ended: &[Process]) {
         let disturbed = state.clients.iter().filter(|c| !ended(c.worker) && c.end.is_some()).count();
         assert_eq!(disturbed, 0, "clients of living workers have ended");
         let longest = state.longest(|client| !ended(client.worker));
-        assert!(longest <= PAUSE_MAX + state.machine, "{longest:?}, of which the machine {:?}", state.machine);
+        assert!(
+            longest <= PAUSE_MAX + state.machine,
+            "{longest:?}, of which the machine {:?}",
+            state.machine
+        );
     });
 }
 
@@ -78,15 +85,16 @@ fn clients_are_spread_over_the_workers() {
     load.check();
 }
 
-/// `how` is a message, or none for a SIGKILL from outside.
-fn a_worker_dies(how: Option<&str>, report: &str, is_in_handler: bool) {
+/// `how` is a message, or none for a SIGKILL from outside; `function` is where it happens, if that can be known.
+fn a_worker_dies(how: Option<&str>, report: &str, function: Option<&str>) {
     let _alone = alone();
     let host = start(4, &[]);
     let load = Load::start(host.port, Plan::clients(60));
     let mut bad = host.open("/");
     let worker = worker_of(&mut bad);
     let before = host.workers();
-    let neighbours = load.look(|state| state.workers()[&worker.0]);
+    let neighbours = load.look(|state| state.workers().get(&worker.0).copied().unwrap_or(0));
+    assert!(neighbours > 0, "60 clients are enough for 4 workers");
     load.wait_for_echoes(2000);
 
     match how {
@@ -112,42 +120,47 @@ fn a_worker_dies(how: Option<&str>, report: &str, is_in_handler: bool) {
     });
 
     let line = host.log_line(&format!("(process {}) {report}", worker.0));
-    let connections = format!("it had {} connections", neighbours + 1);
-    assert!(line.contains("ERROR worker ") && line.contains(&connections), "{line}");
-    if is_in_handler {
-        assert!(line.contains(" in crash:onmessage, generation 1, which had run for "), "{line}");
+    let clients = format!(" and had {} clients; starting another", neighbours + 1);
+    assert!(line.contains("ERROR worker ") && line.ends_with(&clients), "{line}");
+    if how.is_some() {
+        assert!(line.contains(&format!(" in {ONMESSAGE}, which had run for ")), "{line}");
     }
-    assert_eq!(host.log_lines("ERROR").len(), 1, "{}", host.log());
+    if let Some(function) = function {
+        host.log_line("was here when it ended:");
+        let call = host.log_line(&format!("{function} at "));
+        assert!(call.contains("tests/plugins/crash/src/lib.rs:") && call.ends_with("(libtest_crash.so)"), "{call}");
+    }
+    assert_eq!(host.log_lines("ERROR").len(), 1 + usize::from(function.is_some()), "{}", host.log());
 }
 
 #[test]
 fn a_segmentation_fault_ends_one_worker() {
-    a_worker_dies(Some("segv"), "died of SIGSEGV", true);
+    a_worker_dies(Some("segv"), "died of SIGSEGV: no access to address 0x10 in", Some("test_crash::write_nowhere"));
 }
 
 #[test]
 fn an_abort_ends_one_worker() {
-    a_worker_dies(Some("abort"), "died of SIGABRT", true);
+    a_worker_dies(Some("abort"), "died of SIGABRT in", Some("test_crash::misfortune"));
 }
 
 #[test]
 fn an_exit_with_0_ends_one_worker() {
-    a_worker_dies(Some("exit 0"), "ended with status 0", true);
+    a_worker_dies(Some("exit 0"), "ended with status 0 in", None);
 }
 
 #[test]
 fn an_exit_with_3_ends_one_worker() {
-    a_worker_dies(Some("exit 3"), "ended with status 3", true);
+    a_worker_dies(Some("exit 3"), "ended with status 3 in", None);
 }
 
 #[test]
 fn a_stack_overflow_ends_one_worker() {
-    a_worker_dies(Some("overflow"), "died of SIG", true);
+    a_worker_dies(Some("overflow"), "died of SIGSEGV: out of stack in", Some("test_crash::recurse"));
 }
 
 #[test]
 fn a_sigkill_ends_one_worker() {
-    a_worker_dies(None, "died of SIGKILL", false);
+    a_worker_dies(None, "died of SIGKILL", None);
 }
 
 #[test]
@@ -177,7 +190,7 @@ fn a_worker_that_dies_at_every_start_is_tried_again_with_growing_pauses_until_it
     let begun = Instant::now();
     host.log_line("fails at every start (4 times now); trying again in 800ms");
     assert!(begun.elapsed() >= Duration::from_millis(100 + 200 + 400), "{:?}", begun.elapsed());
-    let deaths = host.log_lines("died of SIGSEGV in crash:onload, generation 1");
+    let deaths = host.log_lines(&format!("died of SIGSEGV: no access to address 0x10 in {ONLOAD}, which had run for "));
     assert_eq!(deaths.len(), 4, "{}", host.log());
     assert!(deaths.iter().all(|line| line.contains("before it served")), "{deaths:?}");
     load.wait_for_echoes(500);
@@ -197,16 +210,20 @@ fn if_no_worker_can_start_the_server_exits_with_1_and_says_why() {
     let refusal = |what: &str| {
         fs::write(&at_start, what).expect("the scratch folder can be written");
         let begun = Instant::now();
-        let (code, stdout, stderr) = run(&["serve", "--listen", "127.0.0.1:0", "--config", path(&config), "--workers", "4"]);
+        let (code, stdout, stderr) =
+            run(&["serve", "--listen", "127.0.0.1:0", "--config", path(&config), "--workers", "4"]);
         assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         stderr
     };
-    for (how, death) in [("segv", "died of SIGSEGV"), ("exit 7", "ended with status 7")] {
+    for (how, death) in [("segv", "died of SIGSEGV: no access to address 0x10"), ("exit 7", "ended with status 7")] {
         let text = refusal(how);
         let last = text.lines().find(|line| line.starts_with("callsign: ")).expect("it says why");
-        assert!(last.starts_with("callsign: no worker can start, after 3 tries: worker 0 (process "), "{text}");
-        assert!(last.contains(&format!(") {death} in crash:onload, generation 1")), "{text}");
+        assert!(
+            last.starts_with("callsign: no worker can start, after 3 tries: worker 0 (process "),
+            "{text}"
+        );
+        assert!(last.contains(&format!(") {death} in {ONLOAD}, which had run for ")), "{text}");
     }
     let text = refusal("refuse");
     assert!(text.starts_with("callsign: plugin `crash`") && text.ends_with("not today\n"), "{text}");
@@ -223,9 +240,9 @@ fn a_slow_callback_is_logged_by_name_with_its_duration() {
     let host = start(1, &["--slow-callback", "50ms"]);
     let mut c = host.open("/");
     c.text("sleep 400");
-    let line = host.log_line("crash:onmessage has run for ");
+    let line = host.log_line(&format!("{ONMESSAGE} has run for "));
     assert!(line.contains("WARN") && line.contains("--slow-callback"), "{line}");
-    let line = host.log_line("crash:onmessage has returned after ");
+    let line = host.log_line(&format!("{ONMESSAGE} has returned after "));
     let time = line.rsplit("after ").next().and_then(|time| time.strip_suffix("ms"));
     let time: u64 = time.and_then(|time| time.parse().ok()).unwrap_or_else(|| panic!("no time: {line}"));
     assert!((300..2000).contains(&time), "{line}");
@@ -245,8 +262,9 @@ fn a_worker_that_hangs_is_ended_and_replaced() {
         bad.text(how);
         bad.dropped();
         open_where(&host, |process| !before.contains(&process));
-        let line = host.log_line(&format!("(process {}) was ended: crash:onmessage, generation 1, ", worker.0));
-        assert!(line.contains("had not returned after ") && line.contains("--hang-timeout"), "{line}");
+        let line =
+            host.log_line(&format!("(process {}) was ended: {ONMESSAGE} had not returned after ", worker.0));
+        assert!(line.contains("--hang-timeout"), "{line}");
         load.wait_for_echoes(500);
         only_these_noticed(&load, &[worker]);
     }
@@ -328,8 +346,17 @@ fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
                 client.worker
             );
         }
-        eprintln!("{} kills, {} clients, longest {:?}, machine {:?}", killed.len(), state.clients.len(), state.longest(|_| true), state.machine);
+        eprintln!(
+            "{} kills, {} clients, longest {:?}, machine {:?}",
+            killed.len(),
+            state.clients.len(),
+            state.longest(|_| true),
+            state.machine
+        );
     });
     assert_eq!(host.workers().len(), WORKERS);
-    assert_eq!(host.log_lines("; starting another").len() + host.log_lines("before it served").len(), killed.len());
+    assert_eq!(
+        host.log_lines("; starting another").len() + host.log_lines("before it served").len(),
+        killed.len()
+    );
 }

@@ -44,7 +44,7 @@ pub struct Connection {
     pub waker: RefCell<Option<Waker>>,
     outbox: RefCell<Outbox>,
     ending: OnceCell<Box<Ending>>,
-    _seat: Seat,
+    _seat: Rc<Seat>,
     me: Weak<Connection>,
 }
 
@@ -79,7 +79,14 @@ pub const NO_CLOSE: u16 = 1006;
 
 impl Connection {
     /// A client that has its 101.
-    pub fn new(worker: &'static Worker, id: u64, stream: TcpStream, head: Head, callbacks: Callbacks) -> Rc<Self> {
+    pub fn new(
+        worker: &'static Worker,
+        id: u64,
+        stream: TcpStream,
+        head: Head,
+        callbacks: Callbacks,
+        seat: Rc<Seat>,
+    ) -> Rc<Self> {
         Rc::new_cyclic(|me| Self {
             shared: UnsafeCell::new(abi::Connection { data: ptr::null_mut(), id, data_tag: 0 }),
             id,
@@ -94,7 +101,7 @@ impl Connection {
             waker: RefCell::new(None),
             outbox: RefCell::default(),
             ending: OnceCell::new(),
-            _seat: worker.seat(),
+            _seat: seat,
             me: me.clone(),
         })
     }
@@ -260,7 +267,8 @@ impl Connection {
     /// The first ending counts.
     fn end(&self, code: u16, reason: &str, by: u32) {
         let reason = cut_reason(reason).split('\0').next().unwrap_or_default();
-        let _ = self.ending.set(Box::new(Ending { code, reason: CString::new(reason).unwrap_or_default(), by }));
+        let _ =
+            self.ending.set(Box::new(Ending { code, reason: CString::new(reason).unwrap_or_default(), by }));
     }
 
     /// How it ended; None while it is open.

@@ -11,7 +11,10 @@ use serde_json::Value;
 pub fn build(folder: &Path, release: bool) -> Result<PathBuf> {
     let manifest = folder.join("Cargo.toml");
     let manifest = manifest.canonicalize().with_context(|| {
-        format!("no crate to build: {} is not there; `dev` wants the folder of a plugin's crate", manifest.display())
+        format!(
+            "no crate to build: {} is not there; `dev` wants the folder of a plugin's crate",
+            manifest.display()
+        )
     })?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -54,7 +57,8 @@ fn artifact(line: &str, manifest: &Path) -> Option<PathBuf> {
         && message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest)
         && message["target"]["crate_types"].as_array()?.iter().any(|kind| kind == "cdylib");
     let files = message["filenames"].as_array()?;
-    let mut libraries = files.iter().filter_map(Value::as_str).filter(|file| file.ends_with(std::env::consts::DLL_SUFFIX));
+    let mut libraries =
+        files.iter().filter_map(Value::as_str).filter(|file| file.ends_with(std::env::consts::DLL_SUFFIX));
     is_ours.then(|| libraries.next().map(PathBuf::from))?
 }
 

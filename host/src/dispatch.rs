@@ -86,7 +86,8 @@ fn convention(registry: &Registry) -> Result<Answerer> {
         ondisconnect: find("ondisconnect", Kind::OnDisconnect)?,
     };
     if callbacks.iter().next().is_none() {
-        let offered = registry.plugins().iter().map(|plugin| format!("plugin `{}`: {}", plugin.name, plugin.image));
+        let offered =
+            registry.plugins().iter().map(|plugin| format!("plugin `{}`: {}", plugin.name, plugin.image));
         bail!(
             "nothing to serve: no route is given, and no plugin has a handler called `onrequest`, `onconnect`, \
              `onmessage` or `ondisconnect`. Name handlers in a route: --route '/=ONREQUEST' or \

@@ -3,8 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -19,7 +21,7 @@ const ACCEPT_QUEUE: i32 = 4096;
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
 /// Open files that are not clients: libraries, sockets of our own, what plugins open.
 const FILES_RESERVED: u64 = 64;
-/// Clients that a worker accepts before it compares itself with the others again.
+/// Clients that a worker accepts after its [`TURN`] before it compares itself with the others again.
 const BATCH: usize = 16;
 /// Time that a worker with more clients than others leaves those to accept first.
 const TURN: Duration = Duration::from_millis(2);
@@ -74,27 +76,36 @@ pub fn clients_by_open_files() -> usize {
 
 /// Accepts clients for ever.
 pub async fn accept(worker: &'static Worker, listener: tokio::net::TcpListener) {
+    // How many it may accept although it has more than others.
+    let mut turn = 0;
     loop {
-        worker.room_for_client().await;
-        if worker.is_ahead() {
-            tokio::time::sleep(TURN).await;
-        }
-        for _ in 0..BATCH {
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    // Without it small messages wait for acknowledgements of earlier ones.
-                    if let Err(error) = stream.set_nodelay(true) {
-                        log::debug!("{peer}: {error}");
-                    }
-                    tokio::task::spawn_local(http::serve(worker, stream, peer));
-                }
-                Err(error) => {
-                    log::error!("cannot accept a client: {error}; trying again");
-                    tokio::time::sleep(FAILED_PAUSE).await;
-                }
+        let next = poll_fn(|cx| {
+            // Looked at now that a client may be there: what was true before the wait need not be true now.
+            if !worker.has_room() || turn == 0 && worker.is_ahead() {
+                return Poll::Ready(None);
             }
-            if !worker.has_room() {
-                break;
+            let next = listener.poll_accept(cx);
+            turn = if next.is_ready() { usize::saturating_sub(turn, 1) } else { 0 };
+            next.map(Some)
+        });
+        match next.await {
+            Some(Ok((stream, peer))) => {
+                // Without it small messages wait for acknowledgements of earlier ones.
+                if let Err(error) = stream.set_nodelay(true) {
+                    log::debug!("{peer}: {error}");
+                }
+                // Another worker may have accepted in the same moment; then this client waits.
+                let seat = worker.seat_for_client().await;
+                tokio::task::spawn_local(http::serve(worker, stream, peer, seat));
+            }
+            Some(Err(error)) => {
+                log::error!("cannot accept a client: {error}; trying again");
+                tokio::time::sleep(FAILED_PAUSE).await;
+            }
+            None if !worker.has_room() => worker.room_for_client().await,
+            None => {
+                tokio::time::sleep(TURN).await;
+                turn = BATCH;
             }
         }
     }

@@ -50,6 +50,7 @@ fn find_group(name: &str) -> Result<u32> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }
-    let group = Group::from_name(name)?.with_context(|| format!("no group `{name}` on this machine (--group)"))?;
+    let group =
+        Group::from_name(name)?.with_context(|| format!("no group `{name}` on this machine (--group)"))?;
     Ok(group.gid.as_raw())
 }

@@ -79,7 +79,9 @@ pub fn run_worker(start_log: impl FnOnce(&Settings, usize)) -> Result<()> {
             log::error!("the parent is gone ({error}); ending");
             std::process::exit(1);
         });
-        let told = async { tokio::select! { () = worker.told_to_drain() => {} () = stop.requested() => {} } };
+        let told = async {
+            tokio::select! { () = worker.told_to_drain() => {} () = stop.requested() => {} }
+        };
         serve(worker, descriptors.map(TcpListener::from).collect(), told).await?;
         let drained = drain(worker, &settings.limits, stop.requested()).await;
         carried.abort();
@@ -119,7 +121,11 @@ fn runtime() -> io::Result<LocalRuntime> {
 }
 
 /// Accepts and serves clients until `stop` is ready. The listening sockets close with it.
-async fn serve(worker: &'static Worker, listeners: Vec<TcpListener>, stop: impl Future<Output = ()>) -> Result<()> {
+async fn serve(
+    worker: &'static Worker,
+    listeners: Vec<TcpListener>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
     tokio::task::spawn_local(worker.flush_turns());
     if let Some(interval) = worker.limits.ping_interval {
         tokio::task::spawn_local(worker.ping_silent(interval));

@@ -62,7 +62,11 @@ fn disconnect(c: &Connection) {
     }
     for (plugin, hook) in c.worker.registry.releases(&c.callbacks) {
         if let Err(reason) = call::release(hook, c) {
-            log::error!("plugin `{}`: the data of connection {} cannot be dropped: {reason}", plugin.name, c.id);
+            log::error!(
+                "plugin `{}`: the data of connection {} cannot be dropped: {reason}",
+                plugin.name,
+                c.id
+            );
         }
     }
 }

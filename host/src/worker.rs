@@ -5,6 +5,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
+use std::sync::atomic::{Ordering::SeqCst, fence};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -54,6 +55,13 @@ pub struct Place {
     pub first_connection: u64,
 }
 
+impl Place {
+    /// How many clients each worker has.
+    fn clients(&self) -> impl Iterator<Item = usize> {
+        (0..self.board.len()).map(|index| self.board.slot(index).connections())
+    }
+}
+
 thread_local! {
     static CURRENT: Cell<Option<&'static Worker>> = const { Cell::new(None) };
 }
@@ -92,6 +100,8 @@ pub struct Worker {
     due: RefCell<Vec<Weak<Connection>>>,
     flusher: RefCell<Option<Waker>>,
     draining: Cell<bool>,
+    /// Clients whose 101 is on its way.
+    expected: Cell<usize>,
     /// Told when a connection has ended.
     ended: Notify,
 }
@@ -120,6 +130,7 @@ impl Worker {
             due: RefCell::default(),
             flusher: RefCell::default(),
             draining: Cell::new(false),
+            expected: Cell::new(0),
             ended: Notify::new(),
         }));
         CURRENT.set(Some(worker));
@@ -133,18 +144,24 @@ impl Worker {
     }
 
     /// Takes over a socket that has its 101, with the bytes that came behind the request.
-    pub fn adopt(&'static self, stream: TcpStream, early: Vec<u8>, head: Head, callbacks: Callbacks) {
+    pub fn adopt(&'static self, stream: TcpStream, early: Vec<u8>, head: Head, callbacks: Callbacks, seat: Rc<Seat>) {
         // Unique among all workers, and small enough to be read by people.
         let id = self.had.get() * self.place.workers as u64 + self.place.index as u64 + 1;
         self.had.set(self.had.get() + 1);
         self.place.board.slot(self.place.index).count_accepted();
-        let c = Connection::new(self, id, stream, head, callbacks);
+        let c = Connection::new(self, id, stream, head, callbacks, seat);
         self.connections.borrow_mut().insert(id, c.clone());
         log::debug!("connection {id} ({}): open", c.peer());
         if self.draining.get() {
             c.close(GOING_AWAY, "server is shutting down");
         }
         session::start(c, early);
+    }
+
+    /// A client is to be adopted, or will not come, before the guard is dropped.
+    pub fn expect(&'static self) -> Expected {
+        self.expected.set(self.expected.get() + 1);
+        Expected(self)
     }
 
     /// Takes an ended connection off the list.
@@ -181,10 +198,19 @@ impl Worker {
         self.drain_wanted.notified().await;
     }
 
-    /// A client's socket is open, until the guard is dropped.
-    pub fn seat(&'static self) -> Seat {
-        self.seats(1);
-        Seat(self)
+    /// A seat for a client that was accepted, as soon as there is one.
+    pub async fn seat_for_client(&'static self) -> Rc<Seat> {
+        loop {
+            self.seats(1);
+            let seat = Seat(self);
+            // Of two workers that take the last seat at once, at least one sees the other.
+            fence(SeqCst);
+            if self.limits.max_connections.is_none_or(|max| self.place.clients().sum::<usize>() <= max) {
+                return Rc::new(seat);
+            }
+            drop(seat);
+            self.room_for_client().await;
+        }
     }
 
     fn seats(&self, change: isize) {
@@ -195,8 +221,8 @@ impl Worker {
 
     /// Whether another client may come: by the limit on open files, and by `max_connections` for all workers.
     pub fn has_room(&self) -> bool {
-        let all = || (0..self.place.board.len()).map(|index| self.place.board.slot(index).connections()).sum::<usize>();
-        self.clients.get() < self.clients_max && self.limits.max_connections.is_none_or(|max| all() < max)
+        self.clients.get() < self.clients_max
+            && self.limits.max_connections.is_none_or(|max| self.place.clients().sum::<usize>() < max)
     }
 
     /// Waits until another client may come.
@@ -219,8 +245,7 @@ impl Worker {
 
     /// Whether it has many more clients than another worker.
     pub fn is_ahead(&self) -> bool {
-        let all = (0..self.place.board.len()).map(|index| self.place.board.slot(index).connections());
-        let fewest = all.min().unwrap_or(0);
+        let fewest = self.place.clients().min().unwrap_or(0);
         self.clients.get() > fewest + fewest / 8 + AHEAD
     }
 
@@ -337,7 +362,7 @@ impl Worker {
         for c in open {
             c.close(GOING_AWAY, "server is shutting down");
         }
-        while self.connections() > 0 {
+        while self.connections() > 0 || self.expected.get() > 0 {
             self.ended.notified().await;
         }
         self.background.finished().await;
@@ -345,8 +370,17 @@ impl Worker {
     }
 }
 
-/// A client's socket is open. Counted at accept, and again at the upgrade: first by hyper's task, then by the
-/// connection.
+/// A client is on its way, see [`Worker::expect`].
+pub struct Expected(&'static Worker);
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.0.expected.set(self.0.expected.get() - 1);
+        self.0.ended.notify_waiters();
+    }
+}
+
+/// A client's socket is open: first hyper's, then the connection's.
 pub struct Seat(&'static Worker);
 
 impl Drop for Seat {

@@ -280,7 +280,8 @@ pub struct Host {
     ) -> i32,
     /// Starts the closing handshake (RFC 6455 §7.1.2). `code` 0 sends a Close without code; the reason is
     /// `length` bytes of UTF-8, cut to 123. Messages sent before still arrive; none is received after.
-    pub close: unsafe extern "C" fn(c: *mut Connection, code: u16, reason: *const c_char, length: usize) -> i32,
+    pub close:
+        unsafe extern "C" fn(c: *mut Connection, code: u16, reason: *const c_char, length: usize) -> i32,
     /// The open connection of this worker with that id, or NULL. Valid until the callback returns in which
     /// this was called.
     pub find: unsafe extern "C" fn(id: u64) -> *mut Connection,

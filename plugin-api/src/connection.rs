@@ -3,9 +3,9 @@
 
 use std::any::Any;
 
+use crate::abi;
 use crate::boundary::{self, RawConnection};
 use crate::message::{Message, Scope, Status};
-use crate::abi;
 
 /// One WebSocket client. It lives on its worker's thread; take its [`id`](Self::id) elsewhere.
 ///

@@ -72,8 +72,8 @@ pub use timer::{Timer, after, every};
 /// What a handler file wants in scope.
 pub mod prelude {
     pub use crate::{
-        ClosedBy, Connection, Level, Load, Message, Request, Response, Scope, Status, Timer, after, background,
-        broadcast, every, log, onconnect, ondisconnect, onload, onmessage, onrequest,
+        ClosedBy, Connection, Level, Load, Message, Request, Response, Scope, Status, Timer, after,
+        background, broadcast, every, log, onconnect, ondisconnect, onload, onmessage, onrequest,
     };
 }
 
@@ -85,7 +85,8 @@ struct ReadmeIsTested;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::boundary::{
-        HOST_SLOT, call_onconnect, call_ondisconnect, call_onload, call_onmessage, call_onrequest, padded, release,
+        HOST_SLOT, call_onconnect, call_ondisconnect, call_onload, call_onmessage, call_onrequest, padded,
+        release,
     };
 }
 

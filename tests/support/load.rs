@@ -125,7 +125,9 @@ impl Load {
             }),
         ];
         let load = Self { shared, stop, threads };
-        load.wait("all clients are served", |state| state.open().filter(|c| c.echoes > 0).count() >= plan.clients);
+        load.wait("all clients are served", |state| {
+            state.open().filter(|c| c.echoes > 0).count() >= plan.clients
+        });
         load
     }
 
@@ -240,7 +242,9 @@ impl Client {
             (None, Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Some(End::Refused),
             (None, _) if !self.upgraded => Some(End::BeforeUpgrade),
             (None, _) if !peer.is_empty() => Some(End::Wrong("half a frame".to_owned())),
-            (None, Err(error)) if self.close.is_some() => Some(End::Wrong(format!("after its Close: {error}"))),
+            (None, Err(error)) if self.close.is_some() => {
+                Some(End::Wrong(format!("after its Close: {error}")))
+            }
             (None, _) => Some(self.close.map_or(End::Socket, End::Closed)),
         };
         self.end = end;

@@ -22,8 +22,11 @@ pub struct Peer {
 impl Peer {
     /// Starts to connect, and is told of by the registry's poll under this token.
     pub fn connect(port: u16, registry: &Registry, token: Token) -> Self {
-        let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("a socket can be made");
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).expect("it can be polled");
+        let mut stream =
+            TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("a socket can be made");
+        registry
+            .register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)
+            .expect("it can be polled");
         let request = format!(
             "GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -42,7 +45,9 @@ impl Peer {
             match self.stream.write(&self.output) {
                 Ok(n) => drop(self.output.drain(..n)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => break,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -39,7 +39,8 @@ fn name(c: &Connection) -> String {
 
 #[onload]
 fn configure(load: &Load) -> Result<(), String> {
-    let config = serde_json::from_str(load.config()).map_err(|error| format!("[plugin.chat.config]: {error}"))?;
+    let config =
+        serde_json::from_str(load.config()).map_err(|error| format!("[plugin.chat.config]: {error}"))?;
     CONFIG.get_or_init(|| config);
     Ok(())
 }

@@ -26,7 +26,9 @@ fn onrequest(request: &mut Request) -> Response {
     match (request.method(), request.path()) {
         ("GET" | "HEAD", "/") => Response::html(PAGE),
         ("GET" | "HEAD" | "POST", "/echo") => Response::json(describe(request).to_string()),
-        (_, "/" | "/echo") => error(405, "this method is not for this path").header("allow", "GET, HEAD, POST"),
+        (_, "/" | "/echo") => {
+            error(405, "this method is not for this path").header("allow", "GET, HEAD, POST")
+        }
         (_, path) => error(404, &format!("nothing at {path}")),
     }
 }

@@ -23,8 +23,12 @@ const MAX_LINES: usize = 64;
 const MAX_INLINED: usize = 16;
 /// Bytes of a function's or file's name.
 const MAX_NAME: usize = 300;
-/// From here outwards, every callback has the same callers.
-const HOST: &str = "callsign::plugin::call::";
+/// From these outwards every callback has the same callers: where the host calls a plugin, and where the SDK
+/// takes the call. Inlined functions are known by their file alone.
+const CALLERS: [&str; 4] =
+    ["callsign::plugin::call::", "callsign_plugin::boundary::entry::", "plugin/call.rs", "src/boundary/entry.rs"];
+/// What the compiler puts between a caller and a closure or function that it is given.
+const GLUE: &str = "library/core/src/ops/function.rs";
 
 /// The call stack, innermost first, a line for each call: `  2  chat::message at src/lib.rs:71 (libchat.so)`.
 /// It ends where the host has called the plugin.
@@ -51,8 +55,11 @@ pub fn describe(crash: &Crash) -> Vec<String> {
             calls[i] = found;
         }
     }
-    let plugin = |call: &Call| !call.function.as_ref().is_some_and(|name| name.starts_with(HOST));
-    number(calls.into_iter().flatten().take_while(plugin).map(|call| call.to_string()))
+    let mut calls: Vec<Call> = calls.into_iter().flatten().take_while(|call| !call.mentions(&CALLERS)).collect();
+    while calls.last().is_some_and(|call| call.mentions(&[GLUE])) {
+        calls.pop();
+    }
+    number(calls.iter().map(Call::to_string))
 }
 
 fn number(calls: impl Iterator<Item = String>) -> Vec<String> {
@@ -84,6 +91,13 @@ struct Call {
 impl Call {
     fn unknown(address: u64) -> Self {
         Self { offset: address, ..Self::default() }
+    }
+
+    /// Whether its function begins with, or its place contains, one of these.
+    fn mentions(&self, names: &[&str]) -> bool {
+        let (function, place) =
+            (self.function.as_deref().unwrap_or_default(), self.place.as_deref().unwrap_or_default());
+        names.iter().any(|name| function.starts_with(name) || place.contains(name))
     }
 }
 

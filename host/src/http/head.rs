@@ -33,7 +33,9 @@ impl Head {
     }
 
     fn strings(&self) -> impl Iterator<Item = &CStr> {
-        self.text.split_inclusive(|&b| b == 0).map(|piece| CStr::from_bytes_until_nul(piece).unwrap_or_default())
+        self.text
+            .split_inclusive(|&b| b == 0)
+            .map(|piece| CStr::from_bytes_until_nul(piece).unwrap_or_default())
     }
 
     fn string(&self, index: usize) -> &CStr {

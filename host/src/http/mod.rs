@@ -9,6 +9,7 @@ pub mod exchange; // a request in the hands of a handler, and its answer
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -25,14 +26,23 @@ use crate::http::handshake::{Upgrade, classify};
 use crate::http::head::Head;
 use crate::plugin::call;
 use crate::plugin::handler::{Callbacks, HandlerRef};
-use crate::worker::Worker;
+use crate::worker::{Seat, Worker};
 
 type Answer = Response<Full<Bytes>>;
 
+/// Whose request it is.
+struct Client {
+    worker: &'static Worker,
+    peer: SocketAddr,
+    seat: Rc<Seat>,
+}
+
 /// Serves one accepted socket until it is closed, or upgraded.
-pub async fn serve(worker: &'static Worker, stream: TcpStream, peer: SocketAddr) {
-    let _seat = worker.seat();
-    let service = service_fn(move |request| async move { Ok::<_, Infallible>(answer(worker, peer, request).await) });
+pub async fn serve(worker: &'static Worker, stream: TcpStream, peer: SocketAddr, seat: Rc<Seat>) {
+    let service = service_fn(move |request| {
+        let client = Client { worker, peer, seat: seat.clone() };
+        async move { Ok::<_, Infallible>(answer(client, request).await) }
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(worker.limits.handshake_timeout)
@@ -44,7 +54,7 @@ pub async fn serve(worker: &'static Worker, stream: TcpStream, peer: SocketAddr)
     }
 }
 
-async fn answer(worker: &'static Worker, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+async fn answer(client: Client, request: Request<Incoming>) -> Answer {
     let accept = match classify(request.method(), request.version(), request.headers()) {
         Upgrade::None => None,
         Upgrade::Valid { accept } => Some(accept),
@@ -55,25 +65,25 @@ async fn answer(worker: &'static Worker, peer: SocketAddr, request: Request<Inco
     if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
         return refused(400, "a request needs one Host header");
     }
-    let Some(route) = worker.dispatch.find(request.uri().path()) else {
+    let Some(route) = client.worker.dispatch.find(request.uri().path()) else {
         return text(StatusCode::NOT_FOUND, "no route for this path");
     };
     match (route.answerer, accept) {
-        (Answerer::Callbacks(callbacks), Some(accept)) => upgrade(worker, peer, request, &accept, callbacks),
+        (Answerer::Callbacks(callbacks), Some(accept)) => upgrade(client, request, &accept, callbacks),
         (Answerer::Callbacks(_), None) => refused(426, "this path is for WebSocket clients"),
-        (Answerer::Handler(handler), accept) => ask(worker, peer, request, accept, route, handler).await,
+        (Answerer::Handler(handler), accept) => ask(client, request, accept, route, handler).await,
     }
 }
 
 /// Has an onrequest handler answer.
 async fn ask(
-    worker: &'static Worker,
-    peer: SocketAddr,
+    client: Client,
     mut request: Request<Incoming>,
     accept: Option<String>,
     route: &ResolvedRoute,
     handler: HandlerRef,
 ) -> Answer {
+    let Client { worker, peer, .. } = client;
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let body = match read_body(worker, body).await {
@@ -95,11 +105,13 @@ async fn ask(
     };
     match (result, answer.handshake) {
         (Err(reason), _) => failed(&reason),
-        (Ok(_), Some(Handshake::Unresolved(unresolved))) => failed(&format_args!("its handshake: {unresolved}")),
+        (Ok(_), Some(Handshake::Unresolved(unresolved))) => {
+            failed(&format_args!("its handshake: {unresolved}"))
+        }
         (Ok(false), _) => failed(&"it gave no reason"),
         (Ok(true), Some(Handshake::NotUpgrade)) => refused(426, "this path is for WebSocket clients"),
         (Ok(true), Some(Handshake::Bound(callbacks))) => {
-            hand_over(worker, peer, on_upgrade, head, callbacks);
+            hand_over(client, on_upgrade, head, callbacks);
             let mut response = switching(accept.as_deref().unwrap_or_default());
             response.headers_mut().extend(answer.headers);
             response
@@ -116,7 +128,8 @@ async fn ask(
 /// The whole body, within its bounds of size and time.
 async fn read_body(worker: &Worker, body: Incoming) -> Result<Bytes, Answer> {
     let max = worker.limits.max_body;
-    let too_large = || close(text(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is longer than {max} bytes")));
+    let too_large =
+        || close(text(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is longer than {max} bytes")));
     if body.size_hint().lower() > max as u64 {
         return Err(too_large());
     }
@@ -129,34 +142,26 @@ async fn read_body(worker: &Worker, body: Incoming) -> Result<Bytes, Answer> {
 }
 
 /// Answers 101 to a request whose route names the callbacks.
-fn upgrade(
-    worker: &'static Worker,
-    peer: SocketAddr,
-    mut request: Request<Incoming>,
-    accept: &str,
-    callbacks: Callbacks,
-) -> Answer {
+fn upgrade(client: Client, mut request: Request<Incoming>, accept: &str, callbacks: Callbacks) -> Answer {
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
-    hand_over(worker, peer, on_upgrade, Head::new(&parts, peer), callbacks);
+    let head = Head::new(&parts, client.peer);
+    hand_over(client, on_upgrade, head, callbacks);
     switching(accept)
 }
 
 /// Waits until the 101 is written, then gives the socket to the worker.
-fn hand_over(
-    worker: &'static Worker,
-    peer: SocketAddr,
-    on_upgrade: hyper::upgrade::OnUpgrade,
-    head: Head,
-    callbacks: Callbacks,
-) {
+fn hand_over(client: Client, on_upgrade: hyper::upgrade::OnUpgrade, head: Head, callbacks: Callbacks) {
+    let Client { worker, peer, seat } = client;
+    let expected = worker.expect();
     tokio::task::spawn_local(async move {
+        let _expected = expected;
         let upgraded = match on_upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => return log::debug!("{peer}: left before it was upgraded: {error}"),
         };
         match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => worker.adopt(parts.io.into_inner(), parts.read_buf.to_vec(), head, callbacks),
+            Ok(parts) => worker.adopt(parts.io.into_inner(), parts.read_buf.to_vec(), head, callbacks, seat),
             Err(_) => log::error!("{peer}: hyper gave back another kind of socket than it was given"),
         }
     });
@@ -189,7 +194,9 @@ fn refused(status: u16, reason: &str) -> Answer {
 fn text(status: StatusCode, reason: &str) -> Answer {
     let mut response = Response::new(Full::from(format!("{reason}\n")));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 

@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +79,9 @@ mod tests {
 
     #[test]
     fn orders_arrive_with_their_descriptors() {
-        let Command::Serve { plugins, options } = Cli::parse_from(["callsign", "serve", "libchat.so"]).command else {
+        let Command::Serve { plugins, options } =
+            Cli::parse_from(["callsign", "serve", "libchat.so"]).command
+        else {
             panic!("`serve` is `serve`");
         };
         let settings = Settings::merge(None, options, plugins, 4).expect("nothing contradicts");

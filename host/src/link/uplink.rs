@@ -42,7 +42,8 @@ impl Uplink {
     pub fn new(socket: UnixStream, max_frame: usize) -> Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
-            socket: tokio::net::UnixStream::from_std(socket).context("the link to the parent cannot be used")?,
+            socket: tokio::net::UnixStream::from_std(socket)
+                .context("the link to the parent cannot be used")?,
             queue: RefCell::default(),
             queued: Notify::new(),
             incoming: RefCell::new(Decoder::new(max_frame)),
@@ -154,7 +155,8 @@ impl Uplink {
                     // The clients' turn.
                     tokio::task::yield_now().await;
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => return error,
             }
         }

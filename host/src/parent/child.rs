@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 
 use super::relay::{FrameMax, Queue};
 use super::{News, Parent};
-use crate::board::{Slot, Watch};
+use crate::board::{Crash, Slot, Watch};
 use crate::crash;
 use crate::link::Tag;
 use crate::link::orders::Orders;
@@ -54,6 +54,8 @@ pub struct End {
     pub refusal: Option<String>,
     /// How it ended, for the log.
     pub report: String,
+    /// Where, if it had time to write that down.
+    pub crash: Option<Crash>,
 }
 
 impl Place {
@@ -95,7 +97,7 @@ impl Parent {
             Ok(started) => started,
             Err(error) => {
                 let report = format!("worker {} cannot be started: {error:#}", place.index);
-                return End { was_ready: false, is_clean: false, refusal: None, report };
+                return End { was_ready: false, is_clean: false, refusal: None, report, crash: None };
             }
         };
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
@@ -115,17 +117,21 @@ impl Parent {
         place.connections.set(place.connections.get() + had);
         let refusal = refusal.take();
         let is_clean = status.as_ref().is_ok_and(ExitStatus::success);
+        // The last look tells how long its last callback had run.
+        place.watch.borrow_mut().look(Instant::now(), slot, None, None);
+        let crash = slot.crash();
         let report = match status {
-            Ok(status) => report(place, pid, status, slot, started.elapsed()),
+            Ok(status) => report(place, pid, status, slot, crash.as_ref(), started.elapsed(), self.tick()),
             Err(error) => format!("worker {} cannot be waited for: {error}", place.index),
         };
-        End { was_ready, is_clean, refusal, report }
+        End { was_ready, is_clean, refusal, report, crash }
     }
 
     fn spawn(&self, place: &Place) -> Result<(Child, UnixStream)> {
         let (ours, theirs) = UnixStream::pair()?;
         // Also good when the file has been replaced since.
-        let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+        let program =
+            if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
         let mut command = Command::new(program);
         command.arg0(format!("callsign: worker {}", place.index)).arg("worker").stdin(OwnedFd::from(theirs));
         // Ctrl-C is the parent's to act on.
@@ -185,43 +191,52 @@ impl Parent {
     }
 }
 
-/// What happened, to which worker, in which code of which plugin; with a backtrace where there is one.
-fn report(place: &Place, pid: Option<Pid>, status: ExitStatus, slot: &Slot, lived: Duration) -> String {
+/// What happened, to which worker, in which code of which plugin.
+fn report(
+    place: &Place,
+    pid: Option<Pid>,
+    status: ExitStatus,
+    slot: &Slot,
+    crash: Option<&Crash>,
+    lived: Duration,
+    tick: Duration,
+) -> String {
     let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
-    let crash = slot.crash();
-    let mut text = format!("worker {} (process {pid}) ", place.index);
-    match (place.hung.take(), status.signal(), status.code()) {
-        (Some(hung), ..) => text += &hung,
+    let how = match (place.hung.take(), status.signal(), status.code()) {
+        (Some(hung), ..) => hung,
         (None, Some(signal), _) => {
-            text += &format!("died of {}", crash::signal_name(signal));
-            if crash.as_ref().is_some_and(|crash| crash.overflow) {
-                text += " (its stack ran out)";
-            }
-            text += &in_callback(place, slot);
+            // Its own word on the cause counts if it is about the signal that ended it.
+            let cause = crash.filter(|crash| crash.signal == signal).map(crash::cause);
+            let cause = cause.unwrap_or_else(|| crash::signal_name(signal));
+            format!("died of {cause}{}", in_callback(place, slot, tick))
         }
-        (None, None, Some(code)) => {
-            text += &format!("ended with status {code}");
-            text += &in_callback(place, slot);
-        }
-        (None, None, None) => text += &format!("ended with {status}"),
-    }
-    text += &format!("; it had {} connections and had lived for {lived:.1?}", slot.connections());
-    for line in crash.iter().flat_map(crash::describe) {
-        text += "\n";
-        text += &line;
-    }
-    text
+        (None, None, Some(code)) => format!("ended with status {code}{}", in_callback(place, slot, tick)),
+        (None, None, None) => format!("ended with {status}"),
+    };
+    let connections = slot.connections();
+    format!(
+        "worker {} (process {pid}) {how}; it had lived for {lived:.1?} and had {connections} clients",
+        place.index
+    )
 }
 
-fn in_callback(place: &Place, slot: &Slot) -> String {
-    match slot.running() {
-        Some(running) => {
-            let ran = match place.watch.borrow().ran_for(Instant::now()) {
-                Some(time) => format!("{time:.1?}"),
-                None => "a moment".to_owned(),
-            };
-            format!(" in {}, generation {}, which had run for {ran}", running.label, running.label.generation)
+/// Says later, when the next worker has been started, where the last one was. Reading the libraries' debug
+/// information takes its time.
+pub fn log_backtrace(place: &Place, crash: Crash) {
+    let index = place.index;
+    tokio::task::spawn_blocking(move || {
+        let lines = crash::describe(&crash);
+        if !lines.is_empty() {
+            log::error!("worker {index} was here when it ended:\n{}", lines.join("\n"));
         }
-        None => " outside of any plugin's code".to_owned(),
+    });
+}
+
+/// Which callback it was in, and for how long as far as the watchdog's looks can tell.
+fn in_callback(place: &Place, slot: &Slot, tick: Duration) -> String {
+    let Some(running) = slot.running() else { return " outside of any plugin's code".to_owned() };
+    match place.watch.borrow().ran_for(Instant::now()) {
+        Some(time) if time >= tick => format!(" in {}, which had run for {time:.1?}", running.label),
+        _ => format!(" in {}, which had run for less than {tick:?}", running.label),
     }
 }

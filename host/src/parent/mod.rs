@@ -103,7 +103,11 @@ pub fn run(settings: Settings) -> Result<()> {
 impl Parent {
     /// Starts the workers, the first one alone: what is wrong with a plugin is then said once. Returns only if
     /// none can start.
-    async fn serve(&'static self, mut heard: mpsc::UnboundedReceiver<News>, addresses: &[SocketAddr]) -> Result<()> {
+    async fn serve(
+        &'static self,
+        mut heard: mpsc::UnboundedReceiver<News>,
+        addresses: &[SocketAddr],
+    ) -> Result<()> {
         let (first, others) = self.places.split_first().context("a parent needs a worker")?;
         self.start(first);
         tokio::task::spawn_local(self.watch());
@@ -141,6 +145,9 @@ impl Parent {
         let mut early_deaths = 0;
         while !self.stopping.get() {
             let end = self.run_worker(place).await;
+            if let Some(crash) = end.crash {
+                child::log_backtrace(place, crash);
+            }
             if self.stopping.get() {
                 place.unclean.set(end.was_ready && !end.is_clean);
                 return;
@@ -162,7 +169,10 @@ impl Parent {
             }
             let pause = RETRY_PAUSE_MAX.min(RETRY_PAUSE * 2u32.saturating_pow(early_deaths - 1));
             if early_deaths > 1 {
-                log::error!("worker {} fails at every start ({early_deaths} times now); trying again in {pause:?}", place.index);
+                log::error!(
+                    "worker {} fails at every start ({early_deaths} times now); trying again in {pause:?}",
+                    place.index
+                );
             }
             tokio::time::sleep(pause).await;
         }

@@ -10,32 +10,40 @@ use super::child::Place;
 use crate::board::{self, Finding};
 
 /// Time for a hung worker to write down where it is, before it is ended by force.
-const ABORT_GRACE: Duration = Duration::from_secs(1);
+const ABORT_GRACE: Duration = Duration::from_millis(2500);
 
 impl Parent {
+    /// Time between two looks.
+    pub fn tick(&self) -> Duration {
+        board::tick(self.settings.limits.slow_callback, self.settings.limits.hang_timeout)
+    }
+
     /// Watches all workers for as long as the parent runs.
     pub async fn watch(&'static self) {
         let (slow, hang) = (self.settings.limits.slow_callback, self.settings.limits.hang_timeout);
         if slow.is_none() && hang.is_none() {
             return;
         }
-        let mut tick = tokio::time::interval(board::tick(slow, hang));
+        let mut tick = tokio::time::interval(self.tick());
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             for place in self.places.iter().filter(|place| place.pid.get().is_some()) {
-                let finding = place.watch.borrow_mut().look(Instant::now(), self.board.slot(place.index), slow, hang);
+                let finding =
+                    place.watch.borrow_mut().look(Instant::now(), self.board.slot(place.index), slow, hang);
                 match finding {
                     Some(Finding::Slow { label, running_for }) => {
-                        log::warn!("worker {}: {label} has run for {running_for:.0?} and blocks the worker's other clients (--slow-callback)", place.index);
+                        log::warn!(
+                            "worker {}: {label} has run for {running_for:.0?} and blocks the worker's other clients (--slow-callback)",
+                            place.index
+                        );
                     }
                     Some(Finding::SlowEnded { label, ran_for }) => {
                         log::warn!("worker {}: {label} has returned after {ran_for:.0?}", place.index);
                     }
                     Some(Finding::Hung { label, running_for }) => {
                         *place.hung.borrow_mut() = Some(format!(
-                            "was ended: {label}, generation {}, had not returned after {running_for:.1?} (--hang-timeout)",
-                            label.generation
+                            "was ended: {label} had not returned after {running_for:.1?} (--hang-timeout)"
                         ));
                         tokio::task::spawn_local(end_hung(place));
                     }

@@ -36,7 +36,9 @@ impl Image {
         let file = object::File::parse(&*bytes).map_err(|_| {
             let is_text = !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok();
             match bytes.first_chunk() {
-                Some(b"\x7fELF") => anyhow!("the file is damaged or cut short; is the build still writing it?"),
+                Some(b"\x7fELF") => {
+                    anyhow!("the file is damaged or cut short; is the build still writing it?")
+                }
                 Some(b"!<ar") => anyhow!("a static library (.a), not a shared one; {EXPECTED}"),
                 _ if is_text => anyhow!("a text file, not a shared library; {EXPECTED}"),
                 _ => anyhow!("a file of another format, not a shared library; {EXPECTED}"),
@@ -63,11 +65,15 @@ impl Image {
         if descriptor.is_none() && file.section_by_name(".interp").is_some() {
             bail!("a program, not a shared library; {EXPECTED}");
         }
-        let descriptor = descriptor.with_context(|| format!("no plugin descriptor (symbol `callsign_plugin`); {DESCRIBE}"))?;
+        let descriptor = descriptor
+            .with_context(|| format!("no plugin descriptor (symbol `callsign_plugin`); {DESCRIBE}"))?;
         let (name, version, abi) = read_descriptor(&descriptor)?;
         let name = if name.is_empty() { name_of(path) } else { name };
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-            bail!("the plugin's name `{}` is not made of letters, digits, `-`, `_` and `.`; rename it", name.escape_debug());
+            bail!(
+                "the plugin's name `{}` is not made of letters, digits, `-`, `_` and `.`; rename it",
+                name.escape_debug()
+            );
         }
         Ok(Self { name, version, abi, handlers: symbols.handlers()?, functions: symbols.functions() })
     }
@@ -83,7 +89,9 @@ fn unreadable(path: &Path, error: std::io::Error) -> anyhow::Error {
     match error.kind() {
         std::io::ErrorKind::NotFound => {}
         std::io::ErrorKind::IsADirectory => {
-            return anyhow!("a folder, not a shared library; `callsign dev FOLDER` builds and serves a plugin's crate");
+            return anyhow!(
+                "a folder, not a shared library; `callsign dev FOLDER` builds and serves a plugin's crate"
+            );
         }
         _ => return anyhow::Error::new(error).context("cannot be read"),
     }
@@ -92,7 +100,8 @@ fn unreadable(path: &Path, error: std::io::Error) -> anyhow::Error {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return anyhow!("no such file, nor folder; build it, or fix the path");
     };
-    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     // A link to nowhere is there under the very name.
     names.retain(|name| *name != wanted);
     names.sort();
@@ -108,7 +117,9 @@ const HEAD: usize = 16;
 fn read_descriptor(bytes: &[u8]) -> Result<(String, String, (u16, u16))> {
     let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
     if bytes[..8] != abi::MAGIC.to_le_bytes() {
-        bail!("its symbol `callsign_plugin` is no descriptor, which would begin with the bytes `callsign`; {DESCRIBE}");
+        bail!(
+            "its symbol `callsign_plugin` is no descriptor, which would begin with the bytes `callsign`; {DESCRIBE}"
+        );
     }
     let (major, minor) = (u16_at(8), u16_at(10));
     if major != abi::ABI_MAJOR {
@@ -120,10 +131,14 @@ fn read_descriptor(bytes: &[u8]) -> Result<(String, String, (u16, u16))> {
     }
     let size = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) as usize;
     if size < size_of::<abi::Plugin>() {
-        bail!("its descriptor has {size} bytes, that of ABI {major}.0 has {}; {DESCRIBE}", size_of::<abi::Plugin>());
+        bail!(
+            "its descriptor has {size} bytes, that of ABI {major}.0 has {}; {DESCRIBE}",
+            size_of::<abi::Plugin>()
+        );
     }
     let text = |field: &[u8]| -> Result<String> {
-        let end = field.iter().position(|&b| b == 0).context("a name in the descriptor has no NUL at its end")?;
+        let end =
+            field.iter().position(|&b| b == 0).context("a name in the descriptor has no NUL at its end")?;
         Ok(std::str::from_utf8(&field[..end]).context("a name in the descriptor is not UTF-8")?.to_owned())
     };
     let (name, rest) = bytes[HEAD..].split_at(abi::NAME_SIZE);
@@ -188,7 +203,9 @@ impl<'f> Symbols<'f> {
 
     fn functions(&self) -> Vec<String> {
         let text = self.list.iter().filter(|(_, symbol)| symbol.kind() == SymbolKind::Text);
-        text.filter(|(name, _)| !matches!(name.as_str(), "_init" | "_fini")).map(|(name, _)| name.clone()).collect()
+        text.filter(|(name, _)| !matches!(name.as_str(), "_init" | "_fini"))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Plugins: reading a library, loading it, finding handlers in it by name, calling them, and being called.
 //!
-//! Unsafe code lives in `library`, `call`, `later` and `host_api`, and nowhere else in the host. It rests on one
-//! trust: a library that exports a fitting descriptor keeps to the ABI.
+//! Unsafe code lives in `library`, `call`, `later` and `host_api`; the rest of the host's is at the edge to the
+//! system, in `board::map` and `crash::signal`. It rests on one trust: a library that exports a fitting
+//! descriptor keeps to the ABI.
 
 pub mod image; // what a library file says of itself, without running it
 

@@ -89,7 +89,8 @@ impl Registry {
         }
         let generation = 1;
         let index = |kind: &str| {
-            board::define(&Label { plugin: name.clone(), kind: kind.to_owned(), generation, ..Label::default() })
+            let kind = kind.to_owned();
+            board::define(&Label { plugin: name.clone(), kind, generation, ..Label::default() })
         };
         // A library's constructors can crash as well.
         board::current().enter(index("loading"));
@@ -160,7 +161,11 @@ impl Registry {
     }
 
     /// Resolves the three names of a handshake; None stays None.
-    pub fn resolve_callbacks(&self, asking: Option<usize>, names: [Option<&str>; 3]) -> Result<Callbacks, Unresolved> {
+    pub fn resolve_callbacks(
+        &self,
+        asking: Option<usize>,
+        names: [Option<&str>; 3],
+    ) -> Result<Callbacks, Unresolved> {
         let find = |name: Option<&str>, kind| name.map(|name| self.resolve(asking, name, kind)).transpose();
         Ok(Callbacks {
             onconnect: find(names[0], Kind::OnConnect)?,
@@ -208,7 +213,10 @@ impl Registry {
             Some((plugin, *its_kind))
         });
         let text = if let Some((plugin, its_kind)) = other_kind {
-            format!("{}: `{symbol}` is an {its_kind} handler, and an {kind} handler is needed here", plugin.label())
+            format!(
+                "{}: `{symbol}` is an {its_kind} handler, and an {kind} handler is needed here",
+                plugin.label()
+            )
         } else {
             let fitting = order.iter().flat_map(|&index| self.plugins[index].names(kind));
             let hint = match nearest(symbol, fitting.clone()) {

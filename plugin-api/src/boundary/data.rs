@@ -40,7 +40,11 @@ impl RawConnection {
         let c = self.as_ptr();
         // SAFETY: the host hands in a live struct; both sides run on this thread.
         let taken = unsafe { !(*c).data.is_null() };
-        assert!(!taken, "connection {} has data already: it is set once, put a Cell or RefCell in", self.id());
+        assert!(
+            !taken,
+            "connection {} has data already: it is set once, put a Cell or RefCell in",
+            self.id()
+        );
         let slot = Box::into_raw(Box::new(Slot { type_id: TypeId::of::<T>(), free: free::<T>, value }));
         // SAFETY: as above; the slot was just made.
         unsafe {

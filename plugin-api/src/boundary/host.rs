@@ -166,7 +166,8 @@ impl RawRequest {
     pub(super) fn respond(&self, response: Response) -> Result<(), String> {
         let host = host().ok_or("no host has loaded this library")?;
         let request = self.0.get();
-        let string = |text: &str| CString::new(text).map_err(|_| format!("a NUL in `{}`", text.escape_debug()));
+        let string =
+            |text: &str| CString::new(text).map_err(|_| format!("a NUL in `{}`", text.escape_debug()));
         for (name, value) in &response.headers {
             let (c_name, c_value) = (string(name)?, string(value)?);
             // SAFETY: the request is live; the strings are read before the call returns.
