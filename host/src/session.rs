@@ -82,10 +82,10 @@ impl Future for Session {
             disconnect(&session.c);
             session.stage = Stage::Disconnected;
         }
-        if session.c.phase.get() == Phase::Gone || session.poll_lingering(cx).is_ready() {
+        if session.c.phase.get() == Phase::Gone || session.poll_deadline(cx).is_ready() {
             return Poll::Ready(());
         }
-        session.poll_deadline(cx)
+        session.poll_lingering(cx)
     }
 }
 
@@ -99,6 +99,11 @@ impl Session {
         }
         while c.blocked.get() && c.stream.borrow().poll_write_ready(cx).is_ready() {
             c.flush();
+        }
+        // Before the reads: with a client that sends on and on they use up all that tokio grants this turn.
+        if c.phase.get() != Phase::Open && self.poll_deadline(cx).is_ready() {
+            c.lost();
+            return Poll::Ready(());
         }
         while matches!(c.phase.get(), Phase::Open | Phase::Closing) && self.poll_read(cx).is_ready() {}
         if c.phase.get() == Phase::Open {
@@ -137,6 +142,7 @@ impl Session {
         }
     }
 
+    /// Ready when the time for closing is up.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let time = self.c.worker.limits.close_timeout;
         self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(time))).as_mut().poll(cx)

@@ -215,7 +215,7 @@ fn report(
     };
     let connections = slot.connections();
     format!(
-        "worker {} (process {pid}) {how}; it had lived for {lived:.1?} and had {connections} clients",
+        "worker {} (process {pid}) {how}; it had lived for {lived:.1?}; clients lost: {connections}",
         place.index
     )
 }
