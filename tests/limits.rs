@@ -229,17 +229,20 @@ fn a_client_that_reads_again_gets_what_was_sent_to_it_and_then_1013() {
     host.log_line("left: 1013 `too slow to receive` by Server");
 }
 
-/// Echoes that nobody fetches are bounded as well; and sending on and on does not keep a socket open.
+/// Echoes that nobody fetches are bounded as well; and whoever is closed cannot stay by sending on and on.
 #[test]
 fn a_client_that_only_sends_is_given_up() {
     let host = serve(&["--max-backlog", "64KiB", "--close-timeout", "300ms"]);
-    let mut client = client(&host);
     let messages = frame(BINARY, &[1; 16 << 10]).repeat(64);
-    let start = Instant::now();
-    while client.try_send(&messages) {
-        assert!(start.elapsed() < DEADLINE, "it takes everything");
+    for (begin, end) in [(frame(BINARY, b""), "left: 1013"), (frame(0xFF, b"a violation"), "left: 1002")] {
+        let mut client = client(&host);
+        client.send(begin);
+        let start = Instant::now();
+        while client.try_send(&messages) {
+            assert!(start.elapsed() < DEADLINE, "it takes everything");
+        }
+        host.log_line(end);
     }
-    host.log_line("left: 1013");
 }
 
 #[test]

@@ -302,7 +302,7 @@ fn workers_end_with_their_parent_however_busy_they_are() {
 fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
     let _alone = alone();
     const WORKERS: usize = 4;
-    let host = start(WORKERS, &["--log", "info"]);
+    let host = start(WORKERS, &[]);
     let parent = host.process();
     let load = Load::start(host.port, Plan { replace: true, noise: true, ..Plan::clients(40) });
     let complete = || {

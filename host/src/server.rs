@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::runtime::{Builder, LocalOptions};
 
 use crate::board::{self, Board, Slot};
 use crate::link::Tag;
@@ -37,7 +37,7 @@ fn run_alone(settings: &Settings) -> Result<()> {
     let listeners = listen::bind(&settings.listen)?;
     let worker = Worker::start(settings, Place { board, index: 0, workers: 1, first_connection: 0 })?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
-    runtime()?.block_on(async {
+    block_on(async {
         let mut stop = Stop::new()?;
         // Nobody has to read it.
         let _ = io::stdout().write_all(banner::complete(&banner::loaded(worker), 0, &addresses).as_bytes());
@@ -61,7 +61,7 @@ pub fn run_worker(start_log: impl FnOnce(&Settings, usize)) -> Result<()> {
     let slot: &'static Slot = board.slot(index);
     board::adopt(slot);
     crash::install(slot).context("no handler for crashes")?;
-    runtime()?.block_on(async {
+    block_on(async {
         let uplink = Uplink::new(link, settings.limits.max_message + 64)?;
         let worker = match Worker::start(&settings, Place { board, index, workers, first_connection }) {
             Ok(worker) => worker,
@@ -116,8 +116,12 @@ fn open_board(descriptor: Option<OwnedFd>) -> Result<Board> {
     Board::open(borrowed).context("the scoreboard cannot be mapped")
 }
 
-fn runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+fn block_on(serving: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let result = runtime.block_on(serving);
+    // Background work that is not over by now is not waited for.
+    runtime.shutdown_background();
+    result
 }
 
 /// Accepts and serves clients until `stop` is ready. The listening sockets close with it.
@@ -127,6 +131,8 @@ async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     tokio::task::spawn_local(worker.flush_turns());
+    tokio::task::spawn_local(worker.timers.run());
+    tokio::task::spawn_local(worker.background.run());
     if let Some(interval) = worker.limits.ping_interval {
         tokio::task::spawn_local(worker.ping_silent(interval));
     }
@@ -144,8 +150,9 @@ async fn serve(
 async fn drain(worker: &Worker, limits: &Limits, hurry: impl Future<Output = ()>) -> Result<()> {
     let why = tokio::select! {
         () = worker.drain() => return Ok(()),
-        () = tokio::time::sleep(limits.drain_timeout) => "did not close in time (--drain-timeout)",
-        () = hurry => "were open when it was asked a second time",
+        () = tokio::time::sleep(limits.drain_timeout) => "had not ended in time (--drain-timeout)",
+        () = hurry => "had not ended when it was asked a second time",
     };
-    bail!("stopped: {} connections {why}, and were cut", worker.connections());
+    let (connections, jobs) = (worker.connections(), worker.background.jobs());
+    bail!("stopped: {connections} connections and {jobs} jobs of background work {why}, and were cut");
 }

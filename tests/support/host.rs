@@ -119,7 +119,7 @@ impl Host {
         self.process().children()
     }
 
-    /// Waits until `count` workers serve. Only for the log level debug.
+    /// Waits until `count` workers have come to serve. Only for the log level debug.
     pub fn workers_serve(&self, count: usize) {
         self.stderr.wait_for_lines(" serves", count).unwrap_or_else(|why| panic!("{why}\n{}", self.log()));
     }

@@ -47,6 +47,8 @@ pub enum End {
     Socket,
     /// A Close with this code, then the socket ended.
     Closed(u16),
+    /// It has left by itself.
+    Left,
     /// The server did what it must not do.
     Wrong(String),
 }
@@ -227,6 +229,12 @@ impl Client {
             upgraded: false,
             peer: Some(peer),
         }
+    }
+
+    /// Ends it, without a Close.
+    pub fn leave(&mut self) {
+        self.peer = None;
+        self.end = Some(End::Left);
     }
 
     /// Reads and writes what can be.

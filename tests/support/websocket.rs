@@ -100,6 +100,17 @@ impl WebSocket {
         close.map(|close| (close.code.into(), close.reason.to_string()))
     }
 
+    /// Awaits the server's Close as the next frame, and does not answer it; its code.
+    pub fn peek_close(&mut self) -> u16 {
+        let mut bytes = [0; 4];
+        let deadline = std::time::Instant::now() + super::DEADLINE;
+        while self.socket.get_ref().peek(&mut bytes).expect("a frame comes") < bytes.len() {
+            assert!(std::time::Instant::now() < deadline, "no whole frame comes");
+        }
+        assert_eq!(bytes[0], 0x88, "no Close");
+        u16::from_be_bytes([bytes[2], bytes[3]])
+    }
+
     /// Awaits the end of the stream without a Close.
     pub fn dropped(mut self) {
         match self.socket.read() {
