@@ -120,7 +120,7 @@ fn a_worker_dies(how: Option<&str>, report: &str, function: Option<&str>) {
     });
 
     let line = host.log_line(&format!("(process {}) {report}", worker.0));
-    let clients = format!(" and had {} clients; starting another", neighbours + 1);
+    let clients = format!("; clients lost: {}; starting another", neighbours + 1);
     assert!(line.contains("ERROR worker ") && line.ends_with(&clients), "{line}");
     if how.is_some() {
         assert!(line.contains(&format!(" in {ONMESSAGE}, which had run for ")), "{line}");
@@ -306,7 +306,13 @@ fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
     let parent = host.process();
     let load = Load::start(host.port, Plan { replace: true, noise: true, ..Plan::clients(40) });
     let complete = || {
-        load.wait("all workers serve", |state| state.workers().len() == WORKERS);
+        let workers = host.workers();
+        assert_eq!(workers.len(), WORKERS);
+        for worker in workers {
+            if !load.look(|state| state.workers().contains_key(&worker.0)) {
+                open_where(&host, |process| process == worker);
+            }
+        }
         (parent.descriptors(), parent.resident_kib())
     };
     // Any sequence would do; this one is the same each time.

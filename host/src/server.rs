@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -20,6 +21,9 @@ use crate::settings::{Limits, Settings};
 use crate::stop::Stop;
 use crate::worker::{Place, Worker};
 use crate::{banner, crash, listen, parent};
+
+/// Time for the ondisconnect callbacks of connections that were cut.
+const LAST_CALLBACKS: Duration = Duration::from_millis(500);
 
 /// Serves until a signal says to stop. Err: it could not start, or had to cut connections at the end.
 pub fn run(settings: Settings) -> Result<()> {
@@ -148,11 +152,13 @@ async fn serve(
 
 /// Closes every connection and waits for their ends. Err: not all had ended in time.
 async fn drain(worker: &Worker, limits: &Limits, hurry: impl Future<Output = ()>) -> Result<()> {
-    let why = tokio::select! {
+    let (why, patience) = tokio::select! {
         () = worker.drain() => return Ok(()),
-        () = tokio::time::sleep(limits.drain_timeout) => "had not ended in time (--drain-timeout)",
-        () = hurry => "had not ended when it was asked a second time",
+        () = tokio::time::sleep(limits.drain_timeout) => ("had not ended in time (--drain-timeout)", LAST_CALLBACKS),
+        () = hurry => ("had not ended when it was asked a second time", Duration::ZERO),
     };
     let (connections, jobs) = (worker.connections(), worker.background.jobs());
+    // If a callback takes longer, the parent ends it.
+    let _ = tokio::time::timeout(patience, worker.cut()).await;
     bail!("stopped: {connections} connections and {jobs} jobs of background work {why}, and were cut");
 }

@@ -358,15 +358,28 @@ impl Worker {
     /// the timers end.
     pub async fn drain(&self) {
         self.draining.set(true);
-        let open: Vec<_> = self.connections.borrow().values().cloned().collect();
-        for c in open {
+        for c in self.open() {
             c.close(GOING_AWAY, "server is shutting down");
         }
+        self.all_ended().await;
+        self.background.finished().await;
+        self.timers.end_all();
+    }
+
+    /// Drops every connection, and waits until their last callbacks have run.
+    pub async fn cut(&self) {
+        self.open().iter().for_each(|c| c.lost());
+        self.all_ended().await;
+    }
+
+    fn open(&self) -> Vec<Rc<Connection>> {
+        self.connections.borrow().values().cloned().collect()
+    }
+
+    async fn all_ended(&self) {
         while self.connections() > 0 || self.expected.get() > 0 {
             self.ended.notified().await;
         }
-        self.background.finished().await;
-        self.timers.end_all();
     }
 }
 

@@ -68,7 +68,7 @@ impl Connection {
         boundary::with_connection(id, f)
     }
 
-    /// Address and port of the client: "192.0.2.7:51314", "[2001:db8::7]:51314".
+    /// Address and port of the client: "192.0.2.7:51314", "\[2001:db8::7\]:51314".
     pub fn peer(&self) -> &str {
         self.raw.peer()
     }

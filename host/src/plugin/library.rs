@@ -65,6 +65,11 @@ impl Library {
                 let symbol = self.loaded.get::<*const abi::Handler>(symbol.as_bytes()).ok()?;
                 &*symbol.as_raw_ptr().cast::<abi::Handler>()
             };
+            // SAFETY: every member is the size of a pointer, and any bits are a pointer.
+            let address = unsafe { std::ptr::from_ref(&handler.function).cast::<*const ()>().read() };
+            if address.is_null() {
+                return None;
+            }
             // SAFETY: the kind, checked above, says which member of the union is set.
             return Some(unsafe { Function::of_union(kind, handler.function) });
         }

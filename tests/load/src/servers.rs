@@ -70,7 +70,7 @@ fn callsign(port: u16) -> Result<Command> {
     let folder = release_folder()?;
     let mut command = Command::new(folder.join("callsign"));
     command.arg("serve").arg(folder.join(format!("{DLL_PREFIX}echo{DLL_SUFFIX}")));
-    command.args(["--listen", &format!("127.0.0.1:{port}"), "--workers", "1"]).env("RUST_LOG", "error");
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--workers", "1", "--log", "error"]);
     Ok(command)
 }
 
