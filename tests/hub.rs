@@ -4,11 +4,12 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{DEADLINE, Host, Peer, Process, WebSocket, alone};
 use tungstenite::Message;
 
@@ -24,6 +25,8 @@ struct Listener {
     peer: Peer,
     upgraded: bool,
     worker: Option<u32>,
+    /// Its number, if it is one.
+    source: Option<usize>,
     heard: Vec<u32>,
     total: usize,
 }
@@ -58,37 +61,45 @@ impl Listener {
     }
 }
 
-/// The first `sources` of the clients broadcast `each` messages, all at once. Returns the time that it took.
+/// `sources` of the clients, spread over the workers, broadcast `each` messages, all at once. Returns the time that it took.
 fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> Duration {
+    raise_open_files();
     let mut poll = Poll::new().expect("there is a poll");
     let connect = |index| Listener {
         peer: Peer::connect(port, poll.registry(), Token(index)),
         upgraded: false,
         worker: None,
+        source: None,
         heard: vec![0; sources],
         total: 0,
     };
     let mut listeners: Vec<Listener> = (0..clients).map(connect).collect();
     run_until(&mut poll, &mut listeners, |listener| listener.worker.is_some());
-    let mut used: Vec<_> = listeners[..sources].iter().map(|listener| listener.worker).collect();
-    used.sort();
-    used.dedup();
-    assert!(used.len() > workers / 2, "the sources are on {} workers", used.len());
+    // One in each worker, then another in each.
+    let mut of_workers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (index, listener) in listeners.iter().enumerate() {
+        of_workers.entry(listener.worker).or_default().push(index);
+    }
+    let used = of_workers.len();
+    assert!(used > workers / 2, "the clients are in {used} workers");
+    for source in 0..sources {
+        let indexes = of_workers.values_mut().nth(source % used).expect("the worker is there");
+        listeners[indexes.pop().expect("there are enough clients")].source = Some(source);
+    }
 
     let begun = Instant::now();
     for number in 0..each {
-        for (source, listener) in listeners[..sources].iter_mut().enumerate() {
-            listener.peer.send(0x81, format!("!{source}:{number}").as_bytes());
+        for listener in &mut listeners {
+            if let Some(source) = listener.source {
+                listener.peer.send(0x81, format!("!{source}:{number}").as_bytes());
+            }
         }
     }
-    for listener in &mut listeners[..sources] {
-        listener.heard.iter_mut().for_each(|_| ());
-        listener.peer.write().expect("the server takes it");
-    }
     let all = sources * each as usize;
-    for (index, listener) in listeners.iter_mut().enumerate() {
+    for listener in listeners.iter_mut().filter(|listener| listener.source.is_some()) {
         // What it does not hear of itself.
-        listener.total += if index < sources { each as usize } else { 0 };
+        listener.total += each as usize;
+        listener.peer.write().expect("the server takes it");
     }
     run_until(&mut poll, &mut listeners, |listener| listener.total >= all);
     let took = begun.elapsed();
@@ -102,10 +113,16 @@ fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> 
     run_until(&mut poll, &mut listeners, |listener| listener.worker.is_some());
     for (index, listener) in listeners.iter().enumerate() {
         for (source, heard) in listener.heard.iter().enumerate() {
-            assert_eq!(*heard, if source == index { 0 } else { each }, "client {index} of source {source}");
+            assert_eq!(*heard, if listener.source == Some(source) { 0 } else { each }, "client {index} of source {source}");
         }
     }
     took
+}
+
+/// A thousand clients need more than a process usually may have.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("up to there it is allowed");
 }
 
 fn run_until(poll: &mut Poll, listeners: &mut [Listener], is_done: impl Fn(&Listener) -> bool) {

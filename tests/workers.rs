@@ -339,6 +339,11 @@ fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
     }
     let (descriptors, kib) = complete();
     let (first_descriptors, first_kib) = first.expect("20 are killed in this time");
+    load.look(|state| {
+        let (longest, machine) = (state.longest(|_| true), state.machine);
+        println!("{} kills, {} clients, longest {longest:?}, machine {machine:?}", killed.len(), state.clients.len());
+        println!("parent: {first_kib} KiB, then {kib} KiB; {first_descriptors}, then {descriptors} descriptors");
+    });
     assert_eq!(descriptors, first_descriptors, "after {} kills", killed.len());
     assert!(kib < first_kib + 4096, "{first_kib} KiB, after {} kills {kib} KiB", killed.len());
     load.check();
@@ -352,13 +357,6 @@ fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
                 client.worker
             );
         }
-        eprintln!(
-            "{} kills, {} clients, longest {:?}, machine {:?}",
-            killed.len(),
-            state.clients.len(),
-            state.longest(|_| true),
-            state.machine
-        );
     });
     assert_eq!(host.workers().len(), WORKERS);
     assert_eq!(

@@ -10,12 +10,10 @@ use serde_json::Value;
 /// Runs `cargo build` for the crate in `folder`; its diagnostics go to stderr as cargo writes them.
 pub fn build(folder: &Path, release: bool) -> Result<PathBuf> {
     let manifest = folder.join("Cargo.toml");
-    let manifest = manifest.canonicalize().with_context(|| {
-        format!(
-            "no crate to build: {} is not there; `dev` wants the folder of a plugin's crate",
-            manifest.display()
-        )
-    })?;
+    // What cargo calls it in its messages.
+    let Ok(manifest) = manifest.canonicalize() else {
+        bail!("no crate to build: {} is not there; `dev` wants the folder of a plugin's crate", manifest.display());
+    };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--message-format=json-render-diagnostics", "--manifest-path"]).arg(&manifest);

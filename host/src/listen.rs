@@ -22,7 +22,7 @@ const FAILED_PAUSE: Duration = Duration::from_millis(100);
 /// Open files that are not clients: libraries, sockets of our own, what plugins open.
 const FILES_RESERVED: u64 = 64;
 /// Clients that a worker accepts after its [`TURN`] before it compares itself with the others again.
-const BATCH: usize = 16;
+const BATCH: usize = 4;
 /// Time that a worker with more clients than others leaves those to accept first.
 const TURN: Duration = Duration::from_millis(2);
 

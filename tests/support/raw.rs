@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tungstenite::handshake::derive_accept_key;
 
@@ -181,9 +181,16 @@ impl Raw {
 
     /// Everything up to the end of the stream; a reset, which could lose what was sent before, is a failure.
     pub fn read_to_eof(&mut self) -> Vec<u8> {
-        let mut all = std::mem::take(&mut self.behind);
-        self.stream.read_to_end(&mut all).unwrap_or_else(|error| panic!("no proper end: {error}"));
-        all
+        let (mut all, mut buffer) = (std::mem::take(&mut self.behind), [0; 16 * 1024]);
+        let start = Instant::now();
+        while start.elapsed() < DEADLINE {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return all,
+                Ok(n) => all.extend(&buffer[..n]),
+                Err(error) => panic!("no proper end: {error}"),
+            }
+        }
+        panic!("no end, {} bytes so far", all.len());
     }
 
     /// Everything up to the end of the stream, be it by a reset.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
+use tokio::task::AbortHandle;
 
 use super::relay::{FrameMax, Queue};
 use super::{News, Parent};
@@ -34,6 +35,8 @@ pub struct Place {
     pub pid: Cell<Option<Pid>>,
     /// Since it serves: what it is sent.
     pub queue: RefCell<Option<Rc<Queue>>>,
+    /// Sends it what is queued.
+    writer: RefCell<Option<AbortHandle>>,
     /// How long its callbacks run.
     pub watch: RefCell<Watch>,
     /// Why the watchdog has ended it.
@@ -64,6 +67,7 @@ impl Place {
             index,
             pid: Cell::new(None),
             queue: RefCell::default(),
+            writer: RefCell::default(),
             watch: RefCell::default(),
             hung: RefCell::default(),
             unclean: Cell::new(false),
@@ -111,6 +115,9 @@ impl Parent {
             words.abort();
         }
         self.relay.leave(place.index);
+        if let Some(writer) = place.writer.take() {
+            writer.abort();
+        }
         let was_ready = place.queue.take().is_some();
         // Its own word: a number that cannot be would make ids of later connections collide.
         let had = slot.counters().accepted.min(CONNECTIONS_MAX);
@@ -178,7 +185,8 @@ impl Parent {
                     *place.queue.borrow_mut() = Some(queue.clone());
                     log::debug!("worker {} serves", place.index);
                     let _ = self.news.send(News::Ready(text));
-                    tokio::task::spawn_local(async move { self.relay.write(&queue, write).await });
+                    let writer = tokio::task::spawn_local(async move { self.relay.write(&queue, write).await });
+                    *place.writer.borrow_mut() = Some(writer.abort_handle());
                 }
                 (Tag::Failed, _) => *refusal.borrow_mut() = Some(text),
                 _ => log::warn!("worker {} says what no worker says now", place.index),

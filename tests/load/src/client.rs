@@ -30,16 +30,25 @@ const STALL: Duration = Duration::from_secs(10);
 const OPENING: usize = 64;
 /// Bytes taken by one read; larger than any answer to one batch.
 const BUFFER: usize = 256 << 10;
-/// A message's number is the eight bytes from here on; before it, a letter for the server and three of text.
+/// A message's number is the eight bytes from here on; before it, a byte for the server and three of text.
 const NUMBER: std::ops::Range<usize> = 4..12;
 
 /// What connections send.
 #[derive(Clone, Copy)]
 pub enum Message {
-    /// Begins with a letter; comes back to its sender.
+    /// Begins with `e`; comes back to its sender.
     Echo { size: usize },
-    /// Begins with `!`; goes to everyone but its sender.
-    Broadcast { size: usize },
+    /// Goes to everyone of the scope but its sender.
+    Broadcast { scope: Scope, size: usize },
+}
+
+/// How far a broadcast goes.
+#[derive(Clone, Copy)]
+pub enum Scope {
+    /// Begins with `.`; to the clients of the sender's worker.
+    Local,
+    /// Begins with `!`; to the clients of all workers.
+    Global,
 }
 
 /// What happened between the start of a work and the last answer to it.
@@ -91,7 +100,8 @@ impl Load {
     pub fn open(port: u16, count: usize, message: Message) -> Result<Self> {
         let (letter, size) = match message {
             Message::Echo { size } => (b'e', size),
-            Message::Broadcast { size } => (b'!', size),
+            Message::Broadcast { scope: Scope::Local, size } => (b'.', size),
+            Message::Broadcast { scope: Scope::Global, size } => (b'!', size),
         };
         let mut text: Vec<u8> = (b'a'..=b'z').cycle().take(size).collect();
         text[0] = letter;

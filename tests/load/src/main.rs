@@ -9,6 +9,8 @@ compile_error!("callsign-load reads /proc and uses epoll: it runs on Linux only"
 
 mod rows; // what is measured, and one measurement
 
+mod scoreboard; // the one measurement without a server
+
 mod servers; // start and stop the contenders
 
 mod floor; // the contender that does nothing but the work
@@ -101,7 +103,8 @@ fn run(options: &Options) -> Result<()> {
     }
     let processors = Processors::choose()?;
     let rows = rows::rows(&options.only, &options.servers, measure::raise_open_files());
-    let mut report = Report::new(rows, &options.servers, options.rounds, options.duration, processors);
+    let mut report = Report::new(rows, &options.servers, options.rounds, options.duration, processors)?;
+    eprintln!("measuring: {}", report.conditions);
 
     for round in 1..=options.rounds {
         for row in 0..report.rows.len() {

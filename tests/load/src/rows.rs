@@ -2,14 +2,15 @@
 //! one measurement: fresh server, warm-up, window. Figures leave, one per column of the row.
 //! It knows nothing about rounds and ratios.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::client::{Load, Message, Window};
-use crate::measure::{Processors, Tree, percentile};
-use crate::servers::{Running, Server};
+use crate::client::{Load, Message, Scope, Window};
+use crate::measure::{Processors, Tree, percentile, pin};
+use crate::scoreboard;
+use crate::servers::{PATIENCE, Running, Server};
 
 /// Long enough for buffers to grow to their size and for the processor to leave its sleep.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -33,13 +34,21 @@ pub enum RowName {
     Echo16k,
     /// One of 1000 connections x 64 B to all others: single messages beside bursts of 32 (callsign alone)
     Broadcast,
+    /// The same to all workers' clients with 1, 2 and 4 workers, beside one worker's LOCAL (callsign alone)
+    FanOut,
+    /// The same in bursts of 32
+    #[value(name = "fan-out-32")]
+    FanOut32,
     /// Memory per connection of 10 000 silent ones
     Idle,
+    /// What each callback pays for being on the scoreboard (callsign alone)
+    Scoreboard,
 }
 
 impl RowName {
     /// All rows, in the order in which they are measured.
-    pub const NAMES: [&'static str; 5] = ["echo", "echo-32", "echo-16k", "broadcast", "idle"];
+    pub const NAMES: [&'static str; 8] =
+        ["echo", "echo-32", "echo-16k", "broadcast", "fan-out", "fan-out-32", "idle", "scoreboard"];
 
     /// The name as `--only` takes it.
     pub fn text(self) -> &'static str {
@@ -83,8 +92,11 @@ pub struct Lane {
 #[derive(Clone, Copy)]
 enum Work {
     Echo { connections: usize, size: usize, depth: u64 },
-    Broadcast { connections: usize, size: usize, burst: u64 },
+    /// From one of 1000 connections to all others of the scope, 64 B.
+    Broadcast { scope: Scope, burst: u64, workers: usize },
     Idle { connections: usize },
+    /// Needs no server.
+    Scoreboard,
 }
 
 /// The rows that were asked for, with a lane for each server that can do the work.

@@ -52,7 +52,9 @@ impl Server {
     /// How it is configured: one line under the tables.
     pub fn configuration(self) -> &'static str {
         match self {
-            Self::Callsign => "release build, one worker, example plugin `echo` loaded at run time",
+            Self::Callsign => {
+                "release build, one worker if no number is given, example plugin `echo` loaded at run time"
+            }
             Self::Tungstenite => {
                 "tokio-tungstenite 0.30, current-thread runtime, TCP_NODELAY, 4 KiB read buffer, send() per message"
             }
@@ -66,11 +68,12 @@ impl Server {
 }
 
 /// The one place that knows callsign's command line.
-fn callsign(port: u16) -> Result<Command> {
+fn callsign(port: u16, workers: usize) -> Result<Command> {
     let folder = release_folder()?;
     let mut command = Command::new(folder.join("callsign"));
     command.arg("serve").arg(folder.join(format!("{DLL_PREFIX}echo{DLL_SUFFIX}")));
-    command.args(["--listen", &format!("127.0.0.1:{port}"), "--workers", "1", "--log", "error"]);
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--log", "error"]);
+    command.args(["--workers", &workers.to_string()]);
     Ok(command)
 }
 
@@ -104,14 +107,15 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a server on its processor, stays on the load's, and returns when an upgrade has worked.
+    /// Starts a server on its processor, stays on the load's, and returns when an upgrade has worked. `workers`
+    /// is for callsign, the others have one thread.
     ///
     /// # Errors
     /// It cannot be started, ends at once, or does not upgrade a connection within 10 s.
-    pub fn start(server: Server, processors: Processors) -> Result<Self> {
+    pub fn start(server: Server, workers: usize, processors: Processors) -> Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut command = match server {
-            Server::Callsign => callsign(port)?,
+            Server::Callsign => callsign(port, workers)?,
             other => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["server", other.name(), &port.to_string()]);
