@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -97,6 +98,32 @@ fn what_was_sent_before_the_close_arrives_before_the_close() {
         other => panic!("no text: {other:?}"),
     }
     host.ended();
+}
+
+#[test]
+fn workers_that_flood_each_other_drain() {
+    let mut host = start(2, &["--max-backlog", "64MiB"]);
+    let mut clients: Vec<_> = (0..24).map(|_| host.open("/")).collect();
+    clients.iter_mut().for_each(|c| (0..4).for_each(|_| c.text("flood 100 1000")));
+    assert_eq!(clients[0].next_text().len(), 1000, "the flood has begun");
+    thread::scope(|scope| {
+        for mut c in clients {
+            scope.spawn(move || {
+                loop {
+                    match c.next() {
+                        Message::Text(text) => assert_eq!(text.len(), 1000),
+                        Message::Close(close) => {
+                            assert_eq!(close.map(|close| close.code.into()), Some(1001_u16));
+                            return c.ended();
+                        }
+                        other => panic!("no text: {other:?}"),
+                    }
+                }
+            });
+        }
+        host.ask_to_stop();
+    });
+    assert_eq!(host.ended().code(), Some(0), "{}", host.log());
 }
 
 #[test]

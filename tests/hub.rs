@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use support::{DEADLINE, Host, Peer, Process, WebSocket, alone};
 use tungstenite::Message;
 
@@ -206,6 +206,44 @@ fn local_reaches_the_workers_own_clients_global_all_and_the_source_is_left_out()
         assert_eq!(client.next_text(), "everyone");
         assert_eq!(client.ask("done"), "done", "once");
     }
+}
+
+/// A worker takes nothing while others flood it: it hangs, or was stopped. Then it is ended, nobody else is, and
+/// the parent does not keep the flood for it: it never needs so much memory more.
+fn flooded_while_a_worker_takes_nothing(mib_max: u64, stop: impl Fn(&mut WebSocket, Process)) {
+    let _alone = alone();
+    let host = start(2, &["--hang-timeout", "2s"]);
+    let [[mut bad, _], [mut source, mut reader]] = two_and_two(&host);
+    let (worker, before) = (worker_of(&mut bad), host.workers());
+    let kib = host.process().resident_kib();
+    stop(&mut bad, worker);
+    let begun = Instant::now();
+    // 20 MB in all, far more than all queues hold.
+    for turn in 0..200 {
+        source.text("flood 100 1000");
+        for _ in 0..100 {
+            assert_eq!(reader.next_text().len(), 1000, "turn {turn}");
+        }
+    }
+    assert_eq!(source.ask("done"), "done");
+    assert!(begun.elapsed() > Duration::from_secs(2), "nothing has waited: {:?}", begun.elapsed());
+    let most: u64 = host.process().status("VmHWM").trim_end_matches(" kB").parse().expect("it is a number");
+    assert!(most < kib + mib_max * 1024, "{kib} KiB, while it was flooded {most} KiB");
+    host.log_line(&format!("(process {}) ", worker.0));
+    assert_eq!(host.log_lines("; starting another").len(), 1, "{}", host.log());
+    let after = host.workers();
+    assert_eq!(before.iter().filter(|process| after.contains(process)).count(), 1, "nobody else was ended");
+}
+
+#[test]
+fn a_worker_that_hangs_while_others_flood_it_is_the_only_one_to_be_ended() {
+    // Most of it for the backtrace.
+    flooded_while_a_worker_takes_nothing(100, |bad, _| bad.text("hang"));
+}
+
+#[test]
+fn a_worker_that_is_stopped_while_others_flood_it_is_the_only_one_to_be_ended() {
+    flooded_while_a_worker_takes_nothing(12, |_, worker| worker.signal(Signal::STOP));
 }
 
 /// Reads pieces of that size until there were so many, and then the answer to its question.

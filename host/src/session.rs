@@ -14,6 +14,8 @@ use crate::plugin::call;
 use crate::plugin::handler::HandlerRef;
 use crate::websocket::{Event, Receiver, op};
 
+/// Reads after which a client that sends on and on lets the others have their turn.
+const READS_PER_TURN: usize = 8;
 /// Close code for a handler that failed (RFC 6455 §7.4.1).
 const INTERNAL_ERROR: u16 = 1011;
 
@@ -105,7 +107,14 @@ impl Session {
             c.lost();
             return Poll::Ready(());
         }
-        while matches!(c.phase.get(), Phase::Open | Phase::Closing) && self.poll_read(cx).is_ready() {}
+        let mut reads = 0;
+        while matches!(c.phase.get(), Phase::Open | Phase::Closing) && self.poll_read(cx).is_ready() {
+            reads += 1;
+            if reads == READS_PER_TURN {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
         if c.phase.get() == Phase::Open {
             return Poll::Pending;
         }

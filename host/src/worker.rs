@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{Ordering::SeqCst, fence};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -92,6 +92,8 @@ pub struct Worker {
     clients: Cell<usize>,
     /// How many there may be in this process, by the limit on open files.
     clients_max: usize,
+    /// When it was said last that no more may come.
+    full_said: Cell<Option<Instant>>,
     /// Told when a client has gone.
     client_left: Notify,
     /// Told when the parent wants the worker to end.
@@ -125,6 +127,7 @@ impl Worker {
             had: Cell::new(place.first_connection),
             clients: Cell::new(0),
             clients_max: listen::clients_by_open_files(),
+            full_said: Cell::new(None),
             client_left: Notify::new(),
             drain_wanted: Notify::new(),
             due: RefCell::default(),
@@ -229,15 +232,16 @@ impl Worker {
     pub async fn room_for_client(&self) {
         /// Clients of other workers leave unheard; look again.
         const LOOK_AGAIN: Duration = Duration::from_millis(50);
-        let mut said = false;
+        /// Clients come and go; the log is not to be filled with it.
+        const SAY_AGAIN: Duration = Duration::from_secs(60);
         while !self.has_room() {
-            if !said {
+            if self.full_said.get().is_none_or(|said| said.elapsed() > SAY_AGAIN) {
                 let bound = match self.limits.max_connections {
                     Some(max) => format!("{max} in all (--max-connections)"),
                     None => format!("{} in this worker (limit on open files)", self.clients_max),
                 };
                 log::warn!("as many clients as there may be: {bound}; others wait until one leaves");
-                said = true;
+                self.full_said.set(Some(Instant::now()));
             }
             let _ = tokio::time::timeout(LOOK_AGAIN, self.client_left.notified()).await;
         }

@@ -275,6 +275,7 @@ impl Client {
             let text = || String::from_utf8_lossy(payload).into_owned();
             match first {
                 _ if self.close.is_some() => return Err(format!("after its Close: {first:#x} {}", text())),
+                0x81 if plan.noise && payload == b"noise" => {}
                 0x81 if self.worker == 0 => {
                     let text = text();
                     let (worker, id) = text.split_once(' ').ok_or("no answer to `who`")?;
@@ -286,7 +287,6 @@ impl Client {
                     self.longest = self.longest.max(sent.elapsed());
                     self.echoes += 1;
                 }
-                0x81 if plan.noise && payload == b"noise" => {}
                 0x88 if payload.len() >= 2 => {
                     self.close = Some(u16::from_be_bytes([payload[0], payload[1]]));
                     let payload = payload.to_vec();

@@ -93,11 +93,16 @@ impl WebSocket {
             Message::Close(close) => close,
             other => panic!("no Close: {other:?}"),
         };
+        self.ended();
+        close.map(|close| (close.code.into(), close.reason.to_string()))
+    }
+
+    /// After a Close was read: awaits the end of the stream.
+    pub fn ended(mut self) {
         match self.socket.read() {
             Err(Error::ConnectionClosed) => {}
             other => panic!("no end of the stream: {other:?}"),
         }
-        close.map(|close| (close.code.into(), close.reason.to_string()))
     }
 
     /// Awaits the server's Close as the next frame, and does not answer it; its code.

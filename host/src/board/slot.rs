@@ -16,7 +16,8 @@ pub const FRAMES: usize = 64;
 
 /// In `Hot::now`, below the callback's number: a callback runs, and its handler's index.
 const BUSY: u64 = 1 << 15;
-const INDEX: u64 = BUSY - 1;
+const WAITING: u64 = 1 << 14;
+const INDEX: u64 = WAITING - 1;
 const SEQUENCE_SHIFT: u32 = 16;
 
 /// One worker's share of the board.
@@ -36,8 +37,8 @@ const _: () = assert!(size_of::<Slot>() == 32 * 1024 && size_of::<Hot>() == 64);
 #[repr(C, align(64))]
 #[derive(Debug)]
 struct Hot {
-    /// The number of the last callback in the worker's life, whether it still runs, and its handler: one word,
-    /// so that the parent never sees parts of two.
+    /// The number of the last callback in the worker's life, whether it still runs, whether it waits, and its
+    /// handler: one word, so that the parent never sees parts of two.
     now: AtomicU64,
     connections: AtomicU64,
     accepted: AtomicU64,
@@ -204,6 +205,12 @@ impl Slot {
         self.hot.now.store(self.hot.now.load(Relaxed) & !BUSY, Relaxed);
     }
 
+    /// The host makes the running callback wait for other workers, or no more: that time is not the callback's.
+    pub fn set_waiting(&self, waits: bool) {
+        let now = self.hot.now.load(Relaxed) & !WAITING;
+        self.hot.now.store(if waits { now | WAITING } else { now }, Relaxed);
+    }
+
     /// Names the handler behind an index. Not index 0, nor one from [`HANDLERS`] on: these stay "another
     /// handler". Plugin names and handler names of more than 100 bytes together are cut.
     pub fn define(&self, index: u32, label: &Label) {
@@ -284,14 +291,14 @@ impl Slot {
 
     /// The callback that runs, or ran when the worker died; None between two.
     pub fn running(&self) -> Option<Running> {
-        let (sequence, handler) = self.now()?;
+        let (sequence, handler, _) = self.now()?;
         Some(Running { sequence, label: self.label(handler) })
     }
 
-    /// The number and the handler's index of the running callback.
-    pub(super) fn now(&self) -> Option<(u64, u64)> {
+    /// The number and the handler's index of the running callback, and whether it waits.
+    pub(super) fn now(&self) -> Option<(u64, u64, bool)> {
         let now = self.hot.now.load(Relaxed);
-        (now & BUSY != 0).then_some((now >> SEQUENCE_SHIFT, now & INDEX))
+        (now & BUSY != 0).then_some((now >> SEQUENCE_SHIFT, now & INDEX, now & WAITING != 0))
     }
 
     pub(super) fn label(&self, handler: u64) -> Label {

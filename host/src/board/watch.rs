@@ -40,7 +40,9 @@ pub struct Watch {
 #[derive(Debug)]
 struct Seen {
     sequence: u64,
+    /// Moved on by the time for which it waits.
     since: Instant,
+    looked: Instant,
     /// Set when it was found to be slow.
     slow: Option<Label>,
     hung: bool,
@@ -58,7 +60,11 @@ impl Watch {
     ) -> Option<Finding> {
         let running = slot.now();
         match (&mut self.seen, running) {
-            (Some(seen), Some((sequence, handler))) if seen.sequence == sequence => {
+            (Some(seen), Some((sequence, handler, waits))) if seen.sequence == sequence => {
+                if waits {
+                    seen.since += now.saturating_duration_since(seen.looked);
+                }
+                seen.looked = now;
                 let running_for = now.saturating_duration_since(seen.since);
                 let exceeds = |limit: Option<Duration>| limit.is_some_and(|limit| running_for >= limit);
                 if !seen.hung && exceeds(hang) {
@@ -73,7 +79,13 @@ impl Watch {
             }
             _ => {
                 let begun =
-                    running.map(|(sequence, _)| Seen { sequence, since: now, slow: None, hung: false });
+                    running.map(|(sequence, ..)| Seen {
+                    sequence,
+                    since: now,
+                    looked: now,
+                    slow: None,
+                    hung: false,
+                });
                 let ended = std::mem::replace(&mut self.seen, begun)?;
                 let ran_for = now.saturating_duration_since(ended.since);
                 Some(Finding::SlowEnded { label: ended.slow?, ran_for })

@@ -16,18 +16,18 @@ pub struct Head {
 impl Head {
     /// Copies what is kept of a request.
     pub fn new(parts: &Parts, peer: SocketAddr) -> Self {
-        let mut text = Vec::with_capacity(512);
-        let mut push = |piece: &[u8]| {
+        let peer = peer.to_string();
+        let mut pieces = vec![peer.as_bytes(), parts.uri.path().as_bytes()];
+        pieces.push(parts.uri.query().unwrap_or_default().as_bytes());
+        for (name, value) in &parts.headers {
+            pieces.extend([name.as_str().as_bytes(), value.as_bytes()]);
+        }
+        // To the byte: what a larger one would leave behind when it is cut to size stays unused.
+        let mut text = Vec::with_capacity(pieces.iter().map(|piece| piece.len() + 1).sum());
+        for piece in pieces {
             // HTTP allows no NUL in any of them; if one came by, it would only end the piece early.
             text.extend_from_slice(piece.split(|&b| b == 0).next().unwrap_or_default());
             text.push(0);
-        };
-        push(peer.to_string().as_bytes());
-        push(parts.uri.path().as_bytes());
-        push(parts.uri.query().unwrap_or_default().as_bytes());
-        for (name, value) in &parts.headers {
-            push(name.as_str().as_bytes());
-            push(value.as_bytes());
         }
         Self { text: text.into_boxed_slice() }
     }

@@ -9,6 +9,7 @@ pub mod exchange; // a request in the hands of a handler, and its answer
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -39,6 +40,7 @@ struct Client {
 
 /// Serves one accepted socket until it is closed, or upgraded.
 pub async fn serve(worker: &'static Worker, stream: TcpStream, peer: SocketAddr, seat: Rc<Seat>) {
+    limit_unread(&stream, Some(worker.limits.handshake_timeout));
     let service = service_fn(move |request| {
         let client = Client { worker, peer, seat: seat.clone() };
         async move { Ok::<_, Infallible>(answer(client, request).await) }
@@ -51,6 +53,17 @@ pub async fn serve(worker: &'static Worker, stream: TcpStream, peer: SocketAddr,
         .with_upgrades();
     if let Err(error) = connection.await {
         log::debug!("{peer}: {error}");
+    }
+}
+
+/// Has the kernel give up a client that takes nothing of its answer for so long; None: never.
+fn limit_unread(stream: &TcpStream, time: Option<Duration>) {
+    #[cfg(target_os = "linux")]
+    {
+        let ms = time.map_or(0, |time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
+        if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, ms) {
+            log::debug!("an answer that is not read has no limit in time: {error}");
+        }
     }
 }
 
@@ -161,7 +174,12 @@ fn hand_over(client: Client, on_upgrade: hyper::upgrade::OnUpgrade, head: Head, 
             Err(error) => return log::debug!("{peer}: left before it was upgraded: {error}"),
         };
         match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => worker.adopt(parts.io.into_inner(), parts.read_buf.to_vec(), head, callbacks, seat),
+            Ok(parts) => {
+                let stream = parts.io.into_inner();
+                // Slow WebSocket clients are bounded by their backlog instead.
+                limit_unread(&stream, None);
+                worker.adopt(stream, parts.read_buf.to_vec(), head, callbacks, seat);
+            }
             Err(_) => log::error!("{peer}: hyper gave back another kind of socket than it was given"),
         }
     });

@@ -9,10 +9,11 @@ use std::os::unix::net::UnixStream;
 use anyhow::{Context, Result};
 use bytes::{Buf, BytesMut};
 use rustix::event::{PollFd, PollFlags, poll};
-
+use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use super::{Decoder, Tag, write_message};
+use crate::board;
 
 /// Bytes that may wait for the parent before a broadcast blocks.
 const QUEUE_MAX: usize = 1 << 20;
@@ -67,22 +68,32 @@ impl Uplink {
     /// Runs inside of a callback, when the runtime cannot: with plain system calls.
     #[cold]
     fn wait_for_room(&self, mut deliver: impl FnMut(Event)) {
+        // Who hangs is the worker that takes nothing, not the one that waits for it.
+        board::current().set_waiting(true);
         while self.queue.borrow().len() > QUEUE_MAX / 2 {
-            let mut ready = [PollFd::new(&self.socket, PollFlags::IN | PollFlags::OUT)];
-            if poll(&mut ready, None).is_err_and(|error| error != rustix::io::Errno::INTR) {
-                return;
-            }
-            let mut piece = [0; 16 * 1024];
-            match rustix::io::read(&self.socket, &mut piece) {
-                Ok(n) if n > 0 => self.incoming.borrow_mut().buffer.extend_from_slice(&piece[..n]),
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                // A link that has failed ends the worker: `run` sees it next.
-                Ok(_) | Err(_) => return,
-            }
-            if self.deliver(&mut deliver).is_err() || self.write(|bytes| self.write_now(bytes)).is_err() {
-                return;
+            // A link that has failed ends the worker: `run` sees it next.
+            if self.exchange(&mut deliver).is_err() {
+                break;
             }
         }
+        board::current().set_waiting(false);
+    }
+
+    /// Waits until the socket can be read from or written to, and does it.
+    fn exchange(&self, deliver: &mut impl FnMut(Event)) -> io::Result<()> {
+        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN | PollFlags::OUT)], None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut piece = [0; 16 * 1024];
+        match rustix::io::read(&self.socket, &mut piece) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => self.incoming.borrow_mut().buffer.extend_from_slice(&piece[..n]),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.deliver(deliver)?;
+        self.write(|bytes| self.write_now(bytes)).map(drop)
     }
 
     fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -162,10 +173,11 @@ impl Uplink {
         }
     }
 
-    /// Writes all that is queued, before the worker ends. Blocks.
+    /// Writes all that is queued, before the worker ends. Blocks. What comes in has nobody to go to any more, but
+    /// is taken: the parent may wait for that, before it reads.
     pub fn flush(&self) -> io::Result<()> {
         while !self.write(|bytes| self.write_now(bytes))? {
-            poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], None)?;
+            self.exchange(&mut drop)?;
         }
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! One worker process: how it is started, and what is said when it has ended.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,6 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::task::AbortHandle;
 
 use super::relay::{FrameMax, Queue};
+use super::watch::end_hung;
 use super::{News, Parent};
 use crate::board::{Crash, Slot, Watch};
 use crate::crash;
@@ -22,6 +25,10 @@ use crate::link::orders::Orders;
 
 /// Time for the last words of a worker that has ended; a plugin may have left a process that holds its socket.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Time beyond the hang time-out after which a worker that takes no broadcasts is ended.
+const LINK_PATIENCE: Duration = Duration::from_secs(1);
+/// Backtraces that may wait to be looked up: workers can crash faster than debug information can be read.
+const BACKTRACES_MAX: usize = 8;
 /// More than any worker can have had.
 const CONNECTIONS_MAX: u64 = 1 << 36;
 /// Bytes that a message on the link has beyond the WebSocket message in it: the largest frame header.
@@ -185,7 +192,15 @@ impl Parent {
                     *place.queue.borrow_mut() = Some(queue.clone());
                     log::debug!("worker {} serves", place.index);
                     let _ = self.news.send(News::Ready(text));
-                    let writer = tokio::task::spawn_local(async move { self.relay.write(&queue, write).await });
+                    // A callback that hangs is found first, and is the better explanation.
+                    let patience = self.settings.limits.hang_timeout.map(|time| time + LINK_PATIENCE);
+                    let writer = tokio::task::spawn_local(async move {
+                        let result = self.relay.write(&queue, write, patience).await;
+                        if result.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                            let why = "was ended: it has not taken what others broadcast (--hang-timeout)";
+                            end_hung(place, why.to_owned()).await;
+                        }
+                    });
                     *place.writer.borrow_mut() = Some(writer.abort_handle());
                 }
                 (Tag::Failed, _) => *refusal.borrow_mut() = Some(text),
@@ -231,12 +246,18 @@ fn report(
 /// Says later, when the next worker has been started, where the last one was. Reading the libraries' debug
 /// information takes its time.
 pub fn log_backtrace(place: &Place, crash: Crash) {
+    static WAITING: AtomicUsize = AtomicUsize::new(0);
     let index = place.index;
+    if WAITING.load(Relaxed) >= BACKTRACES_MAX {
+        return log::error!("worker {index} has left a backtrace, but too many are being looked up already");
+    }
+    WAITING.fetch_add(1, Relaxed);
     tokio::task::spawn_blocking(move || {
         let lines = crash::describe(&crash);
         if !lines.is_empty() {
             log::error!("worker {index} was here when it ended:\n{}", lines.join("\n"));
         }
+        WAITING.fetch_sub(1, Relaxed);
     });
 }
 

@@ -89,7 +89,10 @@ pub fn run(settings: Settings) -> Result<()> {
         ended: Notify::new(),
         settings,
     }));
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let mut runtime = Builder::new_current_thread();
+    // For backtraces, one after the other.
+    runtime.enable_all().max_blocking_threads(1);
+    let runtime = runtime.build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let mut stop = Stop::new()?;
         let result = tokio::select! {

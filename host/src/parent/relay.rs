@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,7 +83,11 @@ impl Relay {
         let garbled = |_| io::Error::new(io::ErrorKind::InvalidData, "it sent what no worker sends");
         loop {
             self.room(source).await;
-            decoder.buffer.reserve(READ);
+            // Pieces of one allocation share it: were each given its own, a short one would hold as much memory as
+            // a long one.
+            if decoder.buffer.capacity() - decoder.buffer.len() < READ / 4 {
+                decoder.buffer.reserve(READ);
+            }
             if socket.read_buf(&mut decoder.buffer).await? == 0 {
                 return Ok(());
             }
@@ -99,8 +104,14 @@ impl Relay {
         }
     }
 
-    /// Writes to a worker what is queued for it, until its socket fails.
-    pub async fn write(&self, queue: &Queue, mut socket: OwnedWriteHalf) -> io::Result<()> {
+    /// Writes to a worker what is queued for it, until its socket fails, or takes nothing for `patience`: then
+    /// the error is [`io::ErrorKind::TimedOut`].
+    pub async fn write(
+        &self,
+        queue: &Queue,
+        mut socket: OwnedWriteHalf,
+        patience: Option<Duration>,
+    ) -> io::Result<()> {
         loop {
             let next = queue.pieces.borrow_mut().pop_front();
             let Some(mut piece) = next else {
@@ -109,7 +120,11 @@ impl Relay {
             };
             while piece.has_remaining() {
                 let before = piece.len();
-                socket.write_buf(&mut piece).await?;
+                let written = socket.write_buf(&mut piece);
+                match patience {
+                    Some(patience) => tokio::time::timeout(patience, written).await??,
+                    None => written.await?,
+                };
                 queue.length.set(queue.length.get() - (before - piece.len()));
                 self.room.notify_waiters();
             }

@@ -42,10 +42,8 @@ impl Parent {
                         log::warn!("worker {}: {label} has returned after {ran_for:.0?}", place.index);
                     }
                     Some(Finding::Hung { label, running_for }) => {
-                        *place.hung.borrow_mut() = Some(format!(
-                            "was ended: {label} had not returned after {running_for:.1?} (--hang-timeout)"
-                        ));
-                        tokio::task::spawn_local(end_hung(place));
+                        let why = format!("was ended: {label} had not returned after {running_for:.1?} (--hang-timeout)");
+                        tokio::task::spawn_local(end_hung(place, why));
                     }
                     None => {}
                 }
@@ -55,8 +53,9 @@ impl Parent {
 }
 
 /// Ends a hung worker by the signal that makes it write its backtrace, and by force if that does not help.
-async fn end_hung(place: &'static Place) {
+pub async fn end_hung(place: &'static Place, why: String) {
     let pid = place.pid.get();
+    place.hung.borrow_mut().get_or_insert(why);
     place.signal(Signal::ABORT);
     tokio::time::sleep(ABORT_GRACE).await;
     if place.pid.get() == pid {

@@ -56,6 +56,12 @@ impl Tree {
         })
     }
 
+    /// How many of the processes have at least `count` open files.
+    pub fn with_open_files(&self, count: usize) -> usize {
+        let open = |pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        self.pids.iter().filter(|pid| open(**pid) >= count).count()
+    }
+
     fn sum<T: std::iter::Sum>(&self, figure: impl Fn(u32) -> io::Result<T>) -> Result<T> {
         let one = |&pid| figure(pid).with_context(|| format!("process {pid} of the server"));
         self.pids.iter().map(one).sum()
@@ -135,6 +141,12 @@ pub fn raise_open_files() -> u64 {
     .unwrap_or(u64::MAX)
 }
 
+/// Processes that wanted to run in the last minute, on average, as the kernel writes it.
+pub fn load_average() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().filter(|first| !first.is_empty()).unwrap_or("unknown").into()
+}
+
 /// The value below which `part` of a sorted list lies; 0 for an empty one.
 pub fn percentile(sorted: &[u32], part: f64) -> f64 {
     let position = (sorted.len() as f64 * part) as usize;
@@ -184,11 +196,13 @@ mod tests {
         while tree.cpu().unwrap() < Duration::from_millis(200) {}
         let (threads, ticks) = (cpu_of_threads(spinning), Stat::of(spinning));
         let memory = tree.memory_kib();
+        let with_files = [1, 1000].map(|count| tree.with_open_files(count));
         kill_process(Pid::from_raw(spinning as i32).unwrap(), Signal::KILL).unwrap();
         shell.wait().unwrap();
 
         assert_eq!(tree.pids, [shell.id(), spinning]);
         assert!(memory.unwrap() > 0.0);
+        assert_eq!(with_files, [2, 0]);
         let (threads, ticks) = (threads.unwrap(), ticks.unwrap().cpu);
         assert!(threads.abs_diff(ticks) < threads / 2, "{threads:?} and {ticks:?}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::measure::{Processors, median};
+use crate::measure::{self, Processors, median};
 use crate::rows::{Lane, Row};
 use crate::servers::Server;
 
@@ -29,9 +29,13 @@ pub struct Report {
     pub failures: Vec<String>,
     servers: Vec<Server>,
     rounds: u32,
-    duration: Duration,
-    processors: Processors,
+    /// How and on what it was measured, in one sentence.
+    pub conditions: String,
 }
+
+const LEGEND: &str = "\
+    CPU: of all processes of the server, user and system. p50 to p99.9: from the write of a batch to its last answer.
+    `/ x` divides the line's first figure by x's of the same round, `x /` divides x's by the line's: below 1 is less.";
 
 /// A line of a table.
 struct Summary {
@@ -51,7 +55,14 @@ impl Report {
         processors: Processors,
     ) -> Self {
         let (samples, failures, servers) = (Vec::new(), Vec::new(), servers.to_vec());
-        Self { rows, samples, failures, servers, rounds, duration, processors }
+        let Processors { server, load } = processors;
+        let apart = if server == load { " (the same: figures are worth less)" } else { "" };
+        let conditions = format!(
+            "{rounds} rounds of {duration:?}, server on processor {server}, load on {load}{apart}; load average \
+             at the start {}",
+            measure::load_average()
+        );
+        Self { rows, samples, failures, servers, rounds, conditions }
     }
 
     fn summary(&self, row: usize, lane: usize) -> Summary {
@@ -75,12 +86,6 @@ impl Report {
         };
         let of_round = |round| Some(cost(over, round)? / cost(under, round)?);
         median((1..=self.rounds).filter_map(of_round).collect())
-    }
-
-    fn conditions(&self) -> String {
-        let Self { rounds, duration, processors: Processors { server, load }, .. } = self;
-        let apart = if server == load { " (the same: figures are worth less)" } else { "" };
-        format!("{rounds} rounds of {duration:?}, server on processor {server}, load on {load}{apart}")
     }
 
     /// The summary and every sample, with the columns by their names.
@@ -107,30 +112,49 @@ impl Report {
             json!({ "name": row.name.text(), "title": row.title, "reference": row.reference, "lanes": lanes })
         };
         json!({
-            "conditions": self.conditions(),
+            "conditions": self.conditions,
             "rows": self.rows.iter().enumerate().map(row).collect::<Value>(),
             "failures": self.failures,
         })
     }
 }
 
+impl Row {
+    /// The columns behind the figures: costs divided by the reference's, and the first lane's by each. A ratio
+    /// that says nothing new has none.
+    fn ratio_columns(&self) -> Vec<String> {
+        let first = self.lanes[0].label;
+        let over = format!("/ {}", self.reference);
+        match self.lanes.len() {
+            1 => vec![],
+            _ if self.reference == first => vec![over],
+            _ => vec![over, format!("{first} /")],
+        }
+    }
+}
+
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (index, row) in self.rows.iter().enumerate() {
+            let ratio_columns = row.ratio_columns();
             write!(f, "\n{}: {}\n{:<16}", row.name.text(), row.title, "")?;
-            row.columns.iter().try_for_each(|column| write!(f, "{:>12}", column.title))?;
-            writeln!(f, "{:>16}{:>18}", format!("/ {}", row.reference), format!("{} /", row.lanes[0].label))?;
+            row.columns.iter().try_for_each(|column| write!(f, "{:>14}", column.title))?;
+            ratio_columns.iter().try_for_each(|title| write!(f, "{title:>18}"))?;
+            writeln!(f)?;
             for (lane, Lane { label, .. }) in row.lanes.iter().enumerate() {
                 let summary = self.summary(index, lane);
                 write!(f, "{label:<16}")?;
                 for (column, &figure) in row.columns.iter().zip(&summary.medians) {
-                    write!(f, "{:>12}", shown(figure, column.decimals))?;
+                    write!(f, "{:>14}", shown(figure, column.decimals))?;
                 }
-                let (over, under) = (shown(summary.over_reference, 3), shown(summary.first_over_this, 3));
-                writeln!(f, "{over:>16}{under:>18}")?;
+                let ratios = [summary.over_reference, summary.first_over_this];
+                for (_, &ratio) in ratio_columns.iter().zip(&ratios) {
+                    write!(f, "{:>18}", shown(ratio, 3))?;
+                }
+                writeln!(f)?;
             }
         }
-        writeln!(f, "\nMedians over {}.", self.conditions())?;
+        writeln!(f, "\nMedians over {}.\n{LEGEND}", self.conditions)?;
         for server in &self.servers {
             writeln!(f, "{}: {}", server.name(), server.configuration())?;
         }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::client::{Load, Message, Scope, Window};
@@ -18,6 +18,8 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const SETTLE: Duration = Duration::from_millis(300);
 /// Connections of the row `idle`, where the limit of open files allows it.
 const IDLE_CONNECTIONS: usize = 10_000;
+/// Connections of a broadcast.
+const CROWD: usize = 1000;
 /// Descriptors that a process needs besides its connections.
 const OTHER_FILES: u64 = 64;
 
@@ -71,6 +73,14 @@ const MESSAGE_COLUMNS: &[Column] = &[
     Column { title: "p99.9 us", key: "p999_us", decimals: 0 },
 ];
 const MEMORY_COLUMNS: &[Column] = &[Column { title: "KiB/conn", key: "kib_per_connection", decimals: 2 }];
+const SCOREBOARD_COLUMNS: &[Column] = &[
+    Column { title: "ns/callback", key: "scoreboard_ns_per_callback", decimals: 2 },
+    Column { title: "bare call ns", key: "call_ns", decimals: 2 },
+];
+
+/// Labels that ratios refer to.
+const SINGLE: &str = "callsign x 1";
+const LOCAL: &str = "LOCAL 1 worker";
 
 /// One table: a work, and who does it.
 pub struct Row {
@@ -78,7 +88,7 @@ pub struct Row {
     pub title: String,
     pub columns: &'static [Column],
     pub lanes: Vec<Lane>,
-    /// Label of the lane that the others are divided by.
+    /// Label of the lane that the others are divided by, if there are others.
     pub reference: &'static str,
 }
 
@@ -91,10 +101,20 @@ pub struct Lane {
 
 #[derive(Clone, Copy)]
 enum Work {
-    Echo { connections: usize, size: usize, depth: u64 },
-    /// From one of 1000 connections to all others of the scope, 64 B.
-    Broadcast { scope: Scope, burst: u64, workers: usize },
-    Idle { connections: usize },
+    Echo {
+        connections: usize,
+        size: usize,
+        depth: u64,
+    },
+    /// From one of the crowd to all others of the scope, 64 B.
+    Broadcast {
+        scope: Scope,
+        burst: u64,
+        workers: usize,
+    },
+    Idle {
+        connections: usize,
+    },
     /// Needs no server.
     Scoreboard,
 }
@@ -111,29 +131,59 @@ pub fn rows(only: &[RowName], servers: &[Server], open_files: u64) -> Vec<Row> {
     let echo = |name, connections, size, depth, title: &str| {
         row(name, title.into(), MESSAGE_COLUMNS, "floor", everybody(Work::Echo { connections, size, depth }))
     };
-    let lane = |label, burst| {
-        let work = Work::Broadcast { connections: 1000, size: 64, burst };
-        Lane { label, server: Server::Callsign, work }
+    let lane = |label, scope, burst, workers| Lane {
+        label,
+        server: Server::Callsign,
+        work: Work::Broadcast { scope, burst, workers },
     };
-    let broadcast = vec![lane("callsign x 32", 32), lane("callsign x 1", 1)];
+    let fan_out = |name, burst, how: &str| {
+        let title = format!(
+            "from one of {CROWD} connections to all others of the scope, 64 B, {how}; msg = delivery"
+        );
+        let lanes = vec![
+            lane(LOCAL, Scope::Local, burst, 1),
+            lane("GLOBAL 1 worker", Scope::Global, burst, 1),
+            lane("GLOBAL 2 workers", Scope::Global, burst, 2),
+            lane("GLOBAL 4 workers", Scope::Global, burst, 4),
+        ];
+        row(name, title, MESSAGE_COLUMNS, LOCAL, lanes)
+    };
 
     let mut rows = vec![
         echo(RowName::Echo, 100, 20, 1, "100 connections x 20 B, one message at a time"),
-        echo(RowName::Echo32, 100, 20, 32, "100 connections x 20 B, 32 messages in one write, then wait for all 32"),
+        echo(
+            RowName::Echo32,
+            100,
+            20,
+            32,
+            "100 connections x 20 B, 32 messages in one write, then wait for all 32",
+        ),
         echo(RowName::Echo16k, 50, 16 << 10, 1, "50 connections x 16 KiB, one message at a time"),
         row(
             RowName::Broadcast,
-            "from one of 1000 connections to all others, 64 B, in bursts of 32 and one at a time; msg = delivery".into(),
+            format!(
+                "from one of {CROWD} connections to all others, 64 B, one at a time and in bursts of 32; \
+                 msg = delivery"
+            ),
             MESSAGE_COLUMNS,
-            "callsign x 1",
-            broadcast,
+            SINGLE,
+            vec![lane(SINGLE, Scope::Global, 1, 1), lane("callsign x 32", Scope::Global, 32, 1)],
         ),
+        fan_out(RowName::FanOut, 1, "one at a time"),
+        fan_out(RowName::FanOut32, 32, "in bursts of 32"),
         row(
             RowName::Idle,
             format!("{idle} silent connections{limited}: memory of the server's processes"),
             MEMORY_COLUMNS,
             "floor",
             everybody(Work::Idle { connections: idle }),
+        ),
+        row(
+            RowName::Scoreboard,
+            "what each callback pays for being on the scoreboard, beside the bare call, one at a time".into(),
+            SCOREBOARD_COLUMNS,
+            "",
+            vec![Lane { label: "callsign", server: Server::Callsign, work: Work::Scoreboard }],
         ),
     ];
     rows.retain(|row| only.contains(&row.name));
@@ -143,13 +193,50 @@ pub fn rows(only: &[RowName], servers: &[Server], open_files: u64) -> Vec<Row> {
 }
 
 impl Lane {
-    /// Starts the server, puts the work on it for `duration` and returns one figure per column.
+    /// Puts the work on a fresh server for `duration` and returns one figure per column.
     ///
     /// # Errors
     /// The server did not start, died, hung up, stalled, or gave a wrong answer.
     pub fn measure(&self, duration: Duration, processors: Processors) -> Result<Vec<f64>> {
-        let mut server = Running::start(self.server, processors)?;
-        let result = self.work.run(&server, duration);
+        match self.work {
+            Work::Echo { connections, size, depth } => self.serve(1, processors, |server| {
+                let mut load = Load::open(server.port, connections, Message::Echo { size })?;
+                let tree = Tree::of(server.pid())?;
+                load.echo(depth, WARM_UP)?;
+                let before = tree.cpu()?;
+                let window = load.echo(depth, duration)?;
+                figures(before, tree.cpu()?, window)
+            }),
+            Work::Broadcast { scope, burst, workers } => self.serve(workers, processors, |server| {
+                let (mut load, tree) = crowd(server, scope, workers)?;
+                load.broadcast(burst, WARM_UP)?;
+                let before = tree.cpu()?;
+                let window = load.broadcast(burst, duration)?;
+                figures(before, tree.cpu()?, window)
+            }),
+            Work::Idle { connections } => self.serve(1, processors, |server| {
+                let tree = Tree::of(server.pid())?;
+                let before = tree.memory_kib()?;
+                let mut load = Load::open(server.port, connections, Message::Echo { size: 20 })?;
+                load.silence(SETTLE)?;
+                Ok(vec![(tree.memory_kib()? - before) / connections as f64])
+            }),
+            Work::Scoreboard => {
+                pin(processors.server)?;
+                Ok(scoreboard::measure(duration)?.to_vec())
+            }
+        }
+    }
+
+    /// Starts the server for the time of one measurement.
+    fn serve(
+        &self,
+        workers: usize,
+        processors: Processors,
+        measure: impl FnOnce(&Running) -> Result<Vec<f64>>,
+    ) -> Result<Vec<f64>> {
+        let mut server = Running::start(self.server, workers, processors)?;
+        let result = measure(&server);
         match server.death()? {
             Some(status) => bail!("the server died ({status})"),
             None => result,
@@ -157,31 +244,17 @@ impl Lane {
     }
 }
 
-impl Work {
-    fn run(self, server: &Running, duration: Duration) -> Result<Vec<f64>> {
+/// Opens the connections of a broadcast, and again until every worker has its share: the first may serve before
+/// the others do.
+fn crowd(server: &Running, scope: Scope, workers: usize) -> Result<(Load, Tree)> {
+    let started = Instant::now();
+    loop {
+        let load = Load::open(server.port, CROWD, Message::Broadcast { scope, size: 64 })?;
         let tree = Tree::of(server.pid())?;
-        match self {
-            Self::Echo { connections, size, depth } => {
-                let mut load = Load::open(server.port, connections, Message::Echo { size })?;
-                load.echo(depth, WARM_UP)?;
-                let before = tree.cpu()?;
-                let window = load.echo(depth, duration)?;
-                figures(before, tree.cpu()?, window)
-            }
-            Self::Broadcast { connections, size, burst } => {
-                let mut load = Load::open(server.port, connections, Message::Broadcast { size })?;
-                load.broadcast(burst, WARM_UP)?;
-                let before = tree.cpu()?;
-                let window = load.broadcast(burst, duration)?;
-                figures(before, tree.cpu()?, window)
-            }
-            Self::Idle { connections } => {
-                let before = tree.memory_kib()?;
-                let mut load = Load::open(server.port, connections, Message::Echo { size: 20 })?;
-                load.silence(SETTLE)?;
-                Ok(vec![(tree.memory_kib()? - before) / connections as f64])
-            }
+        if tree.with_open_files(CROWD / workers / 2) == workers {
+            return Ok((load, tree));
         }
+        ensure!(started.elapsed() < PATIENCE, "{CROWD} connections do not spread over {workers} workers");
     }
 }
 

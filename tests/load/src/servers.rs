@@ -21,7 +21,7 @@ use crate::client::{ANSWER, Load, Message};
 use crate::measure::{Processors, pin};
 
 /// A server may take this long from its start to its first upgrade, and from the signal to its end.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at a server that is starting or ending.
 const INTERVAL: Duration = Duration::from_millis(5);
 /// tungstenite's own advice for many connections; the default of 128 KiB is zeroed at every read.

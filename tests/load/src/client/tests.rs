@@ -98,7 +98,7 @@ fn a_broadcast_is_complete_when_all_others_have_all_of_it() {
             }
         }
     });
-    let mut load = Load::open(port, 3, Message::Broadcast { size: SIZE }).unwrap();
+    let mut load = Load::open(port, 3, Message::Broadcast { scope: Scope::Global, size: SIZE }).unwrap();
     for _ in 0..2 {
         let window = load.broadcast(1, SHORT).unwrap();
         assert!(window.messages > 0);
