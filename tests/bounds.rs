@@ -25,7 +25,11 @@ fn start(workers: usize, options: &[&str]) -> Host {
 /// A client that has asked for its upgrade.
 fn asking(host: &Host) -> Raw {
     let mut c = host.connect();
-    let key = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")];
+    let key = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
     c.send_request("GET", "/", &[&key[..], &[("Sec-WebSocket-Version", "13")]].concat(), b"");
     c
 }
@@ -81,8 +85,10 @@ fn more_workers_do_not_let_more_clients_in() {
     // Each that is served leaves, and lets another in, until all have been there.
     while !clients.is_empty() {
         assert!(Instant::now() < end, "{served} were served, {} wait", clients.len());
-        let (ready, waiting): (Vec<_>, Vec<_>) =
-            clients.into_iter().map(|mut c| (!c.nothing_for(Duration::from_millis(1)), c)).partition(|(ready, _)| *ready);
+        let (ready, waiting): (Vec<_>, Vec<_>) = clients
+            .into_iter()
+            .map(|mut c| (!c.nothing_for(Duration::from_millis(1)), c))
+            .partition(|(ready, _)| *ready);
         assert!(ready.len() <= 5, "{} are served at once", ready.len());
         served += ready.len();
         for (_, mut c) in ready {
@@ -160,8 +166,11 @@ fn started_as_root_workers_run_as_the_user_and_group_that_were_given() {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
     let library = folder.join("libcrash.so");
     fs::copy(plugin("test-crash"), &library).expect("it can be copied");
-    for (options, group) in [(&["--user", "65534"][..], None), (&["--user", "nobody", "--group", "4242"], Some("4242"))] {
-        let host = Host::start(&[&["serve", path(&library), "--workers", "2", "--log", "debug"], options].concat());
+    for (options, group) in
+        [(&["--user", "65534"][..], None), (&["--user", "nobody", "--group", "4242"], Some("4242"))]
+    {
+        let host =
+            Host::start(&[&["serve", path(&library), "--workers", "2", "--log", "debug"], options].concat());
         host.workers_serve(2);
         assert_eq!(host.open("/").ask("hello"), "hello");
         assert_eq!(host.process().status("Uid"), "0\t0\t0\t0", "the parent stays what it is");
@@ -170,7 +179,10 @@ fn started_as_root_workers_run_as_the_user_and_group_that_were_given() {
             let gid = worker.status("Gid");
             let expected = group.map_or(gid.clone(), |group| [group; 4].join("\t"));
             assert!(gid == expected && gid != "0\t0\t0\t0", "{gid}");
-            assert!(worker.status("Groups").split_whitespace().all(|group| gid.starts_with(group)), "no other group");
+            assert!(
+                worker.status("Groups").split_whitespace().all(|group| gid.starts_with(group)),
+                "no other group"
+            );
             assert_eq!(worker.status("CapEff").trim_start_matches('0'), "");
             assert_eq!(worker.status("NoNewPrivs"), "1");
         }
@@ -182,7 +194,8 @@ fn started_as_root_workers_run_as_the_user_and_group_that_were_given() {
 fn a_user_or_group_that_cannot_be_is_refused() {
     let library = plugin("test-crash");
     let refusal = |options: &[&str]| {
-        let arguments = [&["serve", path(&library), "--listen", "127.0.0.1:0", "--workers", "2"], options].concat();
+        let arguments =
+            [&["serve", path(&library), "--listen", "127.0.0.1:0", "--workers", "2"], options].concat();
         let (code, stdout, stderr) = run(&arguments);
         assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");

@@ -113,7 +113,11 @@ fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> 
     run_until(&mut poll, &mut listeners, |listener| listener.worker.is_some());
     for (index, listener) in listeners.iter().enumerate() {
         for (source, heard) in listener.heard.iter().enumerate() {
-            assert_eq!(*heard, if listener.source == Some(source) { 0 } else { each }, "client {index} of source {source}");
+            assert_eq!(
+                *heard,
+                if listener.source == Some(source) { 0 } else { each },
+                "client {index} of source {source}"
+            );
         }
     }
     took
@@ -122,7 +126,8 @@ fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> 
 /// A thousand clients need more than a process usually may have.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("up to there it is allowed");
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+        .expect("up to there it is allowed");
 }
 
 fn run_until(poll: &mut Poll, listeners: &mut [Listener], is_done: impl Fn(&Listener) -> bool) {
@@ -172,7 +177,8 @@ fn two_and_two(host: &Host) -> [[WebSocket; 2]; 2] {
         let first = clients[0].0;
         let count = clients.iter().filter(|(worker, _)| *worker == first).count();
         if count >= 2 && clients.len() - count >= 2 {
-            let (left, right): (Vec<_>, Vec<_>) = clients.into_iter().partition(|(worker, _)| *worker == first);
+            let (left, right): (Vec<_>, Vec<_>) =
+                clients.into_iter().partition(|(worker, _)| *worker == first);
             let two = |clients: Vec<(u32, WebSocket)>| {
                 let mut clients = clients.into_iter().map(|(_, c)| c);
                 [clients.next(), clients.next()].map(|c| c.expect("there are two"))
@@ -262,7 +268,8 @@ fn read_flood(c: &mut WebSocket, count: usize, size: usize) {
 fn two_workers_that_flood_each_other_go_on_and_lose_nothing() {
     const COUNT: usize = 20_000;
     const SIZE: usize = 1000;
-    let host = start(2, &[]);
+    // Within one callback nothing holds the plugin back from what waits for its own worker's clients.
+    let host = start(2, &["--max-backlog", "64MiB"]);
     let [[mut a, mut b], [mut c, mut d]] = two_and_two(&host);
     // In one callback each: nobody's event loop runs meanwhile.
     a.text(&format!("flood {COUNT} {SIZE}"));

@@ -38,13 +38,24 @@ fn worker_of(c: &mut WebSocket) -> Process {
 /// Opens clients until one is in a worker for which this is true.
 fn open_where(host: &Host, is_right: impl Fn(Process) -> bool) -> WebSocket {
     let end = Instant::now() + DEADLINE;
+    // They stay until one is right: a worker with fewer clients would get them all.
+    let mut others = Vec::new();
     loop {
         let mut c = host.open("/");
         if is_right(worker_of(&mut c)) {
             return c;
         }
+        others.push(c);
         assert!(Instant::now() < end, "no client gets to such a worker");
     }
+}
+
+/// Opens a client in a worker that does not have all the load.
+fn open_beside(host: &Host, load: &Load) -> (WebSocket, Process) {
+    let is_shared = |process: Process| load.look(|state| state.workers().keys().any(|pid| *pid != process.0));
+    let mut c = open_where(host, is_shared);
+    let worker = worker_of(&mut c);
+    (c, worker)
 }
 
 /// A config file for the plugin `crash`, and the file that tells it what to do at load.
@@ -90,11 +101,10 @@ fn a_worker_dies(how: Option<&str>, report: &str, function: Option<&str>) {
     let _alone = alone();
     let host = start(4, &[]);
     let load = Load::start(host.port, Plan::clients(60));
-    let mut bad = host.open("/");
+    let mut bad = open_where(&host, |process| load.look(|state| state.workers().contains_key(&process.0)));
     let worker = worker_of(&mut bad);
     let before = host.workers();
-    let neighbours = load.look(|state| state.workers().get(&worker.0).copied().unwrap_or(0));
-    assert!(neighbours > 0, "60 clients are enough for 4 workers");
+    let neighbours = load.look(|state| state.workers()[&worker.0]);
     load.wait_for_echoes(2000);
 
     match how {
@@ -128,14 +138,21 @@ fn a_worker_dies(how: Option<&str>, report: &str, function: Option<&str>) {
     if let Some(function) = function {
         host.log_line("was here when it ended:");
         let call = host.log_line(&format!("{function} at "));
-        assert!(call.contains("tests/plugins/crash/src/lib.rs:") && call.ends_with("(libtest_crash.so)"), "{call}");
+        assert!(
+            call.contains("tests/plugins/crash/src/lib.rs:") && call.ends_with("(libtest_crash.so)"),
+            "{call}"
+        );
     }
     assert_eq!(host.log_lines("ERROR").len(), 1 + usize::from(function.is_some()), "{}", host.log());
 }
 
 #[test]
 fn a_segmentation_fault_ends_one_worker() {
-    a_worker_dies(Some("segv"), "died of SIGSEGV: no access to address 0x10 in", Some("test_crash::write_nowhere"));
+    a_worker_dies(
+        Some("segv"),
+        "died of SIGSEGV: no access to address 0x10 in",
+        Some("test_crash::write_nowhere"),
+    );
 }
 
 #[test]
@@ -181,8 +198,7 @@ fn a_worker_that_dies_at_every_start_is_tried_again_with_growing_pauses_until_it
     let host = Host::start(&["serve", "--config", path(&config), "--workers", "2", "--log", "debug"]);
     host.workers_serve(2);
     let load = Load::start(host.port, Plan::clients(20));
-    let mut bad = host.open("/");
-    let worker = worker_of(&mut bad);
+    let (mut bad, worker) = open_beside(&host, &load);
 
     fs::write(&at_start, "segv").expect("the scratch folder can be written");
     bad.text("abort");
@@ -190,7 +206,8 @@ fn a_worker_that_dies_at_every_start_is_tried_again_with_growing_pauses_until_it
     let begun = Instant::now();
     host.log_line("fails at every start (4 times now); trying again in 800ms");
     assert!(begun.elapsed() >= Duration::from_millis(100 + 200 + 400), "{:?}", begun.elapsed());
-    let deaths = host.log_lines(&format!("died of SIGSEGV: no access to address 0x10 in {ONLOAD}, which had run for "));
+    let deaths = host
+        .log_lines(&format!("died of SIGSEGV: no access to address 0x10 in {ONLOAD}, which had run for "));
     assert_eq!(deaths.len(), 4, "{}", host.log());
     assert!(deaths.iter().all(|line| line.contains("before it served")), "{deaths:?}");
     load.wait_for_echoes(500);
@@ -216,7 +233,9 @@ fn if_no_worker_can_start_the_server_exits_with_1_and_says_why() {
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         stderr
     };
-    for (how, death) in [("segv", "died of SIGSEGV: no access to address 0x10"), ("exit 7", "ended with status 7")] {
+    for (how, death) in
+        [("segv", "died of SIGSEGV: no access to address 0x10"), ("exit 7", "ended with status 7")]
+    {
         let text = refusal(how);
         let last = text.lines().find(|line| line.starts_with("callsign: ")).expect("it says why");
         assert!(
@@ -256,8 +275,7 @@ fn a_worker_that_hangs_is_ended_and_replaced() {
         let _alone = alone();
         let host = start(2, &["--hang-timeout", "600ms"]);
         let load = Load::start(host.port, Plan::clients(20));
-        let mut bad = host.open("/");
-        let worker = worker_of(&mut bad);
+        let (mut bad, worker) = open_beside(&host, &load);
         let before = host.workers();
         bad.text(how);
         bad.dropped();
@@ -341,8 +359,14 @@ fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
     let (first_descriptors, first_kib) = first.expect("20 are killed in this time");
     load.look(|state| {
         let (longest, machine) = (state.longest(|_| true), state.machine);
-        println!("{} kills, {} clients, longest {longest:?}, machine {machine:?}", killed.len(), state.clients.len());
-        println!("parent: {first_kib} KiB, then {kib} KiB; {first_descriptors}, then {descriptors} descriptors");
+        println!(
+            "{} kills, {} clients, longest {longest:?}, machine {machine:?}",
+            killed.len(),
+            state.clients.len()
+        );
+        println!(
+            "parent: {first_kib} KiB, then {kib} KiB; {first_descriptors}, then {descriptors} descriptors"
+        );
     });
     assert_eq!(descriptors, first_descriptors, "after {} kills", killed.len());
     assert!(kib < first_kib + 12 * 1024, "{first_kib} KiB, after {} kills {kib} KiB", killed.len());

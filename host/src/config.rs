@@ -18,6 +18,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::cli::LimitOptions;
+use crate::plugin::image::is_plugin_name;
 use crate::route::{Route, RoutePath, Target, parse_handler};
 use crate::settings::{PluginSource, parse_account, parse_listen};
 use crate::units::{parse_duration, parse_size};
@@ -141,6 +142,15 @@ fn plugins(top: &Section, folder: &Path) -> anyhow::Result<Vec<PluginSource>> {
     let plugins = value.get_ref().as_table();
     let plugins = plugins.ok_or_else(|| top.refuse("plugin", value, PLUGIN_EXPECTED))?;
     let plugin = |(name, value): (&Spanned<DeString>, _)| {
+        if !is_plugin_name(name.get_ref()) {
+            return Err(top.document.error(
+                name.span().start,
+                format!(
+                    "`{}` cannot be a plugin's name; it is 1 to 63 letters, digits, `-`, `_` and `.`",
+                    name.get_ref().escape_debug()
+                ),
+            ));
+        }
         let key = format!("plugin.{}", name.get_ref());
         let section = top.open(&key, format!("in [{key}]"), value, PLUGIN_KEYS, PLUGIN_EXPECTED)?;
         Ok(PluginSource {

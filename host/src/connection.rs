@@ -11,11 +11,12 @@ use bytes::Bytes;
 use callsign_plugin::abi::{self, closed_by, status};
 use tokio::net::TcpStream;
 
+use crate::clients::Seat;
 use crate::http::head::Head;
 use crate::outbox::Outbox;
 use crate::plugin::handler::Callbacks;
 use crate::websocket::{close_code_allowed, cut_reason, write_close};
-use crate::worker::{Seat, Worker};
+use crate::worker::Worker;
 
 /// One upgraded client; what `struct connection` points to.
 #[repr(C)]
@@ -36,6 +37,8 @@ pub struct Connection {
     pub phase: Cell<Phase>,
     /// Whether anything has come from the client since the last look.
     pub heard: Cell<bool>,
+    /// Whether the client has taken bytes since the session last looked.
+    pub progressed: Cell<bool>,
     /// Whether a flush is sure to come: at the end of this read, or of this turn.
     pub flush_due: Cell<bool>,
     /// Whether the socket has refused bytes: the session then waits until it takes some.
@@ -96,6 +99,7 @@ impl Connection {
             stream: RefCell::new(stream),
             phase: Cell::new(Phase::Open),
             heard: Cell::new(true),
+            progressed: Cell::new(false),
             flush_due: Cell::new(false),
             blocked: Cell::new(false),
             waker: RefCell::new(None),
@@ -160,7 +164,7 @@ impl Connection {
     fn overflow(&self) -> i32 {
         let waiting = self.outbox.borrow().len();
         log::warn!(
-            "connection {} ({}) does not read: {waiting} bytes wait for it, more than --max-backlog; closing it with 1013",
+            "connection {} ({}) reads slower than it is sent to: {waiting} bytes wait for it, more than --max-backlog; closing it with 1013",
             self.id,
             self.peer()
         );
@@ -184,10 +188,15 @@ impl Connection {
         let result = {
             let stream = self.stream.borrow();
             let mut outbox = self.outbox.borrow_mut();
-            outbox.write_to(&self.worker.pool, |slices| match slices {
+            let before = outbox.len();
+            let result = outbox.write_to(&self.worker.pool, |slices| match slices {
                 [one] => stream.try_write(one),
                 many => stream.try_write_vectored(many),
-            })
+            });
+            if outbox.len() < before {
+                self.progressed.set(true);
+            }
+            result
         };
         match result {
             Ok(drained) => {
@@ -203,6 +212,11 @@ impl Connection {
     /// Whether everything is written.
     pub fn is_flushed(&self) -> bool {
         self.outbox.borrow().is_empty()
+    }
+
+    /// Whether so much waits for a client that does not take it now that it should be heard no further.
+    pub fn is_behind(&self) -> bool {
+        self.blocked.get() && self.outbox.borrow().len() > self.worker.limits.high_water
     }
 
     /// Has the session look at the connection again.

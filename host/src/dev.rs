@@ -12,7 +12,10 @@ pub fn build(folder: &Path, release: bool) -> Result<PathBuf> {
     let manifest = folder.join("Cargo.toml");
     // What cargo calls it in its messages.
     let Ok(manifest) = manifest.canonicalize() else {
-        bail!("no crate to build: {} is not there; `dev` wants the folder of a plugin's crate", manifest.display());
+        bail!(
+            "no crate to build: {} is not there; `dev` wants the folder of a plugin's crate",
+            manifest.display()
+        );
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

@@ -30,6 +30,8 @@ pub mod privileges; // --user and --group
 
 pub mod banner; // what it says at the start
 
+pub mod clients; // how many there are, and may be
+
 pub mod worker; // plugins, routes and connections of one thread
 
 pub mod dispatch; // request path to handlers

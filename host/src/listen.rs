@@ -52,6 +52,10 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` are two addresses, whatever the system's default.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
     bind(&socket, &address)?;
     listen(&socket, ACCEPT_QUEUE)?;
     Ok(socket.into())
@@ -81,7 +85,7 @@ pub async fn accept(worker: &'static Worker, listener: tokio::net::TcpListener) 
     loop {
         let next = poll_fn(|cx| {
             // Looked at now that a client may be there: what was true before the wait need not be true now.
-            if !worker.has_room() || turn == 0 && worker.is_ahead() {
+            if !worker.clients.has_room() || turn == 0 && worker.clients.is_ahead() {
                 return Poll::Ready(None);
             }
             let next = listener.poll_accept(cx);
@@ -95,14 +99,14 @@ pub async fn accept(worker: &'static Worker, listener: tokio::net::TcpListener) 
                     log::debug!("{peer}: {error}");
                 }
                 // Another worker may have accepted in the same moment; then this client waits.
-                let seat = worker.seat_for_client().await;
+                let seat = worker.clients.seat().await;
                 tokio::task::spawn_local(http::serve(worker, stream, peer, seat));
             }
             Some(Err(error)) => {
                 log::error!("cannot accept a client: {error}; trying again");
                 tokio::time::sleep(FAILED_PAUSE).await;
             }
-            None if !worker.has_room() => worker.room_for_client().await,
+            None if !worker.clients.has_room() => worker.clients.room().await,
             None => {
                 tokio::time::sleep(TURN).await;
                 turn = BATCH;

@@ -14,12 +14,13 @@ use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::board::{self, Board, Slot};
-use crate::link::Tag;
+use crate::clients::Rank;
 use crate::link::orders::Orders;
 use crate::link::uplink::Uplink;
+use crate::link::{self, Tag};
 use crate::settings::{Limits, Settings};
 use crate::stop::Stop;
-use crate::worker::{Place, Worker};
+use crate::worker::Worker;
 use crate::{banner, crash, listen, parent};
 
 /// Time for the ondisconnect callbacks of connections that were cut.
@@ -39,7 +40,7 @@ fn run_alone(settings: &Settings) -> Result<()> {
     let board: &'static Board = Box::leak(Box::new(Board::private()?));
     board::adopt(board.slot(0));
     let listeners = listen::bind(&settings.listen)?;
-    let worker = Worker::start(settings, Place { board, index: 0, workers: 1, first_connection: 0 })?;
+    let worker = Worker::start(settings, Rank { board, index: 0, workers: 1, first_connection: 0 })?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     block_on(async {
         let mut stop = Stop::new()?;
@@ -55,39 +56,41 @@ fn run_alone(settings: &Settings) -> Result<()> {
 
 /// A worker process: its parent's orders come over standard input.
 pub fn run_worker(start_log: impl FnOnce(&Settings, usize)) -> Result<()> {
-    let link = take_link().context("`callsign worker` is started by `callsign serve`, not by hand")?;
-    let (orders, descriptors) = Orders::receive(&link)?;
-    let Orders { index, workers, first_connection, settings } = orders;
+    let socket = take_link().context("`callsign worker` is started by `callsign serve`, not by hand")?;
+    let (orders, descriptors) = Orders::receive(&socket)?;
+    let Orders { index, workers, parent, first_connection, settings } = orders;
     start_log(&settings, index);
-    end_with_parent()?;
+    end_with_parent(parent)?;
     let mut descriptors = descriptors.into_iter();
     let board: &'static Board = Box::leak(Box::new(open_board(descriptors.next())?));
     let slot: &'static Slot = board.slot(index);
     board::adopt(slot);
     crash::install(slot).context("no handler for crashes")?;
     block_on(async {
-        let uplink = Uplink::new(link, settings.limits.max_message + 64)?;
-        let worker = match Worker::start(&settings, Place { board, index, workers, first_connection }) {
+        let uplink = Uplink::new(socket, settings.limits.max_message)?;
+        let worker = match Worker::start(&settings, Rank { board, index, workers, first_connection }) {
             Ok(worker) => worker,
             Err(error) => {
-                uplink.send(Tag::Failed, format!("{error:#}").as_bytes(), drop);
+                uplink.send(Tag::Failed, link::text(&format!("{error:#}")), drop);
                 uplink.flush()?;
                 std::process::exit(1);
             }
         };
         let uplink = worker.connect(uplink);
-        uplink.send(Tag::Ready, banner::loaded(worker).as_bytes(), drop);
+        // From here on a signal means a drain, and only from here on there are clients.
         let mut stop = Stop::new()?;
+        uplink.send(Tag::Ready, link::text(&banner::loaded(worker)), drop);
         let carried = tokio::task::spawn_local(async move {
             let error = uplink.run(|event| worker.heard(event)).await;
-            log::error!("the parent is gone ({error}); ending");
+            log::error!("the link to the parent has failed ({error}); ending");
             std::process::exit(1);
         });
         let told = async {
             tokio::select! { () = worker.told_to_drain() => {} () = stop.requested() => {} }
         };
         serve(worker, descriptors.map(TcpListener::from).collect(), told).await?;
-        let drained = drain(worker, &settings.limits, stop.requested()).await;
+        // Whoever signals parent and workers together is not in a hurry; a second signal is the parent's to act on.
+        let drained = drain(worker, &settings.limits, std::future::pending()).await;
         carried.abort();
         uplink.flush()?;
         drained
@@ -105,11 +108,15 @@ fn take_link() -> Result<UnixStream> {
 
 /// A worker without its parent would hold the port for nobody: the kernel ends it with its parent, even if it
 /// hangs. And it never gains privileges.
-fn end_with_parent() -> Result<()> {
+fn end_with_parent(parent: u32) -> Result<()> {
     #[cfg(target_os = "linux")]
     {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         rustix::thread::set_no_new_privs(true)?;
+    }
+    // It may have died before the kernel was told.
+    if std::os::unix::process::parent_id() != parent {
+        bail!("the parent is gone");
     }
     Ok(())
 }

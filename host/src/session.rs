@@ -2,9 +2,10 @@
 //! it has queued, and closes in the order of RFC 6455 §7.1.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -16,6 +17,8 @@ use crate::websocket::{Event, Receiver, op};
 
 /// Reads after which a client that sends on and on lets the others have their turn.
 const READS_PER_TURN: usize = 8;
+/// Time without a byte written after which a client counts as not reading.
+const STALL: Duration = Duration::from_secs(1);
 /// Close code for a handler that failed (RFC 6455 §7.4.1).
 const INTERNAL_ERROR: u16 = 1011;
 
@@ -24,6 +27,8 @@ struct Session {
     c: Rc<Connection>,
     receiver: Receiver,
     stage: Stage,
+    /// Runs while the client takes nothing of what waits for it.
+    stall: Option<Pin<Box<Sleep>>>,
     /// Runs once the closing has begun.
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -40,7 +45,8 @@ enum Stage {
 
 /// Serves a connection until it has ended. `early`: bytes that came behind the request.
 pub fn start(c: Rc<Connection>, mut early: Vec<u8>) {
-    let mut session = Session { c, receiver: Receiver::new(), stage: Stage::Serving, deadline: None };
+    let mut session =
+        Session { c, receiver: Receiver::new(), stage: Stage::Serving, stall: None, deadline: None };
     session.reading(|session| {
         let c = &*session.c;
         if let Some(handler) = c.callbacks.onconnect
@@ -108,10 +114,14 @@ impl Session {
             return Poll::Ready(());
         }
         let mut reads = 0;
-        while matches!(c.phase.get(), Phase::Open | Phase::Closing) && self.poll_read(cx).is_ready() {
+        while matches!(c.phase.get(), Phase::Open | Phase::Closing)
+            && !self.waits_for_writes(cx)
+            && self.poll_read(cx).is_ready()
+        {
             reads += 1;
             if reads == READS_PER_TURN {
-                cx.waker().wake_by_ref();
+                // Not at once: first the others, and a look at which sockets are ready.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
                 break;
             }
         }
@@ -129,6 +139,21 @@ impl Session {
         ready!(self.poll_deadline(cx));
         c.lost();
         Poll::Ready(())
+    }
+
+    /// While a client is behind with its own answers it is not read from: it sends no faster than it takes. But
+    /// one that takes nothing for [`STALL`] is read from again, up to the bound of its queue.
+    fn waits_for_writes(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.c.phase.get() != Phase::Open || !self.c.is_behind() {
+            self.stall = None;
+            return false;
+        }
+        if self.c.progressed.replace(false) {
+            self.c.heard.set(true);
+            self.stall = None;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
+        stall.as_mut().poll(cx).is_pending()
     }
 
     /// After a proper Close: ends our side, and waits until the client has ended its own. Closing a socket

@@ -5,9 +5,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
-use std::sync::atomic::{Ordering::SeqCst, fence};
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -16,13 +15,12 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::background::Background;
-use crate::board::Board;
+use crate::clients::{Clients, Rank, Seat};
 use crate::connection::{Connection, Phase};
 use crate::dispatch::Dispatch;
 use crate::http::head::Head;
 use crate::link::Tag;
 use crate::link::uplink::{Event, Uplink};
-use crate::listen;
 use crate::outbox::Pool;
 use crate::plugin::handler::Callbacks;
 use crate::plugin::registry::Registry;
@@ -38,29 +36,6 @@ const READ_BUFFER: usize = 256 * 1024;
 const SHARED_FRAME: usize = 4 * 1024;
 /// RFC 6455 §7.4.1: going away.
 const GOING_AWAY: u16 = 1001;
-
-/// How many more clients than the worker with the fewest are no reason to leave the next ones to it.
-const AHEAD: usize = 8;
-
-/// Where a worker stands among the workers.
-#[derive(Clone, Copy)]
-pub struct Place {
-    /// What all of them say of themselves.
-    pub board: &'static Board,
-    /// Its own place, from 0.
-    pub index: usize,
-    /// How many workers there are; at least 1.
-    pub workers: usize,
-    /// Connections that earlier workers of this place have had.
-    pub first_connection: u64,
-}
-
-impl Place {
-    /// How many clients each worker has.
-    fn clients(&self) -> impl Iterator<Item = usize> {
-        (0..self.board.len()).map(|index| self.board.slot(index).connections())
-    }
-}
 
 thread_local! {
     static CURRENT: Cell<Option<&'static Worker>> = const { Cell::new(None) };
@@ -82,35 +57,31 @@ pub struct Worker {
     pub timers: &'static Timers,
     /// The plugins' work off the loop. Its task runs from start to end.
     pub background: &'static Background,
-    place: Place,
+    /// Who is here, upgraded or not.
+    pub clients: &'static Clients,
+    rank: Rank,
     /// The way to the other workers, if there are others.
     uplink: OnceCell<Uplink>,
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
     /// Connections that this place has had.
     had: Cell<u64>,
-    /// Clients' sockets that are open, upgraded or not.
-    clients: Cell<usize>,
-    /// How many there may be in this process, by the limit on open files.
-    clients_max: usize,
-    /// When it was said last that no more may come.
-    full_said: Cell<Option<Instant>>,
-    /// Told when a client has gone.
-    client_left: Notify,
     /// Told when the parent wants the worker to end.
     drain_wanted: Notify,
     /// Connections with something to write at the end of this turn.
     due: RefCell<Vec<Weak<Connection>>>,
     flusher: RefCell<Option<Waker>>,
     draining: Cell<bool>,
-    /// Clients whose 101 is on its way.
+    /// Clients whose answer, or 101, is on its way.
     expected: Cell<usize>,
     /// Told when a connection has ended.
     ended: Notify,
+    /// Told when the worker begins to end.
+    drain_begun: Notify,
 }
 
 impl Worker {
     /// Loads the plugins, resolves the routes, and makes this thread the worker's. Nothing is listened on yet.
-    pub fn start(settings: &Settings, place: Place) -> Result<&'static Self> {
+    pub fn start(settings: &Settings, rank: Rank) -> Result<&'static Self> {
         let registry = Registry::load(&settings.plugins)?;
         let dispatch = Dispatch::resolve(&registry, &settings.routes)?;
         let worker: &'static Self = Box::leak(Box::new(Self {
@@ -121,20 +92,18 @@ impl Worker {
             read_buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
             timers: Timers::current(),
             background: Background::current(),
-            place,
+            clients: Box::leak(Box::new(Clients::new(rank, settings.limits.max_connections))),
+            rank,
             uplink: OnceCell::new(),
             connections: RefCell::default(),
-            had: Cell::new(place.first_connection),
-            clients: Cell::new(0),
-            clients_max: listen::clients_by_open_files(),
-            full_said: Cell::new(None),
-            client_left: Notify::new(),
+            had: Cell::new(rank.first_connection),
             drain_wanted: Notify::new(),
             due: RefCell::default(),
             flusher: RefCell::default(),
             draining: Cell::new(false),
             expected: Cell::new(0),
             ended: Notify::new(),
+            drain_begun: Notify::new(),
         }));
         CURRENT.set(Some(worker));
         Ok(worker)
@@ -147,11 +116,18 @@ impl Worker {
     }
 
     /// Takes over a socket that has its 101, with the bytes that came behind the request.
-    pub fn adopt(&'static self, stream: TcpStream, early: Vec<u8>, head: Head, callbacks: Callbacks, seat: Rc<Seat>) {
+    pub fn adopt(
+        &'static self,
+        stream: TcpStream,
+        early: Vec<u8>,
+        head: Head,
+        callbacks: Callbacks,
+        seat: Rc<Seat>,
+    ) {
         // Unique among all workers, and small enough to be read by people.
-        let id = self.had.get() * self.place.workers as u64 + self.place.index as u64 + 1;
+        let id = self.had.get() * self.rank.workers as u64 + self.rank.index as u64 + 1;
         self.had.set(self.had.get() + 1);
-        self.place.board.slot(self.place.index).count_accepted();
+        self.rank.board.slot(self.rank.index).count_accepted();
         let c = Connection::new(self, id, stream, head, callbacks, seat);
         self.connections.borrow_mut().insert(id, c.clone());
         log::debug!("connection {id} ({}): open", c.peer());
@@ -161,7 +137,7 @@ impl Worker {
         session::start(c, early);
     }
 
-    /// A client is to be adopted, or will not come, before the guard is dropped.
+    /// A drain waits until the guard is dropped: an answer is on its way, or a client is to be adopted.
     pub fn expect(&'static self) -> Expected {
         self.expected.set(self.expected.get() + 1);
         Expected(self)
@@ -196,61 +172,17 @@ impl Worker {
         }
     }
 
+    /// Waits until the worker begins to end.
+    pub async fn begins_to_drain(&self) {
+        let begun = self.drain_begun.notified();
+        if !self.draining.get() {
+            begun.await;
+        }
+    }
+
     /// Waits until the parent wants the worker to end.
     pub async fn told_to_drain(&self) {
         self.drain_wanted.notified().await;
-    }
-
-    /// A seat for a client that was accepted, as soon as there is one.
-    pub async fn seat_for_client(&'static self) -> Rc<Seat> {
-        loop {
-            self.seats(1);
-            let seat = Seat(self);
-            // Of two workers that take the last seat at once, at least one sees the other.
-            fence(SeqCst);
-            if self.limits.max_connections.is_none_or(|max| self.place.clients().sum::<usize>() <= max) {
-                return Rc::new(seat);
-            }
-            drop(seat);
-            self.room_for_client().await;
-        }
-    }
-
-    fn seats(&self, change: isize) {
-        let clients = self.clients.get().saturating_add_signed(change);
-        self.clients.set(clients);
-        self.place.board.slot(self.place.index).set_connections(clients);
-    }
-
-    /// Whether another client may come: by the limit on open files, and by `max_connections` for all workers.
-    pub fn has_room(&self) -> bool {
-        self.clients.get() < self.clients_max
-            && self.limits.max_connections.is_none_or(|max| self.place.clients().sum::<usize>() < max)
-    }
-
-    /// Waits until another client may come.
-    pub async fn room_for_client(&self) {
-        /// Clients of other workers leave unheard; look again.
-        const LOOK_AGAIN: Duration = Duration::from_millis(50);
-        /// Clients come and go; the log is not to be filled with it.
-        const SAY_AGAIN: Duration = Duration::from_secs(60);
-        while !self.has_room() {
-            if self.full_said.get().is_none_or(|said| said.elapsed() > SAY_AGAIN) {
-                let bound = match self.limits.max_connections {
-                    Some(max) => format!("{max} in all (--max-connections)"),
-                    None => format!("{} in this worker (limit on open files)", self.clients_max),
-                };
-                log::warn!("as many clients as there may be: {bound}; others wait until one leaves");
-                self.full_said.set(Some(Instant::now()));
-            }
-            let _ = tokio::time::timeout(LOOK_AGAIN, self.client_left.notified()).await;
-        }
-    }
-
-    /// Whether it has many more clients than another worker.
-    pub fn is_ahead(&self) -> bool {
-        let fewest = self.place.clients().min().unwrap_or(0);
-        self.clients.get() > fewest + fewest / 8 + AHEAD
     }
 
     /// Open connections.
@@ -362,6 +294,7 @@ impl Worker {
     /// the timers end.
     pub async fn drain(&self) {
         self.draining.set(true);
+        self.drain_begun.notify_waiters();
         for c in self.open() {
             c.close(GOING_AWAY, "server is shutting down");
         }
@@ -387,22 +320,12 @@ impl Worker {
     }
 }
 
-/// A client is on its way, see [`Worker::expect`].
+/// An answer or a client is on its way, see [`Worker::expect`].
 pub struct Expected(&'static Worker);
 
 impl Drop for Expected {
     fn drop(&mut self) {
         self.0.expected.set(self.0.expected.get() - 1);
         self.0.ended.notify_waiters();
-    }
-}
-
-/// A client's socket is open: first hyper's, then the connection's.
-pub struct Seat(&'static Worker);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.seats(-1);
-        self.0.client_left.notify_one();
     }
 }

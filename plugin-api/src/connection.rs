@@ -114,7 +114,8 @@ impl Connection {
     }
 
     /// Gives the connection its data, which is dropped after `ondisconnect`. There is one slot, and it is
-    /// filled once, so that a reference to it stays good; for what changes, put a `Cell` or `RefCell` in.
+    /// filled once, so that a reference to it stays good; for what changes, put a `Cell` or `RefCell` in. A
+    /// plugin none of whose handlers are bound to the connection should not set it: its data is not dropped.
     ///
     /// # Panics
     /// If the connection has data already.

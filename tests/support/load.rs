@@ -312,7 +312,7 @@ impl Client {
             peer.send(0x81, self.sent.to_string().as_bytes());
             self.sent += 1;
             self.waiting.push_back(Instant::now());
-            if plan.noise && self.sent % 50 == 0 {
+            if plan.noise && self.sent.is_multiple_of(50) {
                 peer.send(0x81, b"!noise");
             }
         }

@@ -264,7 +264,8 @@ fn a_callback_that_never_ends_is_slow_first_and_hung_once() {
 fn the_time_for_which_a_callback_waits_is_not_its_own() {
     let board = Board::private().unwrap();
     let (slot, mut watch, start) = (board.slot(0), Watch::default(), Instant::now());
-    let mut look = |seconds| watch.look(start + Duration::from_secs(seconds), slot, None, Some(Duration::from_secs(3)));
+    let mut look =
+        |seconds| watch.look(start + Duration::from_secs(seconds), slot, None, Some(Duration::from_secs(3)));
     slot.enter(1);
     assert_eq!(look(0), None);
     assert_eq!(look(2), None);
@@ -274,7 +275,10 @@ fn the_time_for_which_a_callback_waits_is_not_its_own() {
     assert_eq!(slot.running().unwrap().sequence, 1);
     assert_eq!(look(20), None);
     let found = look(21);
-    assert!(matches!(&found, Some(Finding::Hung { running_for, .. }) if running_for.as_secs() == 3), "{found:?}");
+    assert!(
+        matches!(&found, Some(Finding::Hung { running_for, .. }) if running_for.as_secs() == 3),
+        "{found:?}"
+    );
 }
 
 #[test]

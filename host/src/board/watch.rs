@@ -78,8 +78,7 @@ impl Watch {
                 None
             }
             _ => {
-                let begun =
-                    running.map(|(sequence, ..)| Seen {
+                let begun = running.map(|(sequence, ..)| Seen {
                     sequence,
                     since: now,
                     looked: now,

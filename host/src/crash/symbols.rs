@@ -25,8 +25,12 @@ const MAX_INLINED: usize = 16;
 const MAX_NAME: usize = 300;
 /// From these outwards every callback has the same callers: where the host calls a plugin, and where the SDK
 /// takes the call. Inlined functions are known by their file alone.
-const CALLERS: [&str; 4] =
-    ["callsign::plugin::call::", "callsign_plugin::boundary::entry::", "plugin/call.rs", "src/boundary/entry.rs"];
+const CALLERS: [&str; 4] = [
+    "callsign::plugin::call::",
+    "callsign_plugin::boundary::entry::",
+    "plugin/call.rs",
+    "src/boundary/entry.rs",
+];
 /// What the compiler puts between a caller and a closure or function that it is given.
 const GLUE: &str = "library/core/src/ops/function.rs";
 
@@ -55,7 +59,8 @@ pub fn describe(crash: &Crash) -> Vec<String> {
             calls[i] = found;
         }
     }
-    let mut calls: Vec<Call> = calls.into_iter().flatten().take_while(|call| !call.mentions(&CALLERS)).collect();
+    let mut calls: Vec<Call> =
+        calls.into_iter().flatten().take_while(|call| !call.mentions(&CALLERS)).collect();
     while calls.last().is_some_and(|call| call.mentions(&[GLUE])) {
         calls.pop();
     }

@@ -27,6 +27,9 @@ pub struct Exchange {
     pub answer: RefCell<Answer>,
 }
 
+/// Headers of one answer: far more than any client reads, far fewer than the map can hold.
+const HEADERS_MAX: usize = 1000;
+
 /// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
@@ -94,8 +97,8 @@ impl Exchange {
         ];
         match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
             (Ok(name), Ok(value)) if !OURS.contains(&name) => {
-                self.answer.borrow_mut().headers.append(name, value);
-                true
+                let headers = &mut self.answer.borrow_mut().headers;
+                headers.len() < HEADERS_MAX && headers.try_append(name, value).is_ok()
             }
             _ => false,
         }

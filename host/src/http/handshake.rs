@@ -4,7 +4,10 @@
 
 use hyper::{
     HeaderMap, Method, Version,
-    header::{CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE},
+    header::{
+        CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+        TRANSFER_ENCODING, UPGRADE,
+    },
 };
 use tungstenite::handshake::derive_accept_key;
 
@@ -40,6 +43,11 @@ pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Upgra
     }
     if version < Version::HTTP_11 {
         return refused(400, "a WebSocket handshake needs HTTP/1.1");
+    }
+    // What follows the head of a handshake is frames.
+    let is_empty = |length: &HeaderValue| length.as_bytes() == b"0";
+    if headers.contains_key(TRANSFER_ENCODING) || !headers.get_all(CONTENT_LENGTH).iter().all(is_empty) {
+        return refused(400, "a WebSocket handshake has no body");
     }
     if !headers.contains_key(HOST) {
         return refused(400, "missing header: Host");

@@ -59,7 +59,7 @@ impl Head {
 
     /// Header number `index`; the name is in lower case.
     pub fn header_at(&self, index: usize) -> Option<(&CStr, &CStr)> {
-        let mut rest = self.strings().skip(3 + index * 2);
+        let mut rest = self.strings().skip(index.checked_mul(2)?.checked_add(3)?);
         Some((rest.next()?, rest.next()?))
     }
 

@@ -7,10 +7,12 @@ pub mod head; // what is kept of a request
 
 pub mod exchange; // a request in the hands of a handler, and its answer
 
+use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -21,28 +23,34 @@ use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
+use crate::clients::Seat;
 use crate::dispatch::{Answerer, ResolvedRoute};
 use crate::http::exchange::{Exchange, Handshake};
 use crate::http::handshake::{Upgrade, classify};
 use crate::http::head::Head;
 use crate::plugin::call;
 use crate::plugin::handler::{Callbacks, HandlerRef};
-use crate::worker::{Seat, Worker};
+use crate::worker::{Expected, Worker};
 
 type Answer = Response<Full<Bytes>>;
 
 /// Whose request it is.
+#[derive(Clone)]
 struct Client {
     worker: &'static Worker,
     peer: SocketAddr,
     seat: Rc<Seat>,
+    /// From the first request on the worker does not end before its answer is written.
+    expected: Rc<OnceCell<Expected>>,
 }
 
 /// Serves one accepted socket until it is closed, or upgraded.
 pub async fn serve(worker: &'static Worker, stream: TcpStream, peer: SocketAddr, seat: Rc<Seat>) {
     limit_unread(&stream, Some(worker.limits.handshake_timeout));
-    let service = service_fn(move |request| {
-        let client = Client { worker, peer, seat: seat.clone() };
+    let client = Client { worker, peer, seat, expected: Rc::default() };
+    let service = service_fn(|request| {
+        client.expected.get_or_init(|| worker.expect());
+        let client = client.clone();
         async move { Ok::<_, Infallible>(answer(client, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -51,7 +59,15 @@ pub async fn serve(worker: &'static Worker, stream: TcpStream, peer: SocketAddr,
         .max_buf_size(worker.limits.max_head)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    if let Err(error) = connection.await {
+    let mut connection = pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = worker.begins_to_drain() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
         log::debug!("{peer}: {error}");
     }
 }
@@ -165,8 +181,7 @@ fn upgrade(client: Client, mut request: Request<Incoming>, accept: &str, callbac
 
 /// Waits until the 101 is written, then gives the socket to the worker.
 fn hand_over(client: Client, on_upgrade: hyper::upgrade::OnUpgrade, head: Head, callbacks: Callbacks) {
-    let Client { worker, peer, seat } = client;
-    let expected = worker.expect();
+    let Client { worker, peer, seat, expected } = client;
     tokio::task::spawn_local(async move {
         let _expected = expected;
         let upgraded = match on_upgrade.await {

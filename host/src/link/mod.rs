@@ -11,6 +11,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// What stands before each message: its length, then its tag.
 const HEAD: usize = 5;
+/// Bytes of a text that a worker may send: what it has loaded, or why it cannot start.
+const TEXT_MAX: usize = 64 * 1024;
+/// Bytes of the largest frame header.
+const FRAME_HEADER: usize = 14;
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,11 @@ pub fn write_message(out: &mut impl BufMut, tag: Tag, payload: &[u8]) {
     out.put_slice(payload);
 }
 
+/// As much of a text as a message can carry.
+pub fn text(text: &str) -> &[u8] {
+    &text.as_bytes()[..text.len().min(TEXT_MAX)]
+}
+
 /// One message by itself.
 pub fn message(tag: Tag, payload: &[u8]) -> Bytes {
     let mut bytes = Vec::with_capacity(HEAD + payload.len());
@@ -63,21 +72,22 @@ pub struct Garbled;
 pub struct Decoder {
     /// What has arrived and is not taken out yet.
     pub buffer: BytesMut,
-    /// Longest payload that is believed.
-    max: usize,
+    /// Longest broadcast that is believed.
+    frame_max: usize,
 }
 
 impl Decoder {
-    /// Believes in payloads up to `max` bytes.
-    pub fn new(max: usize) -> Self {
-        Self { buffer: BytesMut::new(), max }
+    /// Believes in broadcasts of messages up to `max_message` bytes, at both ends of a link alike.
+    pub fn new(max_message: usize) -> Self {
+        Self { buffer: BytesMut::new(), frame_max: max_message + FRAME_HEADER }
     }
 
     fn head(&self, at: usize) -> Result<Option<(Tag, usize)>, Garbled> {
         let Some(head) = self.buffer.get(at..at + HEAD) else { return Ok(None) };
         let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let max = |tag| if tag == Tag::Broadcast { self.frame_max } else { TEXT_MAX };
         match Tag::from_code(head[4]) {
-            Some(tag) if length <= self.max => {
+            Some(tag) if length <= max(tag) => {
                 Ok((self.buffer.len() - at - HEAD >= length).then_some((tag, length)))
             }
             _ => Err(Garbled),
@@ -144,7 +154,7 @@ mod tests {
         decoder.buffer.extend_from_slice(&[0, 0, 0, 0, 99]);
         assert_eq!(decoder.take(), Err(Garbled));
         let mut decoder = Decoder::new(10);
-        decoder.buffer.extend_from_slice(&[11, 0, 0, 0, 3]);
+        decoder.buffer.extend_from_slice(&[10 + FRAME_HEADER as u8 + 1, 0, 0, 0, 3]);
         assert_eq!(decoder.take_broadcasts(), Err(Garbled));
     }
 }

@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
 
-/// Descriptors that one message can carry: the scoreboard and the listening sockets.
-pub const DESCRIPTORS_MAX: usize = 64;
+/// Listening sockets that one message can carry.
+pub const LISTENERS_MAX: usize = 63;
+/// Those, and the scoreboard.
+const DESCRIPTORS_MAX: usize = LISTENERS_MAX + 1;
 
 /// What a worker is told when it starts.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +27,8 @@ pub struct Orders {
     pub index: usize,
     /// How many workers there are.
     pub workers: usize,
+    /// The parent's process id.
+    pub parent: u32,
     /// Connections that earlier workers of this place have had: ids go on from there.
     pub first_connection: u64,
     /// What to serve.
@@ -39,7 +43,7 @@ impl Orders {
         let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-            bail!("more than {} addresses to listen on", DESCRIPTORS_MAX - 1);
+            bail!("more descriptors than one message can carry");
         }
         // The descriptors travel with the first byte; eight bytes always fit.
         rustix::net::sendmsg(socket, &[IoSlice::new(&length)], &mut ancillary, SendFlags::empty())?;
@@ -85,7 +89,7 @@ mod tests {
             panic!("`serve` is `serve`");
         };
         let settings = Settings::merge(None, options, plugins, 4).expect("nothing contradicts");
-        let orders = Orders { index: 2, workers: 4, first_connection: 7, settings };
+        let orders = Orders { index: 2, workers: 4, parent: 1, first_connection: 7, settings };
         let (parent, worker) = UnixStream::pair().expect("a pair of sockets");
         let (carried, held) = UnixStream::pair().expect("a pair of sockets");
         orders.send(&parent, &[carried.as_fd()]).expect("they fit");

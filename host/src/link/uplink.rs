@@ -39,15 +39,15 @@ pub enum Event {
 }
 
 impl Uplink {
-    /// Takes the socket over; `max_frame` is the longest broadcast that is believed. Needs a tokio runtime.
-    pub fn new(socket: UnixStream, max_frame: usize) -> Result<Self> {
+    /// Takes the socket over; `max_message` is that of the settings. Needs a tokio runtime.
+    pub fn new(socket: UnixStream, max_message: usize) -> Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket: tokio::net::UnixStream::from_std(socket)
                 .context("the link to the parent cannot be used")?,
             queue: RefCell::default(),
             queued: Notify::new(),
-            incoming: RefCell::new(Decoder::new(max_frame)),
+            incoming: RefCell::new(Decoder::new(max_message)),
         })
     }
 

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 use tokio::task::AbortHandle;
 
-use super::relay::{FrameMax, Queue};
+use super::relay::Queue;
 use super::watch::end_hung;
 use super::{News, Parent};
 use crate::board::{Crash, Slot, Watch};
@@ -24,15 +24,17 @@ use crate::link::Tag;
 use crate::link::orders::Orders;
 
 /// Time for the last words of a worker that has ended; a plugin may have left a process that holds its socket.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_millis(100);
+/// Time for a worker whose link is closed to end by itself.
+const UNLINKED_PATIENCE: Duration = Duration::from_secs(1);
+/// Time for a worker to take its orders, if they are longer than a socket holds.
+const ORDERS_PATIENCE: Duration = Duration::from_secs(1);
 /// Time beyond the hang time-out after which a worker that takes no broadcasts is ended.
 const LINK_PATIENCE: Duration = Duration::from_secs(1);
 /// Backtraces that may wait to be looked up: workers can crash faster than debug information can be read.
 const BACKTRACES_MAX: usize = 8;
 /// More than any worker can have had.
 const CONNECTIONS_MAX: u64 = 1 << 36;
-/// Bytes that a message on the link has beyond the WebSocket message in it: the largest frame header.
-const FRAME_HEADER: usize = 14;
 
 /// A place for a worker, filled again and again.
 pub struct Place {
@@ -62,6 +64,8 @@ pub struct End {
     pub is_clean: bool,
     /// Why it could not start, in its own words.
     pub refusal: Option<String>,
+    /// For how long it has lived.
+    pub lived: Duration,
     /// How it ended, for the log.
     pub report: String,
     /// Where, if it had time to write that down.
@@ -108,7 +112,8 @@ impl Parent {
             Ok(started) => started,
             Err(error) => {
                 let report = format!("worker {} cannot be started: {error:#}", place.index);
-                return End { was_ready: false, is_clean: false, refusal: None, report, crash: None };
+                let lived = Duration::ZERO;
+                return End { was_ready: false, is_clean: false, refusal: None, lived, report, crash: None };
             }
         };
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
@@ -118,10 +123,11 @@ impl Parent {
         let status = child.wait().await;
         // As long as it is not reaped nobody else has its id; `wait` has reaped it now.
         place.pid.set(None);
+        // What waits for it keeps the others from being heard.
+        self.relay.leave(place.index);
         if tokio::time::timeout(LAST_WORDS, &mut words).await.is_err() {
             words.abort();
         }
-        self.relay.leave(place.index);
         if let Some(writer) = place.writer.take() {
             writer.abort();
         }
@@ -134,11 +140,12 @@ impl Parent {
         // The last look tells how long its last callback had run.
         place.watch.borrow_mut().look(Instant::now(), slot, None, None);
         let crash = slot.crash();
+        let lived = started.elapsed();
         let report = match status {
-            Ok(status) => report(place, pid, status, slot, crash.as_ref(), started.elapsed(), self.tick()),
+            Ok(status) => report(place, pid, status, slot, crash.as_ref(), lived, self.tick()),
             Err(error) => format!("worker {} cannot be waited for: {error}", place.index),
         };
-        End { was_ready, is_clean, refusal, report, crash }
+        End { was_ready, is_clean, refusal, lived, report, crash }
     }
 
     fn spawn(&self, place: &Place) -> Result<(Child, UnixStream)> {
@@ -153,19 +160,24 @@ impl Parent {
         if let Some(identity) = &self.identity {
             command.uid(identity.user).gid(identity.group);
         }
-        let child = command.spawn()?;
+        let mut child = command.spawn()?;
+        // The child's end with it: if the child dies, so does the socket.
+        drop(command);
         let orders = Orders {
             index: place.index,
             workers: self.places.len(),
+            parent: std::process::id(),
             first_connection: place.connections.get(),
             settings: self.settings.clone(),
         };
         let listeners = self.listeners.borrow();
         let mut descriptors = vec![self.board_descriptor.as_fd()];
         descriptors.extend(listeners.iter().map(AsFd::as_fd));
-        // If it is dead already, `wait` tells more than this error.
+        ours.set_write_timeout(Some(ORDERS_PATIENCE))?;
         if let Err(error) = orders.send(&ours, &descriptors) {
             log::debug!("worker {} takes no orders: {error:#}", place.index);
+            // If it is dead already, how it died tells more than this error.
+            let _ = child.start_kill();
         }
         ours.set_nonblocking(true)?;
         Ok((child, ours))
@@ -183,9 +195,8 @@ impl Parent {
             Err(error) => return log::error!("worker {}: its link cannot be used: {error}", place.index),
         };
         let mut write = Some(write);
-        let max = FrameMax((self.settings.limits.max_message + FRAME_HEADER).max(64 * 1024));
         let note = |tag, payload: bytes::Bytes| {
-            let text = String::from_utf8_lossy(&payload).into_owned();
+            let text = readable(&payload);
             match (tag, write.take()) {
                 (Tag::Ready, Some(write)) => {
                     let queue = self.relay.join(place.index);
@@ -196,22 +207,46 @@ impl Parent {
                     let patience = self.settings.limits.hang_timeout.map(|time| time + LINK_PATIENCE);
                     let writer = tokio::task::spawn_local(async move {
                         let result = self.relay.write(&queue, write, patience).await;
+                        self.relay.leave(place.index);
                         if result.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
                             let why = "was ended: it has not taken what others broadcast (--hang-timeout)";
                             end_hung(place, why.to_owned()).await;
                         }
                     });
                     *place.writer.borrow_mut() = Some(writer.abort_handle());
+                    true
                 }
-                (Tag::Failed, _) => *refusal.borrow_mut() = Some(text),
-                _ => log::warn!("worker {} says what no worker says now", place.index),
+                (Tag::Failed, Some(_)) => {
+                    *refusal.borrow_mut() = Some(text);
+                    true
+                }
+                _ => false,
             }
         };
-        if let Err(error) = self.relay.read(place.index, read, max, note).await {
-            log::debug!("worker {}: {error}", place.index);
-            place.kill();
-        }
+        let why = match self.relay.read(place.index, read, self.settings.limits.max_message, note).await {
+            Ok(()) => "its link to the parent is closed".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        // Without its link it cannot serve; most often it is dead already.
+        self.relay.leave(place.index);
+        tokio::task::spawn_local(end_unlinked(place, why));
     }
+}
+
+/// Ends a worker that lives on without a link.
+async fn end_unlinked(place: &'static Place, why: String) {
+    let pid = place.pid.get();
+    tokio::time::sleep(UNLINKED_PATIENCE).await;
+    if pid.is_some() && place.pid.get() == pid {
+        place.hung.replace(Some(format!("was ended: {why}")));
+        place.kill();
+    }
+}
+
+/// A worker's text, for the terminal: its word, so without what could move the cursor.
+fn readable(text: &[u8]) -> String {
+    let printable = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
+    String::from_utf8_lossy(text).chars().map(printable).collect()
 }
 
 /// What happened, to which worker, in which code of which plugin.
@@ -222,7 +257,7 @@ fn report(
     slot: &Slot,
     crash: Option<&Crash>,
     lived: Duration,
-    tick: Duration,
+    tick: Option<Duration>,
 ) -> String {
     let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
     let how = match (place.hung.take(), status.signal(), status.code()) {
@@ -231,7 +266,11 @@ fn report(
             // Its own word on the cause counts if it is about the signal that ended it.
             let cause = crash.filter(|crash| crash.signal == signal).map(crash::cause);
             let cause = cause.unwrap_or_else(|| crash::signal_name(signal));
-            format!("died of {cause}{}", in_callback(place, slot, tick))
+            match crash {
+                // What the worker's own thread was doing meanwhile is not to blame.
+                Some(crash) if !crash.worker_thread => format!("died of {cause}"),
+                _ => format!("died of {cause}{}", in_callback(place, slot, tick)),
+            }
         }
         (None, None, Some(code)) => format!("ended with status {code}{}", in_callback(place, slot, tick)),
         (None, None, None) => format!("ended with {status}"),
@@ -262,8 +301,9 @@ pub fn log_backtrace(place: &Place, crash: Crash) {
 }
 
 /// Which callback it was in, and for how long as far as the watchdog's looks can tell.
-fn in_callback(place: &Place, slot: &Slot, tick: Duration) -> String {
+fn in_callback(place: &Place, slot: &Slot, tick: Option<Duration>) -> String {
     let Some(running) = slot.running() else { return " outside of any plugin's code".to_owned() };
+    let Some(tick) = tick else { return format!(" in {}", running.label) };
     match place.watch.borrow().ran_for(Instant::now()) {
         Some(time) if time >= tick => format!(" in {}, which had run for {time:.1?}", running.label),
         _ => format!(" in {}, which had run for less than {tick:?}", running.label),

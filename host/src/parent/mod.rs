@@ -16,12 +16,14 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 
 use self::child::Place;
 use self::relay::Relay;
 use crate::board::Board;
+use crate::link::orders::LISTENERS_MAX;
 use crate::link::{Tag, message};
 use crate::settings::Settings;
 use crate::stop::Stop;
@@ -31,6 +33,10 @@ use crate::{banner, listen, privileges};
 const START_TRIES: u32 = 3;
 /// Pause after a worker has died before it served; doubles with each time in a row.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// A worker that has lived for less has died early, even if it has served.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// So many early deaths in a row of workers that have served are followed by the next worker at once.
+const SHORT_LIVES_FREE: u32 = 3;
 /// Longest such pause.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Time beyond the drain time-out after which workers are ended by force.
@@ -50,6 +56,10 @@ struct Parent {
     /// Whether a worker has served: until then the start may fail, and says why by itself.
     started: Cell<bool>,
     stopping: Cell<bool>,
+    /// Told when the server stops.
+    stopped: Notify,
+    /// Whether what is left is ended by force.
+    cut: Cell<bool>,
     /// Workers that live, or will.
     alive: Cell<usize>,
     ended: Notify,
@@ -70,6 +80,12 @@ pub fn run(settings: Settings) -> Result<()> {
     let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref())?;
     listen::raise_open_files();
     let listeners = listen::bind(&settings.listen)?;
+    if listeners.len() > LISTENERS_MAX {
+        bail!(
+            "{} addresses to listen on, and no more than {LISTENERS_MAX} can be (--listen)",
+            listeners.len()
+        );
+    }
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let (board, board_descriptor) =
         Board::create(settings.workers).context("no shared memory for the scoreboard")?;
@@ -85,6 +101,8 @@ pub fn run(settings: Settings) -> Result<()> {
         news,
         started: Cell::new(false),
         stopping: Cell::new(false),
+        stopped: Notify::new(),
+        cut: Cell::new(false),
         alive: Cell::new(0),
         ended: Notify::new(),
         settings,
@@ -93,14 +111,17 @@ pub fn run(settings: Settings) -> Result<()> {
     // For backtraces, one after the other.
     runtime.enable_all().max_blocking_threads(1);
     let runtime = runtime.build_local(LocalOptions::default())?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let mut stop = Stop::new()?;
         let result = tokio::select! {
             result = parent.serve(heard, &addresses) => result,
             () = stop.requested() => Ok(()),
         };
         parent.end(result, stop).await
-    })
+    });
+    // The last worker's backtrace is worth a moment.
+    runtime.shutdown_timeout(DRAIN_GRACE);
+    result
 }
 
 impl Parent {
@@ -153,6 +174,9 @@ impl Parent {
             }
             if self.stopping.get() {
                 place.unclean.set(end.was_ready && !end.is_clean);
+                if place.unclean.get() && !self.cut.get() {
+                    log::error!("{}, while it was closing its connections", end.report);
+                }
                 return;
             }
             if let Some(reason) = end.refusal {
@@ -162,9 +186,11 @@ impl Parent {
                 }
                 let _ = self.news.send(News::Refused(reason));
             } else if end.was_ready {
-                early_deaths = 0;
+                early_deaths = if end.lived < SHORT_LIFE { early_deaths + 1 } else { 0 };
                 log::error!("{}; starting another", end.report);
-                continue;
+                if early_deaths <= SHORT_LIVES_FREE {
+                    continue;
+                }
             } else {
                 early_deaths += 1;
                 let _ = self.news.send(News::Died(early_deaths, end.report.clone()));
@@ -173,17 +199,18 @@ impl Parent {
             let pause = RETRY_PAUSE_MAX.min(RETRY_PAUSE * 2u32.saturating_pow(early_deaths - 1));
             if early_deaths > 1 {
                 log::error!(
-                    "worker {} fails at every start ({early_deaths} times now); trying again in {pause:?}",
+                    "worker {} dies soon after every start ({early_deaths} times now); the next one starts in {pause:?}",
                     place.index
                 );
             }
-            tokio::time::sleep(pause).await;
+            tokio::select! { () = tokio::time::sleep(pause) => {} () = self.stopped.notified() => {} }
         }
     }
 
     /// Ends all workers: in good order if nothing is wrong and nobody is in a hurry.
     async fn end(&self, result: Result<()>, mut stop: Stop) -> Result<()> {
         self.stopping.set(true);
+        self.stopped.notify_waiters();
         self.listeners.borrow_mut().clear();
         if result.is_ok() {
             log::info!("stopping: {} connections are told to close", self.connections());
@@ -191,7 +218,8 @@ impl Parent {
         for place in &self.places {
             match &*place.queue.borrow() {
                 Some(queue) if result.is_ok() => queue.push(message(Tag::Drain, b"")),
-                // It has no clients yet.
+                // It may serve already, and only the word of it is still on its way.
+                None if result.is_ok() => place.signal(Signal::TERM),
                 _ => place.kill(),
             }
         }
@@ -203,6 +231,7 @@ impl Parent {
         };
         if let Some(why) = cut {
             let connections = self.connections();
+            self.cut.set(true);
             self.places.iter().for_each(Place::kill);
             self.all_ended().await;
             bail!("stopped at once: {why}; {connections} connections were cut");
@@ -222,6 +251,8 @@ impl Parent {
     }
 
     fn connections(&self) -> usize {
-        (0..self.places.len()).map(|index| self.board.slot(index).connections()).sum()
+        // Each worker's own word, so the sum may be anything.
+        let each = (0..self.places.len()).map(|index| self.board.slot(index).connections());
+        each.fold(0, usize::saturating_add)
     }
 }

@@ -36,10 +36,6 @@ pub struct Relay {
     room: Notify,
 }
 
-/// How many broadcasts a worker may be believed to send in one message.
-#[derive(Clone, Copy, Debug)]
-pub struct FrameMax(pub usize);
-
 impl Relay {
     /// A queue for a worker that serves now.
     pub fn join(&self, worker: usize) -> Rc<Queue> {
@@ -71,16 +67,17 @@ impl Relay {
         }
     }
 
-    /// Reads from a worker until its socket ends. `note` gets what is not for the other workers.
+    /// Reads from a worker until its socket ends. `note` gets what is not for the other workers; false: the worker
+    /// should not have said that now.
     pub async fn read(
         &self,
         source: usize,
         mut socket: OwnedReadHalf,
-        FrameMax(max): FrameMax,
-        mut note: impl FnMut(Tag, Bytes),
+        max_message: usize,
+        mut note: impl FnMut(Tag, Bytes) -> bool,
     ) -> io::Result<()> {
-        let mut decoder = Decoder::new(max);
-        let garbled = |_| io::Error::new(io::ErrorKind::InvalidData, "it sent what no worker sends");
+        let mut decoder = Decoder::new(max_message);
+        let garbled = || io::Error::new(io::ErrorKind::InvalidData, "it has sent what no worker sends");
         loop {
             self.room(source).await;
             // Pieces of one allocation share it: were each given its own, a short one would hold as much memory as
@@ -92,12 +89,16 @@ impl Relay {
                 return Ok(());
             }
             loop {
-                let broadcasts = decoder.take_broadcasts().map_err(garbled)?;
+                let broadcasts = decoder.take_broadcasts().map_err(|_| garbled())?;
                 if !broadcasts.is_empty() {
                     self.others(source).iter().for_each(|queue| queue.push(broadcasts.clone()));
                 }
-                match decoder.take().map_err(garbled)? {
-                    Some((tag, payload)) => note(tag, payload),
+                match decoder.take().map_err(|_| garbled())? {
+                    Some((tag, payload)) => {
+                        if !note(tag, payload) {
+                            return Err(garbled());
+                        }
+                    }
                     None => break,
                 }
             }

@@ -13,18 +13,17 @@ use crate::board::{self, Finding};
 const ABORT_GRACE: Duration = Duration::from_millis(2500);
 
 impl Parent {
-    /// Time between two looks.
-    pub fn tick(&self) -> Duration {
-        board::tick(self.settings.limits.slow_callback, self.settings.limits.hang_timeout)
+    /// Time between two looks; None if nothing is looked for.
+    pub fn tick(&self) -> Option<Duration> {
+        let (slow, hang) = (self.settings.limits.slow_callback, self.settings.limits.hang_timeout);
+        (slow.is_some() || hang.is_some()).then(|| board::tick(slow, hang))
     }
 
     /// Watches all workers for as long as the parent runs.
     pub async fn watch(&'static self) {
         let (slow, hang) = (self.settings.limits.slow_callback, self.settings.limits.hang_timeout);
-        if slow.is_none() && hang.is_none() {
-            return;
-        }
-        let mut tick = tokio::time::interval(self.tick());
+        let Some(tick) = self.tick() else { return };
+        let mut tick = tokio::time::interval(tick);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
@@ -42,7 +41,9 @@ impl Parent {
                         log::warn!("worker {}: {label} has returned after {ran_for:.0?}", place.index);
                     }
                     Some(Finding::Hung { label, running_for }) => {
-                        let why = format!("was ended: {label} had not returned after {running_for:.1?} (--hang-timeout)");
+                        let why = format!(
+                            "was ended: {label} had not returned after {running_for:.1?} (--hang-timeout)"
+                        );
                         tokio::task::spawn_local(end_hung(place, why));
                     }
                     None => {}

@@ -77,9 +77,11 @@ unsafe fn connection<'c>(c: *const abi::Connection) -> Result<(&'static Worker, 
 
 /// # Safety
 /// As for [`connection`].
-unsafe fn exchange<'r>(request: *const abi::Request) -> Option<(&'static Worker, &'r Exchange)> {
+unsafe fn exchange<'r>(request: *const abi::Request) -> Result<(&'static Worker, &'r Exchange), i32> {
+    let worker = Worker::current().ok_or(status::WRONG_THREAD)?;
     // SAFETY: the host only hands out addresses of whole `Exchange`s; they are of this thread.
-    Some((Worker::current()?, unsafe { request.cast::<Exchange>().as_ref() }?))
+    let exchange = unsafe { request.cast::<Exchange>().as_ref() }.ok_or(status::BAD_ARGUMENT)?;
+    Ok((worker, exchange))
 }
 
 /// # Safety
@@ -205,8 +207,8 @@ unsafe extern "C" fn close_code(c: *const abi::Connection) -> u16 {
 
 unsafe extern "C" fn close_reason(c: *const abi::Connection) -> *const c_char {
     // SAFETY: the plugin keeps to the ABI.
-    let ending = unsafe { connection(c) }.ok().and_then(|(_, c)| c.ending());
-    ending.map_or(c"".as_ptr(), |ending| ending.reason.as_ptr())
+    let Ok((_, c)) = (unsafe { connection(c) }) else { return ptr::null() };
+    c.ending().map_or(c"".as_ptr(), |ending| ending.reason.as_ptr())
 }
 
 unsafe extern "C" fn closed_by_(c: *const abi::Connection) -> u32 {
@@ -217,7 +219,8 @@ unsafe extern "C" fn closed_by_(c: *const abi::Connection) -> u32 {
 
 unsafe extern "C" fn request_header(request: *const abi::Request, name: *const c_char) -> *const c_char {
     // SAFETY: the plugin keeps to the ABI.
-    let value = unsafe { exchange(request).and_then(|(_, exchange)| exchange.head.header(c_string(name)?)) };
+    let value =
+        unsafe { exchange(request).ok().and_then(|(_, exchange)| exchange.head.header(c_string(name)?)) };
     value.map_or(ptr::null(), CStr::as_ptr)
 }
 
@@ -229,18 +232,23 @@ unsafe extern "C" fn request_header_at(
 ) -> i32 {
     // SAFETY: the plugin keeps to the ABI.
     unsafe {
-        write_header(exchange(request).and_then(|(_, exchange)| exchange.head.header_at(index)), name, value)
+        write_header(
+            exchange(request).ok().and_then(|(_, exchange)| exchange.head.header_at(index)),
+            name,
+            value,
+        )
     }
 }
 
 unsafe extern "C" fn respond_status(request: *mut abi::Request, status_: u16) -> i32 {
     // SAFETY: the plugin keeps to the ABI.
-    let Some((_, exchange)) = (unsafe { exchange(request) }) else { return status::BAD_ARGUMENT };
-    if !(200..600).contains(&status_) {
-        return status::BAD_ARGUMENT;
-    }
-    exchange.answer.borrow_mut().status = status_;
-    status::SENT
+    code(unsafe { exchange(request) }.and_then(|(_, exchange)| {
+        if !(200..600).contains(&status_) {
+            return Err(status::BAD_ARGUMENT);
+        }
+        exchange.answer.borrow_mut().status = status_;
+        Ok(status::SENT)
+    }))
 }
 
 unsafe extern "C" fn respond_header(
@@ -249,23 +257,20 @@ unsafe extern "C" fn respond_header(
     value: *const c_char,
 ) -> i32 {
     // SAFETY: the plugin keeps to the ABI.
-    let parts = unsafe { exchange(request).zip(c_string(name)).zip(c_string(value)) };
-    match parts {
-        Some((((_, exchange), name), value)) if exchange.add_header(name, value) => status::SENT,
-        _ => status::BAD_ARGUMENT,
-    }
+    let (exchange, pair) = unsafe { (exchange(request), c_string(name).zip(c_string(value))) };
+    code(exchange.and_then(|(_, exchange)| match pair {
+        Some((name, value)) if exchange.add_header(name, value) => Ok(status::SENT),
+        _ => Err(status::BAD_ARGUMENT),
+    }))
 }
 
 unsafe extern "C" fn respond_body(request: *mut abi::Request, data: *const c_void, length: usize) -> i32 {
     // SAFETY: the plugin keeps to the ABI.
     let (exchange, data) = unsafe { (exchange(request), bytes(data, length)) };
-    match (exchange, data) {
-        (Some((_, exchange)), Ok(data)) => {
-            exchange.answer.borrow_mut().body = bytes::Bytes::copy_from_slice(data);
-            status::SENT
-        }
-        _ => status::BAD_ARGUMENT,
-    }
+    code(exchange.and_then(|(_, exchange)| {
+        exchange.answer.borrow_mut().body = bytes::Bytes::copy_from_slice(data?);
+        Ok(status::SENT)
+    }))
 }
 
 unsafe extern "C" fn handshake(
@@ -275,12 +280,13 @@ unsafe extern "C" fn handshake(
     ondisconnect: *const c_char,
 ) -> i32 {
     // SAFETY: the plugin keeps to the ABI.
-    let Some((worker, exchange)) = (unsafe { exchange(request) }) else { return status::BAD_ARGUMENT };
-    // SAFETY: the plugin keeps to the ABI.
     let names = [onconnect, onmessage, ondisconnect].map(|name| unsafe { c_string(name) });
-    let (result, status) = bind(&worker.registry, exchange.upgrade, names);
-    exchange.answer.borrow_mut().handshake = Some(result);
-    status
+    // SAFETY: the plugin keeps to the ABI.
+    code(unsafe { exchange(request) }.map(|(worker, exchange)| {
+        let (result, status) = bind(&worker.registry, exchange.upgrade, names);
+        exchange.answer.borrow_mut().handshake = Some(result);
+        status
+    }))
 }
 
 fn bind(registry: &Registry, upgrade: bool, names: [Option<&[u8]>; 3]) -> (Handshake, i32) {

@@ -69,7 +69,7 @@ impl Image {
             .with_context(|| format!("no plugin descriptor (symbol `callsign_plugin`); {DESCRIBE}"))?;
         let (name, version, abi) = read_descriptor(&descriptor)?;
         let name = if name.is_empty() { name_of(path) } else { name };
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        if !is_plugin_name(&name) {
             bail!(
                 "the plugin's name `{}` is not made of letters, digits, `-`, `_` and `.`; rename it",
                 name.escape_debug()
@@ -77,6 +77,12 @@ impl Image {
         }
         Ok(Self { name, version, abi, handlers: symbols.handlers()?, functions: symbols.functions() })
     }
+}
+
+/// Whether routes, logs and the scoreboard can call a plugin that.
+pub fn is_plugin_name(name: &str) -> bool {
+    let size = 1..abi::NAME_SIZE;
+    size.contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 /// What to do about a library that does not say, or not well, that it is a plugin.

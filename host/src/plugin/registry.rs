@@ -87,6 +87,11 @@ impl Registry {
                 other.path.display()
             );
         }
+        // dlopen would give the same copy again, with the same statics.
+        let same = |other: &&Plugin| other.path.canonicalize().ok() == source.path.canonicalize().ok();
+        if let Some(other) = self.plugins.iter().find(same) {
+            bail!("it is loaded already, as plugin `{}`; name it once", other.name);
+        }
         let generation = 1;
         let index = |kind: &str| {
             let kind = kind.to_owned();

@@ -15,6 +15,8 @@ use crate::units::{Size, Time};
 
 /// Bytes of one message, all frames together: enough for a picture, too little to exhaust a worker.
 pub const DEFAULT_MAX_MESSAGE: usize = 16 << 20;
+/// Largest `max_message`, in bytes: what a worker can pass to the others in one piece.
+pub const MAX_MAX_MESSAGE: usize = 1 << 31;
 /// Bytes that wait for one slow client before it is given up: seconds of a busy broadcast, and 4 GiB for a
 /// thousand clients that all stop reading.
 pub const DEFAULT_MAX_BACKLOG: usize = 4 << 20;
@@ -119,6 +121,9 @@ impl Limits {
                 Size(high_water),
                 Size(max_backlog)
             );
+        }
+        if self.max_message > MAX_MAX_MESSAGE {
+            bail!("max_message is {}, expected at most {}", Size(self.max_message), Size(MAX_MAX_MESSAGE));
         }
         if max_head < MIN_MAX_HEAD {
             bail!("max_head is {}, expected at least {}", Size(max_head), Size(MIN_MAX_HEAD));

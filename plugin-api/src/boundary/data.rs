@@ -55,10 +55,10 @@ impl RawConnection {
     }
 
     pub fn data<T: Any>(&self) -> Option<&T> {
-        let slot = self.slot()?.cast::<Slot<T>>();
-        // SAFETY: the tag says that it is a slot of ours; its head is the same for every T, and the value is
-        // looked at when the type fits. It is freed by `release` alone, when no callback runs.
-        unsafe { ((*slot).type_id == TypeId::of::<T>()).then(|| &(*slot).value) }
+        let slot = self.slot()?;
+        // SAFETY: the tag says that it is a slot of ours, which begins with its type's id; the rest is looked at
+        // when the type fits. It is freed by `release` alone, when no callback runs.
+        unsafe { (*slot.cast::<TypeId>() == TypeId::of::<T>()).then(|| &(*slot.cast::<Slot<T>>()).value) }
     }
 
     /// Drops the data, if it is ours.

@@ -33,12 +33,16 @@ use crate::report::{Report, Sample};
 use crate::rows::RowName;
 use crate::servers::Server;
 
+/// What a measurement takes beside its window, about: start, connections, warm-up, end.
+const BESIDES: Duration = Duration::from_secs(1);
+
 /// Compares Callsign with other WebSocket servers and with a floor: server CPU per message, messages per
 /// second, latency, memory per connection; and Callsign's broadcasts with one and several workers.
 ///
-/// Every server is a process of its own with one thread that does the work, fresh for every measurement, and
-/// they take turns: forwards in one round, backwards in the next. Figures are medians over the rounds; a ratio
-/// is the median of the ratios of each round. Every answer is checked, byte by byte.
+/// Every server is a process of its own with one thread that does the work (callsign has one for each worker,
+/// which is one unless the line says more), fresh for every measurement, and they take turns: forwards in one
+/// round, backwards in the next. Figures are medians over the rounds; a ratio is the median of the ratios of
+/// each round. Every answer is checked, byte by byte.
 #[derive(Parser)]
 #[command(
     name = "callsign-load",
@@ -104,7 +108,9 @@ fn run(options: &Options) -> Result<()> {
     let processors = Processors::choose()?;
     let rows = rows::rows(&options.only, &options.servers, measure::raise_open_files());
     let mut report = Report::new(rows, &options.servers, options.rounds, options.duration, processors);
-    eprintln!("measuring: {}", report.conditions);
+    let count = options.rounds * report.rows.iter().map(|row| row.lanes.len() as u32).sum::<u32>();
+    let minutes = (count * (options.duration + BESIDES)).as_secs_f64() / 60.0;
+    eprintln!("measuring: {count} times, which takes about {minutes:.0} min; {}", report.conditions);
 
     for round in 1..=options.rounds {
         for row in 0..report.rows.len() {

@@ -56,9 +56,10 @@ impl Report {
     ) -> Self {
         let (samples, failures, servers) = (Vec::new(), Vec::new(), servers.to_vec());
         let Processors { server, load } = processors;
+        let plural = if rounds == 1 { "" } else { "s" };
         let apart = if server == load { " (the same: figures are worth less)" } else { "" };
         let conditions = format!(
-            "{rounds} rounds of {duration:?}, server on processor {server}, load on {load}{apart}; load average \
+            "{rounds} round{plural} of {duration:?}, server on processor {server}, load on {load}{apart}; load average \
              at the start {}",
             measure::load_average()
         );
@@ -138,14 +139,14 @@ impl Display for Report {
         for (index, row) in self.rows.iter().enumerate() {
             let ratio_columns = row.ratio_columns();
             write!(f, "\n{}: {}\n{:<16}", row.name.text(), row.title, "")?;
-            row.columns.iter().try_for_each(|column| write!(f, "{:>14}", column.title))?;
+            row.columns.iter().try_for_each(|column| write!(f, "{:>12}", column.title))?;
             ratio_columns.iter().try_for_each(|title| write!(f, "{title:>18}"))?;
             writeln!(f)?;
             for (lane, Lane { label, .. }) in row.lanes.iter().enumerate() {
                 let summary = self.summary(index, lane);
                 write!(f, "{label:<16}")?;
                 for (column, &figure) in row.columns.iter().zip(&summary.medians) {
-                    write!(f, "{:>14}", shown(figure, column.decimals))?;
+                    write!(f, "{:>12}", shown(figure, column.decimals))?;
                 }
                 let ratios = [summary.over_reference, summary.first_over_this];
                 for (_, &ratio) in ratio_columns.iter().zip(&ratios) {
@@ -155,7 +156,9 @@ impl Display for Report {
             }
         }
         writeln!(f, "\nMedians over {}.\n{LEGEND}", self.conditions)?;
-        for server in &self.servers {
+        let at_work =
+            |server: &Server| self.rows.iter().flat_map(|row| &row.lanes).any(|lane| lane.server == *server);
+        for server in self.servers.iter().filter(|server| at_work(server)) {
             writeln!(f, "{}: {}", server.name(), server.configuration())?;
         }
         self.failures.iter().try_for_each(|failure| writeln!(f, "FAILED: {failure}"))

@@ -3,6 +3,7 @@
 //! Knows nothing about what they are measured with.
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -53,7 +54,7 @@ impl Server {
     pub fn configuration(self) -> &'static str {
         match self {
             Self::Callsign => {
-                "release build, one worker if no number is given, example plugin `echo` loaded at run time"
+                "example plugin `echo` loaded at run time, one worker unless the line says more"
             }
             Self::Tungstenite => {
                 "tokio-tungstenite 0.30, current-thread runtime, TCP_NODELAY, 4 KiB read buffer, send() per message"
@@ -69,7 +70,7 @@ impl Server {
 
 /// The one place that knows callsign's command line.
 fn callsign(port: u16, workers: usize) -> Result<Command> {
-    let folder = release_folder()?;
+    let folder = build_folder()?;
     let mut command = Command::new(folder.join("callsign"));
     command.arg("serve").arg(folder.join(format!("{DLL_PREFIX}echo{DLL_SUFFIX}")));
     command.args(["--listen", &format!("127.0.0.1:{port}"), "--log", "error"]);
@@ -77,24 +78,28 @@ fn callsign(port: u16, workers: usize) -> Result<Command> {
     Ok(command)
 }
 
-/// Where cargo puts release builds: beside this binary, or beside the folder of a debug build.
-fn release_folder() -> Result<PathBuf> {
+/// Where cargo has put this binary and puts callsign.
+fn build_folder() -> Result<PathBuf> {
     let binary = std::env::current_exe()?;
-    let target = binary.parent().and_then(|folder| folder.parent()).context("this binary is in no folder")?;
-    Ok(target.join("release"))
+    Ok(binary.parent().context("this binary is in no folder")?.to_owned())
 }
 
-/// Brings `callsign` and the plugin `echo` up to date.
+/// Brings `callsign` and the plugin `echo` up to date, in the profile of this binary.
 ///
 /// # Errors
 /// cargo is missing or the build failed.
 pub fn build_callsign() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let target = release_folder()?.with_file_name("");
-    eprintln!("building: cargo build --release -p callsign -p echo");
+    let folder = build_folder()?;
+    let profile = match folder.file_name().and_then(OsStr::to_str) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    eprintln!("building: cargo build --profile {profile} -p callsign -p echo");
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--release", "-p", "callsign", "-p", "echo", "--manifest-path"]);
-    build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml")).arg("--target-dir").arg(target);
+    build.args(["build", "--quiet", "--profile", profile, "-p", "callsign", "-p", "echo", "--manifest-path"]);
+    build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
+    build.arg("--target-dir").arg(folder.with_file_name(""));
     let status = build.status().context("cannot start cargo to build callsign")?;
     ensure!(status.success(), "cargo could not build callsign and its plugin `echo` ({status})");
     Ok(())

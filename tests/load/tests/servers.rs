@@ -1,4 +1,4 @@
-//! The benchmark's own servers answer its load without a mistake, and its failures are told.
+//! Callsign and the benchmark's own servers answer its load without a mistake, and its failures are told.
 
 use std::process::{Command, Stdio};
 
@@ -11,37 +11,53 @@ fn load(arguments: &[&str]) -> Command {
     command
 }
 
+/// Runs for 0.2 s what the arguments name, and returns the rows of the report.
+fn rows_of(name: &str, arguments: &[&str]) -> Vec<Value> {
+    let file = std::env::temp_dir().join(format!("callsign-load-{name}-{}.json", std::process::id()));
+    let mut command =
+        load(&["--rounds=1", "--seconds=0.2", "--json", file.to_str().expect("a path of text")]);
+    let output = command.args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(report["failures"], Value::Array(vec![]));
+    match report["rows"].take() {
+        Value::Array(rows) => rows,
+        other => panic!("rows: {other}"),
+    }
+}
+
+/// Checks that each line of a row has its name and likely figures.
+fn assert_lanes(row: &Value, names: &[&str]) {
+    let lanes = row["lanes"].as_array().unwrap();
+    assert!(lanes.iter().map(|lane| lane["name"].as_str().unwrap()).eq(names.iter().copied()), "{row}");
+    for lane in lanes {
+        let figure = |key: &str| lane["medians"][key].as_f64().unwrap();
+        assert!(figure("messages_per_second") > 0.0, "{lane}");
+        assert!(figure("cpu_us_per_message") > 0.0, "{lane}");
+        assert!(figure("p50_us") <= figure("p99_us") && figure("p99_us") <= figure("p999_us"), "{lane}");
+    }
+}
+
 #[test]
 fn every_server_of_the_binary_echoes_without_a_mistake() {
-    let file = std::env::temp_dir().join(format!("callsign-load-{}.json", std::process::id()));
-    let output = load(&[
-        "--rounds=1",
-        "--seconds=0.2",
-        "--only=echo,echo-32,echo-16k",
-        "--servers=tungstenite,fastwebsockets,floor",
-        "--json",
-        file.to_str().expect("a path of text"),
-    ])
-    .output()
-    .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    std::fs::remove_file(&file).unwrap();
-
-    let rows = report["rows"].as_array().unwrap();
+    let servers = ["tungstenite", "fastwebsockets", "floor"];
+    let rows = rows_of("echo", &["--only=echo,echo-32,echo-16k", "--servers", &servers.join(",")]);
     assert_eq!(rows.len(), 3);
-    for row in rows {
-        let lanes = row["lanes"].as_array().unwrap();
-        let names: Vec<_> = lanes.iter().map(|lane| lane["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["tungstenite", "fastwebsockets", "floor"]);
-        for lane in lanes {
-            let figure = |key: &str| lane["medians"][key].as_f64().unwrap();
-            assert!(figure("messages_per_second") > 0.0, "{lane}");
-            assert!(figure("cpu_us_per_message") > 0.0, "{lane}");
-            assert!(figure("p50_us") <= figure("p99_us") && figure("p99_us") <= figure("p999_us"), "{lane}");
-        }
+    rows.iter().for_each(|row| assert_lanes(row, &servers));
+}
+
+#[test]
+fn callsign_delivers_every_broadcast_with_any_number_of_workers() {
+    let rows = rows_of("fan-out", &["--only=broadcast,fan-out,fan-out-32,scoreboard", "--servers=callsign"]);
+    let [broadcast, fan_out, fan_out_32, scoreboard] = &rows[..] else { panic!("{} rows", rows.len()) };
+    assert_lanes(broadcast, &["callsign x 1", "callsign x 32"]);
+    for row in [fan_out, fan_out_32] {
+        assert_lanes(row, &["LOCAL 1 worker", "GLOBAL 1 worker", "GLOBAL 2 workers", "GLOBAL 4 workers"]);
+        assert_eq!(row["lanes"][0]["over_reference"], 1.0);
     }
-    assert_eq!(report["failures"], Value::Array(vec![]));
+    let cost = &scoreboard["lanes"][0]["medians"]["scoreboard_ns_per_callback"];
+    assert!(cost.as_f64().is_some_and(f64::is_finite), "{scoreboard}");
 }
 
 #[test]
