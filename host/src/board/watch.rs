@@ -12,7 +12,7 @@ pub enum Finding {
     Slow {
         /// Whose it is.
         label: Label,
-        /// Not more than it has run for.
+        /// To within one interval of sampling.
         running_for: Duration,
     },
     /// A slow one has ended.
@@ -35,14 +35,17 @@ pub enum Finding {
 #[derive(Debug, Default)]
 pub struct Watch {
     seen: Option<Seen>,
+    /// When it was looked last.
+    looked: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Seen {
     sequence: u64,
-    /// Moved on by the time for which it waits.
+    /// When it was seen first; moved on by the time for which it waits.
     since: Instant,
-    looked: Instant,
+    /// How long it may have run before.
+    before: Duration,
     /// Set when it was found to be slow.
     slow: Option<Label>,
     hung: bool,
@@ -59,19 +62,19 @@ impl Watch {
         hang: Option<Duration>,
     ) -> Option<Finding> {
         let running = slot.now();
+        let gone = now.saturating_duration_since(self.looked.replace(now).unwrap_or(now));
+        let counts = gone.min(LOOKS_MAX * tick(slow, hang));
         match (&mut self.seen, running) {
             (Some(seen), Some((sequence, handler, waits))) if seen.sequence == sequence => {
-                if waits {
-                    seen.since += now.saturating_duration_since(seen.looked);
-                }
-                seen.looked = now;
+                seen.since += if waits { gone } else { gone - counts };
                 let running_for = now.saturating_duration_since(seen.since);
-                let exceeds = |limit: Option<Duration>| limit.is_some_and(|limit| running_for >= limit);
-                if !seen.hung && exceeds(hang) {
+                if !seen.hung && hang.is_some_and(|hang| running_for >= hang) {
                     seen.hung = true;
                     return Some(Finding::Hung { label: slot.label(handler), running_for });
                 }
-                if seen.slow.is_none() && exceeds(slow) {
+                // Better one that is almost slow than a slow one unsaid.
+                let running_for = running_for + seen.before;
+                if seen.slow.is_none() && slow.is_some_and(|slow| running_for >= slow) {
                     let label = seen.slow.insert(slot.label(handler)).clone();
                     return Some(Finding::Slow { label, running_for });
                 }
@@ -81,7 +84,7 @@ impl Watch {
                 let begun = running.map(|(sequence, ..)| Seen {
                     sequence,
                     since: now,
-                    looked: now,
+                    before: counts,
                     slow: None,
                     hung: false,
                 });
@@ -99,8 +102,12 @@ impl Watch {
     }
 }
 
-/// How often to look, for these limits: a quarter of the smaller, within 5 to 250 ms.
+/// Looks without which a callback's time goes on: if more are left out, it is not the callback that stands
+/// still, but the machine, or a container that is frozen.
+const LOOKS_MAX: u32 = 4;
+
+/// How often to look, for these limits: a tenth of the smaller, within 5 to 250 ms.
 pub fn tick(slow: Option<Duration>, hang: Option<Duration>) -> Duration {
     let (least, most) = (Duration::from_millis(5), Duration::from_millis(250));
-    slow.into_iter().chain(hang).min().map_or(most, |limit| (limit / 4).clamp(least, most))
+    slow.into_iter().chain(hang).min().map_or(most, |limit| (limit / 10).clamp(least, most))
 }
