@@ -93,7 +93,7 @@ fn what_was_sent_before_the_close_arrives_before_the_close() {
     source.text(&format!("*{big}"));
     assert_eq!(source.next_text(), big, "it is on its way");
     host.ask_to_stop();
-    host.log_line("stopping: 2 connections are told to close");
+    host.log_line("stopping: 2 clients are told to close");
     // Far more than the socket takes; it reads only now.
     drop(source);
     match c.next() {

@@ -48,7 +48,8 @@ pub enum Command {
     /// or SIGTERM.
     ///
     /// An option on the command line wins over its environment variable, that over the config file, and that
-    /// over the default. Exit status: 0 stopped on request, 1 could not start, 2 wrong usage.
+    /// over the default. Exit status: 0 stopped on request, 1 could not start, or had to cut connections at the end,
+    /// 2 wrong usage.
     #[command(mut_args(|arg| describe(arg, "one per core")), after_long_help = SERVE_EXAMPLES)]
     Serve {
         /// Plugins to load: shared libraries, in this order
@@ -68,7 +69,8 @@ pub enum Command {
     /// there is one, and serves it until stopped by SIGINT or SIGTERM.
     ///
     /// An option on the command line wins over its environment variable, that over the config file, and that
-    /// over the default. Exit status: 0 stopped on request, 1 could not build or start, 2 wrong usage.
+    /// over the default. Exit status: 0 stopped on request, 1 could not build or start, or had to cut connections at
+    /// the end, 2 wrong usage.
     #[command(mut_args(|arg| describe(arg, &settings::DEFAULT_DEV_WORKERS.to_string())), after_long_help = DEV_EXAMPLES)]
     Dev {
         /// Folder of the plugin's crate, with its Cargo.toml
@@ -146,8 +148,8 @@ pub struct ServeOptions {
 
     /// User that workers run as
     ///
-    /// A name or a number. Only when started as root, which is left behind once the ports are open: no plugin
-    /// runs as root.
+    /// A name or a number. Only when started as root, which the workers leave behind before they load a plugin.
+    /// The parent, which runs no plugin, stays root.
     #[arg(long, value_name = "NAME", env = "CALLSIGN_USER", value_parser = parse_account)]
     pub user: Option<String>,
 
@@ -215,7 +217,8 @@ pub struct LimitOptions {
 
     /// Silence before a ping
     ///
-    /// A client from which nothing came for so long is sent a ping. 0 means never.
+    /// A client from which nothing came for so long is sent a ping, and dropped if nothing comes for as long
+    /// again. 0 means never.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_PING_INTERVAL", value_parser = parse_duration)]
     pub ping_interval: Option<Duration>,
 
@@ -251,7 +254,7 @@ pub struct LimitOptions {
 pub enum LogLevel {
     /// What failed.
     Error,
-    /// What looks wrong, such as a peer that breaks the protocol.
+    /// What looks wrong, such as a client that is too slow or a callback that blocks.
     Warn,
     /// What was started, loaded and stopped.
     Info,

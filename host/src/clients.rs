@@ -66,7 +66,7 @@ impl Clients {
 
     /// How many each worker has, by its own word.
     fn each(&self) -> impl Iterator<Item = usize> {
-        (0..self.rank.board.len()).map(|index| self.rank.board.slot(index).connections())
+        (0..self.rank.board.len()).map(|index| self.rank.board.slot(index).clients())
     }
 
     fn all(&self) -> usize {
@@ -76,7 +76,7 @@ impl Clients {
     fn change(&self, change: isize) {
         let count = self.count.get().saturating_add_signed(change);
         self.count.set(count);
-        self.rank.board.slot(self.rank.index).set_connections(count);
+        self.rank.board.slot(self.rank.index).set_clients(count);
     }
 
     /// A seat for a client that was accepted, as soon as there is one.

@@ -2,7 +2,7 @@
 //! its life from onconnect to ondisconnect, is `session`.
 
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::ptr;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
@@ -293,12 +293,5 @@ impl Connection {
     /// Address and port of the client, for messages.
     pub fn peer(&self) -> &str {
         self.head.peer().to_str().unwrap_or_default()
-    }
-}
-
-impl Ending {
-    /// The reason as a plugin gets it.
-    pub fn reason(&self) -> &CStr {
-        &self.reason
     }
 }

@@ -42,11 +42,11 @@ pub mod session; // a connection's life: read, call the handler, write
 
 pub mod connection; // one client
 
+pub mod outbox; // its write queue
+
 pub mod timers; // plugins' callbacks at a later time
 
 pub mod background; // plugins' work off the loop
-
-pub mod outbox; // its write queue
 
 pub mod websocket; // RFC 6455, bytes in and out
 

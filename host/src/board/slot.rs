@@ -40,12 +40,8 @@ struct Hot {
     /// The number of the last callback in the worker's life, whether it still runs, whether it waits, and its
     /// handler: one word, so that the parent never sees parts of two.
     now: AtomicU64,
-    connections: AtomicU64,
+    clients: AtomicU64,
     accepted: AtomicU64,
-    received: AtomicU64,
-    bytes_received: AtomicU64,
-    sent: AtomicU64,
-    bytes_sent: AtomicU64,
 }
 
 #[repr(C)]
@@ -103,14 +99,6 @@ pub struct Counters {
     pub callbacks: u64,
     /// Connections taken over.
     pub accepted: u64,
-    /// Messages from clients.
-    pub received: u64,
-    /// Their payload.
-    pub bytes_received: u64,
-    /// Messages to clients.
-    pub sent: u64,
-    /// Their payload.
-    pub bytes_sent: u64,
 }
 
 /// Code in the worker's memory: the program itself or a library.
@@ -165,15 +153,7 @@ impl Slot {
             AtomicU64::new(0)
         }
         Self {
-            hot: Hot {
-                now: zero(),
-                connections: zero(),
-                accepted: zero(),
-                received: zero(),
-                bytes_received: zero(),
-                sent: zero(),
-                bytes_sent: zero(),
-            },
+            hot: Hot { now: zero(), clients: zero(), accepted: zero() },
             crash: CrashRecord {
                 signal: AtomicI32::new(0),
                 code: AtomicI32::new(0),
@@ -222,28 +202,14 @@ impl Slot {
 
     /// How many connections are open now.
     #[inline]
-    pub fn set_connections(&self, count: usize) {
-        self.hot.connections.store(count as u64, Relaxed);
+    pub fn set_clients(&self, count: usize) {
+        self.hot.clients.store(count as u64, Relaxed);
     }
 
     /// One connection more was taken over.
     #[inline]
     pub fn count_accepted(&self) {
         add(&self.hot.accepted, 1);
-    }
-
-    /// A message came, of that many bytes.
-    #[inline]
-    pub fn count_received(&self, bytes: usize) {
-        add(&self.hot.received, 1);
-        add(&self.hot.bytes_received, bytes);
-    }
-
-    /// A message is on its way to a client, of that many bytes.
-    #[inline]
-    pub fn count_sent(&self, bytes: usize) {
-        add(&self.hot.sent, 1);
-        add(&self.hot.bytes_sent, bytes);
     }
 
     /// What code is where, for [`Crash::modules`]; the last ones are left out if they are too many. After each
@@ -280,8 +246,7 @@ impl Slot {
     /// Forgets the last worker, before a new one takes the slot.
     pub fn clear(&self) {
         let hot = &self.hot;
-        let words = [&hot.now, &hot.connections, &hot.accepted, &hot.received, &hot.bytes_received];
-        for word in words.into_iter().chain([&hot.sent, &hot.bytes_sent]) {
+        for word in [&hot.now, &hot.clients, &hot.accepted] {
             word.store(0, Relaxed);
         }
         self.crash.signal.store(0, Relaxed);
@@ -310,22 +275,15 @@ impl Slot {
         Label { plugin, kind, name, generation }
     }
 
-    /// How many connections are open.
-    pub fn connections(&self) -> usize {
-        usize::try_from(self.hot.connections.load(Relaxed)).unwrap_or(usize::MAX)
+    /// How many clients it has, upgraded or not.
+    pub fn clients(&self) -> usize {
+        usize::try_from(self.hot.clients.load(Relaxed)).unwrap_or(usize::MAX)
     }
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
         let hot = &self.hot;
-        Counters {
-            callbacks: hot.now.load(Relaxed) >> SEQUENCE_SHIFT,
-            accepted: hot.accepted.load(Relaxed),
-            received: hot.received.load(Relaxed),
-            bytes_received: hot.bytes_received.load(Relaxed),
-            sent: hot.sent.load(Relaxed),
-            bytes_sent: hot.bytes_sent.load(Relaxed),
-        }
+        Counters { callbacks: hot.now.load(Relaxed) >> SEQUENCE_SHIFT, accepted: hot.accepted.load(Relaxed) }
     }
 
     /// What the crash handler wrote, if it came to that.

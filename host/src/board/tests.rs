@@ -21,16 +21,11 @@ fn the_parent_sees_what_a_worker_writes_to_its_slot_and_to_no_other() {
     let slot = worker.slot(1);
     slot.define(7, &label("message"));
     slot.enter(7);
-    slot.set_connections(12);
+    slot.set_clients(12);
     slot.count_accepted();
-    slot.count_received(5);
-    slot.count_sent(6);
-    slot.count_sent(7);
     assert_eq!(parent.slot(1).running(), Some(Running { sequence: 1, label: label("message") }));
-    assert_eq!(parent.slot(1).connections(), 12);
-    let counted =
-        Counters { callbacks: 1, accepted: 1, received: 1, bytes_received: 5, sent: 2, bytes_sent: 13 };
-    assert_eq!(parent.slot(1).counters(), counted);
+    assert_eq!(parent.slot(1).clients(), 12);
+    assert_eq!(parent.slot(1).counters(), Counters { callbacks: 1, accepted: 1 });
     for other in [0, 2] {
         assert_eq!(parent.slot(other).running(), None);
         assert_eq!(parent.slot(other).counters(), Counters::default());
@@ -83,12 +78,12 @@ fn a_slot_is_empty_after_clear() {
     let slot = worker.slot(0);
     slot.define(1, &label("message"));
     slot.set_modules(&[Module { start: 1, end: 2, bias: 1, path: "/lib/libchat.so".into() }]);
-    slot.count_sent(1);
-    slot.set_connections(1);
+    slot.count_accepted();
+    slot.set_clients(1);
     slot.enter(1);
     slot.begin_crash(&fault());
     parent.slot(0).clear();
-    assert_eq!((slot.running(), slot.crash(), slot.connections()), (None, None, 0));
+    assert_eq!((slot.running(), slot.crash(), slot.clients()), (None, None, 0));
     assert_eq!(slot.counters(), Counters::default());
     slot.enter(1);
     assert_eq!(slot.running().unwrap().label, Label::default());
@@ -163,7 +158,7 @@ fn whatever_a_worker_leaves_there_can_be_read() {
             }
         }
         slot.running();
-        slot.connections();
+        slot.clients();
         slot.counters();
     }
 }

@@ -275,9 +275,9 @@ fn report(
         (None, None, Some(code)) => format!("ended with status {code}{}", in_callback(place, slot, tick)),
         (None, None, None) => format!("ended with {status}"),
     };
-    let connections = slot.connections();
+    let clients = slot.clients();
     format!(
-        "worker {} (process {pid}) {how}; it had lived for {lived:.1?}; clients lost: {connections}",
+        "worker {} (process {pid}) {how}; it had lived for {lived:.1?}; clients lost: {clients}",
         place.index
     )
 }

@@ -213,7 +213,7 @@ impl Parent {
         self.stopped.notify_waiters();
         self.listeners.borrow_mut().clear();
         if result.is_ok() {
-            log::info!("stopping: {} connections are told to close", self.connections());
+            log::info!("stopping: {} clients are told to close", self.clients());
         }
         for place in &self.places {
             match &*place.queue.borrow() {
@@ -230,11 +230,11 @@ impl Parent {
             () = stop.requested() => Some("asked a second time"),
         };
         if let Some(why) = cut {
-            let connections = self.connections();
+            let clients = self.clients();
             self.cut.set(true);
             self.places.iter().for_each(Place::kill);
             self.all_ended().await;
-            bail!("stopped at once: {why}; {connections} connections were cut");
+            bail!("stopped at once: {why}; {clients} clients were cut");
         }
         result?;
         if self.places.iter().any(|place| place.unclean.get()) {
@@ -250,9 +250,9 @@ impl Parent {
         }
     }
 
-    fn connections(&self) -> usize {
+    fn clients(&self) -> usize {
         // Each worker's own word, so the sum may be anything.
-        let each = (0..self.places.len()).map(|index| self.board.slot(index).connections());
+        let each = (0..self.places.len()).map(|index| self.board.slot(index).clients());
         each.fold(0, usize::saturating_add)
     }
 }

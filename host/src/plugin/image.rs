@@ -86,7 +86,7 @@ pub fn is_plugin_name(name: &str) -> bool {
 }
 
 /// What to do about a library that does not say, or not well, that it is a plugin.
-const DESCRIBE: &str = "add `callsign_plugin::plugin!();` to the library, or CALLSIGN_PLUGIN(…) in C";
+const DESCRIBE: &str = "add `callsign_plugin::plugin!();` to the library, or export a descriptor as plugin-api/src/abi.rs describes it";
 
 /// What to do about a file that is no shared library.
 const EXPECTED: &str = "build one (crate-type cdylib, in C -shared) and pass that";

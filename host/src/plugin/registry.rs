@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
@@ -254,10 +254,5 @@ impl Plugin {
     /// Whether it has a handler of that name and kind.
     pub fn has(&self, name: &str, kind: Kind) -> bool {
         self.names(kind).any(|other| other == name)
-    }
-
-    /// Where the library is.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
