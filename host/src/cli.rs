@@ -231,13 +231,14 @@ pub struct LimitOptions {
     /// Callback that counts as slow
     ///
     /// One that runs longer is logged by name, for no other client of its worker is served meanwhile. 0 means
-    /// never.
+    /// never. Worker processes only, not --workers 0.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_SLOW_CALLBACK", value_parser = parse_duration)]
     pub slow_callback: Option<Duration>,
 
     /// Callback that counts as hung
     ///
     /// The worker of one that runs longer is ended and replaced; its clients are disconnected. 0 means never.
+    /// Worker processes only, not --workers 0.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_HANG_TIMEOUT", value_parser = parse_duration)]
     pub hang_timeout: Option<Duration>,
 
