@@ -7,11 +7,15 @@ mod support;
 #[path = "http/handshake.rs"]
 mod handshake;
 
+#[path = "http/boundary.rs"]
+mod boundary;
+
 use serde_json::{Value, json};
 use support::{Answer, Host, Raw, c_plugin_with, path, plugin};
 
 /// `/` and `/echo` are the web example's; the others are handlers of the test plugin `requests` by their names,
-/// `/ws` a WebSocket without a handler to ask, `/zero` a handler in C that answers 0.
+/// `/ws` a WebSocket without a handler to ask, `/zero` a handler in C that answers 0, `/many`
+/// and `/elsewhere` others in C.
 fn serve(options: &[&str]) -> Host {
     let libraries = [plugin("web"), plugin("requests"), c_plugin_with("answers.c", &["-DNAME=\"plain\""])];
     let mut args = vec!["serve", "--workers", "1"];
@@ -26,6 +30,8 @@ fn serve(options: &[&str]) -> Host {
         "/refuses=refuses",
         "/panics=panics",
         "/zero=plain:zero",
+        "/many=plain:many",
+        "/elsewhere=plain:elsewhere",
         "/ws=,note,",
     ] {
         args.extend(["--route", route]);

@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "limits/pace.rs"]
+mod pace;
+
 use std::thread;
 use std::time::{Duration, Instant};
 

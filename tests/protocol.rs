@@ -243,12 +243,19 @@ fn frames_may_come_in_one_segment_with_the_request() {
 }
 
 #[test]
-fn the_body_of_an_upgrade_is_not_taken_for_frames() {
+fn an_upgrade_with_a_body_is_refused_so_that_the_body_is_not_taken_for_frames() {
     let host = echo();
-    let mut client = host.connect();
     let body = frame(TEXT, b"body");
-    client.send(format!("{UPGRADE}Content-Length: {}\r\n\r\n", body.len()));
-    client.send([body, frame(TEXT, b"frame")].concat());
+    let length = format!("Content-Length: {}", body.len());
+    for header in [&length, "Transfer-Encoding: chunked"] {
+        let mut client = host.connect();
+        client.send([format!("{UPGRADE}{header}\r\n\r\n").as_bytes(), &body].concat());
+        let refused = client.read_answer(true);
+        assert_eq!((refused.status, refused.text()), (400, "a WebSocket handshake has no body\n"), "{header}");
+    }
+    let mut client = host.connect();
+    client.send(format!("{UPGRADE}Content-Length: 0\r\n\r\n"));
+    client.send_frame(TEXT, b"frame");
     assert_eq!(client.read_answer(false).status, 101);
     expect(&mut client, &answer(TEXT, b"frame"));
 }

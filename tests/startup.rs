@@ -4,12 +4,15 @@
 
 mod support;
 
+#[path = "startup/listen.rs"]
+mod listen;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Host, c_plugin_with, path, plugin, run, scratch};
+use support::{Host, Raw, c_plugin_with, path, plugin, run, scratch};
 
 /// A plugin in C with the handlers `join`, `message` and `page`, called `good`.
 fn good() -> PathBuf {
@@ -119,7 +122,7 @@ fn a_library_that_needs_a_missing_library_is_refused_with_its_name() {
     let status =
         Command::new("cc").args(["-shared", "-fPIC", "-xc", "/dev/null", "-o"]).arg(&needed).status();
     assert!(status.expect("there is a compiler").success());
-    let needing = c_plugin_with("faulty.c", &["-Wl,--no-as-needed", path(&needed)]);
+    let needing = c_plugin_with("faulty.c", &["-DNAME=\"needing\"", "-Wl,--no-as-needed", path(&needed)]);
     fs::remove_file(&needed).expect("it was made");
     let message = "cannot be loaded: libneeded.so: cannot open shared object file: No such file or directory";
     let message = message.replace("libneeded.so", path(&needed));
@@ -150,7 +153,7 @@ fn a_library_without_a_good_descriptor_is_refused_with_how_to_make_one() {
     ] {
         assert_refused(&faulty(option), &message);
     }
-    let message = "the plugin's name `chat room` is not made of letters, digits, `-`, `_` and `.`; rename it";
+    let message = "the plugin's name `chat room` is not 1 to 63 letters, digits, `-`, `_` and `.`; rename it";
     assert_refused(&c_plugin_with("faulty.c", &["-DNAME=\"chat room\""]), message);
 }
 
@@ -177,6 +180,17 @@ fn two_plugins_of_one_name_are_refused_with_both_files() {
             second.display(),
             first.display()
         )
+    );
+}
+
+/// Both would share its statics.
+#[test]
+fn a_library_is_loaded_once_only() {
+    let good = good();
+    let twice = format!("[plugin.one]\npath = {good:?}\n[plugin.two]\npath = {good:?}\n");
+    assert_eq!(
+        refusal(&["--config", path(&file("twice.toml", twice))]),
+        format!("plugin `two` ({}): it is loaded already, as plugin `one`; name it once", good.display())
     );
 }
 
@@ -313,6 +327,17 @@ fn a_mistake_in_a_config_file_is_refused_with_its_place() {
         )
     );
 
+    for (name, shown) in [("'c:d'", "c:d"), ("''", "")] {
+        let named = config("named.toml", &format!("[plugin.{name}]\npath = {good:?}\n"));
+        assert_eq!(
+            refusal(&["--config", path(&named)]),
+            format!(
+                "{}:3:9: `{shown}` cannot be a plugin's name; it is 1 to 63 letters, digits, `-`, `_` and `.`",
+                named.display()
+            )
+        );
+    }
+
     let no_library = config("no-library.toml", "[plugin.other]\npath = 'libother.so'\n");
     assert_eq!(
         refusal(&["--config", path(&no_library)]),
@@ -326,6 +351,14 @@ fn a_mistake_in_a_config_file_is_refused_with_its_place() {
     assert_eq!(
         refusal(&["--config", path(&no_file)]),
         format!("cannot read config file {}: No such file or directory (os error 2)", no_file.display())
+    );
+}
+
+#[test]
+fn a_max_message_that_no_worker_could_pass_on_is_refused() {
+    assert_eq!(
+        refusal(&[path(&good()), "--route", "/=page", "--max-message", "2049MiB"]),
+        "max_message is 2049MiB, expected at most 2GiB"
     );
 }
 

@@ -217,6 +217,7 @@ impl Worker {
         let frame = Bytes::from(frame);
         self.send_to_all(source, frame.clone());
         if scope == scope::GLOBAL
+            && self.rank.workers > 1
             && let Some(uplink) = self.uplink.get()
         {
             uplink.send(Tag::Broadcast, &frame, |event| self.heard(event));

@@ -44,6 +44,8 @@ fn a_plugin_in_c_is_told_what_was_wrong() {
         "extension 1",
         "in callback 1",
         "header 1",
+        "header at 0",
+        "header at 0",
         "",
         "empty 0",
         "its-data",

@@ -74,9 +74,13 @@ fn a_bad_handshake_is_answered_400_or_426_by_the_host() {
             ask(method, path, "1.1", "", None);
         }
         ask("GET", path, "1.0", "", None);
+        for body in [("Content-Length", "4"), ("Transfer-Encoding", "chunked")] {
+            let refused = host.connect().handshake(path, &[body]);
+            assert_eq!((refused.status, refused.text()), (400, "a WebSocket handshake has no body\n"));
+        }
     }
     assert_eq!(get(&mut client, "/upgrades").text(), "0");
-    assert_eq!(client.handshake("/socket", &[]).status, 101);
+    assert_eq!(client.handshake("/socket", &[("Content-Length", "0")]).status, 101);
     assert_eq!(get(&mut host.connect(), "/upgrades").text(), "1");
 }
 

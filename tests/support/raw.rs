@@ -43,6 +43,11 @@ impl Raw {
     pub fn connect(port: u16) -> Self {
         let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), DEADLINE)
             .expect("it listens");
+        Self::of(stream)
+    }
+
+    /// A socket that is connected.
+    pub fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).expect("a time-out can be set");
         stream.set_write_timeout(Some(DEADLINE)).expect("a time-out can be set");
         stream.set_nodelay(true).expect("the option can be set");
@@ -66,6 +71,17 @@ impl Raw {
     /// One frame, masked as a client has to. `first`: the FIN and reserved bits, and the opcode.
     pub fn send_frame(&mut self, first: u8, payload: &[u8]) {
         self.send(frame(first, payload));
+    }
+
+    /// The same socket for another thread: one sends, the other receives.
+    pub fn other_half(&self) -> Self {
+        Self { stream: self.stream.try_clone().expect("there is another descriptor"), behind: Vec::new() }
+    }
+
+    /// Has the kernel keep little of what the server sends.
+    pub fn buffer_little(&self) {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&self.stream, 64 << 10)
+            .expect("the option can be set");
     }
 
     /// Ends its own side; the server may go on sending.

@@ -119,7 +119,7 @@ impl Parent {
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         place.pid.set(pid);
         let refusal = Rc::new(RefCell::new(None));
-        let mut words = tokio::task::spawn_local(self.listen_to(place, link, refusal.clone()));
+        let mut words = tokio::task::spawn_local(self.listen_to(place, pid, link, refusal.clone()));
         let status = child.wait().await;
         // As long as it is not reaped nobody else has its id; `wait` has reaped it now.
         place.pid.set(None);
@@ -187,6 +187,7 @@ impl Parent {
     async fn listen_to(
         &'static self,
         place: &'static Place,
+        pid: Option<Pid>,
         link: UnixStream,
         refusal: Rc<RefCell<Option<String>>>,
     ) {
@@ -210,7 +211,7 @@ impl Parent {
                         self.relay.leave(place.index);
                         if result.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
                             let why = "was ended: it has not taken what others broadcast (--hang-timeout)";
-                            end_hung(place, why.to_owned()).await;
+                            end_hung(place, why.to_owned());
                         }
                     });
                     *place.writer.borrow_mut() = Some(writer.abort_handle());
@@ -229,13 +230,13 @@ impl Parent {
         };
         // Without its link it cannot serve; most often it is dead already.
         self.relay.leave(place.index);
-        tokio::task::spawn_local(end_unlinked(place, why));
+        tokio::task::spawn_local(end_unlinked(place, pid, why));
     }
 }
 
-/// Ends a worker that lives on without a link.
-async fn end_unlinked(place: &'static Place, why: String) {
-    let pid = place.pid.get();
+/// Ends the worker of that id if it lives on without a link. The id is the caller's: when this runs, the place
+/// may have its next worker.
+async fn end_unlinked(place: &'static Place, pid: Option<Pid>, why: String) {
     tokio::time::sleep(UNLINKED_PATIENCE).await;
     if pid.is_some() && place.pid.get() == pid {
         place.hung.replace(Some(format!("was ended: {why}")));

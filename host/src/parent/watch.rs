@@ -44,7 +44,7 @@ impl Parent {
                         let why = format!(
                             "was ended: {label} had not returned after {running_for:.1?} (--hang-timeout)"
                         );
-                        tokio::task::spawn_local(end_hung(place, why));
+                        end_hung(place, why);
                     }
                     None => {}
                 }
@@ -54,12 +54,14 @@ impl Parent {
 }
 
 /// Ends a hung worker by the signal that makes it write its backtrace, and by force if that does not help.
-pub async fn end_hung(place: &'static Place, why: String) {
+pub fn end_hung(place: &'static Place, why: String) {
     let pid = place.pid.get();
     place.hung.borrow_mut().get_or_insert(why);
     place.signal(Signal::ABORT);
-    tokio::time::sleep(ABORT_GRACE).await;
-    if place.pid.get() == pid {
-        place.kill();
-    }
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(ABORT_GRACE).await;
+        if place.pid.get() == pid {
+            place.kill();
+        }
+    });
 }

@@ -71,7 +71,7 @@ impl Image {
         let name = if name.is_empty() { name_of(path) } else { name };
         if !is_plugin_name(&name) {
             bail!(
-                "the plugin's name `{}` is not made of letters, digits, `-`, `_` and `.`; rename it",
+                "the plugin's name `{}` is not 1 to 63 letters, digits, `-`, `_` and `.`; rename it",
                 name.escape_debug()
             );
         }

@@ -62,6 +62,9 @@ void message(struct connection *c, uint8_t op, const void *data, size_t length)
 	answer(c, "extension", host->extension("none/1") == NULL);
 	answer(c, "in callback", host->in_callback());
 	answer(c, "header", host->header(c, "x-none") == NULL);
+	const char *name, *value;
+	answer(c, "header at", host->header_at(c, SIZE_MAX, &name, &value));
+	answer(c, "header at", host->header_at(c, SIZE_MAX / 2, &name, &value));
 	answer(c, "empty", host->send(c, TEXT, NULL, 0));
 	host->send(c, TEXT, c->data, strlen(c->data));
 }

@@ -9,7 +9,8 @@ use callsign_plugin::prelude::*;
 
 callsign_plugin::plugin!(name = "crash");
 
-/// If the config is `{"start":"FILE"}` and there is such a file, does what is in it: `refuse`, or a [`misfortune`].
+/// If the config is `{"start":"FILE"}` and there is such a file, does what is in it: `refuse`, a [`misfortune`], or
+/// `soon` and a misfortune that comes once the worker serves.
 #[onload]
 fn onload(load: &Load) -> Result<(), String> {
     let file = load.config().strip_prefix(r#"{"start":""#).and_then(|rest| rest.strip_suffix(r#""}"#));
@@ -17,7 +18,10 @@ fn onload(load: &Load) -> Result<(), String> {
     if what == "refuse" {
         return Err("not today".to_owned());
     }
-    misfortune(&what);
+    match what.strip_prefix("soon ").map(str::to_owned) {
+        Some(what) => _ = after(Duration::from_millis(5), move || _ = misfortune(&what)),
+        None => _ = misfortune(&what),
+    }
     Ok(())
 }
 

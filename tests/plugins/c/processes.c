@@ -1,0 +1,39 @@
+/* What a plugin should not do to its process: `unlink` closes its link to the parent, `fork` leaves a child. */
+#define _POSIX_C_SOURCE 200809L
+#include "abi.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+PLUGIN(NULL);
+
+/* Closes the sockets of the Unix family: no client's is one. */
+static void unlink_worker(void)
+{
+	struct sockaddr_storage address;
+	for (int fd = 3; fd < 1024; fd++) {
+		socklen_t length = sizeof address;
+		int is_socket = getsockname(fd, (struct sockaddr *)&address, &length) == 0;
+		if (is_socket && address.ss_family == AF_UNIX)
+			close(fd);
+	}
+}
+
+/* Answers with a process: its own, or that of its child, which holds all that it holds. */
+void command(struct connection *c, uint8_t op, const void *data, size_t length)
+{
+	char text[20];
+	pid_t process = getpid();
+	(void)op;
+	if (length == 6 && memcmp(data, "unlink", 6) == 0)
+		unlink_worker();
+	if (length == 4 && memcmp(data, "fork", 4) == 0 && (process = fork()) == 0) {
+		/* If nobody ends it. */
+		alarm(60);
+		for (;;)
+			pause();
+	}
+	host->send(c, TEXT, text, (size_t)snprintf(text, sizeof text, "%d", (int)process));
+}

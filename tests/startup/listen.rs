@@ -1,0 +1,53 @@
+//! Many addresses at once: as many as there may be, and both families on one port.
+
+
+use std::net::TcpStream;
+
+use super::*;
+
+/// As many `--listen` options for free ports.
+fn addresses(count: usize) -> impl Iterator<Item = String> {
+    (1..=count).flat_map(|n| ["--listen".to_owned(), format!("127.0.0.{n}:0")])
+}
+
+#[test]
+fn sixty_three_addresses_are_listened_on_and_one_more_is_refused() {
+    let good = good();
+    let with = |count| {
+        let first = ["serve", path(&good), "--route", "/=page"].map(str::to_owned);
+        first.into_iter().chain(addresses(count)).collect::<Vec<_>>()
+    };
+    // One is the host's own.
+    let host = Host::start(&with(62));
+    assert_eq!(host.connect().request("GET", "/", &[], b"").text(), "page");
+    assert_eq!(host.stdout().matches("listening on ").count(), 63);
+    assert_eq!(
+        run(&with(64)),
+        (
+            1,
+            String::new(),
+            "callsign: 64 addresses to listen on, and no more than 63 can be (--listen)\n".to_owned()
+        )
+    );
+}
+
+/// Linux would otherwise have `[::]` take both.
+#[test]
+fn one_port_can_be_listened_on_in_both_families() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let port = free.expect("a free port").port();
+    let good = good();
+    let (six, four) = (format!("[::]:{port}"), format!("0.0.0.0:{port}"));
+    let args = ["serve", path(&good), "--route", "/=page", "--listen", &six, "--listen", &four];
+    if TcpListener::bind("[::1]:0").is_err() {
+        let (code, _, stderr) = run(&args);
+        assert!(code == 1 && stderr.contains(&format!("cannot listen on {six}: ")), "{stderr}");
+        return;
+    }
+    let host = Host::start(&args);
+    for address in [format!("[::1]:{port}"), format!("127.0.0.1:{port}")] {
+        let stream = TcpStream::connect(&address).unwrap_or_else(|error| panic!("{address}: {error}"));
+        assert_eq!(Raw::of(stream).request("GET", "/", &[], b"").text(), "page", "{address}");
+    }
+    drop(host);
+}
