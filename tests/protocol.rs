@@ -251,7 +251,11 @@ fn an_upgrade_with_a_body_is_refused_so_that_the_body_is_not_taken_for_frames() 
         let mut client = host.connect();
         client.send([format!("{UPGRADE}{header}\r\n\r\n").as_bytes(), &body].concat());
         let refused = client.read_answer(true);
-        assert_eq!((refused.status, refused.text()), (400, "a WebSocket handshake has no body\n"), "{header}");
+        assert_eq!(
+            (refused.status, refused.text()),
+            (400, "a WebSocket handshake has no body\n"),
+            "{header}"
+        );
     }
     let mut client = host.connect();
     client.send(format!("{UPGRADE}Content-Length: 0\r\n\r\n"));

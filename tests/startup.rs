@@ -8,11 +8,10 @@ mod support;
 mod listen;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Host, Raw, c_plugin_with, path, plugin, run, scratch};
+use support::{Host, c_plugin_with, path, plugin, run, scratch};
 
 /// A plugin in C with the handlers `join`, `message` and `page`, called `good`.
 fn good() -> PathBuf {
@@ -360,29 +359,6 @@ fn a_max_message_that_no_worker_could_pass_on_is_refused() {
         refusal(&[path(&good()), "--route", "/=page", "--max-message", "2049MiB"]),
         "max_message is 2049MiB, expected at most 2GiB"
     );
-}
-
-#[test]
-fn an_address_that_cannot_be_listened_on_is_refused() {
-    let good = good();
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let taken = taken.local_addr().map(|address| (address, taken)).expect("it is bound");
-    // Of a network that is only for documentation (RFC 5737).
-    for (address, what) in [
-        (taken.0.to_string(), "another program listens there"),
-        ("192.0.2.1:80".to_owned(), "this machine has no such address"),
-    ] {
-        assert_eq!(
-            run(&["serve", path(&good), "--route", "/=page", "--listen", &address]),
-            (
-                1,
-                String::new(),
-                format!(
-                    "callsign: cannot listen on {address}: {what}; choose another address with --listen\n"
-                )
-            )
-        );
-    }
 }
 
 #[test]

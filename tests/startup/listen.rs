@@ -1,9 +1,9 @@
-//! Many addresses at once: as many as there may be, and both families on one port.
+//! Addresses: those that cannot be listened on, as many as there may be, and both families on one port.
 
-
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::support::Raw;
 
 /// As many `--listen` options for free ports.
 fn addresses(count: usize) -> impl Iterator<Item = String> {
@@ -44,10 +44,32 @@ fn one_port_can_be_listened_on_in_both_families() {
         assert!(code == 1 && stderr.contains(&format!("cannot listen on {six}: ")), "{stderr}");
         return;
     }
-    let host = Host::start(&args);
+    let _host = Host::start(&args);
     for address in [format!("[::1]:{port}"), format!("127.0.0.1:{port}")] {
         let stream = TcpStream::connect(&address).unwrap_or_else(|error| panic!("{address}: {error}"));
         assert_eq!(Raw::of(stream).request("GET", "/", &[], b"").text(), "page", "{address}");
     }
-    drop(host);
+}
+
+#[test]
+fn an_address_that_cannot_be_listened_on_is_refused() {
+    let good = good();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().map(|address| (address, taken)).expect("it is bound");
+    // Of a network that is only for documentation (RFC 5737).
+    for (address, what) in [
+        (taken.0.to_string(), "another program listens there"),
+        ("192.0.2.1:80".to_owned(), "this machine has no such address"),
+    ] {
+        assert_eq!(
+            run(&["serve", path(&good), "--route", "/=page", "--listen", &address]),
+            (
+                1,
+                String::new(),
+                format!(
+                    "callsign: cannot listen on {address}: {what}; choose another address with --listen\n"
+                )
+            )
+        );
+    }
 }

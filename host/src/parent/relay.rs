@@ -141,3 +141,99 @@ impl Queue {
         self.queued.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::pin::pin;
+
+    use super::*;
+    use crate::link::{message, write_message};
+
+    const MAX_MESSAGE: usize = 1 << 20;
+
+    /// What the worker sends, and the parent's end.
+    fn link() -> (UnixStream, OwnedReadHalf) {
+        let (worker, parent) = UnixStream::pair().expect("a pair of sockets");
+        parent.set_nonblocking(true).expect("it can be set");
+        (worker, tokio::net::UnixStream::from_std(parent).expect("there is a runtime").into_split().0)
+    }
+
+    fn queued(queue: &Queue) -> Vec<u8> {
+        queue.pieces.borrow().iter().flat_map(|piece| piece.to_vec()).collect()
+    }
+
+    #[tokio::test]
+    async fn broadcasts_go_to_all_others_in_order_and_the_rest_is_noted() {
+        let relay = Relay::default();
+        let queues = [0, 1, 2].map(|worker| relay.join(worker));
+        let (mut worker, parent) = link();
+        let (mut wire, mut broadcasts) = (Vec::new(), Vec::new());
+        write_message(&mut wire, Tag::Ready, b"it serves");
+        for number in 0..100_u8 {
+            write_message(&mut broadcasts, Tag::Broadcast, &[number; 50]);
+        }
+        wire.extend(&broadcasts);
+        worker.write_all(&wire).expect("it fits");
+        drop(worker);
+        let mut noted = Vec::new();
+        let note = |tag, payload: Bytes| {
+            noted.push((tag, payload.to_vec()));
+            true
+        };
+        relay.read(1, parent, MAX_MESSAGE, note).await.expect("it ends well");
+        assert_eq!(noted, [(Tag::Ready, b"it serves".to_vec())]);
+        assert!(queued(&queues[0]) == broadcasts && queued(&queues[2]) == broadcasts);
+        assert!(queued(&queues[1]).is_empty());
+    }
+
+    /// Nothing of it goes to the others, nor anything behind it.
+    #[tokio::test]
+    async fn what_no_worker_sends_ends_the_reading() {
+        let tag = |code: u8, length: u32| [&length.to_le_bytes()[..], &[code]].concat();
+        for (wire, believed) in [
+            (tag(0, 0), false),
+            (tag(77, 0), false),
+            (vec![0xFF; 64], false),
+            (tag(1, u32::MAX), false),
+            (tag(1, (64 << 10) + 1), false),
+            (tag(3, MAX_MESSAGE as u32 + 15), false),
+            // As it should be, at the wrong time.
+            (message(Tag::Ready, b"again").to_vec(), false),
+            (message(Tag::Drain, b"").to_vec(), false),
+            // The largest frame is only not there yet.
+            (tag(3, MAX_MESSAGE as u32 + 14), true),
+        ] {
+            let relay = Relay::default();
+            let other = relay.join(0);
+            let (mut worker, parent) = link();
+            worker.write_all(&wire).expect("it fits");
+            worker.write_all(&message(Tag::Broadcast, b"behind it")).expect("it fits");
+            drop(worker);
+            let result = relay.read(1, parent, MAX_MESSAGE, |_, _| false).await;
+            let kind = result.map_err(|error| error.kind());
+            assert_eq!(kind, if believed { Ok(()) } else { Err(io::ErrorKind::InvalidData) }, "{wire:?}");
+            assert!(queued(&other).is_empty(), "{wire:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_worker_that_has_left() {
+        let relay = Relay::default();
+        let (dead, alive) = (relay.join(0), relay.join(2));
+        dead.push(vec![0; QUEUE_MAX].into());
+        let (mut worker, parent) = link();
+        let news = message(Tag::Broadcast, b"news");
+        worker.write_all(&news).expect("it fits");
+        drop(worker);
+        let mut read = pin!(relay.read(1, parent, MAX_MESSAGE, |_, _| true));
+        let blocked = std::future::poll_fn(|cx| std::task::Poll::Ready(read.as_mut().poll(cx).is_pending()));
+        assert!(blocked.await, "the queue is full");
+        assert!(queued(&alive).is_empty());
+        relay.leave(0);
+        read.await.expect("it ends well");
+        assert_eq!(queued(&alive), news);
+    }
+}
