@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
@@ -82,9 +82,11 @@ fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> 
     }
     let used = of_workers.len();
     assert!(used > workers / 2, "the clients are in {used} workers");
+    let mut turns = VecDeque::from_iter(of_workers.into_values());
     for source in 0..sources {
-        let indexes = of_workers.values_mut().nth(source % used).expect("the worker is there");
-        listeners[indexes.pop().expect("there are enough clients")].source = Some(source);
+        let mut indexes = turns.pop_front().expect("there are more clients than sources");
+        listeners[indexes.pop().expect("none is empty")].source = Some(source);
+        turns.extend((!indexes.is_empty()).then_some(indexes));
     }
 
     let begun = Instant::now();

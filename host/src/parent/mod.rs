@@ -169,6 +169,8 @@ impl Parent {
         let mut early_deaths = 0;
         while !self.stopping.get() {
             let end = self.run_worker(place).await;
+            // Who signals parent and workers together means a stop; the signal may be seen after a worker's end.
+            tokio::task::yield_now().await;
             if let Some(crash) = end.crash {
                 child::log_backtrace(place, crash);
             }

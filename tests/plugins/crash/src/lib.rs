@@ -10,7 +10,7 @@ use callsign_plugin::prelude::*;
 callsign_plugin::plugin!(name = "crash");
 
 /// If the config is `{"start":"FILE"}` and there is such a file, does what is in it: `refuse`, a [`misfortune`], or
-/// `soon` and a misfortune that comes once the worker serves.
+/// `soon` and a misfortune that comes when the worker has served for a moment.
 #[onload]
 fn onload(load: &Load) -> Result<(), String> {
     let file = load.config().strip_prefix(r#"{"start":""#).and_then(|rest| rest.strip_suffix(r#""}"#));
@@ -19,7 +19,7 @@ fn onload(load: &Load) -> Result<(), String> {
         return Err("not today".to_owned());
     }
     match what.strip_prefix("soon ").map(str::to_owned) {
-        Some(what) => _ = after(Duration::from_millis(5), move || _ = misfortune(&what)),
+        Some(what) => _ = after(Duration::from_millis(100), move || _ = misfortune(&what)),
         None => _ = misfortune(&what),
     }
     Ok(())
