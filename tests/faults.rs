@@ -6,13 +6,14 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::{DEADLINE, End, Host, Load, Plan, Process, WebSocket, alone, c_plugin, path, plugin, scratch};
+use support::{
+    DEADLINE, End, Host, Load, Plan, Process, WebSocket, alone, c_plugin, crash_config, path, plugin,
+};
 
 /// A server with that many workers, all of which serve the plugin `test-crash` at `/`, and commands to break them
 /// at `/break`.
@@ -69,17 +70,6 @@ impl Pair {
     }
 }
 
-/// A config file for the plugin `crash`, and the file that tells it what to do at load.
-fn config(name: &str) -> (PathBuf, PathBuf) {
-    let (config, start) = (scratch(&format!("{name}.toml")), scratch(&format!("{name}.start")));
-    let library = plugin("test-crash");
-    let text = format!("[plugin.crash]\npath = {library:?}\n[plugin.crash.config]\nstart = {start:?}\n");
-    fs::write(&config, text).expect("the scratch folder can be written");
-    // It is there if an earlier run was ended.
-    let _ = fs::remove_file(&start);
-    (config, start)
-}
-
 /// As a service manager does, or Ctrl-C in a container.
 #[test]
 fn a_signal_to_parent_and_workers_together_drains() {
@@ -127,7 +117,7 @@ fn a_worker_that_has_closed_its_link_is_replaced_and_the_others_hear_each_other(
 #[test]
 fn a_worker_that_dies_soon_after_each_start_is_started_less_and_less_often() {
     let _alone = alone();
-    let (config, at_start) = config("soon");
+    let (config, at_start) = crash_config("soon");
     fs::write(&at_start, "soon abort").expect("the scratch folder can be written");
     let mut host = Host::start(&["serve", "--config", path(&config), "--workers", "1"]);
     let begun = Instant::now();
@@ -171,7 +161,7 @@ fn an_answer_is_written_to_its_end_and_idle_clients_are_not_waited_for() {
 /// Worst for it while a plugin hangs in its load: no word of the end is read then.
 #[test]
 fn workers_end_with_their_parent_however_early_that_is() {
-    let (config, at_start) = config("orphans");
+    let (config, at_start) = crash_config("orphans");
     fs::write(&at_start, "hang").expect("the scratch folder can be written");
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let address = free.expect("a free port").to_string();

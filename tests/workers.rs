@@ -6,11 +6,10 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::{DEADLINE, End, Host, Load, Plan, Process, WebSocket, alone, path, plugin, run, scratch};
+use support::{DEADLINE, End, Host, Load, Plan, Process, WebSocket, alone, crash_config, path, run};
 
 /// No client of a living worker waits longer, and no dead worker's place stays empty for longer.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
@@ -56,17 +55,6 @@ fn open_beside(host: &Host, load: &Load) -> (WebSocket, Process) {
     let mut c = open_where(host, is_shared);
     let worker = worker_of(&mut c);
     (c, worker)
-}
-
-/// A config file for the plugin `crash`, and the file that tells it what to do at load.
-fn config(name: &str) -> (PathBuf, PathBuf) {
-    let (config, start) = (scratch(&format!("{name}.toml")), scratch(&format!("{name}.start")));
-    let library = plugin("test-crash");
-    let text = format!("[plugin.crash]\npath = {library:?}\n[plugin.crash.config]\nstart = {start:?}\n");
-    fs::write(&config, text).expect("the scratch folder can be written");
-    // It is there if an earlier run was ended.
-    let _ = fs::remove_file(&start);
-    (config, start)
 }
 
 /// Fails if a client of another worker than these has ended, or has waited for long.
@@ -194,7 +182,7 @@ fn a_panic_ends_one_connection_and_no_worker() {
 #[test]
 fn a_worker_that_dies_at_every_start_is_tried_again_with_growing_pauses_until_it_lives() {
     let _alone = alone();
-    let (config, at_start) = config("dies");
+    let (config, at_start) = crash_config("dies");
     let host = Host::start(&["serve", "--config", path(&config), "--workers", "2", "--log", "debug"]);
     host.workers_serve(2);
     let load = Load::start(host.port, Plan::clients(20));
@@ -224,7 +212,7 @@ fn a_worker_that_dies_at_every_start_is_tried_again_with_growing_pauses_until_it
 
 #[test]
 fn if_no_worker_can_start_the_server_exits_with_1_and_says_why() {
-    let (config, at_start) = config("cannot");
+    let (config, at_start) = crash_config("cannot");
     let refusal = |what: &str| {
         fs::write(&at_start, what).expect("the scratch folder can be written");
         let begun = Instant::now();

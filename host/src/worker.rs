@@ -2,7 +2,7 @@
 //! connections and what they share; how one is served is `session`'s.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
@@ -270,21 +270,21 @@ impl Worker {
     /// Keeps connections alive, and finds those whose client is gone without a word: silent for one interval
     /// gets a Ping (RFC 6455 §5.5.2), silent for another is dropped.
     pub async fn ping_silent(&self, interval: Duration) {
-        let mut pinged: HashMap<u64, ()> = HashMap::new();
+        let mut pinged = HashSet::new();
         loop {
             tokio::time::sleep(interval).await;
             let silent: Vec<_> = {
                 let connections = self.connections.borrow();
                 connections.values().filter(|c| !c.heard.replace(false)).cloned().collect()
             };
-            let mut next = HashMap::new();
+            let mut next = HashSet::new();
             for c in silent {
-                if pinged.contains_key(&c.id) {
+                if pinged.contains(&c.id) {
                     log::debug!("connection {} ({}): no answer to a ping; dropping it", c.id, c.peer());
                     c.lost();
                 } else {
                     c.send(op::PING, b"");
-                    next.insert(c.id, ());
+                    next.insert(c.id);
                 }
             }
             pinged = next;

@@ -75,3 +75,14 @@ fn run(command: &mut Command) {
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host is a folder of the workspace")
 }
+
+/// A config file for the plugin `crash`, and the file that tells it what to do at load.
+pub fn crash_config(name: &str) -> (PathBuf, PathBuf) {
+    let (config, start) = (scratch(&format!("{name}.toml")), scratch(&format!("{name}.start")));
+    let library = plugin("test-crash");
+    let text = format!("[plugin.crash]\npath = {library:?}\n[plugin.crash.config]\nstart = {start:?}\n");
+    fs::write(&config, text).expect("the scratch folder can be written");
+    // It is there if an earlier run was ended.
+    let _ = fs::remove_file(&start);
+    (config, start)
+}
