@@ -16,6 +16,8 @@ pub mod route; // request path to the names of handlers
 
 pub mod dev; // builds a plugin's crate
 
+pub mod control; // what can be asked of a running server
+
 pub mod parent; // starts workers, watches them, carries their broadcasts
 
 pub mod server; // a worker from start to end

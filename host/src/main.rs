@@ -38,7 +38,8 @@ fn run(cli: Cli) -> Result<()> {
         }
     };
     start_log(&settings, None);
-    server::run(settings)
+    let (_asker, asks) = tokio::sync::mpsc::unbounded_channel();
+    server::run(settings, asks)
 }
 
 /// Log lines go to stderr: time, level, and which worker says it.

@@ -13,8 +13,10 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 
+use crate::banner::Loaded;
 use crate::board::{self, Board, Slot};
 use crate::clients::Rank;
+use crate::control::Asks;
 use crate::link::orders::Orders;
 use crate::link::uplink::Uplink;
 use crate::link::{self, Tag};
@@ -26,9 +28,10 @@ use crate::{banner, crash, listen, parent};
 /// Time for the ondisconnect callbacks of connections that were cut.
 const LAST_CALLBACKS: Duration = Duration::from_millis(500);
 
-/// Serves until a signal says to stop. Err: it could not start, or had to cut connections at the end.
-pub fn run(settings: Settings) -> Result<()> {
-    if settings.workers == 0 { run_alone(&settings) } else { parent::run(settings) }
+/// Serves until a signal says to stop, and answers what is asked meanwhile. Err: it could not start, or had to cut
+/// connections at the end.
+pub fn run(settings: Settings, asks: Asks) -> Result<()> {
+    if settings.workers == 0 { run_alone(&settings) } else { parent::run(settings, asks) }
 }
 
 /// Everything in one process: what a debugger wants.
@@ -45,7 +48,7 @@ fn run_alone(settings: &Settings) -> Result<()> {
     block_on(async {
         let mut stop = Stop::new()?;
         // Nobody has to read it.
-        let _ = io::stdout().write_all(banner::complete(&banner::loaded(worker), 0, &addresses).as_bytes());
+        let _ = io::stdout().write_all(banner::complete(&Loaded::of(worker), 0, &addresses).as_bytes());
         serve(worker, listeners, stop.requested()).await?;
         log::info!("stopping: {} connections are told to close", worker.connections());
         drain(worker, &settings.limits, stop.requested()).await?;
@@ -79,7 +82,7 @@ pub fn run_worker(start_log: impl FnOnce(&Settings, usize)) -> Result<()> {
         let uplink = worker.connect(uplink);
         // From here on a signal means a drain, and only from here on there are clients.
         let mut stop = Stop::new()?;
-        uplink.send(Tag::Ready, link::text(&banner::loaded(worker)), drop);
+        uplink.send(Tag::Ready, link::text(&serde_json::to_string(&Loaded::of(worker))?), drop);
         let carried = tokio::task::spawn_local(async move {
             let error = uplink.run(|event| worker.heard(event)).await;
             log::error!("the link to the parent has failed ({error}); ending");

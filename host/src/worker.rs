@@ -5,6 +5,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
+use std::sync::OnceLock;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -36,6 +37,9 @@ const READ_BUFFER: usize = 256 * 1024;
 const SHARED_FRAME: usize = 4 * 1024;
 /// RFC 6455 §7.4.1: going away.
 const GOING_AWAY: u16 = 1001;
+
+/// See [`Worker::place`].
+static PLACE: OnceLock<(u32, u32)> = OnceLock::new();
 
 thread_local! {
     static CURRENT: Cell<Option<&'static Worker>> = const { Cell::new(None) };
@@ -82,6 +86,7 @@ pub struct Worker {
 impl Worker {
     /// Loads the plugins, resolves the routes, and makes this thread the worker's. Nothing is listened on yet.
     pub fn start(settings: &Settings, rank: Rank) -> Result<&'static Self> {
+        PLACE.get_or_init(|| (rank.index as u32, rank.workers as u32));
         let registry = Registry::load(&settings.plugins)?;
         let dispatch = Dispatch::resolve(&registry, &settings.routes)?;
         let worker: &'static Self = Box::leak(Box::new(Self {
@@ -113,6 +118,12 @@ impl Worker {
     #[inline]
     pub fn current() -> Option<&'static Self> {
         CURRENT.get()
+    }
+
+    /// The number of this process among the workers, and how many there are: as its start has told, also while
+    /// plugins are loaded. From any thread.
+    pub fn place() -> (u32, u32) {
+        *PLACE.get().unwrap_or(&(0, 1))
     }
 
     /// Takes over a socket that has its 101, with the bytes that came behind the request.

@@ -59,6 +59,8 @@ pub mod kind {
     pub const ONREQUEST: u32 = 4;
     /// [`super::OnLoad`]; at most one in a plugin. It is found by its kind, whatever its name.
     pub const ONLOAD: u32 = 5;
+    /// [`super::OnUnload`]; at most one in a plugin, found as an onload hook is.
+    pub const ONUNLOAD: u32 = 6;
 }
 
 /// Answers of the functions of [`Host`]. Not negative: done. Negative: nothing was done, and why.
@@ -88,7 +90,26 @@ pub mod status {
     pub const WRONG_THREAD: i32 = -9;
     /// As much work waits for the background pool as may wait.
     pub const BUSY: i32 = -10;
+    /// A load, save or restore hook is running: what it does must be as if it had not been, if the load is
+    /// refused in the end, so it can reach nobody.
+    pub const NOT_NOW: i32 = -11;
 }
+
+/// What a [`Save`] hook answers.
+pub mod saved {
+    /// It cannot be saved (say why with [`super::Host::fail`]): the reload is refused.
+    pub const FAILED: i32 = 0;
+    /// The state was given to [`super::Host::save`].
+    pub const SAVED: i32 = 1;
+    /// `data` is not this plugin's: it stays as it is.
+    pub const NOT_MINE: i32 = 2;
+    /// `data` is this plugin's and is not to be carried over: the connection sees ondisconnect, by the old
+    /// code, and onconnect, by the new, and stays open.
+    pub const RESTART: i32 = 3;
+}
+
+/// [`Host::worker_send`] to all workers but the one that sends.
+pub const ALL_WORKERS: u32 = u32::MAX;
 
 /// Which side closed a connection, for [`Host::closed_by`].
 pub mod closed_by {
@@ -98,6 +119,27 @@ pub mod closed_by {
     pub const CLIENT: u32 = 1;
     /// The server: a plugin, or the host because of a violation, a limit, a failed callback, a shutdown.
     pub const SERVER: u32 = 2;
+}
+
+/// Methods of requests, for [`Request::method_code`] (RFC 9110 §9.3, RFC 5789); bits, so that several can be
+/// told in one number.
+pub mod method {
+    /// Any other.
+    pub const OTHER: u32 = 0;
+    /// GET
+    pub const GET: u32 = 1;
+    /// POST
+    pub const POST: u32 = 2;
+    /// PUT
+    pub const PUT: u32 = 4;
+    /// DELETE
+    pub const DELETE: u32 = 8;
+    /// HEAD
+    pub const HEAD: u32 = 16;
+    /// OPTIONS
+    pub const OPTIONS: u32 = 32;
+    /// PATCH
+    pub const PATCH: u32 = 64;
 }
 
 /// Levels of [`Host::log`].
@@ -148,6 +190,14 @@ pub struct Request {
     pub body: *const u8,
     /// In bytes; at most the host's `max_body`.
     pub body_length: usize,
+    /// The Host header as sent; "" if there is none.
+    pub host: *const c_char,
+    /// The connection that the request may become. Its `data`, NULL at first, is the connection's own from its
+    /// onconnect on; of the functions of [`Host`] only [`Host::peer`] knows it before, the others answer
+    /// [`status::CLOSED`], NULL or 0. Its `id` is 0 until then.
+    pub owner: *mut Connection,
+    /// One of [`method`].
+    pub method_code: u32,
 }
 
 /// What an [`OnLoad`] hook is told, `struct callsign_load` in C.
@@ -156,12 +206,26 @@ pub struct Request {
 pub struct Load {
     /// Size of this struct in the host that made it, in bytes.
     pub struct_size: u32,
-    /// 1 for the first copy of the plugin that a worker loads; each reload counts one up.
+    /// 1 for the copy of the plugin that the server has started with; each reload counts one up.
     pub generation: u32,
     /// The plugin's name, under which its handlers are called.
     pub plugin: *const c_char,
     /// The plugin's `config` table as a JSON object, UTF-8; "{}" if there is none.
     pub config: *const c_char,
+    /// What [`Plugin::save_plugin`] of the generation before has saved on this worker, `state_length` bytes;
+    /// NULL if there is nothing. [`Plugin::restore_plugin`] was given the same.
+    pub state: *const c_void,
+    /// In bytes.
+    pub state_length: usize,
+    /// The [`Plugin::state_version`] of the generation that has saved it.
+    pub state_version: u32,
+    /// 1 in the process that tries out a new copy before any worker loads it: it ends right after this hook,
+    /// serves nobody, and has nothing carried over. Refuse here what you would refuse there, and leave the
+    /// rest of the world as it is.
+    pub probe: u32,
+    /// The plain function that the config file names as the plugin's `onload`, if the library has one of that
+    /// name beside this hook; else NULL. Its signature is the plugin's own business.
+    pub function: Option<unsafe extern "C" fn()>,
 }
 
 /// A client was upgraded. [worker thread], never beside another callback of the same worker.
@@ -179,9 +243,40 @@ pub type OnDisconnect = unsafe extern "C" fn(c: *mut Connection);
 /// error: the client gets a 500. [worker thread]
 pub type OnRequest = unsafe extern "C" fn(request: *mut Request) -> i32;
 
-/// The library was loaded; no other function of it was called before. Answers 1, or 0 to refuse (say why
-/// with [`Host::fail`]): then the plugin is not used. [worker thread]
+/// The library was loaded; of its functions at most [`Plugin::restore_plugin`] was called before. Answers 1, or
+/// 0 to refuse (say why with [`Host::fail`]): then the plugin is not used, and a reload changes nothing. It can
+/// set timers and hand over background work, which begins when the copy is in use; to clients and other workers
+/// it cannot speak yet ([`status::NOT_NOW`]). [worker thread]
 pub type OnLoad = unsafe extern "C" fn(load: *const Load) -> i32;
+
+/// Another generation has taken over: this copy's handlers, timers and hooks are not called any more. Its code
+/// stays in memory, and background work of it that was running finishes by itself. Not called when the worker
+/// ends, nor for a copy that was refused. [worker thread]
+pub type OnUnload = unsafe extern "C" fn();
+
+/// Saves `c->data` for the next generation: gives bytes to [`Host::save`], and answers one of [`saved`]. `data`
+/// stays as it is: the reload may still be refused. Called for each connection with a handler of this plugin
+/// and `data` that is not NULL. [worker thread]
+pub type Save = unsafe extern "C" fn(c: *mut Connection) -> i32;
+
+/// Sets `c->data`, which is NULL, from what the [`Save`] hook of the generation before has saved (`length` bytes
+/// at `state`) and that generation's `version`. Answers 1, or 0 if it cannot (say why with [`Host::fail`]): then
+/// the reload is refused. If it is refused later, [`Plugin::release`] of this copy is called for what was set.
+/// [worker thread]
+pub type Restore =
+    unsafe extern "C" fn(c: *mut Connection, version: u32, state: *const c_void, length: usize) -> i32;
+
+/// Saves what is not any connection's, as [`Save`] does; [`saved::NOT_MINE`] and [`saved::RESTART`] say that
+/// there is nothing. Each worker has its own. [worker thread]
+pub type SavePlugin = unsafe extern "C" fn() -> i32;
+
+/// Takes over what [`SavePlugin`] has saved, as [`Restore`] does. Called before the onload hook, not at all if
+/// nothing was saved. [worker thread]
+pub type RestorePlugin = unsafe extern "C" fn(version: u32, state: *const c_void, length: usize) -> i32;
+
+/// A message of this plugin's from worker number `worker`, sent by [`Host::worker_send`] as number `id`. `data`
+/// is never NULL. [worker thread], never beside or inside another callback.
+pub type OnWorkerMessage = unsafe extern "C" fn(worker: u32, id: u32, data: *const c_void, length: usize);
 
 /// A timer is due, or work off the loop is done: `data` is what was handed over with it. `c` is the
 /// connection that it was handed over for, open; NULL if for none. It may fail by [`Host::fail`]: that is
@@ -211,6 +306,8 @@ pub union HandlerFunction {
     pub onrequest: OnRequest,
     /// [`kind::ONLOAD`]
     pub onload: OnLoad,
+    /// [`kind::ONUNLOAD`]
+    pub onunload: OnUnload,
 }
 
 /// A handler with its kind, exported as the data symbol `callsign_handler_NAME`.
@@ -245,11 +342,27 @@ pub struct Plugin {
     pub name: [u8; NAME_SIZE],
     /// UTF-8, NUL-padded; may be empty.
     pub version: [u8; VERSION_SIZE],
+    /// Of what `data` points to, and of what the save hooks write: count it up when that changes. 0: not told.
+    pub state_version: u32,
+    /// 0
+    pub reserved: u32,
     /// Where the host writes the address of its function table before it calls anything. Not NULL.
     pub host: *mut *const Host,
-    /// Called after a connection's last callback, if one of its handlers belongs to this plugin: the place
-    /// to free `data`, whether or not there was an ondisconnect handler. May be NULL. [worker thread]
+    /// Frees `c->data`, if it is this plugin's. Called after a connection's last callback, if one of its
+    /// handlers belongs to this plugin, whether or not there was an ondisconnect handler. At a reload it is
+    /// called for what the other generation has taken over, in the copy that has made it: in the old one when
+    /// the new one was accepted, in the new one when it was refused. May be NULL. [worker thread]
     pub release: Option<unsafe extern "C" fn(c: *mut Connection)>,
+    /// May be NULL. Without `save` in the old generation and `restore` in the new, `data` that is not NULL is
+    /// carried over as it is if both have the same `state_version`, not 0; else the connection sees ondisconnect
+    /// by the old code and onconnect by the new, and stays open.
+    pub save: Option<Save>,
+    /// May be NULL.
+    pub restore: Option<Restore>,
+    /// May be NULL.
+    pub save_plugin: Option<SavePlugin>,
+    /// May be NULL.
+    pub restore_plugin: Option<RestorePlugin>,
 }
 
 /// Bytes for a plugin's name, the closing NUL included.
@@ -395,4 +508,27 @@ pub struct Host {
         data: *mut c_void,
         free: Option<Free>,
     ) -> i32,
+
+    /// In a save hook: the state, which is copied. The last call counts. Answers a [`status`]: NOT_NOW
+    /// elsewhere.
+    pub save: unsafe extern "C" fn(data: *const c_void, length: usize) -> i32,
+    /// This worker's number, from 0. [any thread]
+    pub worker_index: unsafe extern "C" fn() -> u32,
+    /// How many workers there are. [any thread]
+    pub worker_count: unsafe extern "C" fn() -> u32,
+    /// Sends a message to this plugin on another worker, or on all others ([`ALL_WORKERS`]), where it reaches
+    /// what [`Host::worker_receive`] was told for `id`. In order per sender; lost if that worker has no receiver
+    /// for it, or dies. `caller`: as for [`Host::log`]. Answers a [`status`]: NOT_FOUND if there is no such
+    /// worker, TOO_LARGE above the host's `max_message`.
+    pub worker_send: unsafe extern "C" fn(
+        caller: *const *const Host,
+        worker: u32,
+        id: u32,
+        data: *const c_void,
+        length: usize,
+    ) -> i32,
+    /// Has `call` called with each message of that `id` from this plugin on other workers; NULL: no more. It
+    /// ends with this copy of the plugin. Answers a [`status`].
+    pub worker_receive:
+        unsafe extern "C" fn(caller: *const *const Host, id: u32, call: Option<OnWorkerMessage>) -> i32,
 }

@@ -111,8 +111,14 @@ macro_rules! plugin {
                 struct_size: ::core::mem::size_of::<$crate::abi::Plugin>() as u32,
                 name: $crate::__private::padded($name),
                 version: $crate::__private::padded(env!("CARGO_PKG_VERSION")),
+                state_version: 0,
+                reserved: 0,
                 host: $crate::__private::HOST_SLOT,
                 release: Some($crate::__private::release),
+                save: None,
+                restore: None,
+                save_plugin: None,
+                restore_plugin: None,
             };
         };
     };

@@ -107,6 +107,8 @@ pub enum Status {
     NoHost,
     /// Not done: too much work waits for the background pool.
     Busy,
+    /// Not done: nobody can be reached while a plugin is loaded, or its state saved or restored.
+    NotNow,
     /// A number that this version of the SDK does not know; negative means not done.
     Other(i32),
 }
@@ -128,6 +130,7 @@ impl Status {
             abi::status::BAD_ARGUMENT => Status::BadArgument,
             abi::status::WRONG_THREAD => Status::NoHost,
             abi::status::BUSY => Status::Busy,
+            abi::status::NOT_NOW => Status::NotNow,
             other => Status::Other(other),
         }
     }

@@ -69,6 +69,9 @@ impl Exchange {
             peer: head.peer().as_ptr(),
             body: body.as_ptr(),
             body_length: body.len(),
+            host: head.header(b"host").unwrap_or(c"").as_ptr(),
+            owner: ptr::null_mut(),
+            method_code: method_code(method.to_bytes()),
         };
         let answer = Answer { status: 200, headers: HeaderMap::new(), body: Bytes::new(), handshake: None };
         Self {
@@ -102,5 +105,18 @@ impl Exchange {
             }
             _ => false,
         }
+    }
+}
+
+fn method_code(method: &[u8]) -> u32 {
+    match method {
+        b"GET" => abi::method::GET,
+        b"POST" => abi::method::POST,
+        b"PUT" => abi::method::PUT,
+        b"DELETE" => abi::method::DELETE,
+        b"HEAD" => abi::method::HEAD,
+        b"OPTIONS" => abi::method::OPTIONS,
+        b"PATCH" => abi::method::PATCH,
+        _ => abi::method::OTHER,
     }
 }

@@ -11,8 +11,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// What stands before each message: its length, then its tag.
 const HEAD: usize = 5;
-/// Bytes of a text that a worker may send: what it has loaded, or why it cannot start.
-const TEXT_MAX: usize = 64 * 1024;
+/// Bytes of everything else: what is to be loaded, what was, and why not.
+const TEXT_MAX: usize = 1024 * 1024;
 /// Bytes of the largest frame header.
 const FRAME_HEADER: usize = 14;
 

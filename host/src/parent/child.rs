@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use super::relay::Queue;
 use super::watch::end_hung;
 use super::{News, Parent};
+use crate::banner::Loaded;
 use crate::board::{Crash, Slot, Watch};
 use crate::crash;
 use crate::link::Tag;
@@ -50,6 +51,8 @@ pub struct Place {
     pub watch: RefCell<Watch>,
     /// Why the watchdog has ended it.
     pub hung: RefCell<Option<String>>,
+    /// Since it serves: what it has loaded.
+    pub loaded: RefCell<Option<Rc<Loaded>>>,
     /// Whether it ended at shutdown with connections still open.
     pub unclean: Cell<bool>,
     /// Connections that the workers in this place have had.
@@ -81,6 +84,7 @@ impl Place {
             writer: RefCell::default(),
             watch: RefCell::default(),
             hung: RefCell::default(),
+            loaded: RefCell::default(),
             unclean: Cell::new(false),
             connections: Cell::new(0),
         }
@@ -132,6 +136,7 @@ impl Parent {
             writer.abort();
         }
         let was_ready = place.queue.take().is_some();
+        place.loaded.take();
         // Its own word: a number that cannot be would make ids of later connections collide.
         let had = slot.counters().accepted.min(CONNECTIONS_MAX);
         place.connections.set(place.connections.get() + had);
@@ -197,13 +202,14 @@ impl Parent {
         };
         let mut write = Some(write);
         let note = |tag, payload: bytes::Bytes| {
-            let text = readable(&payload);
             match (tag, write.take()) {
                 (Tag::Ready, Some(write)) => {
+                    let Ok(loaded) = serde_json::from_slice::<Rc<Loaded>>(&payload) else { return false };
+                    *place.loaded.borrow_mut() = Some(loaded.clone());
                     let queue = self.relay.join(place.index);
                     *place.queue.borrow_mut() = Some(queue.clone());
                     log::debug!("worker {} serves", place.index);
-                    let _ = self.news.send(News::Ready(text));
+                    let _ = self.news.send(News::Ready(loaded));
                     // A callback that hangs is found first, and is the better explanation.
                     let patience = self.settings.limits.hang_timeout.map(|time| time + LINK_PATIENCE);
                     let writer = tokio::task::spawn_local(async move {
@@ -218,7 +224,7 @@ impl Parent {
                     true
                 }
                 (Tag::Failed, Some(_)) => {
-                    *refusal.borrow_mut() = Some(text);
+                    *refusal.borrow_mut() = Some(readable(&String::from_utf8_lossy(&payload)));
                     true
                 }
                 _ => false,
@@ -245,9 +251,9 @@ async fn end_unlinked(place: &'static Place, pid: Option<Pid>, why: String) {
 }
 
 /// A worker's text, for the terminal: its word, so without what could move the cursor.
-fn readable(text: &[u8]) -> String {
+pub fn readable(text: &str) -> String {
     let printable = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
-    String::from_utf8_lossy(text).chars().map(printable).collect()
+    text.chars().map(printable).collect()
 }
 
 /// What happened, to which worker, in which code of which plugin.

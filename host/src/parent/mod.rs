@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -20,9 +21,11 @@ use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 
-use self::child::Place;
+use self::child::{Place, readable};
 use self::relay::Relay;
+use crate::banner::Loaded;
 use crate::board::Board;
+use crate::control::{Ask, Asks, Status};
 use crate::link::orders::LISTENERS_MAX;
 use crate::link::{Tag, message};
 use crate::settings::Settings;
@@ -67,8 +70,8 @@ struct Parent {
 
 /// What the start waits for.
 enum News {
-    /// A worker serves. The text says what it has loaded.
-    Ready(String),
+    /// A worker serves what it has loaded.
+    Ready(Rc<Loaded>),
     /// A worker cannot start, and says why: so could no other.
     Refused(String),
     /// A worker has died before it served, for the n-th time in a row.
@@ -76,7 +79,7 @@ enum News {
 }
 
 /// Serves until a signal says to stop. Err: it could not start, or had to cut connections at the end.
-pub fn run(settings: Settings) -> Result<()> {
+pub fn run(settings: Settings, asks: Asks) -> Result<()> {
     let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref())?;
     listen::raise_open_files();
     let listeners = listen::bind(&settings.listen)?;
@@ -114,7 +117,7 @@ pub fn run(settings: Settings) -> Result<()> {
     let result = runtime.block_on(async {
         let mut stop = Stop::new()?;
         let result = tokio::select! {
-            result = parent.serve(heard, &addresses) => result,
+            result = parent.serve(heard, &addresses, asks) => result,
             () = stop.requested() => Ok(()),
         };
         parent.end(result, stop).await
@@ -131,13 +134,14 @@ impl Parent {
         &'static self,
         mut heard: mpsc::UnboundedReceiver<News>,
         addresses: &[SocketAddr],
+        asks: Asks,
     ) -> Result<()> {
         let (first, others) = self.places.split_first().context("a parent needs a worker")?;
         self.start(first);
         tokio::task::spawn_local(self.watch());
         let loaded = loop {
             match heard.recv().await {
-                Some(News::Ready(text)) => break text,
+                Some(News::Ready(loaded)) => break loaded,
                 Some(News::Refused(reason)) => bail!(reason),
                 Some(News::Died(tries, how)) if tries >= START_TRIES => {
                     bail!("no worker can start, after {tries} tries: {how}")
@@ -148,11 +152,23 @@ impl Parent {
         };
         self.started.set(true);
         others.iter().for_each(|place| self.start(place));
+        let banner = readable(&banner::complete(&loaded, self.places.len(), addresses));
         // Nobody has to read it.
-        let _ = io::stdout().write_all(banner::complete(&loaded, self.places.len(), addresses).as_bytes());
+        let _ = io::stdout().write_all(banner.as_bytes());
+        tokio::task::spawn_local(self.answer(asks));
         // From here on a worker that cannot start is tried again for ever.
         while heard.recv().await.is_some() {}
         Ok(())
+    }
+
+    /// Answers what is asked, one after the other.
+    async fn answer(&'static self, mut asks: Asks) {
+        while let Some(ask) = asks.recv().await {
+            match ask {
+                Ask::Reload { answer, .. } => _ = answer.send(Err("no reload yet".to_owned())),
+                Ask::Status(answer) => _ = answer.send(Status { pid: std::process::id() }),
+            }
+        }
     }
 
     fn start(&'static self, place: &'static Place) {

@@ -198,7 +198,7 @@ mod tests {
             (tag(77, 0), false),
             (vec![0xFF; 64], false),
             (tag(1, u32::MAX), false),
-            (tag(1, (64 << 10) + 1), false),
+            (tag(1, (1 << 20) + 1), false),
             (tag(3, MAX_MESSAGE as u32 + 15), false),
             // As it should be, at the wrong time.
             (message(Tag::Ready, b"again").to_vec(), false),

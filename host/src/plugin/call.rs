@@ -20,6 +20,8 @@ pub enum Function {
     OnRequest(abi::OnRequest),
     /// [`abi::OnLoad`]
     OnLoad(abi::OnLoad),
+    /// [`abi::OnUnload`]
+    OnUnload(abi::OnUnload),
     /// Timers and work off the loop bring their own, each time.
     None,
 }
@@ -36,6 +38,7 @@ impl Function {
                 Kind::OnMessage => Self::OnMessage(function.onmessage),
                 Kind::OnRequest => Self::OnRequest(function.onrequest),
                 Kind::OnLoad => Self::OnLoad(function.onload),
+                Kind::OnUnload => Self::OnUnload(function.onunload),
                 Kind::Timer | Kind::Background => Self::None,
             }
         }
@@ -58,6 +61,26 @@ thread_local! {
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
     static FAILED: Cell<bool> = const { Cell::new(false) };
     static FAILURE: RefCell<Failure> = const { RefCell::new(String::new()) };
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+    static SAVED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// Whether a hook runs on this thread whose effects may have to be undone: it can reach nobody.
+pub(super) fn is_quiet() -> bool {
+    QUIET.get()
+}
+
+/// Runs hooks whose effects may have to be undone.
+fn quietly<R>(f: impl FnOnce() -> R) -> R {
+    QUIET.set(true);
+    let result = f();
+    QUIET.set(false);
+    result
+}
+
+/// The running save hook hands over what it has saved. False: none is running.
+pub(super) fn save(state: &[u8]) -> bool {
+    SAVED.with_borrow_mut(|saved| saved.as_mut().map(|saved| *saved = state.to_vec()).is_some())
 }
 
 /// The handler that runs on this thread now.
@@ -131,7 +154,7 @@ pub fn on_request(handler: HandlerRef, exchange: &Exchange) -> Result<bool, Fail
 pub fn on_load(handler: HandlerRef, load: &abi::Load) -> Result<bool, Failure> {
     let Function::OnLoad(function) = handler.function.get() else { return Err(misfit(handler)) };
     // SAFETY: as above.
-    call_handler(handler, || unsafe { function(load) }).map(|answer| answer == 1)
+    quietly(|| call_handler(handler, || unsafe { function(load) })).map(|answer| answer == 1)
 }
 
 /// Calls a plugin's release hook, as the last call for this connection.

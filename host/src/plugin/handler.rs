@@ -22,6 +22,8 @@ pub enum Kind {
     OnRequest,
     /// The library was loaded.
     OnLoad,
+    /// Another copy of it has taken over.
+    OnUnload,
     /// No handler: one of the plugin's timers, which have no names.
     Timer,
     /// No handler: the end of work off the loop, which has no name.
@@ -37,6 +39,7 @@ impl Kind {
             abi::kind::ONDISCONNECT => Self::OnDisconnect,
             abi::kind::ONREQUEST => Self::OnRequest,
             abi::kind::ONLOAD => Self::OnLoad,
+            abi::kind::ONUNLOAD => Self::OnUnload,
             _ => return None,
         })
     }
@@ -50,6 +53,7 @@ impl fmt::Display for Kind {
             Self::OnDisconnect => "ondisconnect",
             Self::OnRequest => "onrequest",
             Self::OnLoad => "onload",
+            Self::OnUnload => "onunload",
             Self::Timer => "timer",
             Self::Background => "background work",
         })

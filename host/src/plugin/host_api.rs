@@ -48,6 +48,11 @@ static TABLE: abi::Host = abi::Host {
     timer_add,
     timer_remove,
     background,
+    save,
+    worker_index,
+    worker_count,
+    worker_send,
+    worker_receive,
 };
 
 /// The table that plugins are given.
@@ -106,9 +111,17 @@ fn code(result: Result<i32, i32>) -> i32 {
     result.unwrap_or_else(|status| status)
 }
 
+/// Err while a hook runs that must leave no trace.
+fn may_speak() -> Result<(), i32> {
+    if call::is_quiet() { Err(status::NOT_NOW) } else { Ok(()) }
+}
+
 unsafe extern "C" fn send(c: *mut abi::Connection, op: u8, data: *const c_void, length: usize) -> i32 {
     // SAFETY: the plugin keeps to the ABI.
-    code(unsafe { connection(c).and_then(|(_, c)| Ok(c.send(op, bytes(data, length)?))) })
+    code(may_speak().and_then(|()| unsafe {
+        let (_, c) = connection(c)?;
+        Ok(c.send(op, bytes(data, length)?))
+    }))
 }
 
 unsafe extern "C" fn broadcast(
@@ -118,6 +131,9 @@ unsafe extern "C" fn broadcast(
     length: usize,
     scope: u32,
 ) -> i32 {
+    if let Err(status) = may_speak() {
+        return status;
+    }
     let Some(worker) = Worker::current() else { return status::WRONG_THREAD };
     // SAFETY: the plugin keeps to the ABI.
     unsafe {
@@ -128,12 +144,12 @@ unsafe extern "C" fn broadcast(
 
 unsafe extern "C" fn close(c: *mut abi::Connection, code_: u16, reason: *const c_char, length: usize) -> i32 {
     // SAFETY: the plugin keeps to the ABI.
-    code(unsafe {
+    code(may_speak().and_then(|()| unsafe {
         connection(c).and_then(|(_, c)| {
             let reason = std::str::from_utf8(bytes(reason.cast(), length)?).map_err(|_| status::BAD_UTF8)?;
             Ok(c.close(code_, reason))
         })
-    })
+    }))
 }
 
 unsafe extern "C" fn find(id: u64) -> *mut abi::Connection {
@@ -383,4 +399,36 @@ unsafe extern "C" fn background(
     let (work, task) = unsafe { (Work::new(work, data), Task::new(done, data, free)) };
     let done = Later::new(caller, Kind::Background, connection, task);
     code(done.map(|done| Background::current().add(work, done)))
+}
+
+unsafe extern "C" fn save(data: *const c_void, length: usize) -> i32 {
+    // SAFETY: the plugin keeps to the ABI.
+    let data = unsafe { bytes(data, length) };
+    code(data.map(|data| if call::save(data) { status::SENT } else { status::NOT_NOW }))
+}
+
+unsafe extern "C" fn worker_index() -> u32 {
+    Worker::place().0
+}
+
+unsafe extern "C" fn worker_count() -> u32 {
+    Worker::place().1
+}
+
+unsafe extern "C" fn worker_send(
+    _caller: *const *const abi::Host,
+    _worker: u32,
+    _id: u32,
+    _data: *const c_void,
+    _length: usize,
+) -> i32 {
+    status::NOT_FOUND
+}
+
+unsafe extern "C" fn worker_receive(
+    _caller: *const *const abi::Host,
+    _id: u32,
+    _call: Option<abi::OnWorkerMessage>,
+) -> i32 {
+    status::NOT_FOUND
 }

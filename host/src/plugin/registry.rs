@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fmt;
 use std::path::PathBuf;
+use std::ptr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
@@ -122,6 +123,11 @@ impl Registry {
             generation: plugin.generation,
             plugin: name.as_ptr(),
             config: config.as_ptr(),
+            state: ptr::null(),
+            state_length: 0,
+            state_version: 0,
+            probe: 0,
+            function: None,
         };
         match call::on_load(hook, &load) {
             Ok(true) => Ok(()),

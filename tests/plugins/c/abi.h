@@ -56,8 +56,13 @@ struct callsign_plugin {
 	uint16_t abi_major, abi_minor;
 	uint32_t struct_size;
 	char name[64], version[32];
+	uint32_t state_version, reserved;
 	const struct callsign_host **host;
 	void (*release)(struct connection *);
+	int32_t (*save)(struct connection *);
+	int32_t (*restore)(struct connection *, uint32_t, const void *, size_t);
+	int32_t (*save_plugin)(void);
+	int32_t (*restore_plugin)(uint32_t, const void *, size_t);
 };
 
 struct callsign_handler {
@@ -85,4 +90,4 @@ static const struct callsign_host *host;
 
 #define PLUGIN(release)                                                                                        \
 	const struct callsign_plugin callsign_plugin = {CALLSIGN_MAGIC, ABI_MAJOR, ABI_MINOR,                  \
-		sizeof(struct callsign_plugin), NAME, "1.2", &host, release}
+		sizeof(struct callsign_plugin), NAME, "1.2", 0, 0, &host, release, NULL, NULL, NULL, NULL}

@@ -10,9 +10,11 @@ __attribute__((unused)) static void release(struct connection *c)
 #elif defined FAULT_MAGIC
 const char callsign_plugin[256] = "not what the name says";
 #elif defined FAULT_SHORT
-const struct callsign_plugin callsign_plugin = {CALLSIGN_MAGIC, 1, 0, 64, NAME, "1.2", &host, release};
+const struct callsign_plugin callsign_plugin = {CALLSIGN_MAGIC, 1, 0, 64, NAME, "1.2", 0, 0, &host, release,
+	NULL, NULL, NULL, NULL};
 #elif defined FAULT_NO_SLOT
-const struct callsign_plugin callsign_plugin = {CALLSIGN_MAGIC, 1, 0, 136, NAME, "1.2", NULL, release};
+const struct callsign_plugin callsign_plugin = {CALLSIGN_MAGIC, 1, 0, 168, NAME, "1.2", 0, 0, NULL, release,
+	NULL, NULL, NULL, NULL};
 #else
 PLUGIN(release);
 #endif
