@@ -57,11 +57,12 @@ pub struct LoadedRoute {
 impl Loaded {
     /// What this worker has loaded.
     pub fn of(worker: &Worker) -> Self {
-        let plugins = worker.registry.plugins().iter().map(|plugin| LoadedPlugin {
+        let (registry, dispatch) = (worker.registry(), worker.dispatch());
+        let plugins = registry.plugins().map(|plugin| LoadedPlugin {
             name: plugin.name.clone(),
             version: plugin.image.version.clone(),
             generation: plugin.generation,
-            retained: 0,
+            retained: plugin.retained,
             path: plugin.path.clone(),
             handlers: plugin
                 .image
@@ -72,7 +73,7 @@ impl Loaded {
             functions: plugin.image.functions.iter().take(FUNCTIONS_MAX).cloned().collect(),
             functions_more: plugin.image.functions.len().saturating_sub(FUNCTIONS_MAX),
         });
-        let routes = worker.dispatch.iter().map(|route| LoadedRoute {
+        let routes = dispatch.iter().map(|route| LoadedRoute {
             path: route.path.clone(),
             requests: matches!(route.answerer, Answerer::Handler(_)),
             handlers: match route.answerer {

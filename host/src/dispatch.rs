@@ -74,7 +74,7 @@ impl Dispatch {
 
 fn convention(registry: &Registry) -> Result<Answerer> {
     let find = |name, kind| {
-        let exists = registry.plugins().iter().any(|plugin| plugin.has(name, kind));
+        let exists = registry.plugins().any(|plugin| plugin.has(name, kind));
         exists.then(|| registry.resolve(None, name, kind)).transpose()
     };
     if let Some(handler) = find("onrequest", Kind::OnRequest)? {
@@ -86,8 +86,7 @@ fn convention(registry: &Registry) -> Result<Answerer> {
         ondisconnect: find("ondisconnect", Kind::OnDisconnect)?,
     };
     if callbacks.iter().next().is_none() {
-        let offered =
-            registry.plugins().iter().map(|plugin| format!("plugin `{}`: {}", plugin.name, plugin.image));
+        let offered = registry.plugins().map(|plugin| format!("plugin `{}`: {}", plugin.name, plugin.image));
         bail!(
             "nothing to serve: no route is given, and no plugin has a handler called `onrequest`, `onconnect`, \
              `onmessage` or `ondisconnect`. Name handlers in a route: --route '/=ONREQUEST' or \

@@ -18,6 +18,8 @@ pub mod dev; // builds a plugin's crate
 
 pub mod control; // what can be asked of a running server
 
+pub mod plan; // which file stands for which plugin
+
 pub mod parent; // starts workers, watches them, carries their broadcasts
 
 pub mod server; // a worker from start to end
@@ -37,6 +39,8 @@ pub mod clients; // how many there are, and may be
 pub mod worker; // plugins, routes and connections of one thread
 
 pub mod dispatch; // request path to handlers
+
+pub mod reload; // the worker's part in a reload
 
 pub mod http; // requests, answers, the upgrade
 

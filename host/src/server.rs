@@ -20,10 +20,11 @@ use crate::control::Asks;
 use crate::link::orders::Orders;
 use crate::link::uplink::Uplink;
 use crate::link::{self, Tag};
+use crate::plan::Plan;
 use crate::settings::{Limits, Settings};
 use crate::stop::Stop;
 use crate::worker::Worker;
-use crate::{banner, crash, listen, parent};
+use crate::{banner, crash, listen, parent, reload};
 
 /// Time for the ondisconnect callbacks of connections that were cut.
 const LAST_CALLBACKS: Duration = Duration::from_millis(500);
@@ -43,7 +44,9 @@ fn run_alone(settings: &Settings) -> Result<()> {
     let board: &'static Board = Box::leak(Box::new(Board::private()?));
     board::adopt(board.slot(0));
     let listeners = listen::bind(&settings.listen)?;
-    let worker = Worker::start(settings, Rank { board, index: 0, workers: 1, first_connection: 0 })?;
+    let plan = Plan::in_place(settings);
+    let worker =
+        Worker::start(&settings.limits, &plan, Rank { board, index: 0, workers: 1, first_connection: 0 })?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     block_on(async {
         let mut stop = Stop::new()?;
@@ -61,7 +64,7 @@ fn run_alone(settings: &Settings) -> Result<()> {
 pub fn run_worker(start_log: impl FnOnce(&Settings, usize)) -> Result<()> {
     let socket = take_link().context("`callsign worker` is started by `callsign serve`, not by hand")?;
     let (orders, descriptors) = Orders::receive(&socket)?;
-    let Orders { index, workers, parent, first_connection, settings } = orders;
+    let Orders { index, workers, parent, first_connection, settings, plan } = orders;
     start_log(&settings, index);
     end_with_parent(parent)?;
     let mut descriptors = descriptors.into_iter();
@@ -71,18 +74,20 @@ pub fn run_worker(start_log: impl FnOnce(&Settings, usize)) -> Result<()> {
     crash::install(slot).context("no handler for crashes")?;
     block_on(async {
         let uplink = Uplink::new(socket, settings.limits.max_message)?;
-        let worker = match Worker::start(&settings, Rank { board, index, workers, first_connection }) {
-            Ok(worker) => worker,
-            Err(error) => {
-                uplink.send(Tag::Failed, link::text(&format!("{error:#}")), drop);
-                uplink.flush()?;
-                std::process::exit(1);
-            }
-        };
+        let worker =
+            match Worker::start(&settings.limits, &plan, Rank { board, index, workers, first_connection }) {
+                Ok(worker) => worker,
+                Err(error) => {
+                    uplink.send(Tag::Failed, link::text(&format!("{error:#}")), drop);
+                    uplink.flush()?;
+                    std::process::exit(1);
+                }
+            };
         let uplink = worker.connect(uplink);
         // From here on a signal means a drain, and only from here on there are clients.
         let mut stop = Stop::new()?;
         uplink.send(Tag::Ready, link::text(&serde_json::to_string(&Loaded::of(worker))?), drop);
+        tokio::task::spawn_local(reload::follow(worker));
         let carried = tokio::task::spawn_local(async move {
             let error = uplink.run(|event| worker.heard(event)).await;
             log::error!("the link to the parent has failed ({error}); ending");

@@ -63,6 +63,14 @@ pub struct PluginSource {
 }
 
 impl PluginSource {
+    /// ``plugin `chat` (libchat.so)``, as far as its name is known without the library.
+    pub fn label(&self) -> String {
+        match &self.name {
+            Some(name) => format!("plugin `{name}` ({})", self.path.display()),
+            None => format!("plugin {}", self.path.display()),
+        }
+    }
+
     /// A library with neither a given name nor settings of its own.
     pub fn library(path: PathBuf) -> Self {
         Self { name: None, path, config: toml::Table::new() }
@@ -70,6 +78,19 @@ impl PluginSource {
 }
 
 impl Settings {
+    /// Settings in which `other` differs and which only a start can change, by the names of their keys.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let pairs = [
+            ("listen", self.listen != other.listen),
+            ("workers", self.workers != other.workers),
+            ("user", self.user != other.user),
+            ("group", self.group != other.group),
+            ("log", self.log != other.log),
+            ("limits", self.limits != other.limits),
+        ];
+        pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// One server's settings: `options` from the command line win over the `config` file, which wins over the
     /// defaults. Addresses replace those of the file; a route replaces the file's route of the same path, or
     /// is added; `libraries` named on the command line are loaded after the file's plugins. The number of

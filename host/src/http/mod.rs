@@ -94,7 +94,8 @@ async fn answer(client: Client, request: Request<Incoming>) -> Answer {
     if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
         return refused(400, "a request needs one Host header");
     }
-    let Some(route) = client.worker.dispatch.find(request.uri().path()) else {
+    let dispatch = client.worker.dispatch();
+    let Some(route) = dispatch.find(request.uri().path()) else {
         return text(StatusCode::NOT_FOUND, "no route for this path");
     };
     match (route.answerer, accept) {
@@ -182,8 +183,9 @@ fn upgrade(client: Client, mut request: Request<Incoming>, accept: &str, callbac
 /// Waits until the 101 is written, then gives the socket to the worker.
 fn hand_over(client: Client, on_upgrade: hyper::upgrade::OnUpgrade, head: Head, callbacks: Callbacks) {
     let Client { worker, peer, seat, expected } = client;
+    let promised = worker.promise(callbacks);
     tokio::task::spawn_local(async move {
-        let _expected = expected;
+        let (_expected, _promised) = (expected, promised);
         let upgraded = match on_upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => return log::debug!("{peer}: left before it was upgraded: {error}"),

@@ -12,7 +12,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// What stands before each message: its length, then its tag.
 const HEAD: usize = 5;
 /// Bytes of everything else: what is to be loaded, what was, and why not.
-const TEXT_MAX: usize = 1024 * 1024;
+pub const TEXT_MAX: usize = 1024 * 1024;
 /// Bytes of the largest frame header.
 const FRAME_HEADER: usize = 14;
 
@@ -27,6 +27,10 @@ pub enum Tag {
     Broadcast,
     /// Parent to worker: stop accepting, close every connection, end.
     Drain,
+    /// Parent to worker: an [`orders::Order`] in a reload, as JSON.
+    Order,
+    /// Worker to parent: a [`orders::Reply`] to it, as JSON.
+    Reply,
 }
 
 impl Tag {
@@ -36,11 +40,15 @@ impl Tag {
             Self::Failed => 2,
             Self::Broadcast => 3,
             Self::Drain => 4,
+            Self::Order => 5,
+            Self::Reply => 6,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Ready, Self::Failed, Self::Broadcast, Self::Drain].into_iter().find(|tag| tag.code() == code)
+        [Self::Ready, Self::Failed, Self::Broadcast, Self::Drain, Self::Order, Self::Reply]
+            .into_iter()
+            .find(|tag| tag.code() == code)
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::net::{
@@ -13,6 +14,8 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::banner::Loaded;
+use crate::plan::Plan;
 use crate::settings::Settings;
 
 /// Listening sockets that one message can carry.
@@ -31,8 +34,50 @@ pub struct Orders {
     pub parent: u32,
     /// Connections that earlier workers of this place have had: ids go on from there.
     pub first_connection: u64,
-    /// What to serve.
+    /// How to serve.
     pub settings: Settings,
+    /// What to serve.
+    pub plan: Plan,
+}
+
+/// What a worker is told in a reload. The number is the transaction's.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Load what is new in this plan, and check the names of its routes. Clients are served on.
+    Load(u32, Plan),
+    /// Stand still, and have the new copies take over everybody's state.
+    Prepare(u32),
+    /// Use them, and go on.
+    Commit(u32),
+    /// Forget them, and go on as before.
+    Abort(u32),
+}
+
+/// What a worker answers, [`Order::Abort`] excepted.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// It is done.
+    Done(u32, Done),
+    /// It cannot be, and why; all is as it was.
+    Refused(u32, String),
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Done {
+    /// Connections that were kept, after [`Order::Commit`].
+    pub connections: usize,
+    /// For how long nothing else was done.
+    pub paused: Duration,
+    /// What is in use now, after [`Order::Commit`].
+    pub loaded: Option<Loaded>,
+}
+
+impl Order {
+    /// Whether it ends that transaction.
+    pub fn decides(&self, transaction: u32) -> bool {
+        matches!(self, Self::Commit(number) | Self::Abort(number) if *number == transaction)
+    }
 }
 
 impl Orders {
@@ -89,7 +134,14 @@ mod tests {
             panic!("`serve` is `serve`");
         };
         let settings = Settings::merge(None, options, plugins, 4).expect("nothing contradicts");
-        let orders = Orders { index: 2, workers: 4, parent: 1, first_connection: 7, settings };
+        let orders = Orders {
+            index: 2,
+            workers: 4,
+            parent: 1,
+            first_connection: 7,
+            plan: Plan::in_place(&settings),
+            settings,
+        };
         let (parent, worker) = UnixStream::pair().expect("a pair of sockets");
         let (carried, held) = UnixStream::pair().expect("a pair of sockets");
         orders.send(&parent, &[carried.as_fd()]).expect("they fit");

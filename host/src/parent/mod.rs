@@ -5,11 +5,16 @@
 
 mod child; // one worker process: start it, say how it ended
 
+mod copies; // libraries that nobody writes to
+
+mod reload; // from one generation to the next, on all workers or none
+
 mod relay; // broadcasts from each worker to all others
 
 mod watch; // callbacks that are slow or never return
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -22,12 +27,15 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 
 use self::child::{Place, readable};
+use self::copies::Copies;
 use self::relay::Relay;
+use self::reload::Ballot;
 use crate::banner::Loaded;
 use crate::board::Board;
 use crate::control::{Ask, Asks, Status};
 use crate::link::orders::LISTENERS_MAX;
 use crate::link::{Tag, message};
+use crate::plan::Plan;
 use crate::settings::Settings;
 use crate::stop::Stop;
 use crate::{banner, listen, privileges};
@@ -55,6 +63,16 @@ struct Parent {
     board_descriptor: OwnedFd,
     places: Vec<Place>,
     relay: Relay,
+    /// What workers load.
+    plan: RefCell<Rc<Plan>>,
+    /// The last generation of each plugin that was used.
+    generations: RefCell<HashMap<String, u32>>,
+    copies: Copies,
+    /// The reload that goes on.
+    ballot: RefCell<Option<Ballot>>,
+    transactions: Cell<u32>,
+    /// Told when a worker does not start any more, or a reload is over.
+    calm: Notify,
     news: mpsc::UnboundedSender<News>,
     /// Whether a worker has served: until then the start may fail, and says why by itself.
     started: Cell<bool>,
@@ -82,6 +100,8 @@ enum News {
 pub fn run(settings: Settings, asks: Asks) -> Result<()> {
     let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref())?;
     listen::raise_open_files();
+    let copies = Copies::new()?;
+    let plan = copies.first_plan(&settings)?;
     let listeners = listen::bind(&settings.listen)?;
     if listeners.len() > LISTENERS_MAX {
         bail!(
@@ -101,6 +121,12 @@ pub fn run(settings: Settings, asks: Asks) -> Result<()> {
         board,
         board_descriptor,
         relay: Relay::default(),
+        generations: RefCell::new(plan.plugins.iter().map(|planned| (planned.name.clone(), 1)).collect()),
+        plan: RefCell::new(Rc::new(plan)),
+        copies,
+        ballot: RefCell::default(),
+        transactions: Cell::new(0),
+        calm: Notify::new(),
         news,
         started: Cell::new(false),
         stopping: Cell::new(false),
@@ -165,7 +191,10 @@ impl Parent {
     async fn answer(&'static self, mut asks: Asks) {
         while let Some(ask) = asks.recv().await {
             match ask {
-                Ask::Reload { answer, .. } => _ = answer.send(Err("no reload yet".to_owned())),
+                Ask::Reload { which, reason, answer } => {
+                    let result = self.reload(which, &reason).await;
+                    let _ = answer.send(result.map_err(|error| format!("{error:#}")));
+                }
                 Ask::Status(answer) => _ = answer.send(Status { pid: std::process::id() }),
             }
         }
@@ -183,7 +212,11 @@ impl Parent {
     /// Keeps one place filled until the server stops.
     async fn keep(&'static self, place: &'static Place) {
         let mut early_deaths = 0;
-        while !self.stopping.get() {
+        loop {
+            self.no_reload().await;
+            if self.stopping.get() {
+                return;
+            }
             let end = self.run_worker(place).await;
             // Who signals parent and workers together means a stop; the signal may be seen after a worker's end.
             tokio::task::yield_now().await;

@@ -299,7 +299,7 @@ unsafe extern "C" fn handshake(
     let names = [onconnect, onmessage, ondisconnect].map(|name| unsafe { c_string(name) });
     // SAFETY: the plugin keeps to the ABI.
     code(unsafe { exchange(request) }.map(|(worker, exchange)| {
-        let (result, status) = bind(&worker.registry, exchange.upgrade, names);
+        let (result, status) = bind(&worker.registry(), exchange.upgrade, names);
         exchange.answer.borrow_mut().handshake = Some(result);
         status
     }))
