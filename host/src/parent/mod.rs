@@ -21,7 +21,8 @@ use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 
-use self::child::{Place, readable};
+use self::child::Place;
+pub use self::child::readable;
 use self::relay::Relay;
 use crate::banner::Loaded;
 use crate::board::Board;

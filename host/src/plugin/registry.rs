@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -65,12 +65,30 @@ impl fmt::Display for Unresolved {
 
 impl std::error::Error for Unresolved {}
 
+/// How a library is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadAs<'a> {
+    /// The file that is loaded: the one that the operator named, or a copy of it.
+    pub file: &'a Path,
+    /// Which copy of the plugin it is, from 1.
+    pub generation: u32,
+    /// Whether it is only tried out, in a process that serves nobody.
+    pub probe: bool,
+}
+
 impl Registry {
     /// Loads the libraries in order. Each file is checked before any code of it runs.
-    pub fn load(sources: &[PluginSource]) -> Result<Self> {
+    pub fn load<'a>(sources: &'a [PluginSource]) -> Result<Self> {
+        let as_named =
+            |source: &'a PluginSource| (source, LoadAs { file: &source.path, generation: 1, probe: false });
+        Self::load_as(sources.iter().map(as_named))
+    }
+
+    /// The same, each from a file and in a generation of its own.
+    pub fn load_as<'a>(sources: impl Iterator<Item = (&'a PluginSource, LoadAs<'a>)>) -> Result<Self> {
         let mut registry = Self::default();
-        for source in sources {
-            registry.add(source).with_context(|| match &source.name {
+        for (source, how) in sources {
+            registry.add(source, how).with_context(|| match &source.name {
                 Some(name) => format!("plugin `{name}` ({})", source.path.display()),
                 None => format!("plugin {}", source.path.display()),
             })?;
@@ -78,8 +96,8 @@ impl Registry {
         Ok(registry)
     }
 
-    fn add(&mut self, source: &PluginSource) -> Result<()> {
-        let image = Image::read(&source.path)?;
+    fn add(&mut self, source: &PluginSource, how: LoadAs<'_>) -> Result<()> {
+        let image = Image::read(how.file)?;
         let name = source.name.clone().unwrap_or_else(|| image.name.clone());
         if let Some(other) = self.plugins.iter().find(|other| other.name == name) {
             bail!(
@@ -93,22 +111,22 @@ impl Registry {
         if let Some(other) = self.plugins.iter().find(same) {
             bail!("it is loaded already, as plugin `{}`; name it once", other.name);
         }
-        let generation = 1;
+        let generation = how.generation;
         let index = |kind: &str| {
             let kind = kind.to_owned();
             board::define(&Label { plugin: name.clone(), kind, generation, ..Label::default() })
         };
         // A library's constructors can crash as well.
         board::current().enter(index("loading"));
-        let library = Library::open(&source.path, self.plugins.len(), &name, generation);
+        let library = Library::open(how.file, self.plugins.len(), &name, generation);
         board::current().leave();
         let (library, release) = (library?, index("release hook"));
         board::current().set_modules(&crash::modules());
         self.plugins.push(Plugin { name, path: source.path.clone(), generation, image, library, release });
-        self.run_onload(self.plugins.len() - 1, &source.config)
+        self.run_onload(self.plugins.len() - 1, &source.config, how.probe)
     }
 
-    fn run_onload(&self, index: usize, config: &toml::Table) -> Result<()> {
+    fn run_onload(&self, index: usize, config: &toml::Table, probe: bool) -> Result<()> {
         let plugin = &self.plugins[index];
         let mut hooks = plugin.image.handlers.iter().filter(|(_, kind)| *kind == Kind::OnLoad);
         let Some((name, _)) = hooks.next() else { return Ok(()) };
@@ -126,7 +144,7 @@ impl Registry {
             state: ptr::null(),
             state_length: 0,
             state_version: 0,
-            probe: 0,
+            probe: probe.into(),
             function: None,
         };
         match call::on_load(hook, &load) {
