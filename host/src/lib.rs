@@ -24,6 +24,8 @@ pub mod parent; // starts workers, watches them, carries their broadcasts
 
 pub mod server; // a worker from start to end
 
+pub mod probe; // whether plugins can be loaded, tried in another process
+
 pub mod link; // between parent and worker
 
 pub mod listen; // sockets, and how many clients

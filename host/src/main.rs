@@ -9,16 +9,16 @@ use std::process::ExitCode;
 use anyhow::Result;
 use callsign::cli::{Cli, Command, ServeOptions};
 use callsign::settings::{DEFAULT_DEV_WORKERS, Settings, default_serve_workers};
-use callsign::{config, dev, server};
+use callsign::{config, dev, probe, server};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // Not for people, and so not in the help: how the parent starts its workers.
-    let is_worker = std::env::args_os().nth(1).is_some_and(|command| command == "worker");
-    let result = if is_worker {
-        server::run_worker(|settings, index| start_log(settings, Some(index)))
-    } else {
-        run(Cli::parse())
+    let command = std::env::args_os().nth(1).unwrap_or_default();
+    // Two are not for people, and so not in the help: how the parent starts its workers and probes.
+    let result = match command.to_str() {
+        Some("worker") => server::run_worker(|settings, index| start_log(settings, Some(index))),
+        Some("probe") => probe::run_probe(),
+        _ => run(Cli::parse()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,15 +24,21 @@ use crate::plugin::registry::{Next, Registry};
 use crate::session;
 use crate::worker::Worker;
 
-/// Loads all that a plan names, for a process that has loaded nothing yet. `probe`: it will serve nobody.
-pub fn first(plan: &Plan, probe: bool) -> Result<(Registry, Dispatch)> {
+/// Loads all that a plan names, for a process that has loaded nothing yet.
+pub fn first(plan: &Plan) -> Result<(Registry, Dispatch)> {
+    let registry = first_plugins(plan, false)?;
+    let dispatch = Dispatch::resolve(&registry, &plan.routes)?;
+    Ok((registry, dispatch))
+}
+
+/// The plugins alone. `probe`: the process will serve nobody.
+pub fn first_plugins(plan: &Plan, probe: bool) -> Result<Registry> {
     let Next { registry, loaded, .. } = Registry::default().next(&plan.plugins)?;
     for (plugin, planned) in loaded.iter().map(|&index| registry.plugin(index)).zip(&plan.plugins) {
         plugin.start(None, probe).with_context(|| planned.source.label())?;
         plugin.at_rest();
     }
-    let dispatch = Dispatch::resolve(&registry, &plan.routes)?;
-    Ok((registry, dispatch))
+    Ok(registry)
 }
 
 /// Does what the parent says, for as long as the worker runs.

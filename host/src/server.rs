@@ -106,7 +106,7 @@ pub fn run_worker(start_log: impl FnOnce(&Settings, usize)) -> Result<()> {
 }
 
 /// Takes the socket to the parent out of standard input, so that no plugin reads from it.
-fn take_link() -> Result<UnixStream> {
+pub(crate) fn take_link() -> Result<UnixStream> {
     let link = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     link.peer_addr().context("standard input is no socket")?;
     let nothing = std::fs::File::open("/dev/null")?;
@@ -116,7 +116,7 @@ fn take_link() -> Result<UnixStream> {
 
 /// A worker without its parent would hold the port for nobody: the kernel ends it with its parent, even if it
 /// hangs. And it never gains privileges.
-fn end_with_parent(parent: u32) -> Result<()> {
+pub(crate) fn end_with_parent(parent: u32) -> Result<()> {
     #[cfg(target_os = "linux")]
     {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -129,13 +129,13 @@ fn end_with_parent(parent: u32) -> Result<()> {
     Ok(())
 }
 
-fn open_board(descriptor: Option<OwnedFd>) -> Result<Board> {
+pub(crate) fn open_board(descriptor: Option<OwnedFd>) -> Result<Board> {
     let Some(descriptor) = descriptor else { bail!("the parent has sent no scoreboard") };
     let borrowed: BorrowedFd<'_> = descriptor.as_fd();
     Board::open(borrowed).context("the scoreboard cannot be mapped")
 }
 
-fn block_on(serving: impl Future<Output = Result<()>>) -> Result<()> {
+pub(crate) fn block_on(serving: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let result = runtime.block_on(serving);
     // Background work that is not over by now is not waited for.

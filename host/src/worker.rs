@@ -96,7 +96,7 @@ impl Worker {
     /// Loads the plugins, resolves the routes, and makes this thread the worker's. Nothing is listened on yet.
     pub fn start(limits: &Limits, plan: &Plan, rank: Rank) -> Result<&'static Self> {
         PLACE.get_or_init(|| (rank.index as u32, rank.workers as u32));
-        let (registry, dispatch) = reload::first(plan, false)?;
+        let (registry, dispatch) = reload::first(plan)?;
         let worker: &'static Self = Box::leak(Box::new(Self {
             registry: RefCell::new(Rc::new(registry)),
             dispatch: RefCell::new(Rc::new(dispatch)),

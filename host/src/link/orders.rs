@@ -12,6 +12,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::banner::Loaded;
@@ -82,39 +83,49 @@ impl Order {
 
 impl Orders {
     /// Sends the orders and the descriptors. Blocks until they are taken.
-    pub fn send(&self, mut socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
-        let json = serde_json::to_vec(self).context("the settings cannot be handed to a worker")?;
-        let length = (json.len() as u64).to_le_bytes();
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-            bail!("more descriptors than one message can carry");
-        }
-        // The descriptors travel with the first byte; eight bytes always fit.
-        rustix::net::sendmsg(socket, &[IoSlice::new(&length)], &mut ancillary, SendFlags::empty())?;
-        socket.write_all(&json)?;
-        Ok(())
+    pub fn send(&self, socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        send(self, socket, descriptors)
     }
 
     /// Receives them.
-    pub fn receive(mut socket: &UnixStream) -> Result<(Self, Vec<OwnedFd>)> {
-        let mut length = [0; 8];
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut into = [IoSliceMut::new(&mut length)];
-        let received = rustix::net::recvmsg(socket, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-        if received.bytes < length.len() {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("no orders came");
-        }
-        let descriptors = ancillary.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        });
-        let descriptors = descriptors.flatten().collect();
-        let mut json = vec![0; usize::try_from(u64::from_le_bytes(length))?];
-        socket.read_exact(&mut json)?;
-        Ok((serde_json::from_slice(&json).context("the orders are not understood")?, descriptors))
+    pub fn receive(socket: &UnixStream) -> Result<(Self, Vec<OwnedFd>)> {
+        receive(socket)
     }
+}
+
+/// Sends orders of whatever kind, with descriptors. Blocks until they are taken.
+pub fn send(orders: &impl Serialize, mut socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+    let json = serde_json::to_vec(orders).context("the settings cannot be handed to a worker")?;
+    let length = (json.len() as u64).to_le_bytes();
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        bail!("more descriptors than one message can carry");
+    }
+    // The descriptors travel with the first byte; eight bytes always fit.
+    rustix::net::sendmsg(socket, &[IoSlice::new(&length)], &mut ancillary, SendFlags::empty())?;
+    socket.write_all(&json)?;
+    Ok(())
+}
+
+/// Receives them.
+pub fn receive<T: DeserializeOwned>(mut socket: &UnixStream) -> Result<(T, Vec<OwnedFd>)> {
+    let mut length = [0; 8];
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut into = [IoSliceMut::new(&mut length)];
+    let received = rustix::net::recvmsg(socket, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes < length.len() {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("no orders came");
+    }
+    let descriptors = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let descriptors = descriptors.flatten().collect();
+    let mut json = vec![0; usize::try_from(u64::from_le_bytes(length))?];
+    socket.read_exact(&mut json)?;
+    Ok((serde_json::from_slice(&json).context("the orders are not understood")?, descriptors))
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 
-use self::child::{Place, readable};
+use self::child::Place;
+pub use self::child::readable;
 use self::copies::Copies;
 use self::relay::Relay;
 use self::reload::Ballot;

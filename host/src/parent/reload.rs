@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -18,6 +18,7 @@ use crate::link::orders::{Done, Order, Reply};
 use crate::link::{self, Tag};
 use crate::nearest::nearest;
 use crate::plan::{Plan, PlannedPlugin};
+use crate::probe::{self, Trial};
 use crate::settings::PluginSource;
 
 /// Time for each step of a reload.
@@ -106,6 +107,10 @@ impl Parent {
         patience: Duration,
     ) -> Result<Vec<Done>> {
         let deadline = Instant::now() + patience;
+        let new =
+            next.plan.plugins.iter().filter(|planned| next.new.contains(&planned.file)).cloned().collect();
+        let trial = Trial { plan: Plan { plugins: new, routes: Vec::new() }, is_whole: false };
+        probe::probe(trial, self.identity, patience).await.map_err(|reason| anyhow!("{reason}"))?;
         if timeout_at(deadline, self.none_starts()).await.is_err() {
             bail!("a worker had not started within {patience:?}; ask again when it serves");
         }

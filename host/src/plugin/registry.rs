@@ -78,7 +78,8 @@ impl Registry {
                 }
             }
         }
-        let removed = self.order.iter().copied().filter(|index| !next.order.contains(index)).collect();
+        let removed: Vec<usize> =
+            self.order.iter().copied().filter(|index| !next.order.contains(index)).collect();
         let changes = next.take_over(&self.interned.borrow(), &loaded, &removed);
         Ok(Next { registry: next, loaded, removed, changes })
     }
