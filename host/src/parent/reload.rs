@@ -88,6 +88,10 @@ impl Parent {
     /// All workers together: all use the plan in the end, or none.
     async fn transact(&'static self, next: &Next) -> Result<Vec<Done>> {
         let patience = RELOAD_TIMEOUT;
+        let plan = &next.plan.plugins;
+        let new = plan.iter().filter(|planned| next.new.contains(&planned.file)).cloned().collect();
+        let trial = Trial { plan: Plan { plugins: new, routes: Vec::new() }, is_whole: false };
+        probe::probe(trial, self.identity, patience).await.map_err(|reason| anyhow!("{reason}"))?;
         let (votes, mut heard) = mpsc::unbounded_channel();
         let number = self.transactions.get() + 1;
         self.transactions.set(number);
@@ -107,10 +111,6 @@ impl Parent {
         patience: Duration,
     ) -> Result<Vec<Done>> {
         let deadline = Instant::now() + patience;
-        let new =
-            next.plan.plugins.iter().filter(|planned| next.new.contains(&planned.file)).cloned().collect();
-        let trial = Trial { plan: Plan { plugins: new, routes: Vec::new() }, is_whole: false };
-        probe::probe(trial, self.identity, patience).await.map_err(|reason| anyhow!("{reason}"))?;
         if timeout_at(deadline, self.none_starts()).await.is_err() {
             bail!("a worker had not started within {patience:?}; ask again when it serves");
         }
