@@ -19,7 +19,7 @@ use crate::background::Background;
 use crate::clients::{Clients, Rank, Seat};
 use crate::connection::{Connection, Phase};
 use crate::dispatch::Dispatch;
-use crate::http::head::Head;
+use crate::http::exchange::Owner;
 use crate::link::Tag;
 use crate::link::uplink::{Event, Uplink};
 use crate::outbox::Pool;
@@ -131,7 +131,7 @@ impl Worker {
         &'static self,
         stream: TcpStream,
         early: Vec<u8>,
-        head: Head,
+        owner: Owner,
         callbacks: Callbacks,
         seat: Rc<Seat>,
     ) {
@@ -139,7 +139,7 @@ impl Worker {
         let id = self.had.get() * self.rank.workers as u64 + self.rank.index as u64 + 1;
         self.had.set(self.had.get() + 1);
         self.rank.board.slot(self.rank.index).count_accepted();
-        let c = Connection::new(self, id, stream, head, callbacks, seat);
+        let c = Connection::new(self, id, stream, owner, callbacks, seat);
         self.connections.borrow_mut().insert(id, c.clone());
         log::debug!("connection {id} ({}): open", c.peer());
         if self.draining.get() {

@@ -25,10 +25,10 @@ use tokio::net::TcpStream;
 
 use crate::clients::Seat;
 use crate::dispatch::{Answerer, ResolvedRoute};
-use crate::http::exchange::{Exchange, Handshake};
+use crate::http::exchange::{Exchange, Handshake, Owner};
 use crate::http::handshake::{Upgrade, classify};
 use crate::http::head::Head;
-use crate::plugin::call;
+use crate::plugin::call::{self, Release};
 use crate::plugin::handler::{Callbacks, HandlerRef};
 use crate::worker::{Expected, Worker};
 
@@ -119,9 +119,16 @@ async fn ask(
         Ok(body) => body,
         Err(answer) => return answer,
     };
-    let exchange = Exchange::new(parts.method.as_str(), Head::new(&parts, peer), body, accept.is_some());
-    let result = call::on_request(handler, &exchange);
-    let Exchange { head, answer, .. } = exchange;
+    let mut exchange = Exchange::new(parts.method.as_str(), Head::new(&parts, peer), body, accept.is_some());
+    // Of the copy that is asked, whatever is loaded when it is needed.
+    let hook = worker.registry.release(handler);
+    let result = call::on_request(handler, &mut exchange);
+    let is_bound =
+        matches!((&result, &exchange.answer.get_mut().handshake), (Ok(true), Some(Handshake::Bound(_))));
+    if !is_bound {
+        release(hook, handler, &mut exchange.owner);
+    }
+    let Exchange { owner, answer, .. } = exchange;
     let answer = answer.into_inner();
     let failed = |reason: &dyn std::fmt::Display| {
         log::error!(
@@ -140,7 +147,7 @@ async fn ask(
         (Ok(false), _) => failed(&"it gave no reason"),
         (Ok(true), Some(Handshake::NotUpgrade)) => refused(426, "this path is for WebSocket clients"),
         (Ok(true), Some(Handshake::Bound(callbacks))) => {
-            hand_over(client, on_upgrade, head, callbacks);
+            hand_over(client, on_upgrade, owner, callbacks, Some((hook, handler)));
             let mut response = switching(accept.as_deref().unwrap_or_default());
             response.headers_mut().extend(answer.headers);
             response
@@ -151,6 +158,17 @@ async fn ask(
             *response.headers_mut() = answer.headers;
             response
         }
+    }
+}
+
+/// Nothing comes of a connection that a handler may have set data for.
+fn release(hook: Option<Release>, handler: HandlerRef, owner: &mut Owner) {
+    if owner.has_data()
+        && let Some(hook) = hook
+        && let Err(reason) = call::release_owner(hook, owner)
+    {
+        let peer = owner.head.peer().to_string_lossy();
+        log::error!("{handler}: the data of a request from {peer} cannot be dropped: {reason}");
     }
 }
 
@@ -175,25 +193,35 @@ fn upgrade(client: Client, mut request: Request<Incoming>, accept: &str, callbac
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
     let head = Head::new(&parts, client.peer);
-    hand_over(client, on_upgrade, head, callbacks);
+    hand_over(client, on_upgrade, head.into(), callbacks, None);
     switching(accept)
 }
 
-/// Waits until the 101 is written, then gives the socket to the worker.
-fn hand_over(client: Client, on_upgrade: hyper::upgrade::OnUpgrade, head: Head, callbacks: Callbacks) {
+/// Waits until the 101 is written, then gives the socket to the worker. `asked`: the handler that has seen `owner`,
+/// and what frees the data that it has set there.
+fn hand_over(
+    client: Client,
+    on_upgrade: hyper::upgrade::OnUpgrade,
+    mut owner: Owner,
+    callbacks: Callbacks,
+    asked: Option<(Option<Release>, HandlerRef)>,
+) {
     let Client { worker, peer, seat, expected } = client;
     tokio::task::spawn_local(async move {
         let _expected = expected;
         let upgraded = match on_upgrade.await {
             Ok(upgraded) => upgraded,
-            Err(error) => return log::debug!("{peer}: left before it was upgraded: {error}"),
+            Err(error) => {
+                log::debug!("{peer}: left before it was upgraded: {error}");
+                return asked.into_iter().for_each(|(hook, handler)| release(hook, handler, &mut owner));
+            }
         };
         match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => {
                 let stream = parts.io.into_inner();
                 // Slow WebSocket clients are bounded by their backlog instead.
                 limit_unread(&stream, None);
-                worker.adopt(stream, parts.read_buf.to_vec(), head, callbacks, seat);
+                worker.adopt(stream, parts.read_buf.to_vec(), owner, callbacks, seat);
             }
             Err(_) => log::error!("{peer}: hyper gave back another kind of socket than it was given"),
         }

@@ -7,7 +7,7 @@ use callsign_plugin::abi;
 use super::handler::{Handler, HandlerRef, Kind};
 use crate::board;
 use crate::connection::Connection;
-use crate::http::exchange::Exchange;
+use crate::http::exchange::{Exchange, Owner};
 
 /// The code of a handler, by kind. Only the loader makes one.
 #[derive(Clone, Copy, Debug)]
@@ -144,10 +144,11 @@ pub fn on_message(handler: HandlerRef, c: &Connection, op: u8, data: &[u8]) -> R
 }
 
 /// Calls an onrequest handler. True: it says that it has handled the request.
-pub fn on_request(handler: HandlerRef, exchange: &Exchange) -> Result<bool, Failure> {
+pub fn on_request(handler: HandlerRef, exchange: &mut Exchange) -> Result<bool, Failure> {
     let Function::OnRequest(function) = handler.function.get() else { return Err(misfit(handler)) };
-    // SAFETY: as above.
-    call_handler(handler, || unsafe { function(exchange.as_ptr()) }).map(|answer| answer == 1)
+    let request = exchange.as_ptr();
+    // SAFETY: as above; the exchange does not move meanwhile.
+    call_handler(handler, || unsafe { function(request) }).map(|answer| answer == 1)
 }
 
 /// Calls an onload hook.
@@ -161,6 +162,12 @@ pub fn on_load(handler: HandlerRef, load: &abi::Load) -> Result<bool, Failure> {
 pub fn release(hook: Release, c: &Connection) -> Result<(), Failure> {
     // SAFETY: the loader took the hook from a descriptor; the connection outlives the call.
     call(None, hook.index, || unsafe { (hook.function)(c.as_ptr()) })
+}
+
+/// The same for what no connection came of.
+pub fn release_owner(hook: Release, owner: &Owner) -> Result<(), Failure> {
+    // SAFETY: as above.
+    call(None, hook.index, || unsafe { (hook.function)(owner.as_ptr()) })
 }
 
 #[cold]

@@ -150,6 +150,12 @@ impl Registry {
         plugins.filter_map(|plugin| Some((plugin, plugin.library.release(plugin.release)?)))
     }
 
+    /// The release hook of a handler's plugin.
+    pub fn release(&self, handler: HandlerRef) -> Option<Release> {
+        let plugin = &self.plugins[handler.plugin];
+        plugin.library.release(plugin.release)
+    }
+
     /// Finds a handler. `name` alone is looked for in the plugin `asking`, then in the others in load order;
     /// `plugin:name` in that plugin alone.
     pub fn resolve(&self, asking: Option<usize>, name: &str, kind: Kind) -> Result<HandlerRef, Unresolved> {
