@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use callsign_plugin::abi::{op, scope, status};
+use callsign_plugin::abi::{ALL_WORKERS, op, scope, status};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -21,10 +21,12 @@ use crate::connection::{Connection, Phase};
 use crate::dispatch::Dispatch;
 use crate::http::exchange::Owner;
 use crate::link::Tag;
+use crate::link::post::Post;
 use crate::link::uplink::{Event, Uplink};
 use crate::outbox::Pool;
 use crate::plugin::handler::Callbacks;
 use crate::plugin::registry::Registry;
+use crate::posts::Posts;
 use crate::session;
 use crate::settings::{Limits, Settings};
 use crate::timers::Timers;
@@ -61,6 +63,8 @@ pub struct Worker {
     pub timers: &'static Timers,
     /// The plugins' work off the loop. Its task runs from start to end.
     pub background: &'static Background,
+    /// What other workers' copies of the plugins say. Its task runs from start to end.
+    pub posts: &'static Posts,
     /// Who is here, upgraded or not.
     pub clients: &'static Clients,
     rank: Rank,
@@ -97,6 +101,7 @@ impl Worker {
             read_buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
             timers: Timers::current(),
             background: Background::current(),
+            posts: Posts::current(),
             clients: Box::leak(Box::new(Clients::new(rank, settings.limits.max_connections))),
             rank,
             uplink: OnceCell::new(),
@@ -179,6 +184,9 @@ impl Worker {
     pub fn heard(&self, event: Event) {
         match event {
             Event::Broadcast(frame) => self.send_to_all(None, frame),
+            Event::Post(payload) => {
+                Post::parse(&payload).into_iter().for_each(|post| self.posts.arrived(post))
+            }
             Event::Drain => self.drain_wanted.notify_one(),
         }
     }
@@ -232,6 +240,24 @@ impl Worker {
             && let Some(uplink) = self.uplink.get()
         {
             uplink.send(Tag::Broadcast, &frame, |event| self.heard(event));
+        }
+        status::SENT
+    }
+
+    /// Sends a message to the copies of a plugin on another worker, or all others; a [`status`].
+    pub fn post(&self, target: u32, id: u32, plugin: &str, data: &[u8]) -> i32 {
+        let (source, workers) = (self.rank.index as u32, self.rank.workers as u32);
+        if data.len() > self.limits.max_message {
+            return status::TOO_LARGE;
+        }
+        if target != ALL_WORKERS && (target >= workers || target == source) {
+            return status::NOT_FOUND;
+        }
+        if workers > 1
+            && let Some(uplink) = self.uplink.get()
+        {
+            let post = Post { target, source, id, plugin, data };
+            uplink.send(Tag::Post, &post.to_bytes(), |event| self.heard(event));
         }
         status::SENT
     }

@@ -39,7 +39,7 @@ impl Function {
                 Kind::OnRequest => Self::OnRequest(function.onrequest),
                 Kind::OnLoad => Self::OnLoad(function.onload),
                 Kind::OnUnload => Self::OnUnload(function.onunload),
-                Kind::Timer | Kind::Background => Self::None,
+                Kind::Timer | Kind::Background | Kind::Post => Self::None,
             }
         }
     }

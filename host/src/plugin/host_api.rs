@@ -10,12 +10,13 @@ use callsign_plugin::abi::{self, closed_by, level, status};
 
 use super::call;
 use super::handler::Kind;
-use super::later::{self, Later, Task, Work};
+use super::later::{self, Later, Receiver, Task, Work};
 use crate::background::Background;
 use crate::connection::Connection;
 use crate::http::exchange::{Exchange, Handshake, Owner};
 use crate::http::head::Head;
 use crate::plugin::registry::Registry;
+use crate::posts::Posts;
 use crate::timers::Timers;
 use crate::worker::Worker;
 
@@ -429,19 +430,36 @@ unsafe extern "C" fn worker_count() -> u32 {
 }
 
 unsafe extern "C" fn worker_send(
-    _caller: *const *const abi::Host,
-    _worker: u32,
-    _id: u32,
-    _data: *const c_void,
-    _length: usize,
+    caller: *const *const abi::Host,
+    target: u32,
+    id: u32,
+    data: *const c_void,
+    length: usize,
 ) -> i32 {
-    status::NOT_FOUND
+    if let Err(status) = may_speak() {
+        return status;
+    }
+    let Some(worker) = Worker::current() else { return status::WRONG_THREAD };
+    // SAFETY: the plugin keeps to the ABI.
+    let data = unsafe { bytes(data, length) };
+    code(data.and_then(|data| {
+        let (label, _) = later::who(caller, Kind::Post)?;
+        Ok(worker.post(target, id, &label.plugin_name, data))
+    }))
 }
 
 unsafe extern "C" fn worker_receive(
-    _caller: *const *const abi::Host,
-    _id: u32,
-    _call: Option<abi::OnWorkerMessage>,
+    caller: *const *const abi::Host,
+    id: u32,
+    call: Option<abi::OnWorkerMessage>,
 ) -> i32 {
-    status::NOT_FOUND
+    if !later::on_worker_thread() {
+        return status::WRONG_THREAD;
+    }
+    code(later::who(caller, Kind::Post).map(|(label, generation)| {
+        // SAFETY: the plugin keeps to the ABI.
+        let receiver = call.map(|call| unsafe { Receiver::new(call, label) });
+        Posts::current().receive(label.plugin, generation, id, receiver);
+        status::SENT
+    }))
 }

@@ -150,6 +150,12 @@ impl Registry {
         plugins.filter_map(|plugin| Some((plugin, plugin.library.release(plugin.release)?)))
     }
 
+    /// Index and generation of the copy that serves under that name.
+    pub fn in_use(&self, name: &str) -> Option<(usize, u32)> {
+        let index = self.plugins.iter().position(|plugin| plugin.name == name)?;
+        Some((index, self.plugins[index].generation))
+    }
+
     /// The release hook of a handler's plugin.
     pub fn release(&self, handler: HandlerRef) -> Option<Release> {
         let plugin = &self.plugins[handler.plugin];
