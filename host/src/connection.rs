@@ -12,6 +12,7 @@ use callsign_plugin::abi::{self, closed_by, status};
 use tokio::net::TcpStream;
 
 use crate::clients::Seat;
+use crate::http::exchange::Owner;
 use crate::http::head::Head;
 use crate::outbox::Outbox;
 use crate::plugin::handler::Callbacks;
@@ -88,12 +89,13 @@ impl Connection {
         worker: &'static Worker,
         id: u64,
         stream: TcpStream,
-        head: Head,
+        owner: Owner,
         callbacks: Callbacks,
         seat: Rc<Seat>,
     ) -> Rc<Self> {
+        let (head, shared) = owner.into_connection(id);
         Rc::new_cyclic(|me| Self {
-            shared: UnsafeCell::new(abi::Connection { data: ptr::null_mut(), id, data_tag: 0 }),
+            shared: UnsafeCell::new(shared),
             id,
             worker,
             callbacks,

@@ -56,6 +56,8 @@ pub mod timers; // plugins' callbacks at a later time
 
 pub mod background; // plugins' work off the loop
 
+pub mod posts; // plugins' messages from other workers
+
 pub mod websocket; // RFC 6455, bytes in and out
 
 pub mod plugin; // libraries, handlers, calls both ways

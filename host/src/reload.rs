@@ -255,4 +255,5 @@ fn save_plugin(old: &Plugin) -> Result<Option<Carried>> {
 fn end_later(worker: &Worker, plugin: &Plugin) {
     worker.timers.end_plugin(plugin.index, plugin.generation);
     worker.background.end_plugin(plugin.index, plugin.generation);
+    worker.posts.end_plugin(plugin.index, plugin.generation);
 }

@@ -152,6 +152,7 @@ async fn serve(
     tokio::task::spawn_local(worker.flush_turns());
     tokio::task::spawn_local(worker.timers.run());
     tokio::task::spawn_local(worker.background.run());
+    tokio::task::spawn_local(worker.posts.run(|plugin| worker.registry().in_use(plugin)));
     if let Some(interval) = worker.limits.ping_interval {
         tokio::task::spawn_local(worker.ping_silent(interval));
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use callsign_plugin::abi::{op, scope, status};
+use callsign_plugin::abi::{ALL_WORKERS, op, scope, status};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -20,14 +20,16 @@ use crate::background::Background;
 use crate::clients::{Clients, Rank, Seat};
 use crate::connection::{Connection, Phase};
 use crate::dispatch::Dispatch;
-use crate::http::head::Head;
+use crate::http::exchange::Owner;
 use crate::link::Tag;
 use crate::link::orders::Order;
+use crate::link::post::Post;
 use crate::link::uplink::{Event, Uplink};
 use crate::outbox::Pool;
 use crate::plan::Plan;
 use crate::plugin::handler::{Callbacks, Handler, HandlerRef};
 use crate::plugin::registry::Registry;
+use crate::posts::Posts;
 use crate::settings::Limits;
 use crate::timers::Timers;
 use crate::websocket::write_frame;
@@ -64,6 +66,8 @@ pub struct Worker {
     pub timers: &'static Timers,
     /// The plugins' work off the loop. Its task runs from start to end.
     pub background: &'static Background,
+    /// What other workers' copies of the plugins say. Its task runs from start to end.
+    pub posts: &'static Posts,
     /// Who is here, upgraded or not.
     pub clients: &'static Clients,
     rank: Rank,
@@ -106,6 +110,7 @@ impl Worker {
             timers: Timers::current(),
             background: Background::current(),
             clients: Box::leak(Box::new(Clients::new(rank, limits.max_connections))),
+            posts: Posts::current(),
             rank,
             uplink: OnceCell::new(),
             connections: RefCell::default(),
@@ -143,7 +148,7 @@ impl Worker {
         &'static self,
         stream: TcpStream,
         early: Vec<u8>,
-        head: Head,
+        owner: Owner,
         callbacks: Callbacks,
         seat: Rc<Seat>,
     ) {
@@ -151,7 +156,7 @@ impl Worker {
         let id = self.had.get() * self.rank.workers as u64 + self.rank.index as u64 + 1;
         self.had.set(self.had.get() + 1);
         self.rank.board.slot(self.rank.index).count_accepted();
-        let c = Connection::new(self, id, stream, head, callbacks, seat);
+        let c = Connection::new(self, id, stream, owner, callbacks, seat);
         self.connections.borrow_mut().insert(id, c.clone());
         log::debug!("connection {id} ({}): open", c.peer());
         if self.draining.get() {
@@ -269,6 +274,9 @@ impl Worker {
     pub fn heard(&self, event: Event) {
         match event {
             Event::Broadcast(frame) => self.send_to_all(None, frame),
+            Event::Post(payload) => {
+                Post::parse(&payload).into_iter().for_each(|post| self.posts.arrived(post))
+            }
             Event::Drain => self.drain_wanted.notify_one(),
             Event::Order(order) => {
                 self.orders.borrow_mut().push_back(order);
@@ -326,6 +334,24 @@ impl Worker {
             && let Some(uplink) = self.uplink.get()
         {
             uplink.send(Tag::Broadcast, &frame, |event| self.heard(event));
+        }
+        status::SENT
+    }
+
+    /// Sends a message to the copies of a plugin on another worker, or all others; a [`status`].
+    pub fn post(&self, target: u32, id: u32, plugin: &str, data: &[u8]) -> i32 {
+        let (source, workers) = (self.rank.index as u32, self.rank.workers as u32);
+        if data.len() > self.limits.max_message {
+            return status::TOO_LARGE;
+        }
+        if target != ALL_WORKERS && (target >= workers || target == source) {
+            return status::NOT_FOUND;
+        }
+        if workers > 1
+            && let Some(uplink) = self.uplink.get()
+        {
+            let post = Post { target, source, id, plugin, data };
+            uplink.send(Tag::Post, &post.to_bytes(), |event| self.heard(event));
         }
         status::SENT
     }

@@ -35,6 +35,8 @@ pub struct Uplink {
 pub enum Event {
     /// A WebSocket frame for every client of this worker.
     Broadcast(bytes::Bytes),
+    /// A message for a plugin, as [`super::post`] reads it.
+    Post(bytes::Bytes),
     /// End in good order.
     Drain,
     /// A step of a reload.
@@ -128,6 +130,7 @@ impl Uplink {
             let next = self.incoming.borrow_mut().take();
             match next.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))? {
                 Some((Tag::Broadcast, frame)) => deliver(Event::Broadcast(frame)),
+                Some((Tag::Post, payload)) => deliver(Event::Post(payload)),
                 Some((Tag::Drain, _)) => deliver(Event::Drain),
                 Some((Tag::Order, order)) => deliver(Event::Order(serde_json::from_slice(&order)?)),
                 Some(_) => return Err(io::ErrorKind::InvalidData.into()),

@@ -39,7 +39,7 @@ impl Function {
                 Kind::OnRequest => Self::OnRequest(function.onrequest),
                 Kind::OnLoad => Self::OnLoad(function.onload),
                 Kind::OnUnload => Self::OnUnload(function.onunload),
-                Kind::Timer | Kind::Background => Self::None,
+                Kind::Timer | Kind::Background | Kind::Post => Self::None,
             }
         }
     }
@@ -148,10 +148,11 @@ pub fn on_message(handler: HandlerRef, c: &Connection, op: u8, data: &[u8]) -> R
 }
 
 /// Calls an onrequest handler. True: it says that it has handled the request.
-pub fn on_request(handler: HandlerRef, exchange: &Exchange) -> Result<bool, Failure> {
+pub fn on_request(handler: HandlerRef, exchange: &mut Exchange) -> Result<bool, Failure> {
     let Function::OnRequest(function) = handler.function.get() else { return Err(misfit(handler)) };
-    // SAFETY: as above.
-    call_handler(handler, || unsafe { function(exchange.as_ptr()) }).map(|answer| answer == 1)
+    let request = exchange.as_ptr();
+    // SAFETY: as above; the exchange does not move meanwhile.
+    call_handler(handler, || unsafe { function(request) }).map(|answer| answer == 1)
 }
 
 /// Calls an onload hook.

@@ -8,6 +8,7 @@ use callsign_plugin::abi::{self, saved};
 
 use super::call::{self, Failure};
 use crate::connection::Connection;
+use crate::http::exchange::Owner;
 
 /// What a copy's descriptor offers. Only the loader makes one.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +99,13 @@ impl Hooks {
         let Some(release) = self.release else { return Ok(()) };
         // SAFETY: by `of`; the connection outlives the call.
         call::call(None, self.index, || unsafe { release(c.as_ptr()) })
+    }
+
+    /// The same for what no connection came of.
+    pub fn release_owner(&self, owner: &mut Owner) -> Result<(), Failure> {
+        let Some(release) = self.release else { return Ok(()) };
+        // SAFETY: as above.
+        call::call(None, self.index, || unsafe { release(owner.as_ptr()) })
     }
 
     /// Saves what the plugin has put into the connection, which stays.

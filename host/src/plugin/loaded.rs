@@ -9,13 +9,15 @@ use std::ptr;
 use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
 
-use super::call::{self, Failure, Function};
+use super::call::{self, Function};
 use super::handler::{Handler, HandlerRef, Kind};
 use super::hooks::Hooks;
 use super::image::Image;
 use super::library::Library;
 use crate::board::{self, Label};
+use crate::connection::Connection;
 use crate::crash;
+use crate::http::exchange::Owner;
 use crate::plan::PlannedPlugin;
 
 /// One loaded copy of a plugin.
@@ -179,8 +181,23 @@ impl Plugin {
 }
 
 /// Has a plugin free what it has put into a connection.
-pub fn release(plugin: &Plugin, c: &crate::connection::Connection) {
-    if let Err::<(), Failure>(reason) = plugin.library.hooks().release(c) {
+pub fn release(plugin: &Plugin, c: &Connection) {
+    if let Err(reason) = plugin.library.hooks().release(c) {
         log::error!("plugin `{}`: the data of connection {} cannot be dropped: {reason}", plugin.name, c.id);
     }
+}
+
+/// Has a plugin free what it has put into a connection that will not be one, or not for this copy.
+pub fn release_owner(plugin: &Plugin, owner: &mut Owner) {
+    if !owner.has_data() {
+        return;
+    }
+    if let Err(reason) = plugin.library.hooks().release_owner(owner) {
+        let peer = owner.head.peer().to_string_lossy();
+        log::error!(
+            "plugin `{}`: the data of a request from {peer} cannot be dropped: {reason}",
+            plugin.name
+        );
+    }
+    owner.clear();
 }

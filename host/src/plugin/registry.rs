@@ -163,6 +163,12 @@ impl Registry {
         indexes.into_iter().map(|index| &self.plugins[index])
     }
 
+    /// Index and generation of the copy that serves under that name.
+    pub fn in_use(&self, name: &str) -> Option<(usize, u32)> {
+        let plugin = self.plugins().find(|plugin| plugin.name == name)?;
+        Some((plugin.index, plugin.generation))
+    }
+
     /// Finds a handler. `name` alone is looked for in the plugin `asking`, then in the others in load order;
     /// `plugin:name` in that plugin alone.
     pub fn resolve(&self, asking: Option<usize>, name: &str, kind: Kind) -> Result<HandlerRef, Unresolved> {
