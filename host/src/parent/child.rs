@@ -43,6 +43,8 @@ pub struct Place {
     pub index: usize,
     /// The process in it.
     pub pid: Cell<Option<Pid>>,
+    /// When the last process in it was started.
+    pub started: Cell<Option<Instant>>,
     /// Since it serves: what it is sent.
     pub queue: RefCell<Option<Rc<Queue>>>,
     /// Sends it what is queued.
@@ -80,6 +82,7 @@ impl Place {
         Self {
             index,
             pid: Cell::new(None),
+            started: Cell::new(None),
             queue: RefCell::default(),
             writer: RefCell::default(),
             watch: RefCell::default(),
@@ -108,6 +111,7 @@ impl Parent {
     /// Runs one worker from start to end.
     pub async fn run_worker(&'static self, place: &'static Place) -> End {
         let started = Instant::now();
+        place.started.set(Some(started));
         let slot = self.board.slot(place.index);
         slot.clear();
         place.hung.take();
