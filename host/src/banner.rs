@@ -58,11 +58,11 @@ pub struct LoadedRoute {
 impl Loaded {
     /// What this worker has loaded.
     pub fn of(worker: &Worker) -> Self {
-        Self::of_parts(&worker.registry(), Some(&worker.dispatch()))
+        Self::of_parts(&worker.registry(), &worker.dispatch())
     }
 
-    /// What these are: they need not be a worker's. None: nobody has asked for routes.
-    pub fn of_parts(registry: &Registry, dispatch: Option<&Dispatch>) -> Self {
+    /// What these are: they need not be a worker's.
+    pub fn of_parts(registry: &Registry, dispatch: &Dispatch) -> Self {
         let plugins = registry.plugins().map(|plugin| LoadedPlugin {
             name: plugin.name.clone(),
             version: plugin.image.version.clone(),
@@ -78,7 +78,7 @@ impl Loaded {
             functions: plugin.image.functions.iter().take(FUNCTIONS_MAX).cloned().collect(),
             functions_more: plugin.image.functions.len().saturating_sub(FUNCTIONS_MAX),
         });
-        let routes = dispatch.into_iter().flat_map(Dispatch::iter).map(|route| LoadedRoute {
+        let routes = dispatch.iter().map(|route| LoadedRoute {
             path: route.path.clone(),
             requests: matches!(route.answerer, Answerer::Handler(_)),
             handlers: match route.answerer {

@@ -61,6 +61,11 @@ impl Dispatch {
         Ok(Self { paths, routes: routes.iter().map(resolve).collect::<Result<_>>()? })
     }
 
+    /// No route at all.
+    pub fn nothing() -> Self {
+        Self { paths: Routes::from_iter([]), routes: Vec::new() }
+    }
+
     /// What answers requests for that path; None: 404.
     pub fn find(&self, path: &str) -> Option<&ResolvedRoute> {
         self.paths.find(path).map(|index| &self.routes[index])

@@ -16,7 +16,9 @@ pub mod route; // request path to the names of handlers
 
 pub mod dev; // builds a plugin's crate
 
-pub mod control; // what can be asked of a running server
+pub mod control; // what can be asked of a running server, and how
+
+pub mod check; // would this host load these plugins
 
 pub mod plan; // which file stands for which plugin
 

@@ -35,17 +35,20 @@ pub struct PlannedPlugin {
 impl Plan {
     /// The libraries as they lie there: for a server that has no parent to copy them.
     pub fn in_place(settings: &Settings) -> Self {
-        let plugins = settings.plugins.iter().map(|source| PlannedPlugin {
-            name: source.name.clone().unwrap_or_default(),
-            source: source.clone(),
-            file: source.path.clone(),
-            generation: 1,
-        });
+        let plugins = settings.plugins.iter().cloned().map(PlannedPlugin::in_place);
         Self { plugins: plugins.collect(), routes: settings.routes.clone() }
     }
 
     /// What the operator has said of each plugin.
     pub fn sources(&self) -> Vec<PluginSource> {
         self.plugins.iter().map(|planned| planned.source.clone()).collect()
+    }
+}
+
+impl PlannedPlugin {
+    /// The library as it lies there, in its first generation.
+    pub fn in_place(source: PluginSource) -> Self {
+        let (name, file) = (source.name.clone().unwrap_or_default(), source.path.clone());
+        Self { name, source, file, generation: 1 }
     }
 }

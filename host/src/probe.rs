@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -23,9 +23,10 @@ use crate::crash;
 use crate::dispatch::Dispatch;
 use crate::link::{self, Decoder, Tag, orders};
 use crate::parent::readable;
-use crate::plan::Plan;
+use crate::plan::PlannedPlugin;
 use crate::privileges::Identity;
 use crate::reload;
+use crate::route::Route;
 use crate::server::{block_on, end_with_parent, open_board, take_link};
 
 /// Time in which plugins are to be loaded, if nobody says otherwise.
@@ -37,13 +38,13 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Time for a probe to take its orders, if they are longer than a socket holds.
 const ORDERS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is tried out.
+/// What is tried out: all plugins of a server as they would be, in load order, and its routes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trial {
-    /// Plugins in load order, and routes.
-    pub plan: Plan,
-    /// Whether these are all plugins of a server: then the names of the routes are looked up in them.
-    pub is_whole: bool,
+    /// The plugins.
+    pub plugins: Vec<PlannedPlugin>,
+    /// The routes, none in it means the convention. None: nobody has said any; the convention may then have nothing.
+    pub routes: Option<Vec<Route>>,
 }
 
 /// What the probe is told.
@@ -58,17 +59,15 @@ struct Orders {
 /// is whom the probe runs as. Err: why not; the first line says what happened to which plugin, further lines, if
 /// there are any, where a crash or hang was.
 pub async fn probe(trial: Trial, identity: Option<Identity>, time_limit: Duration) -> Result<Loaded, String> {
-    let shown: Vec<_> =
-        trial.plan.plugins.iter().map(|plugin| (plugin.file.clone(), plugin.source.path.clone())).collect();
-    let outcome = run(trial, identity, time_limit).await;
-    match outcome {
+    let plugins = trial.plugins.clone();
+    match run(trial, identity, time_limit).await {
         Ok(Outcome::Loaded(loaded)) => Ok(loaded),
         Ok(Outcome::Refused(reason)) => Err(reason),
         Ok(Outcome::Broke { what, crash }) => {
             // Reading debug information takes its time.
             let describe = move || crash.map(|crash| crash::describe(&crash)).unwrap_or_default();
             let lines = tokio::task::spawn_blocking(describe).await.unwrap_or_default();
-            Err(with_place(what, lines, &shown))
+            Err(with_place(what, lines, &plugins))
         }
         Err(error) => Err(format!("no process to try the plugins in: {error:#}")),
     }
@@ -94,9 +93,12 @@ pub fn run_probe() -> Result<()> {
 }
 
 fn load(trial: &Trial) -> Result<Loaded> {
-    let registry = reload::first_plugins(&trial.plan, true)?;
-    let dispatch = trial.is_whole.then(|| Dispatch::resolve(&registry, &trial.plan.routes)).transpose()?;
-    Ok(Loaded::of_parts(&registry, dispatch.as_ref()))
+    let registry = reload::first_plugins(&trial.plugins, true)?;
+    let dispatch = match &trial.routes {
+        Some(routes) => Dispatch::resolve(&registry, routes)?,
+        None => Dispatch::resolve(&registry, &[]).unwrap_or_else(|_| Dispatch::nothing()),
+    };
+    Ok(Loaded::of_parts(&registry, &dispatch))
 }
 
 /// How it went.
@@ -114,6 +116,7 @@ enum Outcome {
 async fn run(trial: Trial, identity: Option<Identity>, time_limit: Duration) -> Result<Outcome> {
     let (board, descriptor) = Board::create(1).context("no shared memory for the scoreboard")?;
     let slot = board.slot(0);
+    let plugins = trial.plugins.clone();
     let (mut child, link) = spawn(trial, identity, &descriptor)?;
     let mut link = tokio::net::UnixStream::from_std(link)?;
     let first = async {
@@ -128,10 +131,10 @@ async fn run(trial: Trial, identity: Option<Identity>, time_limit: Duration) -> 
         Ok(First::Answered(outcome)) => outcome,
         Ok(First::Ended(status)) => match tokio::time::timeout(LAST_WORDS, read_answer(&mut link)).await {
             Ok(Some(outcome)) => outcome,
-            _ => Outcome::Broke { what: how_it_ended(slot, status?), crash: slot.crash() },
+            _ => Outcome::Broke { what: how_it_ended(slot, &plugins, status?), crash: slot.crash() },
         },
         Err(_) => {
-            let what = format!("{} within {time_limit:?}", hangs(slot));
+            let what = format!("{} within {time_limit:?}", hangs(slot, &plugins));
             // The signal that makes it write down where it is.
             signal(&child, Signal::ABORT);
             let _ = tokio::time::timeout(ABORT_GRACE, child.wait()).await;
@@ -188,9 +191,9 @@ async fn read_answer(link: &mut tokio::net::UnixStream) -> Option<Outcome> {
     }
 }
 
-/// ``plugin `chat` (generation 2): crashes in its onload handler `configure`: SIGSEGV: no access to address 0x10``
-fn how_it_ended(slot: &Slot, status: ExitStatus) -> String {
-    let (who, place) = whereabouts(slot);
+/// ``plugin `chat` (libchat.so) crashes in its onload handler `configure`: SIGSEGV: no access to address 0x10``
+fn how_it_ended(slot: &Slot, plugins: &[PlannedPlugin], status: ExitStatus) -> String {
+    let (who, place) = whereabouts(slot, plugins);
     let crash = slot.crash().filter(|crash| Some(crash.signal) == status.signal());
     match (crash, status.signal(), status.code()) {
         (Some(crash), ..) => format!("{who} crashes {place}: {}", crash::cause(&crash)),
@@ -200,13 +203,13 @@ fn how_it_ended(slot: &Slot, status: ExitStatus) -> String {
     }
 }
 
-fn hangs(slot: &Slot) -> String {
-    let (who, place) = whereabouts(slot);
+fn hangs(slot: &Slot, plugins: &[PlannedPlugin]) -> String {
+    let (who, place) = whereabouts(slot, plugins);
     format!("{who} hangs {place}: it did not return")
 }
 
 /// Who it was, and what that was doing.
-fn whereabouts(slot: &Slot) -> (String, String) {
+fn whereabouts(slot: &Slot, plugins: &[PlannedPlugin]) -> (String, String) {
     let Some(running) = slot.running() else {
         return ("the process that loads the plugins".to_owned(), "outside of their code".to_owned());
     };
@@ -215,33 +218,31 @@ fn whereabouts(slot: &Slot) -> (String, String) {
         (_, "") => "while the library is loaded, before its onload hook".to_owned(),
         (kind, name) => format!("in its {kind} `{name}`"),
     };
-    (format!("plugin `{}` (generation {})", label.plugin, label.generation), place)
+    let named = |plugin: &&PlannedPlugin| plugin.source.name.as_deref() == Some(label.plugin.as_str());
+    let file = match plugins {
+        [only] => Some(only),
+        several => several.iter().find(named),
+    };
+    let file = file.map(|plugin| format!(" ({})", plugin.source.path.display())).unwrap_or_default();
+    (format!("plugin `{}`{file}", label.plugin), place)
 }
 
-/// Adds the innermost call that is in a plugin to the first line, and all calls behind it.
-fn with_place(what: String, lines: Vec<String>, shown: &[(PathBuf, PathBuf)]) -> String {
+/// Adds the innermost call of a plugin's own code to the first line, and all calls behind it.
+fn with_place(what: String, lines: Vec<String>, plugins: &[PlannedPlugin]) -> String {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let files: Vec<(String, String)> = shown
-        .iter()
-        .map(|(file, path)| (name(file), name(path)))
-        .filter(|(file, _)| !file.is_empty())
-        .collect();
-    let in_a_plugin = |line: &&String| {
-        files
-            .iter()
-            .any(|(file, _)| line.ends_with(&format!("({file})")) || line.contains(&format!("({file}+")))
+    let files: Vec<(String, String)> =
+        plugins.iter().map(|plugin| (name(&plugin.file), name(&plugin.source.path))).collect();
+    let is_its_own = |line: &&String| {
+        let mut files = files.iter();
+        // Rust's own library is part of a plugin's file, and seldom to blame.
+        !line.contains(" at library/") && files.any(|(file, _)| line.contains(&format!("({file}")))
     };
-    let place =
-        lines.iter().find(in_a_plugin).map(|line| line.trim_start().trim_start_matches(char::is_numeric));
-    let mut text = what;
-    if let Some(place) = place {
-        text += &format!("; at {}", place.trim_start());
-    }
-    for line in &lines {
-        text += &format!("\n{line}");
-    }
+    let call = |line: &String| line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).to_owned();
+    let place = lines.iter().find(is_its_own).map(|line| format!("; at {}", call(line))).unwrap_or_default();
+    let text = [what + &place].into_iter().chain(lines).collect::<Vec<_>>().join("\n");
     // The operator knows no copies.
-    files.iter().fold(text, |text, (file, path)| text.replace(file, path))
+    let copies = files.iter().filter(|(file, path)| file != path);
+    copies.fold(text, |text, (file, path)| text.replace(file, path))
 }
 
 fn signal(child: &Child, signal: Signal) {

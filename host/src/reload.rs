@@ -17,7 +17,7 @@ use crate::connection::Connection;
 use crate::dispatch::Dispatch;
 use crate::link::Tag;
 use crate::link::orders::{Done, Order, Reply};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedPlugin};
 use crate::plugin::hooks::{Data, Saved, has_data, swap_data};
 use crate::plugin::loaded::{Carried, Plugin, release};
 use crate::plugin::registry::{Next, Registry};
@@ -26,15 +26,15 @@ use crate::worker::Worker;
 
 /// Loads all that a plan names, for a process that has loaded nothing yet.
 pub fn first(plan: &Plan) -> Result<(Registry, Dispatch)> {
-    let registry = first_plugins(plan, false)?;
+    let registry = first_plugins(&plan.plugins, false)?;
     let dispatch = Dispatch::resolve(&registry, &plan.routes)?;
     Ok((registry, dispatch))
 }
 
 /// The plugins alone. `probe`: the process will serve nobody.
-pub fn first_plugins(plan: &Plan, probe: bool) -> Result<Registry> {
-    let Next { registry, loaded, .. } = Registry::default().next(&plan.plugins)?;
-    for (plugin, planned) in loaded.iter().map(|&index| registry.plugin(index)).zip(&plan.plugins) {
+pub fn first_plugins(plan: &[PlannedPlugin], probe: bool) -> Result<Registry> {
+    let Next { registry, loaded, .. } = Registry::default().next(plan)?;
+    for (plugin, planned) in loaded.iter().map(|&index| registry.plugin(index)).zip(plan) {
         plugin.start(None, probe).with_context(|| planned.source.label())?;
         plugin.at_rest();
     }

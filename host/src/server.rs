@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::banner::Loaded;
 use crate::board::{self, Board, Slot};
 use crate::clients::Rank;
-use crate::control::Asks;
+use crate::control::{Control, Desk, Hangup};
 use crate::link::orders::Orders;
 use crate::link::uplink::Uplink;
 use crate::link::{self, Tag};
@@ -28,17 +28,22 @@ use crate::{banner, crash, listen, parent, reload};
 
 /// Time for the ondisconnect callbacks of connections that were cut.
 const LAST_CALLBACKS: Duration = Duration::from_millis(500);
+/// Why one process cannot be asked.
+const NO_RELOAD: &str = "with --workers 0 there is no parent that could reload the plugins";
 
 /// Serves until a signal says to stop, and answers what is asked meanwhile. Err: it could not start, or had to cut
 /// connections at the end.
-pub fn run(settings: Settings, asks: Asks) -> Result<()> {
-    if settings.workers == 0 { run_alone(&settings) } else { parent::run(settings, asks) }
+pub fn run(settings: Settings, desk: Desk) -> Result<()> {
+    if settings.workers == 0 { run_alone(&settings) } else { parent::run(settings, desk) }
 }
 
 /// Everything in one process: what a debugger wants.
 fn run_alone(settings: &Settings) -> Result<()> {
     if settings.user.is_some() || settings.group.is_some() {
         bail!("--user and --group are for worker processes; with --workers 0 start as that user");
+    }
+    if let Control::Path(path) = &settings.control {
+        log::warn!("no control socket {}: {NO_RELOAD}", path.display());
     }
     listen::raise_open_files();
     let board: &'static Board = Box::leak(Box::new(Board::private()?));
@@ -50,6 +55,7 @@ fn run_alone(settings: &Settings) -> Result<()> {
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     block_on(async {
         let mut stop = Stop::new()?;
+        tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
         // Nobody has to read it.
         let _ = io::stdout().write_all(banner::complete(&Loaded::of(worker), 0, &addresses).as_bytes());
         serve(worker, listeners, stop.requested()).await?;

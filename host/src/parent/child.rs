@@ -44,6 +44,8 @@ pub struct Place {
     pub index: usize,
     /// The process in it.
     pub pid: Cell<Option<Pid>>,
+    /// When the last process in it was started.
+    pub started: Cell<Option<Instant>>,
     /// Since it serves: what it is sent.
     pub queue: RefCell<Option<Rc<Queue>>>,
     /// Sends it what is queued.
@@ -83,6 +85,7 @@ impl Place {
         Self {
             index,
             pid: Cell::new(None),
+            started: Cell::new(None),
             queue: RefCell::default(),
             writer: RefCell::default(),
             watch: RefCell::default(),
@@ -113,6 +116,7 @@ impl Parent {
     pub async fn run_worker(&'static self, place: &'static Place) -> End {
         place.starting.set(true);
         let started = Instant::now();
+        place.started.set(Some(started));
         let slot = self.board.slot(place.index);
         slot.clear();
         place.hung.take();

@@ -11,6 +11,8 @@ mod reload; // from one generation to the next, on all workers or none
 
 mod relay; // broadcasts from each worker to all others
 
+mod status; // how it goes, from what the parent knows
+
 mod watch; // callbacks that are slow or never return
 
 use std::cell::{Cell, RefCell};
@@ -19,7 +21,7 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -33,7 +35,7 @@ use self::relay::Relay;
 use self::reload::Ballot;
 use crate::banner::Loaded;
 use crate::board::Board;
-use crate::control::{Ask, Asks, Status};
+use crate::control::{self, Ask, Asks, Desk, Hangup};
 use crate::link::orders::LISTENERS_MAX;
 use crate::link::{Tag, message};
 use crate::plan::Plan;
@@ -59,6 +61,8 @@ struct Parent {
     settings: Settings,
     /// Given up when the server stops.
     listeners: RefCell<Vec<TcpListener>>,
+    addresses: Vec<SocketAddr>,
+    started_at: Instant,
     identity: Option<privileges::Identity>,
     board: Board,
     board_descriptor: OwnedFd,
@@ -98,7 +102,7 @@ enum News {
 }
 
 /// Serves until a signal says to stop. Err: it could not start, or had to cut connections at the end.
-pub fn run(settings: Settings, asks: Asks) -> Result<()> {
+pub fn run(settings: Settings, desk: Desk) -> Result<()> {
     let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref())?;
     listen::raise_open_files();
     let copies = Copies::new()?;
@@ -118,6 +122,8 @@ pub fn run(settings: Settings, asks: Asks) -> Result<()> {
     let parent: &'static Parent = Box::leak(Box::new(Parent {
         places: (0..settings.workers).map(Place::new).collect(),
         listeners: RefCell::new(listeners),
+        addresses,
+        started_at: Instant::now(),
         identity,
         board,
         board_descriptor,
@@ -143,8 +149,18 @@ pub fn run(settings: Settings, asks: Asks) -> Result<()> {
     let runtime = runtime.build_local(LocalOptions::default())?;
     let result = runtime.block_on(async {
         let mut stop = Stop::new()?;
+        let hangup = Hangup::new()?;
+        let Desk { asker, asks, reread } = desk;
+        let mut _socket = None;
+        if let Some((listener, place)) = control::open(&parent.settings.control)? {
+            log::debug!("control socket {}", place.path.display());
+            tokio::task::spawn_local(control::serve(listener, asker.clone()));
+            // Removed when the last worker has ended.
+            _socket = Some(place);
+        }
+        tokio::task::spawn_local(hangup.reload(reread, asker));
         let result = tokio::select! {
-            result = parent.serve(heard, &addresses, asks) => result,
+            result = parent.serve(heard, asks) => result,
             () = stop.requested() => Ok(()),
         };
         parent.end(result, stop).await
@@ -157,12 +173,7 @@ pub fn run(settings: Settings, asks: Asks) -> Result<()> {
 impl Parent {
     /// Starts the workers, the first one alone: what is wrong with a plugin is then said once. Returns only if
     /// none can start.
-    async fn serve(
-        &'static self,
-        mut heard: mpsc::UnboundedReceiver<News>,
-        addresses: &[SocketAddr],
-        asks: Asks,
-    ) -> Result<()> {
+    async fn serve(&'static self, mut heard: mpsc::UnboundedReceiver<News>, asks: Asks) -> Result<()> {
         let (first, others) = self.places.split_first().context("a parent needs a worker")?;
         self.start(first);
         tokio::task::spawn_local(self.watch());
@@ -179,7 +190,7 @@ impl Parent {
         };
         self.started.set(true);
         others.iter().for_each(|place| self.start(place));
-        let banner = readable(&banner::complete(&loaded, self.places.len(), addresses));
+        let banner = readable(&banner::complete(&loaded, self.places.len(), &self.addresses));
         // Nobody has to read it.
         let _ = io::stdout().write_all(banner.as_bytes());
         tokio::task::spawn_local(self.answer(asks));
@@ -196,7 +207,7 @@ impl Parent {
                     let result = self.reload(which, &reason).await;
                     let _ = answer.send(result.map_err(|error| format!("{error:#}")));
                 }
-                Ask::Status(answer) => _ = answer.send(Status { pid: std::process::id() }),
+                Ask::Status(answer) => _ = answer.send(self.status()),
             }
         }
     }

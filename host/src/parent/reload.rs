@@ -90,7 +90,7 @@ impl Parent {
         let patience = RELOAD_TIMEOUT;
         let plan = &next.plan.plugins;
         let new = plan.iter().filter(|planned| next.new.contains(&planned.file)).cloned().collect();
-        let trial = Trial { plan: Plan { plugins: new, routes: Vec::new() }, is_whole: false };
+        let trial = Trial { plugins: new, routes: None };
         probe::probe(trial, self.identity, patience).await.map_err(|reason| anyhow!("{reason}"))?;
         let (votes, mut heard) = mpsc::unbounded_channel();
         let number = self.transactions.get() + 1;

@@ -6,6 +6,8 @@
 
 pub mod image; // what a library file says of itself, without running it
 
+pub mod inspect; // the same, for people and programs to read
+
 #[allow(unsafe_code)]
 mod library; // dlopen: from the file to function addresses
 
