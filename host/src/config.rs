@@ -38,7 +38,7 @@ const TOP_KEYS: &[&str] = &[
     "websocket",
     "http",
 ];
-const WORKER_KEYS: &[&str] = &["slow_callback", "hang_timeout", "max_connections"];
+const WORKER_KEYS: &[&str] = &["slow_callback", "hang_timeout", "reload_timeout", "max_connections"];
 const WEBSOCKET_KEYS: &[&str] =
     &["max_message", "max_backlog", "high_water", "ping_interval", "close_timeout"];
 const HTTP_KEYS: &[&str] = &["max_body", "max_head", "handshake_timeout"];
@@ -121,6 +121,7 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
             drain_timeout: top.value("drain_timeout", duration)?,
             slow_callback: worker.value("slow_callback", duration)?,
             hang_timeout: worker.value("hang_timeout", duration)?,
+            reload_timeout: worker.value("reload_timeout", duration)?,
             max_connections: worker.value("max_connections", count)?,
         },
     })

@@ -257,6 +257,7 @@ mod tests {
                 drain_timeout: Duration::from_secs(10),
                 slow_callback: Some(Duration::from_millis(100)),
                 hang_timeout: Some(Duration::from_secs(10)),
+                reload_timeout: Duration::from_secs(10),
                 max_connections: None,
             }
         );
@@ -299,7 +300,7 @@ mod tests {
     fn every_limit_option_reaches_its_own_setting() {
         let arguments = "l.so --max-message 1 --max-backlog 3 --high-water 2 --max-body 4 --max-head 8193 \
                      --handshake-timeout 6 --close-timeout 7 --ping-interval 8 --drain-timeout 9 \
-                     --slow-callback 10 --hang-timeout 11 --max-connections 12";
+                     --slow-callback 10 --hang-timeout 11 --max-connections 12 --reload-timeout 13";
         let limits = serve(None, &words(arguments)).unwrap().limits;
         assert_eq!(
             limits,
@@ -315,6 +316,7 @@ mod tests {
                 drain_timeout: Duration::from_secs(9),
                 slow_callback: Some(Duration::from_secs(10)),
                 hang_timeout: Some(Duration::from_secs(11)),
+                reload_timeout: Duration::from_secs(13),
                 max_connections: Some(12),
             }
         );

@@ -157,6 +157,13 @@ pub struct LimitOptions {
     #[arg(long, value_name = "TIME", env = "CALLSIGN_HANG_TIMEOUT", value_parser = parse_duration)]
     pub hang_timeout: Option<Duration>,
 
+    /// Time for a step of a reload
+    ///
+    /// A reload in which a process that tries out the new code, or one of the workers, takes longer changes
+    /// nothing. Clients wait meanwhile only while states are carried over.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_RELOAD_TIMEOUT", value_parser = parse_duration)]
+    pub reload_timeout: Option<Duration>,
+
     /// Clients at once
     ///
     /// Counts those of all workers. More wait until one leaves. Without it, the system's limit on open files
@@ -221,6 +228,7 @@ fn default_of(id: &str, workers: &str) -> Option<String> {
         "drain_timeout" => Time(settings::DEFAULT_DRAIN_TIMEOUT).to_string(),
         "slow_callback" => Time(settings::DEFAULT_SLOW_CALLBACK).to_string(),
         "hang_timeout" => Time(settings::DEFAULT_HANG_TIMEOUT).to_string(),
+        "reload_timeout" => Time(settings::DEFAULT_RELOAD_TIMEOUT).to_string(),
         _ => return None,
     })
 }

@@ -4,12 +4,13 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, DirEntry, File, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 use crate::plan::{Plan, PlannedPlugin};
@@ -25,16 +26,33 @@ const PAUSE: Duration = Duration::from_millis(25);
 pub struct Copies {
     folder: TempDir,
     made: Cell<u32>,
+    /// Locked for as long as this process lives.
+    _lock: File,
 }
+
+const PREFIX: &str = "callsign-";
+const LOCK: &str = "lock";
+/// Age from which a folder that nobody has locked is one that a server could not remove when it was killed.
+const ABANDONED: Duration = Duration::from_secs(60);
 
 impl Copies {
     /// An empty folder, in `TMPDIR` or `/tmp`.
     pub fn new() -> Result<Self> {
+        let parent = std::env::temp_dir();
+        remove_abandoned(&parent);
         let mut builder = tempfile::Builder::new();
         // Workers may run as another user.
-        builder.prefix("callsign-").permissions(Permissions::from_mode(0o755));
-        let folder = builder.tempdir().context("no folder for copies of the plugins (TMPDIR says where)")?;
-        Ok(Self { folder, made: Cell::new(0) })
+        builder.prefix(PREFIX).permissions(Permissions::from_mode(0o755));
+        let why = "no folder for copies of the plugins (TMPDIR says where)";
+        let folder = builder.tempdir_in(parent).context(why)?;
+        let lock = File::create_new(folder.path().join(LOCK)).context(why)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).context(why)?;
+        Ok(Self { folder, made: Cell::new(0), _lock: lock })
+    }
+
+    /// Removes them all. No worker runs any more.
+    pub fn remove(&self) {
+        let _ = fs::remove_dir_all(self.folder.path());
     }
 
     /// What a server begins with.
@@ -78,6 +96,21 @@ impl Copies {
     pub fn drop(&self, file: &Path) {
         if let Some(folder) = file.parent().filter(|folder| folder.starts_with(self.folder.path())) {
             let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Removes the folders of servers that were killed. What is not ours stays.
+fn remove_abandoned(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    let ours = |entry: &DirEntry| entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+    for folder in entries.flatten().filter(ours).map(|entry| entry.path()) {
+        let Ok(lock) = File::open(folder.join(LOCK)) else { continue };
+        let age =
+            lock.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
+        let is_old = age.is_some_and(|age| age > ABANDONED);
+        if is_old && flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_dir_all(&folder);
         }
     }
 }

@@ -167,6 +167,7 @@ pub fn run(settings: Settings, desk: Desk) -> Result<()> {
     });
     // The last worker's backtrace is worth a moment.
     runtime.shutdown_timeout(DRAIN_GRACE);
+    parent.copies.remove();
     result
 }
 
@@ -205,6 +206,9 @@ impl Parent {
             match ask {
                 Ask::Reload { which, reason, answer } => {
                     let result = self.reload(which, &reason).await;
+                    if let Err(error) = &result {
+                        log::error!("{reason}: nothing was reloaded: {error:#}");
+                    }
                     let _ = answer.send(result.map_err(|error| format!("{error:#}")));
                 }
                 Ask::Status(answer) => _ = answer.send(self.status()),

@@ -21,9 +21,6 @@ use crate::plan::{Plan, PlannedPlugin};
 use crate::probe::{self, Trial};
 use crate::settings::PluginSource;
 
-/// Time for each step of a reload.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// What workers say in the transaction that goes on.
 pub struct Ballot {
     number: u32,
@@ -62,7 +59,6 @@ impl Parent {
             Ok(done) => done,
             Err(error) => {
                 next.new.iter().for_each(|file| self.copies.drop(file));
-                log::error!("{reason}: nothing was reloaded: {error:#}");
                 return Err(error);
             }
         };
@@ -87,7 +83,7 @@ impl Parent {
 
     /// All workers together: all use the plan in the end, or none.
     async fn transact(&'static self, next: &Next) -> Result<Vec<Done>> {
-        let patience = RELOAD_TIMEOUT;
+        let patience = self.settings.limits.reload_timeout;
         let plan = &next.plan.plugins;
         let new = plan.iter().filter(|planned| next.new.contains(&planned.file)).cloned().collect();
         let trial = Trial { plugins: new, routes: None };
@@ -171,7 +167,7 @@ impl Parent {
             let Ok(Some((worker, vote))) = timeout_at(deadline, heard.recv()).await else {
                 let blame = self.board.slot(missing[0]).running();
                 let blame = blame.map(|running| format!("; it is in {}", running.label)).unwrap_or_default();
-                let patience = RELOAD_TIMEOUT;
+                let patience = self.settings.limits.reload_timeout;
                 bail!("worker {} was not ready within {patience:?} (--reload-timeout){blame}", missing[0]);
             };
             match vote {
