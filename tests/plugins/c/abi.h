@@ -22,6 +22,9 @@ struct callsign_load {
 	uint32_t struct_size;
 	uint32_t generation;
 	const char *plugin, *config;
+	const void *state;
+	size_t state_length;
+	uint32_t state_version, probe;
 };
 
 struct callsign_host {
