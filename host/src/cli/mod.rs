@@ -52,7 +52,7 @@ pub enum Command {
     /// Serve plugins that are already built
     ///
     /// Loads the plugins of the config file, then those named here, and serves them until stopped by SIGINT
-    /// or SIGTERM.
+    /// or SIGTERM. SIGHUP rereads the config file and loads the plugins anew, as `callsign reload` does.
     ///
     /// An option on the command line wins over its environment variable, that over the config file, and that
     /// over the default. Exit status: 0 stopped on request, 1 could not start, or had to cut connections at the end,
@@ -228,6 +228,8 @@ mod tests {
             assert!(long.contains("\nExamples:\n"), "{long}");
             assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");
         }
+        let check = command.find_subcommand_mut("check").unwrap().render_long_help().to_string();
+        assert!(check.contains("[default: 10s]\n"), "{check}");
         let dev = command.find_subcommand_mut("dev").unwrap().render_long_help().to_string();
         assert!(dev.contains("[default: 1] [env: CALLSIGN_WORKERS]\n"));
     }

@@ -9,6 +9,7 @@ use clap::{Arg, Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::control::{self, Control};
+use crate::probe;
 use crate::route::Route;
 use crate::settings::{self, parse_account, parse_listen};
 use crate::units::{Size, Time, parse_duration, parse_size};
@@ -69,8 +70,8 @@ pub struct ServeOptions {
 
     /// Socket that `callsign reload` and `status` ask over
     ///
-    /// Only the user who starts the server, and root, can use it. `none`: there is no socket. With --workers 0 there
-    /// is none either.
+    /// Only the user who starts the server, and root, can use it. If another server has the default one already, this
+    /// one starts without, and says so. `none`: there is no socket. With --workers 0 there is none either.
     #[arg(long, value_name = "PATH", env = "CALLSIGN_CONTROL", value_parser = Control::parse)]
     pub control: Option<Control>,
 
@@ -229,6 +230,7 @@ fn default_of(id: &str, workers: &str) -> Option<String> {
         "slow_callback" => Time(settings::DEFAULT_SLOW_CALLBACK).to_string(),
         "hang_timeout" => Time(settings::DEFAULT_HANG_TIMEOUT).to_string(),
         "reload_timeout" => Time(settings::DEFAULT_RELOAD_TIMEOUT).to_string(),
+        "timeout" => Time(probe::TIME_LIMIT).to_string(),
         _ => return None,
     })
 }

@@ -144,3 +144,28 @@ impl fmt::Display for Reloaded {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_is_told_in_one_line() {
+        let plugin = |name: &str, generation| (name.to_owned(), generation);
+        let mut reloaded = Reloaded {
+            plugins: vec![plugin("chat", 4)],
+            workers: 2,
+            connections: 500,
+            paused: Duration::from_micros(3700),
+            ..Reloaded::default()
+        };
+        let expected = "chat: generation 4; 2 workers, 500 connections kept; paused 3 ms";
+        assert_eq!(reloaded.to_string(), expected);
+        reloaded.plugins.push(plugin("web", 2));
+        (reloaded.workers, reloaded.connections) = (1, 1);
+        reloaded.unchanged = vec!["listen".to_owned(), "workers".to_owned()];
+        let expected = "chat: generation 4, web: generation 2; 1 worker, 1 connection kept; paused 3 ms; needs a \
+                        restart to take effect: listen, workers";
+        assert_eq!(reloaded.to_string(), expected);
+    }
+}

@@ -53,7 +53,13 @@ pub enum Answer {
 }
 
 /// Serves all clients for as long as it is polled.
-pub async fn serve(listener: UnixListener, asker: Asker) -> io::Result<()> {
+pub async fn serve(listener: UnixListener, asker: Asker) {
+    if let Err(error) = accept(listener, asker).await {
+        log::error!("the control socket cannot be used: {error}");
+    }
+}
+
+async fn accept(listener: UnixListener, asker: Asker) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let seats = Arc::new(Semaphore::new(CLIENTS_MAX));

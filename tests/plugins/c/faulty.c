@@ -1,6 +1,8 @@
 /* A plugin with one handler of each kind, and with one fault: -DFAULT_… says which. */
 #include "callsign.h"
 
+#include <unistd.h>
+
 __attribute__((unused)) static void release(struct connection *c)
 {
 	(void)c;
@@ -57,6 +59,25 @@ static int32_t load(const struct callsign_load *load)
 	return 0;
 }
 CALLSIGN_ONLOAD(load);
+#endif
+
+#ifdef FAULT_REFUSES_PROBE
+static int32_t load(const struct callsign_load *load)
+{
+	return !load->probe || (host->fail("it is tried out", 15, NULL, 0), 0);
+}
+HANDLER(load, ONLOAD);
+#endif
+
+#if defined FAULT_BORN_CRASHING || defined FAULT_BORN_HANGING
+__attribute__((constructor)) static void born(void)
+{
+#ifdef FAULT_BORN_CRASHING
+	*(volatile int *)16 = 1;
+#endif
+	for (;;)
+		pause();
+}
 #endif
 
 #ifdef FAULT_TWO_HOOKS
