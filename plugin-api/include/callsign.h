@@ -288,7 +288,7 @@ typedef void (*callsign_onmessage_fn)(
 typedef void (*callsign_ondisconnect_fn)(struct connection *c);
 
 /* A request for a route. Answers 1 when the request is handled (by `respond_...` or
- * `handshake`), 0 for an error: the client gets a 500. [worker thread] */
+ * `handshake`); 0, or any other number, is an error: the client gets a 500. [worker thread] */
 typedef int32_t (*callsign_onrequest_fn)(struct callsign_request *request);
 
 /* The library was loaded; of its functions at most callsign_plugin.restore_plugin was called

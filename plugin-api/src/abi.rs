@@ -247,8 +247,8 @@ pub type OnMessage = unsafe extern "C" fn(c: *mut Connection, op: u8, data: *con
 /// callbacks; [`Host::close_code`] and the like still answer. [worker thread]
 pub type OnDisconnect = unsafe extern "C" fn(c: *mut Connection);
 
-/// A request for a route. Answers 1 when the request is handled (by `respond_…` or `handshake`), 0 for an
-/// error: the client gets a 500. [worker thread]
+/// A request for a route. Answers 1 when the request is handled (by `respond_…` or `handshake`); 0, or any other
+/// number, is an error: the client gets a 500. [worker thread]
 pub type OnRequest = unsafe extern "C" fn(request: *mut Request) -> i32;
 
 /// The library was loaded; of its functions at most [`Plugin::restore_plugin`] was called before. Answers 1, or

@@ -49,6 +49,20 @@ pub fn c_plugin_with(file: &str, options: &[&str]) -> PathBuf {
     })
 }
 
+/// What the Makefile of `example-plugins/NAME` makes with these CFLAGS: its file LIBRARY.
+pub fn made_plugin(name: &str, library: &str, flags: &str) -> PathBuf {
+    once(&format!("{name} {flags}"), || {
+        // A folder of its own for each way to build it: make looks at times, not at flags.
+        let ending: String = flags.chars().filter(char::is_ascii_alphanumeric).collect();
+        let folder = scratch(&format!("{name}-{ending}"));
+        fs::create_dir_all(&folder).expect("the scratch folder can be made");
+        let mut make = Command::new("make");
+        make.arg("-s").arg("-C").arg(root().join("example-plugins").join(name));
+        run(make.arg(format!("OUT={}", folder.display())).arg(format!("CFLAGS=-g -Werror {flags}")));
+        folder.join(library)
+    })
+}
+
 /// A file of that name for this test program alone. It may be there from an earlier run.
 pub fn scratch(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
