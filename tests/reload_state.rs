@@ -220,16 +220,18 @@ fn shared_state_is_carried_over_and_refused_like_a_connections() {
 }
 
 #[test]
-fn the_unload_hook_runs_once_in_the_copy_that_was_replaced() {
+fn the_unload_hook_runs_once_in_the_copy_that_was_replaced_and_sees_what_that_has_shared() {
     let server = Server::start("unload", "", &[]);
     let (mut c, _) = server.open(1);
     fill(&mut c);
+    assert_eq!(c.ask("shared"), "1");
     server.refused("retyped");
     assert_eq!(server.host.log_lines("unload").len(), 0);
     server.reload("");
-    server.host.log_line("unload 1");
+    server.host.log_line("unload 1, 1 shared");
+    assert_eq!(c.ask("shared"), "2");
     server.reload("");
-    server.host.log_line("unload 2");
+    server.host.log_line("unload 2, 2 shared");
     unchanged(&mut c, 3);
     assert_eq!(server.host.log_lines("unload").len(), 2);
 }

@@ -39,7 +39,7 @@ fn load(load: &Load) {
 
 #[onunload]
 fn unload() {
-    log(Level::Info, format!("unload {}", GENERATION.get()));
+    log(Level::Info, format!("unload {}, {} shared", GENERATION.get(), shared::<Room>().count));
 }
 
 #[onconnect]
