@@ -16,11 +16,17 @@ pub mod route; // request path to the names of handlers
 
 pub mod dev; // builds a plugin's crate
 
-pub mod control; // what can be asked of a running server
+pub mod control; // what can be asked of a running server, and how
+
+pub mod check; // would this host load these plugins
+
+pub mod plan; // which file stands for which plugin
 
 pub mod parent; // starts workers, watches them, carries their broadcasts
 
 pub mod server; // a worker from start to end
+
+pub mod probe; // whether plugins can be loaded, tried in another process
 
 pub mod link; // between parent and worker
 
@@ -38,6 +44,8 @@ pub mod worker; // plugins, routes and connections of one thread
 
 pub mod dispatch; // request path to handlers
 
+pub mod reload; // the worker's part in a reload
+
 pub mod http; // requests, answers, the upgrade
 
 pub mod session; // a connection's life: read, call the handler, write
@@ -49,6 +57,8 @@ pub mod outbox; // its write queue
 pub mod timers; // plugins' callbacks at a later time
 
 pub mod background; // plugins' work off the loop
+
+pub mod posts; // plugins' messages from other workers
 
 pub mod websocket; // RFC 6455, bytes in and out
 
