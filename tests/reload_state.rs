@@ -4,9 +4,9 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use support::{Host, WebSocket, path, plugin_variant, replace, run, scratch};
+use support::{Host, WebSocket, path, plugin, plugin_variant, replace, run, scratch};
 
 /// A server whose plugin can be replaced.
 struct Server {
@@ -18,8 +18,12 @@ struct Server {
 impl Server {
     /// `test`: its name, for files of its own.
     fn start(test: &str, variant: &str, options: &[&str]) -> Self {
+        Self::of(test, &built(variant), options)
+    }
+
+    fn of(test: &str, built: &Path, options: &[&str]) -> Self {
         let (library, control) = (scratch(&format!("{test}.so")), scratch(&format!("{test}.control")));
-        replace(&library, &built(variant));
+        replace(&library, built);
         let serve = ["serve", path(&library), "--control", path(&control)];
         Self { host: Host::start(&[&serve, options].concat()), library, control }
     }
@@ -45,7 +49,11 @@ impl Server {
     }
 
     fn try_reload(&self, variant: &str) -> (i32, String, String) {
-        replace(&self.library, &built(variant));
+        self.try_reload_of(&built(variant))
+    }
+
+    fn try_reload_of(&self, built: &Path) -> (i32, String, String) {
+        replace(&self.library, built);
         run(&["reload", "--control", path(&self.control)])
     }
 }
@@ -226,14 +234,14 @@ fn the_unload_hook_runs_once_in_the_copy_that_was_replaced_and_sees_what_that_ha
     fill(&mut c);
     assert_eq!(c.ask("shared"), "1");
     server.refused("retyped");
-    assert_eq!(server.host.log_lines("unload").len(), 0);
+    assert_eq!(server.host.log_lines("`state`: unload").len(), 0);
     server.reload("");
     server.host.log_line("unload 1, 1 shared");
     assert_eq!(c.ask("shared"), "2");
     server.reload("");
     server.host.log_line("unload 2, 2 shared");
     unchanged(&mut c, 3);
-    assert_eq!(server.host.log_lines("unload").len(), 2);
+    assert_eq!(server.host.log_lines("`state`: unload").len(), 2);
 }
 
 #[test]
@@ -268,4 +276,20 @@ fn timers_go_on_over_a_refused_reload() {
     c.text("mark");
     while c.next_text() != "1 mark" {}
     while c.next_text() != "1 tick" {}
+}
+
+#[test]
+fn names_of_the_chat_example_survive_a_reload() {
+    let chat = plugin("chat");
+    let server = Server::of("chat", &chat, &[]);
+    let mut ann = server.host.open("/");
+    assert_eq!(ann.next_text(), "* you are guest-1");
+    assert_eq!(ann.ask("/name ann"), "* guest-1 is now ann");
+    let (code, _, stderr) = server.try_reload_of(&chat);
+    assert_eq!(code, 0, "{stderr}");
+    let mut bob = server.host.open("/");
+    assert_eq!(bob.next_text(), "* you are guest-2");
+    assert_eq!(ann.next_text(), "* guest-2 joined");
+    ann.text("still here");
+    assert_eq!(bob.next_text(), "ann: still here");
 }
