@@ -4,8 +4,11 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use support::{Host, WebSocket, path, plugin, plugin_variant, replace, run, scratch};
 
 /// A server whose plugin can be replaced.
@@ -263,6 +266,42 @@ fn timers_of_the_old_copy_end_with_it() {
     }
     assert!(seen.iter().all(|text| !text.starts_with('1')), "{seen:?}");
     assert!(seen.iter().any(|text| text == "2 tick"), "{seen:?}");
+}
+
+#[test]
+fn work_that_runs_finishes_without_its_done_and_work_that_waits_is_dropped() {
+    /// Jobs that the host does at once.
+    const THREADS: usize = 16;
+    let server = Server::start("work", "", &[]);
+    let (mut c, _) = server.open(1);
+    let (fifo, mut permits) = fifo("work.fifo");
+    for i in 0..=THREADS {
+        assert_eq!(c.ask(&format!("work #{i}. {}", path(&fifo))), "working");
+    }
+    (0..THREADS).for_each(|i| _ = server.host.log_line(&format!("begun #{i}.")));
+    server.reload("");
+    permits.write_all(&[0; THREADS]).expect("it is open");
+    for i in 0..THREADS {
+        server.host.log_line(&format!("finished #{i}.: Ok"));
+        server.host.log_line(&format!("dropped #{i}."));
+    }
+    server.host.log_line(&format!("dropped #{THREADS}."));
+    // Anything that waited would come before it.
+    assert_eq!(c.ask(&format!("work new {}", path(&fifo))), "working");
+    permits.write_all(&[0]).expect("it is open");
+    assert_eq!(c.next_text(), "2 worked new");
+    assert_eq!(server.host.log_lines(&format!("begun #{THREADS}.")).len(), 0);
+}
+
+/// A named pipe, open for both, so that nobody waits for the other end.
+fn fifo(name: &str) -> (PathBuf, File) {
+    let fifo = scratch(name);
+    // It is there if an earlier run has made it.
+    let _ = fs::remove_file(&fifo);
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+        .expect("the scratch folder can be written");
+    let file = File::options().read(true).write(true).open(&fifo).expect("it was just made");
+    (fifo, file)
 }
 
 #[test]

@@ -4,11 +4,14 @@
 //! - `count` counts messages of this kind in the state
 //! - `shared` counts in the plugin's own state; `carried` tells what was carried over to the load hook
 //! - `late MS` has a timer of the connection say `GENERATION late`, `every MS` one of the plugin `GENERATION tick`
+//! - `work NAME FIFO` has the background pool read one byte; `GENERATION worked NAME`
 //! - everything else comes back with the generation
 
 mod variant;
 
 use std::cell::Cell;
+use std::fs::File;
+use std::io::Read;
 use std::time::Duration;
 
 use callsign_plugin::prelude::*;
@@ -76,10 +79,34 @@ fn onmessage(c: &Connection, message: Message<'_>) -> Result<(), String> {
             every(milliseconds(rest)?, move || _ = broadcast(&format!("{generation} tick"), Scope::Local));
             "ticking".to_owned()
         }
+        "work" => {
+            let (name, fifo) = rest.split_once(' ').ok_or("no FIFO")?;
+            work(c, Work(name.to_owned()), fifo.to_owned());
+            "working".to_owned()
+        }
         _ => format!("{generation} {text}"),
     };
     c.send(&answer);
     Ok(())
+}
+
+/// Says when it is dropped.
+struct Work(String);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        log(Level::Info, format!("dropped {}", self.0));
+    }
+}
+
+fn work(c: &Connection, work: Work, fifo: String) {
+    let (name, generation) = (work.0.clone(), GENERATION.get());
+    let read = move || {
+        log(Level::Info, format!("begun {name}"));
+        let read = File::open(fifo).and_then(|mut file| file.read_exact(&mut [0]));
+        log(Level::Info, format!("finished {name}: {read:?}"));
+    };
+    c.background(read, move |c, ()| _ = c.send(&format!("{generation} worked {}", work.0)));
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {
