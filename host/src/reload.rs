@@ -218,8 +218,9 @@ impl Candidate {
         restarts.iter().for_each(|c| session::enter(c));
         for index in self.next.loaded.into_iter().chain(self.next.removed) {
             if let Some(old) = before.get(index) {
-                end_later(worker, old);
+                // First: what it hands over to be called later ends with the rest.
                 old.unload();
+                end_later(worker, old);
                 old.retire();
             }
         }

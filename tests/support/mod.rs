@@ -27,7 +27,9 @@ mod process; // what the system says of processes
 pub use host::{Host, run};
 pub use load::{Client, End, Load, Plan, State};
 pub use peer::Peer;
-pub use plugins::{c_plugin, c_plugin_with, crash_config, made_plugin, path, plugin, scratch};
+pub use plugins::{
+    c_plugin, c_plugin_with, crash_config, made_plugin, path, plugin, plugin_variant, replace, scratch,
+};
 pub use process::{Process, alone};
 pub use raw::{Answer, Raw, frame};
 pub use reloading::{ROUTE, Reloading, variant};
