@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::cli_dev::{self, DevOptions, NewOptions};
 use crate::route::Route;
 use crate::settings::{self, parse_account, parse_listen};
 use crate::units::{Size, Time, parse_duration, parse_size};
@@ -30,8 +31,10 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  callsign new counter
+          Make a plugin's project
   callsign dev example-plugins/chat
-          Build a plugin's crate, load it and serve it
+          Build a plugin, serve it, and reload it when its sources change
   callsign serve target/release/libchat.so
           Serve a library that is already built
   callsign serve --config callsign.toml --log debug
@@ -58,33 +61,39 @@ pub enum Command {
         #[arg(value_name = "PATH", required_unless_present = "config")]
         plugins: Vec<PathBuf>,
 
+        /// Reload a plugin when its file changes
+        ///
+        /// As soon as the file is whole. If the new code is refused, the old code serves on.
+        #[arg(long)]
+        watch: bool,
+
         /// How to serve them.
         #[command(flatten)]
         options: ServeOptions,
     },
 
-    /// Build a plugin's crate with cargo, then serve it
+    /// Build a plugin, serve it, and reload it when its sources change
     ///
-    /// Runs `cargo build` in DIR, loads the library that it made, after the plugins of the config file if
-    /// there is one, and serves it until stopped by SIGINT or SIGTERM.
+    /// Runs `cargo build` in DIR, or `make`, or --build. Loads the library that it made, after the plugins of the
+    /// config file if there is one, and serves it until stopped by SIGINT or SIGTERM. At every change of a source
+    /// it builds again, and the new code takes over without closing a connection; if it does not build, or is
+    /// refused, the old code serves on. If the first build fails, it waits for a change.
     ///
     /// An option on the command line wins over its environment variable, that over the config file, and that
-    /// over the default. Exit status: 0 stopped on request, 1 could not build or start, or had to cut connections at
-    /// the end, 2 wrong usage.
-    #[command(mut_args(|arg| describe(arg, &settings::DEFAULT_DEV_WORKERS.to_string())), after_long_help = DEV_EXAMPLES)]
-    Dev {
-        /// Folder of the plugin's crate, with its Cargo.toml
-        #[arg(value_name = "DIR")]
-        folder: PathBuf,
+    /// over the default. Exit status: 0 stopped on request, 1 nothing to build, or could not start, or had to cut
+    /// connections at the end, 2 wrong usage.
+    #[command(
+        mut_args(|arg| describe(arg, &settings::DEFAULT_DEV_WORKERS.to_string())),
+        after_long_help = cli_dev::DEV_EXAMPLES
+    )]
+    Dev(DevOptions),
 
-        /// Build with optimizations
-        #[arg(long)]
-        release: bool,
-
-        /// How to serve it.
-        #[command(flatten)]
-        options: ServeOptions,
-    },
+    /// Make the project of a new plugin
+    ///
+    /// In a new folder: sources, a test, a config file, and how to build them. Exit status: 0 made, 1 not made, 2
+    /// wrong usage.
+    #[command(after_long_help = cli_dev::NEW_EXAMPLES)]
+    New(NewOptions),
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -97,13 +106,6 @@ Examples:
           Name the handlers of each path
   callsign serve --config callsign.toml --listen '0.0.0.0:80,[::]:80'
           Serve what the config file says, on other addresses";
-
-const DEV_EXAMPLES: &str = "\
-Examples:
-  callsign dev example-plugins/chat
-          Build the chat example and serve it
-  callsign dev . --release --listen 127.0.0.1:9000
-          Build the crate in this folder with optimizations, serve on port 9000";
 
 /// How to serve plugins, as far as the command line and the environment say.
 #[derive(Debug, Clone, Args)]
@@ -319,7 +321,7 @@ mod tests {
 
     #[test]
     fn dev_takes_a_folder_and_the_options_of_serve() {
-        let Command::Dev { folder, release, options } =
+        let Command::Dev(DevOptions { folder, release, options, .. }) =
             Cli::parse_from(["callsign", "dev", "plugins/chat", "--release", "--listen", "a:0"]).command
         else {
             panic!("`dev` parses as Dev");
@@ -334,6 +336,10 @@ mod tests {
         for arguments in [
             &["serve"][..],
             &["dev"],
+            &["dev", ".", "--build", "make"],
+            &["dev", ".", "--build", "make", "--library", "l.so", "--release"],
+            &["new"],
+            &["new", "chat", "--c", "--sdk", "plugin-api"],
             &["serve", "l.so", "--route", "/a=b,c"],
             &["serve", "l.so", "--listen", "8080"],
             &["serve", "l.so", "--max-message", "16MB"],

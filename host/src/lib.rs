@@ -4,6 +4,8 @@
 
 pub mod cli; // the command line
 
+pub mod cli_dev; // that of `dev` and `new`
+
 pub mod config; // callsign.toml
 
 pub mod settings; // both together, with the defaults
@@ -14,7 +16,11 @@ pub mod nearest; // "did you mean"
 
 pub mod route; // request path to the names of handlers
 
-pub mod dev; // builds a plugin's crate
+pub mod new; // makes a plugin's project
+
+pub mod dev; // builds a plugin, and again when it changes
+
+pub mod watch; // files that change
 
 pub mod control; // what can be asked of a running server
 

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use callsign::cli::{Cli, Command, ServeOptions};
-use callsign::settings::{DEFAULT_DEV_WORKERS, Settings, default_serve_workers};
-use callsign::{config, dev, server};
+use callsign::settings::{Settings, default_serve_workers};
+use callsign::{config, dev, new, server, watch};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -30,16 +30,26 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
-    let settings = match cli.command {
-        Command::Serve { plugins, options } => settings(options, plugins, default_serve_workers())?,
-        Command::Dev { folder, release, options } => {
-            let library = dev::build(&folder, release)?;
-            settings(options, vec![library], DEFAULT_DEV_WORKERS)?
+    let (asker, asks) = tokio::sync::mpsc::unbounded_channel();
+    match cli.command {
+        Command::Serve { plugins, watch, options } => {
+            let settings = settings(options, plugins, default_serve_workers())?;
+            start_log(&settings, None);
+            if watch {
+                watch::reload::start(&settings.plugins, asker)?;
+            }
+            server::run(settings, asks)
         }
-    };
-    start_log(&settings, None);
-    let (_asker, asks) = tokio::sync::mpsc::unbounded_channel();
-    server::run(settings, asks)
+        Command::Dev(options) => dev::run(options, asker, asks, |settings| {
+            start_log(settings, None);
+            Ok(())
+        }),
+        Command::New(options) => {
+            // Whoever does not read it has the project all the same.
+            let _ = std::io::stdout().write_all(new::make(&options)?.as_bytes());
+            Ok(())
+        }
+    }
 }
 
 /// Log lines go to stderr: time, level, and which worker says it.
