@@ -40,11 +40,11 @@ pub fn c_plugin_with(file: &str, options: &[&str]) -> PathBuf {
     once(&key, || {
         let name: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let library = scratch(&format!("lib{name}.so"));
-        let sources = root().join("tests/plugins/c");
+        let (sources, include) = (root().join("tests/plugins/c"), root().join("plugin-api/include"));
         run(Command::new("cc")
             .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-shared", "-fPIC"])
             .args(options)
-            .args([Path::new("-o"), &library, &sources.join(file)]));
+            .args([Path::new("-I"), &include, Path::new("-o"), &library, &sources.join(file)]));
         library
     })
 }
