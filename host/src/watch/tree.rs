@@ -107,7 +107,7 @@ impl Tree {
         }
         let mut changed = Vec::new();
         for path in std::mem::take(&mut self.touched) {
-            let print = print(&path);
+            let print = self.print(&path);
             if print != self.known.get(&path).copied() {
                 match print {
                     Some(print) => _ = self.known.insert(path.clone(), print),
@@ -131,7 +131,10 @@ impl Tree {
             folders.extend(self.sources.files.iter().filter_map(|file| file.parent()).map(Path::to_path_buf));
             // A folder that is new may have got files before it was watched.
             if !self.folders.set(folders)? {
-                return Ok(files.into_iter().filter_map(|file| print(&file).map(|it| (file, it))).collect());
+                return Ok(files
+                    .into_iter()
+                    .filter_map(|file| self.print(&file).map(|it| (file, it)))
+                    .collect());
             }
         }
     }
@@ -157,6 +160,18 @@ impl Tree {
             let below = path.ancestors().take_while(|above| above != root);
             below.enumerate().all(|(up, above)| !self.is_left_out(above, up > 0 || is_folder))
         })
+    }
+
+    /// None: there is no such source.
+    fn print(&self, file: &Path) -> Option<Print> {
+        let metadata = fs::metadata(file).ok().filter(fs::Metadata::is_file)?;
+        if metadata.len() > READ_MAX {
+            return Some(Print::Large(metadata.len(), metadata.modified().ok()));
+        }
+        let content = fs::read(file).ok()?;
+        // A program, whatever it is called.
+        let is_product = self.sources.without_products && content.starts_with(b"\x7fELF");
+        (!is_product).then(|| Print::Content(fingerprint(&content)))
     }
 
     fn is_left_out(&self, path: &Path, is_folder: bool) -> bool {
@@ -189,14 +204,6 @@ fn is_editors(name: &str) -> bool {
 fn is_product(name: &str) -> bool {
     let ends = [".o", ".lo", ".d", ".so", ".a", ".la", ".dylib", ".gch", ".obj"];
     ends.iter().any(|end| name.ends_with(end)) || name.contains(".so.")
-}
-
-fn print(file: &Path) -> Option<Print> {
-    let metadata = fs::metadata(file).ok().filter(fs::Metadata::is_file)?;
-    if metadata.len() > READ_MAX {
-        return Some(Print::Large(metadata.len(), metadata.modified().ok()));
-    }
-    fs::read(file).ok().map(|content| Print::Content(fingerprint(&content)))
 }
 
 /// The path with all links on the way resolved, not the last one.
