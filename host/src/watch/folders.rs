@@ -10,6 +10,9 @@ use anyhow::{Context, Result, anyhow};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
+/// What no folder is.
+const GONE: (u64, u64) = (0, 0);
+
 /// Folders that are watched.
 pub struct Folders {
     watcher: RecommendedWatcher,
@@ -73,6 +76,16 @@ impl Folders {
             is_more = true;
         }
         Ok(is_more)
+    }
+
+    /// Takes note of a change that was told: a folder that has gone or moved has to be watched anew, even if the
+    /// one that comes in its place has its number.
+    pub fn note(&mut self, change: &Change) {
+        match change {
+            Change::Written(_) => {}
+            Change::Replaced(path) => _ = self.watched.get_mut(path).map(|identity| *identity = GONE),
+            Change::Anything => self.watched.values_mut().for_each(|identity| *identity = GONE),
+        }
     }
 
     fn drop_watch(&mut self, folder: &Path) {

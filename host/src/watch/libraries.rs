@@ -25,6 +25,9 @@ const SETTLED_REPLACED: Duration = Duration::from_millis(20);
 const SETTLED_WRITTEN: Duration = Duration::from_millis(100);
 /// A file that is no library after so long will not become one by itself.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is looked for what the system has not told: a folder above was moved away, the file system is
+/// another machine's.
+const UNTOLD: Duration = Duration::from_secs(1);
 /// Symbolic links that are followed, as the kernel does.
 const LINKS_MAX: usize = 40;
 
@@ -44,19 +47,23 @@ pub fn watch(files: Vec<PathBuf>, mut tell: impl FnMut(News) -> bool + Send + 's
     let folders = Folders::new(move |change| _ = sender.send(change))?;
     let mut watch = Watch { folders, libraries: files.into_iter().map(Library::new).collect() };
     watch.follow()?;
-    watch.libraries.iter_mut().for_each(|library| library.known = library.content().ok());
+    for library in &mut watch.libraries {
+        library.state = library.state();
+        library.known = library.content().ok();
+    }
     thread::Builder::new()
         .name("watch libraries".to_owned())
         .spawn(move || {
             loop {
-                let change = match watch.libraries.iter().filter_map(|library| library.due).min() {
-                    Some(due) => changes.recv_timeout(due.saturating_duration_since(Instant::now())),
-                    None => changes.recv().map_err(RecvTimeoutError::from),
-                };
-                match change {
+                let due = watch.libraries.iter().filter_map(|library| library.due).min();
+                let due = due.unwrap_or_else(|| Instant::now() + UNTOLD);
+                match changes.recv_timeout(due.saturating_duration_since(Instant::now())) {
                     Ok(change) => watch.note(&change),
-                    Err(RecvTimeoutError::Timeout) if watch.due().into_iter().all(&mut tell) => {}
-                    Err(_) => return,
+                    Err(RecvTimeoutError::Timeout) => watch.note_untold(),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+                if !watch.due().into_iter().all(&mut tell) {
+                    return;
                 }
             }
         })
@@ -103,6 +110,7 @@ impl Watch {
     }
 
     fn note(&mut self, change: &Change) {
+        self.folders.note(change);
         for library in &mut self.libraries {
             let settled = match change {
                 Change::Written(path) if library.is_on_the_way(path) => SETTLED_WRITTEN,
@@ -119,6 +127,13 @@ impl Watch {
             if let Err(error) = self.follow() {
                 log::error!("{error:#}");
             }
+        }
+    }
+
+    fn note_untold(&mut self) {
+        let is_other = |library: &Library| library.due.is_none() && library.state != library.state();
+        if self.libraries.iter().any(is_other) {
+            self.note(&Change::Anything);
         }
     }
 

@@ -78,6 +78,7 @@ impl Tree {
 
     /// Takes note of something that has happened. Answers whether a file may have changed.
     pub fn note(&mut self, change: &Change) -> bool {
+        self.folders.note(change);
         let path = match change {
             Change::Anything => {
                 self.is_all_touched = true;
