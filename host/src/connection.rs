@@ -12,6 +12,7 @@ use callsign_plugin::abi::{self, closed_by, status};
 use tokio::net::TcpStream;
 
 use crate::clients::Seat;
+use crate::http::exchange::Owner;
 use crate::http::head::Head;
 use crate::outbox::Outbox;
 use crate::plugin::handler::Callbacks;
@@ -35,6 +36,8 @@ pub struct Connection {
     pub stream: RefCell<TcpStream>,
     /// How far the closing has come.
     pub phase: Cell<Phase>,
+    /// Whether its plugin has been told that it left, though it stayed: a reload could not carry its data over.
+    pub left: Cell<bool>,
     /// Whether anything has come from the client since the last look.
     pub heard: Cell<bool>,
     /// Whether the client has taken bytes since the session last looked.
@@ -86,18 +89,20 @@ impl Connection {
         worker: &'static Worker,
         id: u64,
         stream: TcpStream,
-        head: Head,
+        owner: Owner,
         callbacks: Callbacks,
         seat: Rc<Seat>,
     ) -> Rc<Self> {
+        let (head, shared) = owner.into_connection(id);
         Rc::new_cyclic(|me| Self {
-            shared: UnsafeCell::new(abi::Connection { data: ptr::null_mut(), id, data_tag: 0 }),
+            shared: UnsafeCell::new(shared),
             id,
             worker,
             callbacks,
             head,
             stream: RefCell::new(stream),
             phase: Cell::new(Phase::Open),
+            left: Cell::new(false),
             heard: Cell::new(true),
             progressed: Cell::new(false),
             flush_due: Cell::new(false),

@@ -4,8 +4,6 @@
 
 pub mod cli; // the command line
 
-pub mod cli_dev; // that of `dev` and `new`
-
 pub mod config; // callsign.toml
 
 pub mod settings; // both together, with the defaults
@@ -22,11 +20,17 @@ pub mod dev; // builds a plugin, and again when it changes
 
 pub mod watch; // files that change
 
-pub mod control; // what can be asked of a running server
+pub mod control; // what can be asked of a running server, and how
+
+pub mod check; // would this host load these plugins
+
+pub mod plan; // which file stands for which plugin
 
 pub mod parent; // starts workers, watches them, carries their broadcasts
 
 pub mod server; // a worker from start to end
+
+pub mod probe; // whether plugins can be loaded, tried in another process
 
 pub mod link; // between parent and worker
 
@@ -44,6 +48,8 @@ pub mod worker; // plugins, routes and connections of one thread
 
 pub mod dispatch; // request path to handlers
 
+pub mod reload; // the worker's part in a reload
+
 pub mod http; // requests, answers, the upgrade
 
 pub mod session; // a connection's life: read, call the handler, write
@@ -55,6 +61,8 @@ pub mod outbox; // its write queue
 pub mod timers; // plugins' callbacks at a later time
 
 pub mod background; // plugins' work off the loop
+
+pub mod posts; // plugins' messages from other workers
 
 pub mod websocket; // RFC 6455, bytes in and out
 

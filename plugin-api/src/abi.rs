@@ -200,7 +200,9 @@ pub struct Request {
     pub host: *const c_char,
     /// The connection that the request may become. Its `data`, NULL at first, is the connection's own from its
     /// onconnect on; of the functions of [`Host`] only [`Host::peer`] knows it before, the others answer
-    /// [`status::CLOSED`], NULL or 0. Its `id` is 0 until then.
+    /// [`status::CLOSED`], NULL or 0. Its `id` is 0 until then. If the request does not become a connection, and
+    /// `data` or `data_tag` is set, [`Plugin::release`] of the handler's plugin is called for it: right after the
+    /// handler, when the request is valid still, or later, when the client has left before the 101.
     pub owner: *mut Connection,
     /// One of [`method`].
     pub method_code: u32,

@@ -56,6 +56,8 @@ mod timer; // callbacks at a later time
 
 mod background; // work that may block
 
+pub mod worker; // messages between workers
+
 mod load; // what a plugin is told at load, and the log
 
 #[allow(unsafe_code)]

@@ -103,6 +103,8 @@ pub enum Status {
     BadUtf8,
     /// Not done: an argument outside its range, such as a close code that RFC 6455 §7.4 reserves.
     BadArgument,
+    /// Not done: there is no such worker.
+    NotFound,
     /// Not done: not on a worker's thread, or not loaded by a host at all (a unit test).
     NoHost,
     /// Not done: too much work waits for the background pool.
@@ -128,6 +130,7 @@ impl Status {
             abi::status::BAD_OP => Status::BadOp,
             abi::status::BAD_UTF8 => Status::BadUtf8,
             abi::status::BAD_ARGUMENT => Status::BadArgument,
+            abi::status::NOT_FOUND => Status::NotFound,
             abi::status::WRONG_THREAD => Status::NoHost,
             abi::status::BUSY => Status::Busy,
             abi::status::NOT_NOW => Status::NotNow,

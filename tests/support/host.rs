@@ -180,6 +180,8 @@ fn spawn_as<A: AsRef<OsStr>>(mut command: Command, args: &[A], more: &[&str]) ->
     );
     // One worker if a test does not ask for more: its clients are then neighbours.
     command.env("CALLSIGN_WORKERS", "1");
+    // Servers of one machine would be in each other's way.
+    command.env("CALLSIGN_CONTROL", "none");
     command.args(args).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the program can be run")
 }

@@ -22,13 +22,14 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 
 use self::project::Project;
 use self::rounds::{Event, Rounds};
-use crate::cli_dev::DevOptions;
+use crate::cli::DevOptions;
 use crate::config;
-use crate::control::{Asker, Asks};
+use crate::control::Desk;
 use crate::plugin::image::Image;
 use crate::server;
 use crate::settings::{DEFAULT_DEV_WORKERS, PluginSource, Settings};
@@ -39,28 +40,25 @@ const CONFIG: &str = "callsign.toml";
 
 /// Builds, serves and watches until a signal says to stop. Err: there is nothing to build, or the server could not
 /// start, or had to cut connections at the end. `begin` is called when it is known what to serve, before it is.
-pub fn run(
-    options: DevOptions,
-    asker: Asker,
-    asks: Asks,
-    begin: impl FnOnce(&Settings) -> Result<()>,
-) -> Result<()> {
+pub fn run(options: DevOptions, begin: impl FnOnce(&Settings)) -> Result<()> {
     let project = Project::open(&options)?;
     let plan = Plan::of(options);
     // What is wrong with options or config is said before the first build.
     plan.settings(Path::new(""))?;
+    let (asker, asks) = unbounded_channel();
     let (events, heard) = mpsc::channel();
     let (first, built) = oneshot::channel();
-    let rounds = Rounds::start(project, plan.clone(), (events.clone(), heard), asker, first)?;
+    let rounds = Rounds::start(project, plan.clone(), (events.clone(), heard), asker.clone(), first)?;
     let rounds = thread::Builder::new().name("dev".to_owned()).spawn(move || rounds.run());
     let rounds = rounds.context("cannot start the thread that builds")?;
     let served = first_build(built).and_then(|library| {
         let Some(library) = library else { return Ok(()) };
         let settings = plan.settings(&library)?;
-        begin(&settings)?;
+        begin(&settings);
         // The thread lives until it is told to stop.
         let _ = events.send(Event::Starts);
-        server::run(settings, asks)
+        let reread = Box::new(move || plan.settings(&library));
+        server::run(settings, Desk { asker, asks, reread })
     });
     let _ = events.send(Event::Stop);
     if rounds.join().is_err() {

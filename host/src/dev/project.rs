@@ -11,7 +11,7 @@ use super::build::{Build, Lines};
 use super::cargo::Crate;
 use super::command::Folder;
 use super::rounds::Sender;
-use crate::cli_dev::DevOptions;
+use crate::cli::DevOptions;
 use crate::watch::tree::Sources;
 
 /// What is built.

@@ -19,12 +19,60 @@ pub struct Exchange {
     shared: UnsafeCell<abi::Request>,
     /// Whether it is a good WebSocket upgrade.
     pub upgrade: bool,
-    /// Peer, path, query and headers; moves on to the connection.
-    pub head: Head,
+    /// What the request may become; moves on to the connection.
+    pub owner: Owner,
     /// Owns what `shared` points to.
     _strings: (CString, Bytes),
     /// What the handler has answered so far.
     pub answer: RefCell<Answer>,
+}
+
+/// The connection that a request may become, as a plugin sees it before there is one. [`ID`](Self::ID) tells it
+/// from a connection.
+#[repr(C)]
+pub struct Owner {
+    /// What the plugin sees. First, so that its address is the owner's.
+    shared: UnsafeCell<abi::Connection>,
+    /// Peer, path, query and headers of the request.
+    pub head: Head,
+}
+
+impl Owner {
+    /// No connection has it.
+    pub const ID: u64 = 0;
+
+    fn new(head: Head) -> Self {
+        let shared = abi::Connection { data: ptr::null_mut(), id: Self::ID, data_tag: 0 };
+        Self { shared: UnsafeCell::new(shared), head }
+    }
+
+    /// The pointer that is handed to plugins, good until it moves.
+    pub fn as_ptr(&self) -> *mut abi::Connection {
+        ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// Whether a plugin has set anything that has to be freed, or handed on.
+    pub fn has_data(&mut self) -> bool {
+        let shared = self.shared.get_mut();
+        !shared.data.is_null() || shared.data_tag != 0
+    }
+
+    /// What a plugin has set is gone.
+    pub fn clear(&mut self) {
+        let shared = self.shared.get_mut();
+        (shared.data, shared.data_tag) = (ptr::null_mut(), 0);
+    }
+
+    /// What is the connection's own from now on: the head, and what the plugin has set.
+    pub fn into_connection(self, id: u64) -> (Head, abi::Connection) {
+        (self.head, abi::Connection { id, ..self.shared.into_inner() })
+    }
+}
+
+impl From<Head> for Owner {
+    fn from(head: Head) -> Self {
+        Self::new(head)
+    }
 }
 
 /// Headers of one answer: far more than any client reads, far fewer than the map can hold.
@@ -77,14 +125,15 @@ impl Exchange {
         Self {
             shared: UnsafeCell::new(shared),
             upgrade,
-            head,
+            owner: Owner::new(head),
             _strings: (method, body),
             answer: RefCell::new(answer),
         }
     }
 
-    /// The pointer that is handed to the plugin, good for the whole exchange.
-    pub fn as_ptr(&self) -> *mut abi::Request {
+    /// The pointer that is handed to the plugin, good until the exchange moves.
+    pub fn as_ptr(&mut self) -> *mut abi::Request {
+        self.shared.get_mut().owner = self.owner.as_ptr();
         ptr::from_ref(self).cast_mut().cast()
     }
 

@@ -25,11 +25,12 @@ use tokio::net::TcpStream;
 
 use crate::clients::Seat;
 use crate::dispatch::{Answerer, ResolvedRoute};
-use crate::http::exchange::{Exchange, Handshake};
+use crate::http::exchange::{Exchange, Handshake, Owner};
 use crate::http::handshake::{Upgrade, classify};
 use crate::http::head::Head;
 use crate::plugin::call;
 use crate::plugin::handler::{Callbacks, HandlerRef};
+use crate::plugin::loaded::{self, Plugin};
 use crate::worker::{Expected, Worker};
 
 type Answer = Response<Full<Bytes>>;
@@ -94,7 +95,8 @@ async fn answer(client: Client, request: Request<Incoming>) -> Answer {
     if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
         return refused(400, "a request needs one Host header");
     }
-    let Some(route) = client.worker.dispatch.find(request.uri().path()) else {
+    let dispatch = client.worker.dispatch();
+    let Some(route) = dispatch.find(request.uri().path()) else {
         return text(StatusCode::NOT_FOUND, "no route for this path");
     };
     match (route.answerer, accept) {
@@ -119,9 +121,16 @@ async fn ask(
         Ok(body) => body,
         Err(answer) => return answer,
     };
-    let exchange = Exchange::new(parts.method.as_str(), Head::new(&parts, peer), body, accept.is_some());
-    let result = call::on_request(handler, &exchange);
-    let Exchange { head, answer, .. } = exchange;
+    let mut exchange = Exchange::new(parts.method.as_str(), Head::new(&parts, peer), body, accept.is_some());
+    // Of the copy that is asked, whatever is loaded when it is needed.
+    let asked = worker.registry().plugin(handler.plugin).clone();
+    let result = call::on_request(handler, &mut exchange);
+    let is_bound =
+        matches!((&result, &exchange.answer.get_mut().handshake), (Ok(true), Some(Handshake::Bound(_))));
+    if !is_bound {
+        loaded::release_owner(&asked, &mut exchange.owner);
+    }
+    let Exchange { owner, answer, .. } = exchange;
     let answer = answer.into_inner();
     let failed = |reason: &dyn std::fmt::Display| {
         log::error!(
@@ -140,7 +149,7 @@ async fn ask(
         (Ok(false), _) => failed(&"it gave no reason"),
         (Ok(true), Some(Handshake::NotUpgrade)) => refused(426, "this path is for WebSocket clients"),
         (Ok(true), Some(Handshake::Bound(callbacks))) => {
-            hand_over(client, on_upgrade, head, callbacks);
+            hand_over(client, on_upgrade, owner, callbacks, Some(asked));
             let mut response = switching(accept.as_deref().unwrap_or_default());
             response.headers_mut().extend(answer.headers);
             response
@@ -175,25 +184,40 @@ fn upgrade(client: Client, mut request: Request<Incoming>, accept: &str, callbac
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
     let head = Head::new(&parts, client.peer);
-    hand_over(client, on_upgrade, head, callbacks);
+    hand_over(client, on_upgrade, head.into(), callbacks, None);
     switching(accept)
 }
 
-/// Waits until the 101 is written, then gives the socket to the worker.
-fn hand_over(client: Client, on_upgrade: hyper::upgrade::OnUpgrade, head: Head, callbacks: Callbacks) {
+/// Waits until the 101 is written, then gives the socket to the worker. `asked`: the plugin whose handler has
+/// seen `owner`.
+fn hand_over(
+    client: Client,
+    on_upgrade: hyper::upgrade::OnUpgrade,
+    mut owner: Owner,
+    callbacks: Callbacks,
+    asked: Option<Rc<Plugin>>,
+) {
     let Client { worker, peer, seat, expected } = client;
+    let promised = worker.promise(callbacks);
     tokio::task::spawn_local(async move {
-        let _expected = expected;
+        let (_expected, _promised) = (expected, promised);
         let upgraded = match on_upgrade.await {
             Ok(upgraded) => upgraded,
-            Err(error) => return log::debug!("{peer}: left before it was upgraded: {error}"),
+            Err(error) => {
+                log::debug!("{peer}: left before it was upgraded: {error}");
+                return asked.iter().for_each(|asked| loaded::release_owner(asked, &mut owner));
+            }
         };
         match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => {
                 let stream = parts.io.into_inner();
                 // Slow WebSocket clients are bounded by their backlog instead.
                 limit_unread(&stream, None);
-                worker.adopt(stream, parts.read_buf.to_vec(), head, callbacks, seat);
+                // Data of a copy that is not in use any more is of no use to the next.
+                let old = asked
+                    .filter(|asked| worker.registry().get(asked.index).is_none_or(|p| !Rc::ptr_eq(p, asked)));
+                old.iter().for_each(|old| loaded::release_owner(old, &mut owner));
+                worker.adopt(stream, parts.read_buf.to_vec(), owner, callbacks, seat);
             }
             Err(_) => log::error!("{peer}: hyper gave back another kind of socket than it was given"),
         }

@@ -7,12 +7,14 @@ pub mod orders; // the first message: what a worker is told, with its descriptor
 
 pub mod uplink; // the worker's end
 
+pub mod post; // what plugins say to themselves on other workers
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// What stands before each message: its length, then its tag.
 const HEAD: usize = 5;
 /// Bytes of everything else: what is to be loaded, what was, and why not.
-const TEXT_MAX: usize = 1024 * 1024;
+pub const TEXT_MAX: usize = 1024 * 1024;
 /// Bytes of the largest frame header.
 const FRAME_HEADER: usize = 14;
 
@@ -25,8 +27,14 @@ pub enum Tag {
     Failed,
     /// Worker to parent, and parent to all other workers: a WebSocket frame for every client.
     Broadcast,
+    /// Worker to parent, and parent to one other worker or all: a [`post::Post`].
+    Post,
     /// Parent to worker: stop accepting, close every connection, end.
     Drain,
+    /// Parent to worker: an [`orders::Order`] in a reload, as JSON.
+    Order,
+    /// Worker to parent: a [`orders::Reply`] to it, as JSON.
+    Reply,
 }
 
 impl Tag {
@@ -36,11 +44,16 @@ impl Tag {
             Self::Failed => 2,
             Self::Broadcast => 3,
             Self::Drain => 4,
+            Self::Order => 5,
+            Self::Reply => 6,
+            Self::Post => 7,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Ready, Self::Failed, Self::Broadcast, Self::Drain].into_iter().find(|tag| tag.code() == code)
+        [Self::Ready, Self::Failed, Self::Broadcast, Self::Post, Self::Drain, Self::Order, Self::Reply]
+            .into_iter()
+            .find(|tag| tag.code() == code)
     }
 }
 
@@ -72,20 +85,24 @@ pub struct Garbled;
 pub struct Decoder {
     /// What has arrived and is not taken out yet.
     pub buffer: BytesMut,
-    /// Longest broadcast that is believed.
-    frame_max: usize,
+    /// Longest message of a client, or of a plugin to itself, that is believed.
+    max_message: usize,
 }
 
 impl Decoder {
-    /// Believes in broadcasts of messages up to `max_message` bytes, at both ends of a link alike.
+    /// Believes in broadcasts and posts of messages up to `max_message` bytes, at both ends of a link alike.
     pub fn new(max_message: usize) -> Self {
-        Self { buffer: BytesMut::new(), frame_max: max_message + FRAME_HEADER }
+        Self { buffer: BytesMut::new(), max_message }
     }
 
     fn head(&self, at: usize) -> Result<Option<(Tag, usize)>, Garbled> {
         let Some(head) = self.buffer.get(at..at + HEAD) else { return Ok(None) };
         let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        let max = |tag| if tag == Tag::Broadcast { self.frame_max } else { TEXT_MAX };
+        let max = |tag| match tag {
+            Tag::Broadcast => self.max_message + FRAME_HEADER,
+            Tag::Post => self.max_message + post::POST_HEAD,
+            _ => TEXT_MAX,
+        };
         match Tag::from_code(head[4]) {
             Some(tag) if length <= max(tag) => {
                 Ok((self.buffer.len() - at - HEAD >= length).then_some((tag, length)))
@@ -109,6 +126,23 @@ impl Decoder {
         }
         Ok(self.buffer.split_to(end).freeze())
     }
+
+    /// The next message if it is a post, as it is on the wire, and its addresses.
+    pub fn take_post(&mut self) -> Result<Option<(Bytes, Addresses)>, Garbled> {
+        let Some((Tag::Post, length)) = self.head(0)? else { return Ok(None) };
+        let wire = self.buffer.split_to(HEAD + length).freeze();
+        let post::Post { target, source, .. } = post::Post::parse(&wire[HEAD..]).ok_or(Garbled)?;
+        Ok(Some((wire, Addresses { target, source })))
+    }
+}
+
+/// From whom a post comes, by its own word, and for whom it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// A worker's place, or all: see [`post::Post::target`].
+    pub target: u32,
+    /// A worker's place.
+    pub source: u32,
 }
 
 #[cfg(test)]

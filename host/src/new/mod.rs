@@ -11,7 +11,7 @@ use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli_dev::NewOptions;
+use crate::cli::NewOptions;
 
 /// Beside the sources of this program, if they are still where they were when it was built.
 const SDK_OF_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-api");

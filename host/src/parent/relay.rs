@@ -1,5 +1,5 @@
-//! The parent's end of the links: carries each worker's broadcasts to all others, in order, in one piece for
-//! all that came at once. Memory is bounded: while a worker's queue is full, no worker is read from; a worker
+//! The parent's end of the links: carries each worker's broadcasts to all others, and its plugins' messages to
+//! whom they are for, in order, in one piece for all broadcasts that came at once. Memory is bounded: while a worker's queue is full, no worker is read from; a worker
 //! that does not take what is queued for it is hung, and the watchdog ends it.
 
 use std::cell::{Cell, RefCell};
@@ -9,11 +9,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use callsign_plugin::abi::ALL_WORKERS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
-use crate::link::{Decoder, Tag};
+use crate::link::{Addresses, Decoder, Tag};
 
 /// Bytes that may wait for one worker before nothing more is read from the others.
 const QUEUE_MAX: usize = 4 << 20;
@@ -93,6 +94,10 @@ impl Relay {
                 if !broadcasts.is_empty() {
                     self.others(source).iter().for_each(|queue| queue.push(broadcasts.clone()));
                 }
+                if let Some((post, addresses)) = decoder.take_post().map_err(|_| garbled())? {
+                    self.forward(source, post, addresses).ok_or_else(garbled)?;
+                    continue;
+                }
                 match decoder.take().map_err(|_| garbled())? {
                     Some((tag, payload)) => {
                         if !note(tag, payload) {
@@ -103,6 +108,21 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// Queues a plugin's message for whom it is for; for a worker that does not serve it is lost. None: `source`
+    /// does not say who it is.
+    fn forward(&self, source: usize, post: Bytes, addresses: Addresses) -> Option<()> {
+        let is = |worker: usize, address: u32| u32::try_from(worker) == Ok(address);
+        if !is(source, addresses.source) {
+            return None;
+        }
+        for (worker, queue) in self.queues.borrow().iter() {
+            if *worker != source && (addresses.target == ALL_WORKERS || is(*worker, addresses.target)) {
+                queue.push(post.clone());
+            }
+        }
+        Some(())
     }
 
     /// Writes to a worker what is queued for it, until its socket fails, or takes nothing for `patience`: then
@@ -150,9 +170,14 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
+    use crate::link::post::Post;
     use crate::link::{message, write_message};
 
     const MAX_MESSAGE: usize = 1 << 20;
+
+    fn in_the_name_of(source: u32) -> Vec<u8> {
+        Post { target: 7, source, id: 7, plugin: "chat", data: b"?" }.to_bytes()
+    }
 
     /// What the worker sends, and the parent's end.
     fn link() -> (UnixStream, OwnedReadHalf) {
@@ -189,6 +214,33 @@ mod tests {
         assert!(queued(&queues[1]).is_empty());
     }
 
+    #[tokio::test]
+    async fn posts_go_to_whom_they_are_for_in_order_with_broadcasts() {
+        let relay = Relay::default();
+        let queues = [0, 1, 2].map(|worker| relay.join(worker));
+        let (mut worker, parent) = link();
+        let post = |target, data| {
+            message(Tag::Post, &Post { target, source: 1, id: 7, plugin: "chat", data }.to_bytes())
+        };
+        let wires = [
+            post(0, b"first"),
+            message(Tag::Broadcast, b"second"),
+            post(ALL_WORKERS, b"third"),
+            post(1, b"nobody else's"),
+            post(2, b"fourth"),
+            post(3, b"nobody's"),
+            message(Tag::Broadcast, b"fifth"),
+        ];
+        worker.write_all(&wires.concat()).expect("it fits");
+        drop(worker);
+        relay.read(1, parent, MAX_MESSAGE, |_, _| false).await.expect("it ends well");
+        let of =
+            |indexes: &[usize]| indexes.iter().flat_map(|index| wires[*index].to_vec()).collect::<Vec<_>>();
+        assert_eq!(queued(&queues[0]), of(&[0, 1, 2, 6]));
+        assert_eq!(queued(&queues[1]), of(&[]));
+        assert_eq!(queued(&queues[2]), of(&[1, 2, 4, 6]));
+    }
+
     /// Nothing of it goes to the others, nor anything behind it.
     #[tokio::test]
     async fn what_no_worker_sends_ends_the_reading() {
@@ -200,6 +252,10 @@ mod tests {
             (tag(1, u32::MAX), false),
             (tag(1, (1 << 20) + 1), false),
             (tag(3, MAX_MESSAGE as u32 + 15), false),
+            (tag(9, MAX_MESSAGE as u32 + 78), false),
+            (tag(9, 3), false),
+            // In another's name.
+            (message(Tag::Post, &in_the_name_of(0)).to_vec(), false),
             // As it should be, at the wrong time.
             (message(Tag::Ready, b"again").to_vec(), false),
             (message(Tag::Drain, b"").to_vec(), false),

@@ -39,18 +39,10 @@ impl Function {
                 Kind::OnRequest => Self::OnRequest(function.onrequest),
                 Kind::OnLoad => Self::OnLoad(function.onload),
                 Kind::OnUnload => Self::OnUnload(function.onunload),
-                Kind::Timer | Kind::Background => Self::None,
+                Kind::Timer | Kind::Background | Kind::Post => Self::None,
             }
         }
     }
-}
-
-/// A plugin's release hook. Only the loader makes one.
-#[derive(Clone, Copy, Debug)]
-pub struct Release {
-    pub(super) function: unsafe extern "C" fn(*mut abi::Connection),
-    /// Its index on the worker's board.
-    pub(super) index: u32,
 }
 
 /// Why a handler failed, in its own words.
@@ -62,6 +54,7 @@ thread_local! {
     static FAILED: Cell<bool> = const { Cell::new(false) };
     static FAILURE: RefCell<Failure> = const { RefCell::new(String::new()) };
     static QUIET: Cell<bool> = const { Cell::new(false) };
+    static SAVING: Cell<bool> = const { Cell::new(false) };
     static SAVED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
@@ -71,16 +64,27 @@ pub(super) fn is_quiet() -> bool {
 }
 
 /// Runs hooks whose effects may have to be undone.
-fn quietly<R>(f: impl FnOnce() -> R) -> R {
+pub(super) fn quietly<R>(f: impl FnOnce() -> R) -> R {
     QUIET.set(true);
     let result = f();
     QUIET.set(false);
     result
 }
 
+/// Runs a save hook; its answer, and what it has saved.
+pub(super) fn collect_saved<R>(f: impl FnOnce() -> R) -> (R, Option<Vec<u8>>) {
+    SAVING.set(true);
+    let answer = quietly(f);
+    SAVING.set(false);
+    (answer, SAVED.take())
+}
+
 /// The running save hook hands over what it has saved. False: none is running.
 pub(super) fn save(state: &[u8]) -> bool {
-    SAVED.with_borrow_mut(|saved| saved.as_mut().map(|saved| *saved = state.to_vec()).is_some())
+    if SAVING.get() {
+        SAVED.set(Some(state.to_vec()));
+    }
+    SAVING.get()
 }
 
 /// The handler that runs on this thread now.
@@ -104,7 +108,7 @@ pub(super) fn fail(reason: Failure) -> bool {
 }
 
 #[inline]
-fn call<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -> R) -> Result<R, Failure> {
+pub(super) fn call<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -> R) -> Result<R, Failure> {
     let slot = board::current();
     RUNNING.set(handler);
     IN_CALLBACK.set(true);
@@ -144,10 +148,11 @@ pub fn on_message(handler: HandlerRef, c: &Connection, op: u8, data: &[u8]) -> R
 }
 
 /// Calls an onrequest handler. True: it says that it has handled the request.
-pub fn on_request(handler: HandlerRef, exchange: &Exchange) -> Result<bool, Failure> {
+pub fn on_request(handler: HandlerRef, exchange: &mut Exchange) -> Result<bool, Failure> {
     let Function::OnRequest(function) = handler.function.get() else { return Err(misfit(handler)) };
-    // SAFETY: as above.
-    call_handler(handler, || unsafe { function(exchange.as_ptr()) }).map(|answer| answer == 1)
+    let request = exchange.as_ptr();
+    // SAFETY: as above; the exchange does not move meanwhile.
+    call_handler(handler, || unsafe { function(request) }).map(|answer| answer == 1)
 }
 
 /// Calls an onload hook.
@@ -157,13 +162,17 @@ pub fn on_load(handler: HandlerRef, load: &abi::Load) -> Result<bool, Failure> {
     quietly(|| call_handler(handler, || unsafe { function(load) })).map(|answer| answer == 1)
 }
 
-/// Calls a plugin's release hook, as the last call for this connection.
-pub fn release(hook: Release, c: &Connection) -> Result<(), Failure> {
-    // SAFETY: the loader took the hook from a descriptor; the connection outlives the call.
-    call(None, hook.index, || unsafe { (hook.function)(c.as_ptr()) })
+/// Calls an onunload hook.
+pub fn on_unload(handler: HandlerRef) -> Result<(), Failure> {
+    let Function::OnUnload(function) = handler.function.get() else { return Err(misfit(handler)) };
+    // SAFETY: as above.
+    quietly(|| call_handler(handler, || unsafe { function() }))
 }
 
 #[cold]
 fn misfit(handler: &Handler) -> Failure {
-    format!("its code is not of kind {}", handler.kind)
+    match handler.function.get() {
+        Function::None => "the plugin has no handler of that name any more, since it was reloaded".to_owned(),
+        _ => format!("its code is not of kind {}", handler.kind),
+    }
 }

@@ -28,6 +28,8 @@ pub enum Kind {
     Timer,
     /// No handler: the end of work off the loop, which has no name.
     Background,
+    /// No handler: the plugin's messages from other workers, which have numbers.
+    Post,
 }
 
 impl Kind {
@@ -56,6 +58,7 @@ impl fmt::Display for Kind {
             Self::OnUnload => "onunload",
             Self::Timer => "timer",
             Self::Background => "background work",
+            Self::Post => "worker message",
         })
     }
 }
@@ -78,8 +81,8 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// What stands for all of a plugin's timers, or all of its work off the loop, where a handler is spoken
-    /// of.
+    /// What stands for all of a plugin's timers, or all of its work off the loop, or all messages to it, where a
+    /// handler is spoken of.
     pub fn nameless(plugin: usize, plugin_name: &str, kind: Kind) -> Self {
         let (plugin_name, name) = (plugin_name.to_owned(), String::new());
         Self { plugin, plugin_name, name, kind, function: Cell::new(Function::None), index: Cell::new(0) }
@@ -88,6 +91,11 @@ impl Handler {
     /// What the board calls it, with code of that generation behind it.
     pub fn label(&self, generation: u32) -> Label {
         Label { plugin: self.plugin_name.clone(), kind: self.what(), name: self.name.clone(), generation }
+    }
+
+    /// From now on this code is behind the name; None: none is.
+    pub fn change(&self, function: Option<Function>) {
+        self.function.set(function.unwrap_or(Function::None));
     }
 
     /// ``onmessage handler``, ``timer``

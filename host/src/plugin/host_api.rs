@@ -10,12 +10,13 @@ use callsign_plugin::abi::{self, closed_by, level, status};
 
 use super::call;
 use super::handler::Kind;
-use super::later::{self, Later, Task, Work};
+use super::later::{self, Later, Receiver, Task, Work};
 use crate::background::Background;
 use crate::connection::Connection;
-use crate::http::exchange::{Exchange, Handshake};
+use crate::http::exchange::{Exchange, Handshake, Owner};
 use crate::http::head::Head;
 use crate::plugin::registry::Registry;
+use crate::posts::Posts;
 use crate::timers::Timers;
 use crate::worker::Worker;
 
@@ -75,9 +76,15 @@ pub(super) fn remember(slot: *mut *const abi::Host, name: &str) {
 /// `c` is NULL or what a callback was handed, and still valid.
 unsafe fn connection<'c>(c: *const abi::Connection) -> Result<(&'static Worker, &'c Connection), i32> {
     let worker = Worker::current().ok_or(status::WRONG_THREAD)?;
-    // SAFETY: the host only hands out addresses of whole `Connection`s; they are of this thread.
-    let c = unsafe { c.cast::<Connection>().as_ref() }.ok_or(status::BAD_ARGUMENT)?;
-    Ok((worker, c))
+    if c.is_null() {
+        return Err(status::BAD_ARGUMENT);
+    }
+    // SAFETY: what the host hands out begins with what plugins see; it is of this thread.
+    if unsafe { (*c).id } == Owner::ID {
+        return Err(status::CLOSED);
+    }
+    // SAFETY: with an id it is the address of a whole `Connection`.
+    Ok((worker, unsafe { &*c.cast::<Connection>() }))
 }
 
 /// # Safety
@@ -167,7 +174,13 @@ unsafe fn head_string(c: *const abi::Connection, get: impl FnOnce(&Head) -> Opti
 
 unsafe extern "C" fn peer(c: *const abi::Connection) -> *const c_char {
     // SAFETY: the plugin keeps to the ABI.
-    unsafe { head_string(c, |head| Some(head.peer())) }
+    let found = unsafe { head_string(c, |head| Some(head.peer())) };
+    // SAFETY: the same; what the host hands out without an id is the address of a whole `Owner`, of this thread.
+    if found.is_null() && Worker::current().is_some() && !c.is_null() && unsafe { (*c).id } == Owner::ID {
+        // SAFETY: just seen.
+        return unsafe { &*c.cast::<Owner>() }.head.peer().as_ptr();
+    }
+    found
 }
 
 unsafe extern "C" fn path(c: *const abi::Connection) -> *const c_char {
@@ -235,8 +248,9 @@ unsafe extern "C" fn closed_by_(c: *const abi::Connection) -> u32 {
 
 unsafe extern "C" fn request_header(request: *const abi::Request, name: *const c_char) -> *const c_char {
     // SAFETY: the plugin keeps to the ABI.
-    let value =
-        unsafe { exchange(request).ok().and_then(|(_, exchange)| exchange.head.header(c_string(name)?)) };
+    let value = unsafe {
+        exchange(request).ok().and_then(|(_, exchange)| exchange.owner.head.header(c_string(name)?))
+    };
     value.map_or(ptr::null(), CStr::as_ptr)
 }
 
@@ -249,7 +263,7 @@ unsafe extern "C" fn request_header_at(
     // SAFETY: the plugin keeps to the ABI.
     unsafe {
         write_header(
-            exchange(request).ok().and_then(|(_, exchange)| exchange.head.header_at(index)),
+            exchange(request).ok().and_then(|(_, exchange)| exchange.owner.head.header_at(index)),
             name,
             value,
         )
@@ -299,7 +313,7 @@ unsafe extern "C" fn handshake(
     let names = [onconnect, onmessage, ondisconnect].map(|name| unsafe { c_string(name) });
     // SAFETY: the plugin keeps to the ABI.
     code(unsafe { exchange(request) }.map(|(worker, exchange)| {
-        let (result, status) = bind(&worker.registry, exchange.upgrade, names);
+        let (result, status) = bind(&worker.registry(), exchange.upgrade, names);
         exchange.answer.borrow_mut().handshake = Some(result);
         status
     }))
@@ -416,19 +430,36 @@ unsafe extern "C" fn worker_count() -> u32 {
 }
 
 unsafe extern "C" fn worker_send(
-    _caller: *const *const abi::Host,
-    _worker: u32,
-    _id: u32,
-    _data: *const c_void,
-    _length: usize,
+    caller: *const *const abi::Host,
+    target: u32,
+    id: u32,
+    data: *const c_void,
+    length: usize,
 ) -> i32 {
-    status::NOT_FOUND
+    if let Err(status) = may_speak() {
+        return status;
+    }
+    let Some(worker) = Worker::current() else { return status::WRONG_THREAD };
+    // SAFETY: the plugin keeps to the ABI.
+    let data = unsafe { bytes(data, length) };
+    code(data.and_then(|data| {
+        let (label, _) = later::who(caller, Kind::Post)?;
+        Ok(worker.post(target, id, &label.plugin_name, data))
+    }))
 }
 
 unsafe extern "C" fn worker_receive(
-    _caller: *const *const abi::Host,
-    _id: u32,
-    _call: Option<abi::OnWorkerMessage>,
+    caller: *const *const abi::Host,
+    id: u32,
+    call: Option<abi::OnWorkerMessage>,
 ) -> i32 {
-    status::NOT_FOUND
+    if !later::on_worker_thread() {
+        return status::WRONG_THREAD;
+    }
+    code(later::who(caller, Kind::Post).map(|(label, generation)| {
+        // SAFETY: the plugin keeps to the ABI.
+        let receiver = call.map(|call| unsafe { Receiver::new(call, label) });
+        Posts::current().receive(label.plugin, generation, id, receiver);
+        status::SENT
+    }))
 }

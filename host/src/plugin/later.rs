@@ -22,6 +22,7 @@ struct Caller {
     generation: u32,
     timer: HandlerRef,
     background: HandlerRef,
+    post: HandlerRef,
 }
 
 thread_local! {
@@ -37,13 +38,63 @@ pub(super) fn remember(slot: *mut *const abi::Host, plugin: usize, name: &str, g
         label
     };
     let (timer, background) = (label(Kind::Timer), label(Kind::Background));
-    CALLERS
-        .with_borrow_mut(|callers| callers.push(Caller { slot: slot.addr(), generation, timer, background }));
+    let (slot, post) = (slot.addr(), label(Kind::Post));
+    CALLERS.with_borrow_mut(|callers| callers.push(Caller { slot, generation, timer, background, post }));
+}
+
+/// That copy is not in use any more: it can hand over nothing, and what it has handed over has no name on the board.
+pub(super) fn forget(slot: *mut *const abi::Host) {
+    let forgotten = CALLERS.with_borrow_mut(|callers| {
+        let at = callers.iter().position(|caller| caller.slot == slot.addr())?;
+        Some(callers.remove(at))
+    });
+    for label in forgotten.iter().flat_map(|caller| [caller.timer, caller.background, caller.post]) {
+        board::undefine(label.index.replace(0));
+    }
 }
 
 /// Whether this is a worker's thread: the one that has loaded plugins.
 pub(super) fn on_worker_thread() -> bool {
     CALLERS.with_borrow(|callers| !callers.is_empty())
+}
+
+/// Which copy of which plugin calls, as what stands for all that it has of that kind; Err: the [`status`] to answer.
+pub(super) fn who(caller: *const *const abi::Host, kind: Kind) -> Result<(HandlerRef, u32), i32> {
+    CALLERS.with_borrow(|callers| {
+        let caller = callers.iter().find(|other| other.slot == caller.addr()).ok_or(status::BAD_ARGUMENT)?;
+        let label = match kind {
+            Kind::Timer => caller.timer,
+            Kind::Post => caller.post,
+            _ => caller.background,
+        };
+        Ok((label, caller.generation))
+    })
+}
+
+/// What a plugin receives messages of other workers with.
+#[derive(Clone, Copy, Debug)]
+pub struct Receiver {
+    function: abi::OnWorkerMessage,
+    label: HandlerRef,
+}
+
+impl Receiver {
+    /// # Safety
+    /// The function keeps to the ABI.
+    pub(super) unsafe fn new(function: abi::OnWorkerMessage, label: HandlerRef) -> Self {
+        Self { function, label }
+    }
+
+    /// Calls it with a message. If it fails, that is logged.
+    pub fn call(&self, worker: u32, id: u32, data: &[u8]) {
+        // SAFETY: by `new`; `data` outlives the call.
+        let result = call::call_handler(self.label, || unsafe {
+            (self.function)(worker, id, data.as_ptr().cast(), data.len())
+        });
+        if let Err(reason) = result {
+            log::error!("{} failed: {reason} (message {id} of worker {worker})", self.label);
+        }
+    }
 }
 
 /// A function with its data, to be called and then freed on the worker's thread.
@@ -130,12 +181,8 @@ impl Later {
         if connection.is_some_and(|id| open(id).is_none()) {
             return Err(status::CLOSED);
         }
-        CALLERS.with_borrow(|callers| {
-            let caller =
-                callers.iter().find(|other| other.slot == caller.addr()).ok_or(status::BAD_ARGUMENT)?;
-            let label = if kind == Kind::Timer { caller.timer } else { caller.background };
-            Ok(Self { task, label, generation: caller.generation, connection, ended: Cell::new(false) })
-        })
+        let (label, generation) = who(caller, kind)?;
+        Ok(Self { task, label, generation, connection, ended: Cell::new(false) })
     }
 
     /// The connection that it ends with.
@@ -203,6 +250,34 @@ pub mod tests {
         let task = unsafe { Task::new(Some(call::<F>), data, Some(free::<F>)) };
         let label = Box::leak(Box::new(Handler::nameless(0, "test", Kind::Timer)));
         Later { task, label, generation, connection: None, ended: Cell::new(false) }
+    }
+
+    thread_local! {
+        static RECORDED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// A receiver of plugin 0 that records what it gets, as that number.
+    pub fn of_recorder(number: u32) -> Receiver {
+        fn record(number: u32, worker: u32, id: u32, data: *const c_void, length: usize) {
+            // SAFETY: as the ABI promises.
+            let data = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), length) };
+            let line = format!("{number}: {worker} {id} {}", String::from_utf8_lossy(data));
+            RECORDED.with_borrow_mut(|recorded| recorded.push(line));
+        }
+        unsafe extern "C" fn first(worker: u32, id: u32, data: *const c_void, length: usize) {
+            record(1, worker, id, data, length);
+        }
+        unsafe extern "C" fn other(worker: u32, id: u32, data: *const c_void, length: usize) {
+            record(2, worker, id, data, length);
+        }
+        let label = Box::leak(Box::new(Handler::nameless(0, "test", Kind::Post)));
+        // SAFETY: both take any message.
+        unsafe { Receiver::new(if number == 1 { first } else { other }, label) }
+    }
+
+    /// What was recorded on this thread since this was asked last.
+    pub fn recorded() -> Vec<String> {
+        RECORDED.take()
     }
 
     /// Work that does nothing.

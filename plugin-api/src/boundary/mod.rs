@@ -12,10 +12,13 @@ mod host; // plugin to host: its function table
 
 mod later; // closures that the host calls later: timers, background work
 
+mod posts; // messages between workers
+
 pub use entry::{call_onconnect, call_ondisconnect, call_onload, call_onmessage, call_onrequest, release};
 pub use host::{HOST_SLOT, broadcast_to_all, log, with_connection};
 pub use host::{RawConnection, RawLoad, RawRequest};
 pub use later::{add_background, add_timer, remove_timer};
+pub use posts::{receive, send_to_worker, worker_count, worker_index};
 
 // SAFETY: a descriptor never changes; what its pointers lead to is an atomic slot and functions.
 unsafe impl Sync for crate::abi::Plugin {}

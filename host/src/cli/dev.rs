@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::ServeOptions;
+use super::ServeOptions;
 
 /// What to build and watch, and how to serve it.
 #[derive(Debug, Clone, Args)]
@@ -38,8 +38,7 @@ pub struct DevOptions {
     pub options: ServeOptions,
 }
 
-/// Examples for the end of the help of `dev`.
-pub const DEV_EXAMPLES: &str = "\
+pub(super) const DEV_EXAMPLES: &str = "\
 Examples:
   callsign dev example-plugins/chat
           Build the chat example, serve it, and reload it at every change
@@ -71,8 +70,7 @@ pub struct NewOptions {
     pub sdk: Option<PathBuf>,
 }
 
-/// Examples for the end of the help of `new`.
-pub const NEW_EXAMPLES: &str = "\
+pub(super) const NEW_EXAMPLES: &str = "\
 Examples:
   callsign new chat
           Make the crate `chat` in the folder chat
