@@ -14,7 +14,11 @@ pub mod nearest; // "did you mean"
 
 pub mod route; // request path to the names of handlers
 
-pub mod dev; // builds a plugin's crate
+pub mod new; // makes a plugin's project
+
+pub mod dev; // builds a plugin, and again when it changes
+
+pub mod watch; // files that change
 
 pub mod control; // what can be asked of a running server, and how
 

@@ -10,8 +10,8 @@ use anyhow::Result;
 use callsign::cli::{Cli, Command, ServeOptions};
 use callsign::control::Desk;
 use callsign::plugin::inspect;
-use callsign::settings::{DEFAULT_DEV_WORKERS, Settings, default_serve_workers};
-use callsign::{check, config, control, dev, probe, server};
+use callsign::settings::{Settings, default_serve_workers};
+use callsign::{check, config, control, dev, new, probe, server, watch};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -33,10 +33,12 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
-        Command::Serve { plugins, options } => serve(options, plugins, default_serve_workers()),
-        Command::Dev { folder, release, options } => {
-            let library = dev::build(&folder, release)?;
-            serve(options, vec![library], DEFAULT_DEV_WORKERS)
+        Command::Serve { plugins, watch, options } => serve(options, plugins, watch),
+        Command::Dev(options) => dev::run(options, |settings| start_log(settings, None)),
+        Command::New(options) => {
+            // Whoever does not read it has the project all the same.
+            let _ = std::io::stdout().write_all(new::make(&options)?.as_bytes());
+            Ok(())
         }
         Command::Reload { plugins, server } => control::reload(&server.control.unwrap_or_default(), plugins),
         Command::Status { json, server } => control::status(&server.control.unwrap_or_default(), json),
@@ -45,11 +47,17 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
-fn serve(options: ServeOptions, libraries: Vec<PathBuf>, default_workers: usize) -> Result<()> {
-    let read = move || read_settings(options.clone(), libraries.clone(), default_workers);
+fn serve(options: ServeOptions, libraries: Vec<PathBuf>, watch: bool) -> Result<()> {
+    let read = move || read_settings(options.clone(), libraries.clone(), default_serve_workers());
     let settings = read()?;
     start_log(&settings, None);
-    server::run(settings, Desk::new(Box::new(read)))
+    let desk = Desk::new(Box::new(read));
+    if watch && settings.workers == 0 {
+        log::warn!("--watch is ignored: {}", server::NO_RELOAD);
+    } else if watch {
+        watch::reload::start(&settings.plugins, desk.asker.clone())?;
+    }
+    server::run(settings, desk)
 }
 
 /// Log lines go to stderr: time, level, and which worker says it.

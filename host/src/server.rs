@@ -29,7 +29,7 @@ use crate::{banner, crash, listen, parent, reload};
 /// Time for the ondisconnect callbacks of connections that were cut.
 const LAST_CALLBACKS: Duration = Duration::from_millis(500);
 /// Why one process cannot be asked.
-const NO_RELOAD: &str = "with --workers 0 there is no parent that could reload the plugins";
+pub const NO_RELOAD: &str = "with --workers 0 there is no parent that could reload the plugins";
 
 /// Serves until a signal says to stop, and answers what is asked meanwhile. Err: it could not start, or had to cut
 /// connections at the end.

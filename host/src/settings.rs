@@ -217,7 +217,7 @@ mod tests {
 
     /// What `callsign serve`, with `config` and these arguments, runs with on a machine of 3 cores.
     fn serve(config: Option<Config>, arguments: &[&str]) -> anyhow::Result<Settings> {
-        let Command::Serve { plugins, options } =
+        let Command::Serve { plugins, options, .. } =
             Cli::try_parse_from(["callsign", "serve"].iter().chain(arguments))?.command
         else {
             unreachable!("`serve` parses as Serve");

@@ -33,13 +33,23 @@ impl Host {
         Self::of(spawn_as(command, args, &["--listen", "127.0.0.1:0"]))
     }
 
-    fn of(mut child: Child) -> Self {
-        let mut host = Self {
-            stdout: Lines::of(child.stdout.take()),
-            stderr: Lines::of(child.stderr.take()),
-            child,
-            port: 0,
-        };
+    /// Starts it without waiting until it serves, which [`Host::served`] does.
+    pub fn begin<A: AsRef<OsStr>>(args: &[A]) -> Self {
+        Self::spawned(spawn(args, &["--listen", "127.0.0.1:0"]))
+    }
+
+    fn of(child: Child) -> Self {
+        Self::spawned(child).served()
+    }
+
+    fn spawned(mut child: Child) -> Self {
+        let (stdout, stderr) = (Lines::of(child.stdout.take()), Lines::of(child.stderr.take()));
+        Self { stdout, stderr, child, port: 0 }
+    }
+
+    /// Waits until it serves.
+    pub fn served(mut self) -> Self {
+        let host = &mut self;
         const BEFORE_PORT: &str = "listening on http://127.0.0.1:";
         let line = host
             .stdout
@@ -47,7 +57,7 @@ impl Host {
             .unwrap_or_else(|why| panic!("no server: {why}\n{}", host.log()));
         let port = line.strip_prefix(BEFORE_PORT).and_then(|rest| rest.strip_suffix('/'));
         host.port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port: {line}"));
-        host
+        self
     }
 
     /// Starts the server with the workspace's plugin `name` and further options.
@@ -59,6 +69,13 @@ impl Host {
     /// Waits until a line of the log has `text` in it, also if it has come before.
     pub fn log_line(&self, text: &str) -> String {
         self.stderr.wait_for(text).unwrap_or_else(|why| panic!("{why}, with `{text}`\n{}", self.log()))
+    }
+
+    /// Waits until so many lines of the log have `text` in them.
+    pub fn log_has(&self, text: &str, count: usize) {
+        self.stderr
+            .wait_for_lines(text, count)
+            .unwrap_or_else(|why| panic!("{why}, {count} times `{text}`\n{}", self.log()));
     }
 
     /// All lines of the log so far that have `text` in them. For what must not be there, wait first for a

@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
-mod serve; // serve and dev
+mod serve; // serve, and dev as far as it serves
+
+mod dev; // dev and new
 
 mod ask; // reload, status, check, inspect
 
@@ -15,9 +17,11 @@ use clap::{Parser, Subcommand};
 
 use crate::settings;
 use ask::{CHECK_EXAMPLES, INSPECT_EXAMPLES, RELOAD_EXAMPLES, STATUS_EXAMPLES};
-use serve::{DEV_EXAMPLES, SERVE_EXAMPLES, describe};
+use dev::{DEV_EXAMPLES, NEW_EXAMPLES};
+use serve::{SERVE_EXAMPLES, describe};
 
 pub use ask::{CheckOptions, ControlOptions};
+pub use dev::{DevOptions, NewOptions};
 pub use serve::{LimitOptions, LogLevel, ServeOptions};
 
 /// A WebSocket server whose handlers live in shared libraries and are called by name
@@ -35,8 +39,10 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  callsign new counter
+          Make a plugin's project
   callsign dev example-plugins/chat
-          Build a plugin's crate, load it and serve it
+          Build a plugin, serve it, and reload it when its sources change
   callsign serve target/release/libchat.so
           Serve a library that is already built
   callsign serve --config callsign.toml --log debug
@@ -65,33 +71,39 @@ pub enum Command {
         #[arg(value_name = "PATH", required_unless_present = "config")]
         plugins: Vec<PathBuf>,
 
+        /// Reload a plugin when its file changes
+        ///
+        /// As soon as the file is whole. If the new code is refused, the old code serves on.
+        #[arg(long)]
+        watch: bool,
+
         /// How to serve them.
         #[command(flatten)]
         options: ServeOptions,
     },
 
-    /// Build a plugin's crate with cargo, then serve it
+    /// Build a plugin, serve it, and reload it when its sources change
     ///
-    /// Runs `cargo build` in DIR, loads the library that it made, after the plugins of the config file if
-    /// there is one, and serves it until stopped by SIGINT or SIGTERM.
+    /// Runs `cargo build` in DIR, or `make`, or --build. Loads the library that it made, after the plugins of the
+    /// config file if there is one, and serves it until stopped by SIGINT or SIGTERM. At every change of a source
+    /// it builds again, and the new code takes over without closing a connection; if it does not build, or is
+    /// refused, the old code serves on. If the first build fails, it waits for a change.
     ///
     /// An option on the command line wins over its environment variable, that over the config file, and that
-    /// over the default. Exit status: 0 stopped on request, 1 could not build or start, or had to cut connections at
-    /// the end, 2 wrong usage.
-    #[command(mut_args(|arg| describe(arg, &settings::DEFAULT_DEV_WORKERS.to_string())), after_long_help = DEV_EXAMPLES)]
-    Dev {
-        /// Folder of the plugin's crate, with its Cargo.toml
-        #[arg(value_name = "DIR")]
-        folder: PathBuf,
+    /// over the default. Exit status: 0 stopped on request, 1 nothing to build, or could not start, or had to cut
+    /// connections at the end, 2 wrong usage.
+    #[command(
+        mut_args(|arg| describe(arg, &settings::DEFAULT_DEV_WORKERS.to_string())),
+        after_long_help = DEV_EXAMPLES
+    )]
+    Dev(DevOptions),
 
-        /// Build with optimizations
-        #[arg(long)]
-        release: bool,
-
-        /// How to serve it.
-        #[command(flatten)]
-        options: ServeOptions,
-    },
+    /// Make the project of a new plugin
+    ///
+    /// In a new folder: sources, a test, a config file, and how to build them. Exit status: 0 made, 1 not made, 2
+    /// wrong usage.
+    #[command(after_long_help = NEW_EXAMPLES)]
+    New(NewOptions),
 
     /// Have a running server load its plugins anew
     ///
@@ -166,7 +178,7 @@ mod tests {
 
     #[test]
     fn dev_takes_a_folder_and_the_options_of_serve() {
-        let Command::Dev { folder, release, options } =
+        let Command::Dev(DevOptions { folder, release, options, .. }) =
             Cli::parse_from(["callsign", "dev", "plugins/chat", "--release", "--listen", "a:0"]).command
         else {
             panic!("`dev` parses as Dev");
@@ -181,6 +193,10 @@ mod tests {
         for arguments in [
             &["serve"][..],
             &["dev"],
+            &["dev", ".", "--build", "make"],
+            &["dev", ".", "--build", "make", "--library", "l.so", "--release"],
+            &["new"],
+            &["new", "chat", "--c", "--sdk", "plugin-api"],
             &["serve", "l.so", "--route", "/a=b,c"],
             &["serve", "l.so", "--listen", "8080"],
             &["serve", "l.so", "--max-message", "16MB"],
@@ -223,7 +239,7 @@ mod tests {
         assert!(long.contains("\nExamples:\n"));
         assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");
 
-        for name in ["reload", "status", "check", "inspect"] {
+        for name in ["dev", "new", "reload", "status", "check", "inspect"] {
             let long = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(long.contains("\nExamples:\n"), "{long}");
             assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");

@@ -245,10 +245,3 @@ Examples:
           Name the handlers of each path
   callsign serve --config callsign.toml --listen '0.0.0.0:80,[::]:80'
           Serve what the config file says, on other addresses";
-
-pub(super) const DEV_EXAMPLES: &str = "\
-Examples:
-  callsign dev example-plugins/chat
-          Build the chat example and serve it
-  callsign dev . --release --listen 127.0.0.1:9000
-          Build the crate in this folder with optimizations, serve on port 9000";

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn orders_arrive_with_their_descriptors() {
-        let Command::Serve { plugins, options } =
+        let Command::Serve { plugins, options, .. } =
             Cli::parse_from(["callsign", "serve", "libchat.so"]).command
         else {
             panic!("`serve` is `serve`");
