@@ -14,7 +14,7 @@ use callsign_plugin::abi;
 use super::call::{self, Release};
 use super::handler::{Callbacks, Handler, HandlerRef, Kind};
 use super::image::Image;
-use super::library::Library;
+use super::library::{Library, Plain};
 use crate::board::{self, Label};
 use crate::crash;
 use crate::nearest::nearest;
@@ -105,18 +105,16 @@ impl Registry {
         let (library, release) = (library?, index("release hook"));
         board::current().set_modules(&crash::modules());
         self.plugins.push(Plugin { name, path: source.path.clone(), generation, image, library, release });
-        self.run_onload(self.plugins.len() - 1, &source.config)
+        self.run_onload(self.plugins.len() - 1, source)
     }
 
-    fn run_onload(&self, index: usize, config: &toml::Table) -> Result<()> {
+    fn run_onload(&self, index: usize, source: &PluginSource) -> Result<()> {
         let plugin = &self.plugins[index];
-        let mut hooks = plugin.image.handlers.iter().filter(|(_, kind)| *kind == Kind::OnLoad);
-        let Some((name, _)) = hooks.next() else { return Ok(()) };
-        if let Some((second, _)) = hooks.next() {
-            bail!("it has two onload hooks, `{name}` and `{second}`; keep one");
-        }
-        let hook = self.intern(index, name, Kind::OnLoad).context("its onload hook cannot be found")?;
-        let config = serde_json::to_string(config).context("its config table cannot be written as JSON")?;
+        let Some((hook, function)) = self.onload_hook(index, source.onload.as_deref())? else {
+            return Ok(());
+        };
+        let config =
+            serde_json::to_string(&source.config).context("its config table cannot be written as JSON")?;
         let (name, config) = (CString::new(plugin.name.as_str())?, CString::new(config)?);
         let load = abi::Load {
             struct_size: size_of::<abi::Load>() as u32,
@@ -127,12 +125,44 @@ impl Registry {
             state_length: 0,
             state_version: 0,
             probe: 0,
-            function: None,
+            function,
         };
         match call::on_load(hook, &load) {
             Ok(true) => Ok(()),
             Ok(false) => Err(anyhow!("its onload hook `{}` refused the load and gave no reason", hook.name)),
             Err(reason) => Err(anyhow!("its onload hook `{}` refused the load: {reason}", hook.name)),
+        }
+    }
+
+    /// The load hook, and the plain function that it is handed because the config file names it. A handler of that
+    /// name is the hook itself; so is a plain function, in a library without a hook.
+    fn onload_hook(&self, index: usize, named: Option<&str>) -> Result<Option<(HandlerRef, Option<Plain>)>> {
+        let plugin = &self.plugins[index];
+        let intern =
+            |name: &str| self.intern(index, name, Kind::OnLoad).context("its onload hook cannot be found");
+        let hooks = plugin.image.handlers.iter().filter(|(_, kind)| *kind == Kind::OnLoad);
+        let hooks: Vec<&str> = hooks.map(|(name, _)| name.as_str()).collect();
+        let function = match named {
+            Some(named) if hooks.contains(&named) => return Ok(Some((intern(named)?, None))),
+            Some(named) if plugin.image.functions.iter().any(|name| name == named) => {
+                if hooks.is_empty() {
+                    return Ok(Some((intern(named)?, None)));
+                }
+                plugin.library.plain(&plugin.image, named)
+            }
+            Some(named) => {
+                bail!("`onload` in [plugin.{}] names `{named}`{}", plugin.name, plugin.no_hook(named))
+            }
+            None => None,
+        };
+        match hooks[..] {
+            [] => Ok(None),
+            [hook] => Ok(Some((intern(hook)?, function))),
+            [first, second, ..] => bail!(
+                "it has two onload hooks, `{first}` and `{second}`; keep one, or name the one that is meant: \
+                 `onload` in [plugin.{}]",
+                plugin.name
+            ),
         }
     }
 
@@ -261,6 +291,18 @@ impl Plugin {
     /// ``plugin `chat` (target/debug/libchat.so)``
     fn label(&self) -> String {
         format!("plugin `{}` ({})", self.name, self.path.display())
+    }
+
+    /// Why that name is no load hook, and what to do, as the end of a sentence.
+    fn no_hook(&self, named: &str) -> String {
+        if let Some((_, kind)) = self.image.handlers.iter().find(|(name, _)| name == named) {
+            return format!(", which is an {kind} handler; name an onload handler or a plain function");
+        }
+        let hint = match nearest(named, self.names(Kind::OnLoad)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "export it, or fix the name".to_owned(),
+        };
+        format!(", and there is no such function; {hint}")
     }
 
     /// The names that can be called as that kind.
