@@ -281,7 +281,10 @@ fn plugins_without_a_handler_to_serve_are_refused_with_what_they_have() {
 #[test]
 fn a_plugin_that_refuses_to_be_loaded_is_refused_with_its_reason() {
     assert_refused(&faulty("-DFAULT_REFUSES"), "its onload hook `load` refused the load and gave no reason");
-    assert_refused(&faulty("-DFAULT_TWO_HOOKS"), "it has two onload hooks, `again` and `load`; keep one");
+    assert_refused(
+        &faulty("-DFAULT_TWO_HOOKS"),
+        "it has two onload hooks, `again` and `load`; keep one, or name the one that is meant: `onload` in [plugin.faulty]",
+    );
 
     let library = plugin("test-probe");
     let config = |key: &str| {
