@@ -24,7 +24,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 
 use self::child::Place;
-pub use self::child::readable;
+pub use self::child::{one_line, readable};
 use self::relay::Relay;
 use crate::banner::Loaded;
 use crate::board::Board;
