@@ -29,7 +29,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 
 use self::child::Place;
-pub use self::child::readable;
+pub use self::child::{one_line, readable};
 use self::copies::Copies;
 use self::relay::Relay;
 use self::reload::Ballot;
