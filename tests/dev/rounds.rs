@@ -202,7 +202,7 @@ fn serve_with_watch_reloads_a_library_that_is_replaced() {
     assert_answers(&mut client, "one");
     fs::write(file.with_extension("new"), two).unwrap();
     fs::rename(file.with_extension("new"), &file).unwrap();
-    host.log_line("`tried`, generation 2: loaded in ");
+    host.log_line("has changed, and was reloaded: tried: generation 2; 1 worker, 1 connection kept");
     assert_answers(&mut client, "two");
     // Another plugin has no handler for the open connection.
     fs::copy(c_plugin_with("faulty.c", &["-DNAME=\"good\""]), file.with_extension("new")).unwrap();
