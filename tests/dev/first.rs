@@ -35,7 +35,7 @@ fn a_folder_without_anything_to_build_is_refused() {
 #[test]
 fn a_config_that_is_wrong_is_told_before_anything_is_built() {
     let project = c_project("wrong-config", "one");
-    write(project.join("callsign.toml"), "listen = \"127.0.0.1:0\"\n");
+    write(project.join("callsign.toml"), "lisen = \"127.0.0.1:0\"\n");
     assert!(refusal(&[path(&project)]).contains("callsign.toml:1:1: "));
     assert!(!project.join("plugin.so").exists());
 }

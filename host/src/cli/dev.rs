@@ -44,8 +44,8 @@ Examples:
           Build the chat example, serve it, and reload it at every change
   callsign dev . --release --listen 127.0.0.1:9000
           Build the crate in this folder with optimizations, serve on port 9000
-  callsign dev chat-c
-          Run make in chat-c and serve the library that it makes
+  callsign dev counter
+          With a Makefile in counter: run make, serve the library that it makes
   callsign dev . --build 'zig build' --library zig-out/lib/libchat.so
           Build with anything else";
 

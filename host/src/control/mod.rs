@@ -41,7 +41,8 @@ pub enum Ask {
     Reload {
         /// What to load.
         which: Which,
-        /// Why, for the log: ``callsign reload``, `SIGHUP`, `its file has changed`.
+        /// Why, for the log: ``callsign reload``, `SIGHUP`. Empty: the log is silent, for who asks tells what came
+        /// of it.
         reason: String,
         /// Err: nothing has changed, and why.
         answer: oneshot::Sender<Result<Reloaded, String>>,

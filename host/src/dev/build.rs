@@ -20,7 +20,7 @@ use super::rounds::{Event, Sender};
 pub type Lines = Vec<String>;
 
 /// Time in which a build that was interrupted has to end.
-const INTERRUPTED: Duration = Duration::from_secs(2);
+pub const INTERRUPTED: Duration = Duration::from_secs(2);
 
 /// A build.
 pub struct Build {

@@ -64,7 +64,7 @@ impl Crate {
         })?;
         // Written by cargo beside what it makes. Without it only files elsewhere go unwatched.
         let list = fs::read_to_string(library.with_extension("d")).unwrap_or_default();
-        self.included = dependencies(&list).map(PathBuf::from).collect();
+        self.included = dependencies(&list).filter_map(|file| Path::new(&file).canonicalize().ok()).collect();
         Ok(relative(library))
     }
 

@@ -13,7 +13,7 @@ use anyhow::{Result, anyhow};
 use tokio::sync::oneshot;
 
 use super::Plan;
-use super::build::{Build, Lines};
+use super::build::{self, Build, Lines};
 use super::project::Project;
 use super::screen::Screen;
 use crate::control::{Ask, Asker, Reloaded, Which};
@@ -305,8 +305,7 @@ impl Rounds {
         };
         let content = fs::read(library).unwrap_or_default();
         let (answer, answered) = oneshot::channel();
-        let reason = "it was built anew".to_owned();
-        if self.asker.send(Ask::Reload { which, reason, answer }).is_err() {
+        if self.asker.send(Ask::Reload { which, reason: String::new(), answer }).is_err() {
             return self.screen.refused(built, "this server takes no new code; start it with --workers 1");
         }
         self.swap = Some((built, content));
@@ -359,17 +358,19 @@ impl Rounds {
     fn stop(mut self) {
         let Some(mut build) = self.build.take() else { return };
         build.cancel();
-        loop {
-            let wait = build.killed_at.map(|at| at.saturating_duration_since(Instant::now()));
-            match self.events.recv_timeout(wait.unwrap_or(Duration::MAX)) {
-                Ok(Event::Ended(_)) => break,
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => build.kill(),
-                Err(RecvTimeoutError::Disconnected) => break,
+        for is_last in [false, true] {
+            let end = Instant::now() + build::INTERRUPTED;
+            while let Some(left) = end.checked_duration_since(Instant::now()) {
+                if let Ok(Event::Ended(_)) = self.events.recv_timeout(left) {
+                    // It has ended, however.
+                    let _ = build.wait();
+                    return;
+                }
+            }
+            if !is_last {
+                build.kill();
             }
         }
-        // It has ended, however.
-        let _ = build.wait();
     }
 }
 

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use log::Level;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -51,6 +52,9 @@ impl Parent {
     /// Loads plugins anew on all workers, or on none. Err: nothing has changed, and why.
     pub async fn reload(&'static self, which: Which, reason: &str) -> Result<Reloaded> {
         let begun = Instant::now();
+        // Who gives no reason says himself what came of it.
+        let (reason, is_told) = if reason.is_empty() { ("asked to", true) } else { (reason, false) };
+        let level = |level| if is_told { Level::Debug } else { level };
         let next = self.next_plan(which).await?;
         let what = next.loaded.iter().map(|(name, generation)| format!("`{name}` (generation {generation})"));
         let what = what.collect::<Vec<_>>().join(", ");
@@ -70,13 +74,17 @@ impl Parent {
             paused: done.iter().map(|done| done.paused).max().unwrap_or_default(),
             unchanged: next.unchanged,
         };
-        log::info!(
+        log::log!(
+            level(Level::Info),
             "{reason}: reloaded {what}; {} connections kept, paused for {:.1?}",
             reloaded.connections,
             reloaded.paused
         );
         for setting in &reloaded.unchanged {
-            log::warn!("{reason}: `{setting}` has changed, and needs a restart to take effect");
+            log::log!(
+                level(Level::Warn),
+                "{reason}: `{setting}` has changed, and needs a restart to take effect"
+            );
         }
         Ok(reloaded)
     }

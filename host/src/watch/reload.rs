@@ -41,22 +41,12 @@ pub fn start(plugins: &[PluginSource], asker: Asker) -> Result<()> {
 fn reload(asker: &Asker, names: Vec<String>) -> bool {
     let what = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let (answer, answered) = oneshot::channel();
-    let reason = if names.len() == 1 { "its file has changed" } else { "their files have changed" };
-    let ask = Ask::Reload { which: Which::Named(names), reason: reason.to_owned(), answer };
+    let ask = Ask::Reload { which: Which::Named(names), reason: String::new(), answer };
     if asker.send(ask).is_err() {
         return false;
     }
     match answered.blocking_recv() {
-        Ok(Ok(done)) => {
-            let now =
-                done.plugins.iter().map(|(name, generation)| format!("`{name}`, generation {generation}"));
-            log::info!(
-                "plugin {}: loaded in {:.0?}, {} connections kept",
-                now.collect::<Vec<_>>().join("; "),
-                done.took,
-                done.connections
-            );
-        }
+        Ok(Ok(done)) => log::info!("plugin {what} has changed, and was reloaded: {done}"),
         Ok(Err(reason)) => {
             log::error!("plugin {what} has changed, and is refused: {reason}; the old code serves on");
         }
