@@ -42,7 +42,7 @@
 //! and a panic end the same way: the host logs plugin, handler and message, that connection closes with 1011
 //! (that request is answered 500), and nothing else is disturbed.
 //!
-//! [`abi`] is the C interface underneath.
+//! [`abi`] is the C interface underneath; `include/callsign.h` is the same for plugins in C and C++.
 
 pub mod abi;
 
