@@ -123,7 +123,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! [`abi`] is the C interface underneath.
+//! [`abi`] is the C interface underneath; `include/callsign.h` is the same for plugins in C and C++.
 
 pub mod abi;
 
