@@ -14,8 +14,14 @@ mod support;
 #[path = "reload/refusals.rs"]
 mod refusals; // what changes nothing
 
+#[path = "reload/steps.rs"]
+mod steps; // what happens between and beside the steps
+
 #[path = "reload/copies.rs"]
 mod copies; // the libraries' copies
+
+#[path = "reload/two.rs"]
+mod two; // two plugins at once
 
 #[path = "reload/state.rs"]
 mod state; // what is carried over, in C
