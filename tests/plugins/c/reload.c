@@ -52,8 +52,10 @@ static void release(struct connection *c)
 static int32_t save(struct connection *c)
 {
 	struct note *note = c->data;
+#ifndef GREEDY
 	if (strcmp(note->plugin, NAME) != 0)
 		return CALLSIGN_SAVED_NOT_MINE;
+#endif
 	if (strcmp(note->text, "unsavable") == 0) {
 		callsign_fail("this note is not for saving");
 		return CALLSIGN_SAVED_FAILED;
@@ -248,11 +250,13 @@ static void leave(struct connection *c)
 }
 CALLSIGN_ONDISCONNECT(leave);
 
+#ifndef NO_PAGE
 static int32_t page(struct callsign_request *request)
 {
 	return callsign_respond_body(request, "page " GENERATION, sizeof "page " GENERATION - 1) == 0;
 }
 CALLSIGN_ONREQUEST(page);
+#endif
 
 /* Binds by a handshake of its own what no route names. */
 static int32_t upgrade(struct callsign_request *request)
