@@ -15,8 +15,10 @@ fn start(test: &str, arguments: &[&str]) -> (Host, PathBuf) {
     let library =
         Command::new("cc").arg("-print-file-name=libasan.so").output().expect("there is a compiler");
     let library = String::from_utf8(library.stdout).expect("paths are UTF-8");
-    // The host leaks its plugins on purpose, so a leak alone is no failure; whose it is, is looked at.
-    let options = format!("ASAN_OPTIONS=detect_leaks=1:handle_segv=0:log_path={}/report", path(&reports));
+    // The host leaks its plugins on purpose, so a leak alone is no failure; whose it is, is looked at: libraries with
+    // offsets, for to look up the lines of a host with all its debug information takes seconds.
+    let options =
+        format!("ASAN_OPTIONS=detect_leaks=1:handle_segv=0:symbolize=0:log_path={}/report", path(&reports));
     let program = [
         "env",
         &format!("LD_PRELOAD={}", library.trim()),
@@ -34,10 +36,8 @@ fn is_clean(mut host: Host, reports: &Path, plugin: &str) {
     assert_eq!(host.log_lines("; starting another"), [""; 0]);
     for report in fs::read_dir(reports).expect("it is there") {
         let text = fs::read_to_string(report.expect("it can be read").path()).expect("a report is text");
-        let source = format!("/{plugin}.c:");
-        for mine in [&*source, "/include/kore/", plugin, "ERROR: AddressSanitizer"] {
-            assert!(!text.contains(mine), "{mine}: {text}");
-        }
+        let mine = text.lines().find(|line| line.contains(&format!("{plugin}.so+0x")));
+        assert!(mine.is_none() && !text.contains("ERROR: AddressSanitizer"), "{mine:?}: {text}");
     }
 }
 
@@ -123,7 +123,7 @@ fn the_rest_of_the_api_is_clean() {
     }
     // The last request's memory is freed with the next one, or never needed.
     host.open("/socket");
-    is_clean(host, &reports, "kore");
+    is_clean(host, &reports, "libkoreapi-asan");
 }
 
 /// That the sanitizer would see it.
@@ -152,5 +152,5 @@ fn a_leak_and_a_use_after_free_would_be_reported() {
     assert!(all().contains("heap-use-after-free"), "{}", all());
     assert_eq!(host.connect().request("GET", "/", &[], b"").status, 200);
     host.terminate();
-    assert!(all().contains("Direct leak of 77 byte(s)") && all().contains("/faulty.c:5"), "{}", all());
+    assert!(all().contains("Direct leak of 77 byte(s)") && all().contains("libfaulty.so+0x"), "{}", all());
 }

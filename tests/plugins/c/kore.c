@@ -160,9 +160,9 @@ int cookies(struct http_request *req)
 /* What a handler can answer, by the query. */
 int answers(struct http_request *req)
 {
-	req->hdlr_extra = kore_malloc(100);
 	if (strcmp(req->query_string, "error") == 0)
 		return KORE_RESULT_ERROR;
+	req->hdlr_extra = kore_malloc(100);
 	if (strcmp(req->query_string, "status") == 0)
 		http_response(req, 42, NULL, 0);
 	else if (strcmp(req->query_string, "missing") == 0)
