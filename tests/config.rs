@@ -39,6 +39,7 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
             drain_timeout: Some(settings::DEFAULT_DRAIN_TIMEOUT),
             slow_callback: Some(settings::DEFAULT_SLOW_CALLBACK),
             hang_timeout: Some(settings::DEFAULT_HANG_TIMEOUT),
+            reload_timeout: Some(settings::DEFAULT_RELOAD_TIMEOUT),
             max_connections: config.limits.max_connections,
         }
     );
@@ -73,7 +74,7 @@ fn numbers_are_bytes_and_seconds_and_strings_have_units() {
          workers = 0\n\
          user = 'www-data'\n\
          group = 33\n\
-         [worker]\nslow_callback = '50ms'\nhang_timeout = 0\nmax_connections = 10_000\n\
+         [worker]\nslow_callback = '50ms'\nhang_timeout = 0\nreload_timeout = '3s'\nmax_connections = 10_000\n\
          [websocket]\nmax_message = 0x1_0000\nping_interval = 0\nclose_timeout = '250ms'\n\
          [http]\nmax_body = '2MiB'\n",
     );
@@ -87,6 +88,7 @@ fn numbers_are_bytes_and_seconds_and_strings_have_units() {
         max_body: Some(2 << 20),
         slow_callback: Some(Duration::from_millis(50)),
         hang_timeout: Some(Duration::ZERO),
+        reload_timeout: Some(Duration::from_secs(3)),
         max_connections: Some(10_000),
         ..LimitOptions::default()
     };

@@ -130,7 +130,7 @@ fn a_library_that_needs_a_missing_library_is_refused_with_its_name() {
 
 #[test]
 fn a_library_without_a_good_descriptor_is_refused_with_how_to_make_one() {
-    const ADD: &str = "add `callsign_plugin::plugin!();` to the library, or export a descriptor as plugin-api/src/abi.rs describes it";
+    const ADD: &str = "add `callsign_plugin::plugin!();` to the library, or in C, with callsign.h, `CALLSIGN_PLUGIN(\"name\", \"version\");`";
     for (option, message) in [
         ("-DFAULT_NO_DESCRIPTOR", format!("no plugin descriptor (symbol `callsign_plugin`); {ADD}")),
         (

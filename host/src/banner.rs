@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dispatch::Answerer;
+use crate::dispatch::{Answerer, Dispatch};
 use crate::plugin::handler::HandlerRef;
+use crate::plugin::registry::Registry;
 use crate::worker::Worker;
 
 /// Plain functions that are told: a library may export thousands that are no handlers.
@@ -57,11 +58,16 @@ pub struct LoadedRoute {
 impl Loaded {
     /// What this worker has loaded.
     pub fn of(worker: &Worker) -> Self {
-        let plugins = worker.registry.plugins().iter().map(|plugin| LoadedPlugin {
+        Self::of_parts(&worker.registry(), &worker.dispatch())
+    }
+
+    /// What these are: they need not be a worker's.
+    pub fn of_parts(registry: &Registry, dispatch: &Dispatch) -> Self {
+        let plugins = registry.plugins().map(|plugin| LoadedPlugin {
             name: plugin.name.clone(),
             version: plugin.image.version.clone(),
             generation: plugin.generation,
-            retained: 0,
+            retained: plugin.retained,
             path: plugin.path.clone(),
             handlers: plugin
                 .image
@@ -72,7 +78,7 @@ impl Loaded {
             functions: plugin.image.functions.iter().take(FUNCTIONS_MAX).cloned().collect(),
             functions_more: plugin.image.functions.len().saturating_sub(FUNCTIONS_MAX),
         });
-        let routes = worker.dispatch.iter().map(|route| LoadedRoute {
+        let routes = dispatch.iter().map(|route| LoadedRoute {
             path: route.path.clone(),
             requests: matches!(route.answerer, Answerer::Handler(_)),
             handlers: match route.answerer {

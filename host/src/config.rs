@@ -18,6 +18,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::cli::LimitOptions;
+use crate::control::Control;
 use crate::plugin::image::is_plugin_name;
 use crate::route::{Route, RoutePath, Target, parse_handler};
 use crate::settings::{PluginSource, parse_account, parse_listen};
@@ -29,6 +30,7 @@ const TOP_KEYS: &[&str] = &[
     "workers",
     "user",
     "group",
+    "control",
     "drain_timeout",
     "plugin",
     "route",
@@ -36,7 +38,7 @@ const TOP_KEYS: &[&str] = &[
     "websocket",
     "http",
 ];
-const WORKER_KEYS: &[&str] = &["slow_callback", "hang_timeout", "max_connections"];
+const WORKER_KEYS: &[&str] = &["slow_callback", "hang_timeout", "reload_timeout", "max_connections"];
 const WEBSOCKET_KEYS: &[&str] =
     &["max_message", "max_backlog", "high_water", "ping_interval", "close_timeout"];
 const HTTP_KEYS: &[&str] = &["max_body", "max_head", "handshake_timeout"];
@@ -65,6 +67,8 @@ pub struct Config {
     pub user: Option<String>,
     /// Group that workers run as, by name or number.
     pub group: Option<String>,
+    /// Where the control socket is, relative to the file's folder as well.
+    pub control: Option<Control>,
     /// Plugins in the order of the file, their paths already relative to its folder.
     pub plugins: Vec<PluginSource>,
     /// Routes in the order of the file, each with a path of its own.
@@ -102,6 +106,7 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         workers: top.value("workers", count)?,
         user: top.value("user", account)?,
         group: top.value("group", account)?,
+        control: control(&top, file.parent().unwrap_or(Path::new("")))?,
         plugins: plugins(&top, file.parent().unwrap_or(Path::new("")))?,
         routes: routes(&top)?,
         limits: LimitOptions {
@@ -116,6 +121,7 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
             drain_timeout: top.value("drain_timeout", duration)?,
             slow_callback: worker.value("slow_callback", duration)?,
             hang_timeout: worker.value("hang_timeout", duration)?,
+            reload_timeout: worker.value("reload_timeout", duration)?,
             max_connections: worker.value("max_connections", count)?,
         },
     })
@@ -135,6 +141,14 @@ fn listen(top: &Section) -> anyhow::Result<Option<Vec<String>>> {
         parse_listen(text(address.get_ref())).map_err(|expected| top.refuse("listen", address, &expected))
     };
     addresses.into_iter().map(parse).collect::<Result<_, _>>().map(Some)
+}
+
+fn control(top: &Section, folder: &Path) -> anyhow::Result<Option<Control>> {
+    let control = top.value("control", |value| Control::parse(text(value)))?;
+    Ok(control.map(|control| match control {
+        Control::Path(path) => Control::Path(folder.join(path)),
+        other => other,
+    }))
 }
 
 fn plugins(top: &Section, folder: &Path) -> anyhow::Result<Vec<PluginSource>> {

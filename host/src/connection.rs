@@ -36,6 +36,8 @@ pub struct Connection {
     pub stream: RefCell<TcpStream>,
     /// How far the closing has come.
     pub phase: Cell<Phase>,
+    /// Whether its plugin has been told that it left, though it stayed: a reload could not carry its data over.
+    pub left: Cell<bool>,
     /// Whether anything has come from the client since the last look.
     pub heard: Cell<bool>,
     /// Whether the client has taken bytes since the session last looked.
@@ -100,6 +102,7 @@ impl Connection {
             head,
             stream: RefCell::new(stream),
             phase: Cell::new(Phase::Open),
+            left: Cell::new(false),
             heard: Cell::new(true),
             progressed: Cell::new(false),
             flush_due: Cell::new(false),

@@ -61,6 +61,11 @@ impl Dispatch {
         Ok(Self { paths, routes: routes.iter().map(resolve).collect::<Result<_>>()? })
     }
 
+    /// No route at all.
+    pub fn nothing() -> Self {
+        Self { paths: Routes::from_iter([]), routes: Vec::new() }
+    }
+
     /// What answers requests for that path; None: 404.
     pub fn find(&self, path: &str) -> Option<&ResolvedRoute> {
         self.paths.find(path).map(|index| &self.routes[index])
@@ -74,7 +79,7 @@ impl Dispatch {
 
 fn convention(registry: &Registry) -> Result<Answerer> {
     let find = |name, kind| {
-        let exists = registry.plugins().iter().any(|plugin| plugin.has(name, kind));
+        let exists = registry.plugins().any(|plugin| plugin.has(name, kind));
         exists.then(|| registry.resolve(None, name, kind)).transpose()
     };
     if let Some(handler) = find("onrequest", Kind::OnRequest)? {
@@ -86,8 +91,7 @@ fn convention(registry: &Registry) -> Result<Answerer> {
         ondisconnect: find("ondisconnect", Kind::OnDisconnect)?,
     };
     if callbacks.iter().next().is_none() {
-        let offered =
-            registry.plugins().iter().map(|plugin| format!("plugin `{}`: {}", plugin.name, plugin.image));
+        let offered = registry.plugins().map(|plugin| format!("plugin `{}`: {}", plugin.name, plugin.image));
         bail!(
             "nothing to serve: no route is given, and no plugin has a handler called `onrequest`, `onconnect`, \
              `onmessage` or `ondisconnect`. Name handlers in a route: --route '/=ONREQUEST' or \

@@ -14,13 +14,23 @@ pub mod nearest; // "did you mean"
 
 pub mod route; // request path to the names of handlers
 
-pub mod dev; // builds a plugin's crate
+pub mod new; // makes a plugin's project
 
-pub mod control; // what can be asked of a running server
+pub mod dev; // builds a plugin, and again when it changes
+
+pub mod watch; // files that change
+
+pub mod control; // what can be asked of a running server, and how
+
+pub mod check; // would this host load these plugins
+
+pub mod plan; // which file stands for which plugin
 
 pub mod parent; // starts workers, watches them, carries their broadcasts
 
 pub mod server; // a worker from start to end
+
+pub mod probe; // whether plugins can be loaded, tried in another process
 
 pub mod link; // between parent and worker
 
@@ -37,6 +47,8 @@ pub mod clients; // how many there are, and may be
 pub mod worker; // plugins, routes and connections of one thread
 
 pub mod dispatch; // request path to handlers
+
+pub mod reload; // the worker's part in a reload
 
 pub mod http; // requests, answers, the upgrade
 

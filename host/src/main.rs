@@ -8,17 +8,19 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use callsign::cli::{Cli, Command, ServeOptions};
-use callsign::settings::{DEFAULT_DEV_WORKERS, Settings, default_serve_workers};
-use callsign::{config, dev, server};
+use callsign::control::Desk;
+use callsign::plugin::inspect;
+use callsign::settings::{Settings, default_serve_workers};
+use callsign::{check, config, control, dev, new, probe, server, watch};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // Not for people, and so not in the help: how the parent starts its workers.
-    let is_worker = std::env::args_os().nth(1).is_some_and(|command| command == "worker");
-    let result = if is_worker {
-        server::run_worker(|settings, index| start_log(settings, Some(index)))
-    } else {
-        run(Cli::parse())
+    let command = std::env::args_os().nth(1).unwrap_or_default();
+    // Two are not for people, and so not in the help: how the parent starts its workers and probes.
+    let result = match command.to_str() {
+        Some("worker") => server::run_worker(|settings, index| start_log(settings, Some(index))),
+        Some("probe") => probe::run_probe(),
+        _ => run(Cli::parse()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,16 +32,32 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
-    let settings = match cli.command {
-        Command::Serve { plugins, options } => settings(options, plugins, default_serve_workers())?,
-        Command::Dev { folder, release, options } => {
-            let library = dev::build(&folder, release)?;
-            settings(options, vec![library], DEFAULT_DEV_WORKERS)?
+    match cli.command {
+        Command::Serve { plugins, watch, options } => serve(options, plugins, watch),
+        Command::Dev(options) => dev::run(options, |settings| start_log(settings, None)),
+        Command::New(options) => {
+            // Whoever does not read it has the project all the same.
+            let _ = std::io::stdout().write_all(new::make(&options)?.as_bytes());
+            Ok(())
         }
-    };
+        Command::Reload { plugins, server } => control::reload(&server.control.unwrap_or_default(), plugins),
+        Command::Status { json, server } => control::status(&server.control.unwrap_or_default(), json),
+        Command::Check(options) => check::run(options),
+        Command::Inspect { library, json } => inspect::run(&library, json),
+    }
+}
+
+fn serve(options: ServeOptions, libraries: Vec<PathBuf>, watch: bool) -> Result<()> {
+    let read = move || read_settings(options.clone(), libraries.clone(), default_serve_workers());
+    let settings = read()?;
     start_log(&settings, None);
-    let (_asker, asks) = tokio::sync::mpsc::unbounded_channel();
-    server::run(settings, asks)
+    let desk = Desk::new(Box::new(read));
+    if watch && settings.workers == 0 {
+        log::warn!("--watch is ignored: {}", server::NO_RELOAD);
+    } else if watch {
+        watch::reload::start(&settings.plugins, desk.asker.clone())?;
+    }
+    server::run(settings, desk)
 }
 
 /// Log lines go to stderr: time, level, and which worker says it.
@@ -55,7 +73,7 @@ fn start_log(settings: &Settings, worker: Option<usize>) {
     log.init();
 }
 
-fn settings(options: ServeOptions, libraries: Vec<PathBuf>, default_workers: usize) -> Result<Settings> {
+fn read_settings(options: ServeOptions, libraries: Vec<PathBuf>, default_workers: usize) -> Result<Settings> {
     let config = options.config.as_deref().map(config::read).transpose()?;
     Settings::merge(config, options, libraries, default_workers)
 }

@@ -16,22 +16,25 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::banner::Loaded;
 use crate::board::{self, Board, Slot};
 use crate::clients::Rank;
-use crate::control::Asks;
+use crate::control::{Control, Desk, Hangup};
 use crate::link::orders::Orders;
 use crate::link::uplink::Uplink;
 use crate::link::{self, Tag};
+use crate::plan::Plan;
 use crate::settings::{Limits, Settings};
 use crate::stop::Stop;
 use crate::worker::Worker;
-use crate::{banner, crash, listen, parent};
+use crate::{banner, crash, listen, parent, reload};
 
 /// Time for the ondisconnect callbacks of connections that were cut.
 const LAST_CALLBACKS: Duration = Duration::from_millis(500);
+/// Why one process cannot be asked.
+pub const NO_RELOAD: &str = "with --workers 0 there is no parent that could reload the plugins";
 
 /// Serves until a signal says to stop, and answers what is asked meanwhile. Err: it could not start, or had to cut
 /// connections at the end.
-pub fn run(settings: Settings, asks: Asks) -> Result<()> {
-    if settings.workers == 0 { run_alone(&settings) } else { parent::run(settings, asks) }
+pub fn run(settings: Settings, desk: Desk) -> Result<()> {
+    if settings.workers == 0 { run_alone(&settings) } else { parent::run(settings, desk) }
 }
 
 /// Everything in one process: what a debugger wants.
@@ -39,14 +42,20 @@ fn run_alone(settings: &Settings) -> Result<()> {
     if settings.user.is_some() || settings.group.is_some() {
         bail!("--user and --group are for worker processes; with --workers 0 start as that user");
     }
+    if let Control::Path(path) = &settings.control {
+        log::warn!("no control socket {}: {NO_RELOAD}", path.display());
+    }
     listen::raise_open_files();
     let board: &'static Board = Box::leak(Box::new(Board::private()?));
     board::adopt(board.slot(0));
     let listeners = listen::bind(&settings.listen)?;
-    let worker = Worker::start(settings, Rank { board, index: 0, workers: 1, first_connection: 0 })?;
+    let plan = Plan::in_place(settings);
+    let worker =
+        Worker::start(&settings.limits, &plan, Rank { board, index: 0, workers: 1, first_connection: 0 })?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     block_on(async {
         let mut stop = Stop::new()?;
+        tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
         // Nobody has to read it.
         let _ = io::stdout().write_all(banner::complete(&Loaded::of(worker), 0, &addresses).as_bytes());
         serve(worker, listeners, stop.requested()).await?;
@@ -61,7 +70,7 @@ fn run_alone(settings: &Settings) -> Result<()> {
 pub fn run_worker(start_log: impl FnOnce(&Settings, usize)) -> Result<()> {
     let socket = take_link().context("`callsign worker` is started by `callsign serve`, not by hand")?;
     let (orders, descriptors) = Orders::receive(&socket)?;
-    let Orders { index, workers, parent, first_connection, settings } = orders;
+    let Orders { index, workers, parent, first_connection, settings, plan } = orders;
     start_log(&settings, index);
     end_with_parent(parent)?;
     let mut descriptors = descriptors.into_iter();
@@ -71,18 +80,20 @@ pub fn run_worker(start_log: impl FnOnce(&Settings, usize)) -> Result<()> {
     crash::install(slot).context("no handler for crashes")?;
     block_on(async {
         let uplink = Uplink::new(socket, settings.limits.max_message)?;
-        let worker = match Worker::start(&settings, Rank { board, index, workers, first_connection }) {
-            Ok(worker) => worker,
-            Err(error) => {
-                uplink.send(Tag::Failed, link::text(&format!("{error:#}")), drop);
-                uplink.flush()?;
-                std::process::exit(1);
-            }
-        };
+        let worker =
+            match Worker::start(&settings.limits, &plan, Rank { board, index, workers, first_connection }) {
+                Ok(worker) => worker,
+                Err(error) => {
+                    uplink.send(Tag::Failed, link::text(&format!("{error:#}")), drop);
+                    uplink.flush()?;
+                    std::process::exit(1);
+                }
+            };
         let uplink = worker.connect(uplink);
         // From here on a signal means a drain, and only from here on there are clients.
         let mut stop = Stop::new()?;
         uplink.send(Tag::Ready, link::text(&serde_json::to_string(&Loaded::of(worker))?), drop);
+        tokio::task::spawn_local(reload::follow(worker));
         let carried = tokio::task::spawn_local(async move {
             let error = uplink.run(|event| worker.heard(event)).await;
             log::error!("the link to the parent has failed ({error}); ending");
@@ -101,7 +112,7 @@ pub fn run_worker(start_log: impl FnOnce(&Settings, usize)) -> Result<()> {
 }
 
 /// Takes the socket to the parent out of standard input, so that no plugin reads from it.
-fn take_link() -> Result<UnixStream> {
+pub(crate) fn take_link() -> Result<UnixStream> {
     let link = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     link.peer_addr().context("standard input is no socket")?;
     let nothing = std::fs::File::open("/dev/null")?;
@@ -111,7 +122,7 @@ fn take_link() -> Result<UnixStream> {
 
 /// A worker without its parent would hold the port for nobody: the kernel ends it with its parent, even if it
 /// hangs. And it never gains privileges.
-fn end_with_parent(parent: u32) -> Result<()> {
+pub(crate) fn end_with_parent(parent: u32) -> Result<()> {
     #[cfg(target_os = "linux")]
     {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -124,13 +135,13 @@ fn end_with_parent(parent: u32) -> Result<()> {
     Ok(())
 }
 
-fn open_board(descriptor: Option<OwnedFd>) -> Result<Board> {
+pub(crate) fn open_board(descriptor: Option<OwnedFd>) -> Result<Board> {
     let Some(descriptor) = descriptor else { bail!("the parent has sent no scoreboard") };
     let borrowed: BorrowedFd<'_> = descriptor.as_fd();
     Board::open(borrowed).context("the scoreboard cannot be mapped")
 }
 
-fn block_on(serving: impl Future<Output = Result<()>>) -> Result<()> {
+pub(crate) fn block_on(serving: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let result = runtime.block_on(serving);
     // Background work that is not over by now is not waited for.
@@ -147,7 +158,7 @@ async fn serve(
     tokio::task::spawn_local(worker.flush_turns());
     tokio::task::spawn_local(worker.timers.run());
     tokio::task::spawn_local(worker.background.run());
-    tokio::task::spawn_local(worker.posts.run(|plugin| worker.registry.in_use(plugin)));
+    tokio::task::spawn_local(worker.posts.run(|plugin| worker.registry().in_use(plugin)));
     if let Some(interval) = worker.limits.ping_interval {
         tokio::task::spawn_local(worker.ping_silent(interval));
     }

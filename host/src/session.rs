@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 use crate::connection::{Connection, Phase};
 use crate::plugin::call;
 use crate::plugin::handler::HandlerRef;
+use crate::plugin::loaded;
 use crate::websocket::{Event, Receiver, op};
 
 /// Reads after which a client that sends on and on lets the others have their turn.
@@ -64,18 +65,46 @@ pub fn start(c: Rc<Connection>, mut early: Vec<u8>) {
 /// The last callbacks. The connection is in nobody's list any more, and takes no more messages.
 fn disconnect(c: &Connection) {
     if let Some(handler) = c.callbacks.ondisconnect
+        && !c.left.get()
         && let Err(reason) = call::on_connection(handler, c)
     {
         log::error!("{handler} failed: {reason}; connection {} ({}) has ended already", c.id, c.peer());
     }
-    for (plugin, hook) in c.worker.registry.releases(&c.callbacks) {
-        if let Err(reason) = call::release(hook, c) {
-            log::error!(
-                "plugin `{}`: the data of connection {} cannot be dropped: {reason}",
-                plugin.name,
-                c.id
-            );
+    release(c);
+}
+
+/// Has the plugins of the connection's handlers free what they have put into it.
+fn release(c: &Connection) {
+    let registry = c.worker.registry();
+    registry.owners(&c.callbacks).for_each(|plugin| loaded::release(plugin, c));
+}
+
+/// A reload carries nothing over for this connection: the code that it had so far sees it leave. False: it is
+/// closing, and will be seen leaving anyway.
+pub fn leave(c: &Connection) -> bool {
+    let stays = c.phase.get() == Phase::Open;
+    if stays {
+        c.left.set(true);
+        if let Some(handler) = c.callbacks.ondisconnect
+            && let Err(reason) = call::on_connection(handler, c)
+        {
+            failed(c, handler, &reason);
         }
+    }
+    release(c);
+    stays
+}
+
+/// The code that it has now sees it come.
+pub fn enter(c: &Connection) {
+    if c.phase.get() != Phase::Open {
+        return;
+    }
+    c.left.set(false);
+    if let Some(handler) = c.callbacks.onconnect
+        && let Err(reason) = call::on_connection(handler, c)
+    {
+        failed(c, handler, &reason);
     }
 }
 

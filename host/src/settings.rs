@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{LogLevel, ServeOptions};
 use crate::config::Config;
+use crate::control::Control;
 use crate::route::Route;
 pub use limits::*;
 
@@ -46,6 +47,10 @@ pub struct Settings {
     pub routes: Vec<Route>,
     /// Bounds on what clients and callbacks can cost.
     pub limits: Limits,
+    /// Where it can be asked how it goes, and told to reload.
+    pub control: Control,
+    /// The config file, to be shown.
+    pub config: Option<PathBuf>,
     /// What is worth a log line.
     pub log: LogLevel,
 }
@@ -65,6 +70,14 @@ pub struct PluginSource {
 }
 
 impl PluginSource {
+    /// ``plugin `chat` (libchat.so)``, as far as its name is known without the library.
+    pub fn label(&self) -> String {
+        match &self.name {
+            Some(name) => format!("plugin `{name}` ({})", self.path.display()),
+            None => format!("plugin {}", self.path.display()),
+        }
+    }
+
     /// A library with neither a given name nor settings of its own.
     pub fn library(path: PathBuf) -> Self {
         Self { name: None, path, onload: None, config: toml::Table::new() }
@@ -72,6 +85,19 @@ impl PluginSource {
 }
 
 impl Settings {
+    /// Settings in which `other` differs and which only a start can change, by the names of their keys.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let pairs = [
+            ("listen", self.listen != other.listen),
+            ("workers", self.workers != other.workers),
+            ("user", self.user != other.user),
+            ("group", self.group != other.group),
+            ("log", self.log != other.log),
+            ("limits", self.limits != other.limits),
+        ];
+        pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// One server's settings: `options` from the command line win over the `config` file, which wins over the
     /// defaults. Addresses replace those of the file; a route replaces the file's route of the same path, or
     /// is added; `libraries` named on the command line are loaded after the file's plugins. The number of
@@ -105,6 +131,8 @@ impl Settings {
             plugins,
             routes: merge_routes(config.routes, options.route)?,
             limits: Limits::merge(config.limits, options.limits)?,
+            control: options.control.or(config.control).unwrap_or_default(),
+            config: options.config,
             log: options.log.unwrap_or(DEFAULT_LOG),
         })
     }
@@ -191,7 +219,7 @@ mod tests {
 
     /// What `callsign serve`, with `config` and these arguments, runs with on a machine of 3 cores.
     fn serve(config: Option<Config>, arguments: &[&str]) -> anyhow::Result<Settings> {
-        let Command::Serve { plugins, options } =
+        let Command::Serve { plugins, options, .. } =
             Cli::try_parse_from(["callsign", "serve"].iter().chain(arguments))?.command
         else {
             unreachable!("`serve` parses as Serve");
@@ -215,6 +243,7 @@ mod tests {
         assert_eq!((settings.user, settings.group), (None, None));
         assert_eq!(settings.log, LogLevel::Info);
         assert!(settings.routes.is_empty());
+        assert_eq!((settings.control, settings.config), (Control::Default, None));
         assert_eq!(settings.plugins, [PluginSource::library("libchat.so".into())]);
         assert_eq!(
             settings.limits,
@@ -230,6 +259,7 @@ mod tests {
                 drain_timeout: Duration::from_secs(10),
                 slow_callback: Some(Duration::from_millis(100)),
                 hang_timeout: Some(Duration::from_secs(10)),
+                reload_timeout: Duration::from_secs(10),
                 max_connections: None,
             }
         );
@@ -272,7 +302,7 @@ mod tests {
     fn every_limit_option_reaches_its_own_setting() {
         let arguments = "l.so --max-message 1 --max-backlog 3 --high-water 2 --max-body 4 --max-head 8193 \
                      --handshake-timeout 6 --close-timeout 7 --ping-interval 8 --drain-timeout 9 \
-                     --slow-callback 10 --hang-timeout 11 --max-connections 12";
+                     --slow-callback 10 --hang-timeout 11 --max-connections 12 --reload-timeout 13";
         let limits = serve(None, &words(arguments)).unwrap().limits;
         assert_eq!(
             limits,
@@ -288,6 +318,7 @@ mod tests {
                 drain_timeout: Duration::from_secs(9),
                 slow_callback: Some(Duration::from_secs(10)),
                 hang_timeout: Some(Duration::from_secs(11)),
+                reload_timeout: Duration::from_secs(13),
                 max_connections: Some(12),
             }
         );
@@ -301,6 +332,14 @@ mod tests {
         assert_eq!(settings.routes[0].origin, "--route '/a=,m,'");
         assert_eq!(settings.routes[1].target, Target::Handler("kept".into()));
         assert_eq!(settings.routes[2].target, Target::Handler("new".into()));
+    }
+
+    #[test]
+    fn the_control_socket_is_where_the_option_says_else_the_file_relative_to_itself() {
+        let file = || Some(parse("control = 'c.sock'\n[plugin.p]\npath = 'libp.so'\n"));
+        assert_eq!(serve(file(), &["--config", "c"]).unwrap().control, Control::Path("conf/c.sock".into()));
+        assert_eq!(serve(file(), &["--config", "c", "--control", "none"]).unwrap().control, Control::Off);
+        assert_eq!(serve(file(), &["l.so", "--control", "a"]).unwrap().control, Control::Path("a".into()));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! connections and what they share; how one is served is `session`'s.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
+use std::ptr;
 use std::rc::{Rc, Weak};
 use std::sync::OnceLock;
 use std::task::{Poll, Waker};
@@ -21,16 +22,18 @@ use crate::connection::{Connection, Phase};
 use crate::dispatch::Dispatch;
 use crate::http::exchange::Owner;
 use crate::link::Tag;
+use crate::link::orders::Order;
 use crate::link::post::Post;
 use crate::link::uplink::{Event, Uplink};
 use crate::outbox::Pool;
-use crate::plugin::handler::Callbacks;
+use crate::plan::Plan;
+use crate::plugin::handler::{Callbacks, Handler, HandlerRef};
 use crate::plugin::registry::Registry;
 use crate::posts::Posts;
-use crate::session;
-use crate::settings::{Limits, Settings};
+use crate::settings::Limits;
 use crate::timers::Timers;
 use crate::websocket::write_frame;
+use crate::{reload, session};
 
 /// Bytes of the buffer that all connections of a worker are read into, one after the other.
 const READ_BUFFER: usize = 256 * 1024;
@@ -49,10 +52,10 @@ thread_local! {
 
 /// One worker. It lives as long as its thread's process: plugins may hold on to what it gave them.
 pub struct Worker {
-    /// The loaded plugins.
-    pub registry: Registry,
+    /// The plugins in use.
+    registry: RefCell<Rc<Registry>>,
     /// Which path goes to which handler.
-    pub dispatch: Dispatch,
+    dispatch: RefCell<Rc<Dispatch>>,
     /// What clients may cost.
     pub limits: Limits,
     /// Write buffers between two uses.
@@ -73,6 +76,12 @@ pub struct Worker {
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
     /// Connections that this place has had.
     had: Cell<u64>,
+    /// Handlers of clients whose 101 is on its way.
+    promised: RefCell<HashMap<u64, Callbacks>>,
+    promises: Cell<u64>,
+    /// What the parent wants of a reload, in order.
+    orders: RefCell<VecDeque<Order>>,
+    ordered: Notify,
     /// Told when the parent wants the worker to end.
     drain_wanted: Notify,
     /// Connections with something to write at the end of this turn.
@@ -89,24 +98,27 @@ pub struct Worker {
 
 impl Worker {
     /// Loads the plugins, resolves the routes, and makes this thread the worker's. Nothing is listened on yet.
-    pub fn start(settings: &Settings, rank: Rank) -> Result<&'static Self> {
+    pub fn start(limits: &Limits, plan: &Plan, rank: Rank) -> Result<&'static Self> {
         PLACE.get_or_init(|| (rank.index as u32, rank.workers as u32));
-        let registry = Registry::load(&settings.plugins)?;
-        let dispatch = Dispatch::resolve(&registry, &settings.routes)?;
+        let (registry, dispatch) = reload::first(plan)?;
         let worker: &'static Self = Box::leak(Box::new(Self {
-            registry,
-            dispatch,
-            limits: settings.limits.clone(),
+            registry: RefCell::new(Rc::new(registry)),
+            dispatch: RefCell::new(Rc::new(dispatch)),
+            limits: limits.clone(),
             pool: Pool::default(),
             read_buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
             timers: Timers::current(),
             background: Background::current(),
+            clients: Box::leak(Box::new(Clients::new(rank, limits.max_connections))),
             posts: Posts::current(),
-            clients: Box::leak(Box::new(Clients::new(rank, settings.limits.max_connections))),
             rank,
             uplink: OnceCell::new(),
             connections: RefCell::default(),
             had: Cell::new(rank.first_connection),
+            promised: RefCell::default(),
+            promises: Cell::new(0),
+            orders: RefCell::default(),
+            ordered: Notify::new(),
             drain_wanted: Notify::new(),
             due: RefCell::default(),
             flusher: RefCell::default(),
@@ -153,6 +165,84 @@ impl Worker {
         session::start(c, early);
     }
 
+    /// The plugins in use now.
+    pub fn registry(&self) -> Rc<Registry> {
+        self.registry.borrow().clone()
+    }
+
+    /// What answers which path now.
+    pub fn dispatch(&self) -> Rc<Dispatch> {
+        self.dispatch.borrow().clone()
+    }
+
+    /// From now on these plugins are in use, and these routes.
+    pub fn put_in_use(&self, registry: Rc<Registry>, dispatch: Rc<Dispatch>) {
+        self.registry.replace(registry);
+        self.dispatch.replace(dispatch);
+    }
+
+    /// A client will have these handlers when its 101 is written: until the guard is dropped.
+    pub fn promise(&'static self, callbacks: Callbacks) -> Promised {
+        let number = self.promises.get();
+        self.promises.set(number + 1);
+        self.promised.borrow_mut().insert(number, callbacks);
+        Promised(self, number)
+    }
+
+    /// The handlers that clients have, or will have; with one of their connections.
+    pub fn bound(&self) -> HashMap<*const Handler, (HandlerRef, usize, Option<Rc<Connection>>)> {
+        let mut bound = HashMap::new();
+        let connections = self.connections.borrow();
+        let of_clients = connections.values().map(|c| (c.callbacks, Some(c)));
+        let promised = self.promised.borrow();
+        for (callbacks, c) in of_clients.chain(promised.values().map(|callbacks| (*callbacks, None))) {
+            for handler in callbacks.iter() {
+                let (_, count, _) =
+                    bound.entry(ptr::from_ref(handler)).or_insert_with(|| (handler, 0, c.cloned()));
+                *count += 1;
+            }
+        }
+        bound
+    }
+
+    /// The parent's next word on a reload.
+    pub async fn next_order(&self) -> Order {
+        loop {
+            let order = self.orders.borrow_mut().pop_front();
+            match order {
+                Some(order) => return order,
+                None => self.ordered.notified().await,
+            }
+        }
+    }
+
+    /// Stands still until the parent has decided on the reload that waits: nothing else runs on this thread, and
+    /// what clients send waits in the kernel. True: it is to be.
+    pub fn stand_still(&self, transaction: u32) -> bool {
+        let Some(uplink) = self.uplink.get() else { return false };
+        loop {
+            let decision = {
+                let mut orders = self.orders.borrow_mut();
+                let at = orders.iter().position(|order| order.decides(transaction));
+                at.and_then(|at| orders.remove(at))
+            };
+            if let Some(order) = decision {
+                return matches!(order, Order::Commit(_));
+            }
+            // A link that has failed ends the worker.
+            if uplink.wait(|event| self.heard(event)).is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// Answers the parent.
+    pub fn reply(&self, tag: Tag, payload: &[u8]) {
+        if let Some(uplink) = self.uplink.get() {
+            uplink.send(tag, payload, |event| self.heard(event));
+        }
+    }
+
     /// A drain waits until the guard is dropped: an answer is on its way, or a client is to be adopted.
     pub fn expect(&'static self) -> Expected {
         self.expected.set(self.expected.get() + 1);
@@ -188,6 +278,10 @@ impl Worker {
                 Post::parse(&payload).into_iter().for_each(|post| self.posts.arrived(post))
             }
             Event::Drain => self.drain_wanted.notify_one(),
+            Event::Order(order) => {
+                self.orders.borrow_mut().push_back(order);
+                self.ordered.notify_one();
+            }
         }
     }
 
@@ -347,7 +441,8 @@ impl Worker {
         self.all_ended().await;
     }
 
-    fn open(&self) -> Vec<Rc<Connection>> {
+    /// All connections that have not ended.
+    pub fn open(&self) -> Vec<Rc<Connection>> {
         self.connections.borrow().values().cloned().collect()
     }
 
@@ -355,6 +450,15 @@ impl Worker {
         while self.connections() > 0 || self.expected.get() > 0 {
             self.ended.notified().await;
         }
+    }
+}
+
+/// A client will have its handlers, see [`Worker::promise`].
+pub struct Promised(&'static Worker, u64);
+
+impl Drop for Promised {
+    fn drop(&mut self) {
+        self.0.promised.borrow_mut().remove(&self.1);
     }
 }
 

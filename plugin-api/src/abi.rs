@@ -12,6 +12,12 @@
 //! Pointers. What a callback is handed belongs to the host and is valid until the callback returns, if
 //! nothing else is said. What a function of [`Host`] is handed is only read, before it returns. Strings are
 //! NUL-terminated; those from the host that stem from an HTTP request are bytes, not always UTF-8.
+//!
+//! Wrong arguments end nothing. NULL for a connection, a request or a name, where nothing else is said, and NULL
+//! for bytes whose length is not 0, is answered with [`status::BAD_ARGUMENT`], NULL or 0; length 0 is always
+//! allowed, with any pointer. What cannot be told from a good pointer is the plugin's to get right: a connection
+//! after its ondisconnect, a request after its handler, a length beyond the bytes. Keep an id and ask
+//! [`Host::find`], which answers NULL for what has ended.
 
 use std::ffi::{c_char, c_void};
 
@@ -241,8 +247,8 @@ pub type OnMessage = unsafe extern "C" fn(c: *mut Connection, op: u8, data: *con
 /// callbacks; [`Host::close_code`] and the like still answer. [worker thread]
 pub type OnDisconnect = unsafe extern "C" fn(c: *mut Connection);
 
-/// A request for a route. Answers 1 when the request is handled (by `respond_…` or `handshake`), 0 for an
-/// error: the client gets a 500. [worker thread]
+/// A request for a route. Answers 1 when the request is handled (by `respond_…` or `handshake`); 0, or any other
+/// number, is an error: the client gets a 500. [worker thread]
 pub type OnRequest = unsafe extern "C" fn(request: *mut Request) -> i32;
 
 /// The library was loaded; of its functions at most [`Plugin::restore_plugin`] was called before. Answers 1, or
@@ -400,7 +406,7 @@ pub struct Host {
     /// The open connection of this worker with that id, or NULL. Valid until the callback returns in which
     /// this was called.
     pub find: unsafe extern "C" fn(id: u64) -> *mut Connection,
-    /// Address and port of the client.
+    /// Address and port of the client. Valid as long as the connection.
     pub peer: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
     /// The path of the request that was upgraded, as in [`Request`]. Valid as long as the connection.
     pub path: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
@@ -432,18 +438,22 @@ pub struct Host {
         name: *mut *const c_char,
         value: *mut *const c_char,
     ) -> i32,
-    /// The answer's status, 200 to 599; 200 if this is not called.
+    /// The answer's status, 200 to 599; 200 if this is not called. Answers a [`status`]: BAD_ARGUMENT for another
+    /// number, which changes nothing.
     pub respond_status: unsafe extern "C" fn(request: *mut Request, status: u16) -> i32,
     /// Adds a header to the answer, be it a 101. The host owns Content-Length, Date, Connection,
-    /// Transfer-Encoding, Upgrade and Sec-WebSocket-Accept, and refuses them.
+    /// Transfer-Encoding, Upgrade and Sec-WebSocket-Accept, and refuses them. Answers a [`status`]: BAD_ARGUMENT
+    /// for those, for what is no header, and for more than a thousand.
     pub respond_header:
         unsafe extern "C" fn(request: *mut Request, name: *const c_char, value: *const c_char) -> i32,
-    /// Sets the answer's body, which is copied.
+    /// Sets the answer's body, which is copied. Answers a [`status`].
     pub respond_body: unsafe extern "C" fn(request: *mut Request, data: *const c_void, length: usize) -> i32,
     /// Upgrades the request and binds three handlers, by name, to the connection: `name` is looked for in
     /// the plugin that asks, then in the others in load order; `plugin:name` in that plugin alone. NULL:
     /// that event is ignored. All are looked up before the 101 is sent; if one is missing or of another
-    /// kind, the client gets a 500.
+    /// kind, the client gets a 500 and the log says which. A name that is not UTF-8 is one that does not exist.
+    /// Answers a [`status`]: NOT_FOUND, WRONG_KIND, NOT_UPGRADE; the last call counts, and the handler answers 1
+    /// whatever this has answered.
     pub handshake: unsafe extern "C" fn(
         request: *mut Request,
         onconnect: *const c_char,
@@ -452,11 +462,12 @@ pub struct Host {
     ) -> i32,
 
     /// Writes `length` bytes of UTF-8 to the server's log, with the plugin's name. `caller` is the plugin's
-    /// [`Plugin::host`], which tells the host who calls. [any thread]
+    /// [`Plugin::host`], which tells the host who calls; an unknown one is logged as `?`. [any thread]
     pub log:
         unsafe extern "C" fn(caller: *const *const Host, level: u32, message: *const c_char, length: usize),
     /// Says that the callback that is running has failed, and why: it is logged with plugin and handler; a
-    /// connection closes with 1011, a request is answered 500, a load is refused. `file` may be NULL.
+    /// connection closes with 1011, a request is answered 500, a load is refused. `file` may be NULL. The last
+    /// call counts. Answers a [`status`]: WRONG_THREAD where no callback runs.
     pub fail:
         unsafe extern "C" fn(message: *const c_char, length: usize, file: *const c_char, line: u32) -> i32,
     /// 1 while a callback runs on the calling thread, else 0. [any thread]

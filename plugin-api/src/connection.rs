@@ -4,7 +4,7 @@
 use std::any::Any;
 
 use crate::abi;
-use crate::boundary::{self, RawConnection};
+use crate::boundary::{self, Held, RawConnection};
 use crate::message::{Message, Scope, Status};
 
 /// One WebSocket client. It lives on its worker's thread; take its [`id`](Self::id) elsewhere.
@@ -117,9 +117,24 @@ impl Connection {
     /// filled once, so that a reference to it stays good; for what changes, put a `Cell` or `RefCell` in. A
     /// plugin none of whose handlers are bound to the connection should not set it: its data is not dropped.
     ///
+    /// It is not carried over a reload: the connection then sees `ondisconnect` by the old code and `onconnect`
+    /// by the new, which can set it anew. What is to be carried over is a [`state`](Self::state).
+    ///
     /// # Panics
-    /// If the connection has data already.
+    /// If the connection has data already, or a state.
+    #[track_caller]
     pub fn set_data<T: Any>(&self, data: T) -> &T {
+        match self.raw.held() {
+            Held::Nothing => {}
+            Held::State(state) => panic!(
+                "connection {} has a state already, a `{state}`: it has either data or a state; make the data a \
+                 part of that",
+                self.id()
+            ),
+            Held::Data(_) | Held::Foreign => {
+                panic!("connection {} has data already: it is set once, put a Cell or RefCell in", self.id())
+            }
+        }
         self.raw.set_data(data)
     }
 

@@ -23,9 +23,30 @@ impl Load {
         self.raw.config()
     }
 
-    /// 1 for the first copy of the plugin that a worker loads; each reload counts one up.
+    /// 1 for the copy of the plugin that the server has started with; each reload counts one up.
     pub fn generation(&self) -> u32 {
         self.raw.generation()
+    }
+
+    /// Whether this is the process that tries a new copy out before any worker loads it. It ends right after
+    /// this hook, serves nobody, and has nothing carried over. Refuse here what you would refuse there, and leave
+    /// the rest of the world as it is.
+    pub fn is_probe(&self) -> bool {
+        self.raw.is_probe()
+    }
+
+    /// What the copy before has saved of the plugin as a whole on this worker; None if there is nothing, as at
+    /// the server's start. What `plugin!(shared = Room)` has saved is restored already, see
+    /// [`shared`](crate::shared()); this tells whether there was anything, and hands bytes of a copy that was
+    /// written in C to one that is not.
+    pub fn carried(&self) -> Option<&[u8]> {
+        self.raw.carried()
+    }
+
+    /// The `state_version` of the copy that has saved [`carried`](Self::carried). Of those written with this
+    /// crate it is 0: they find fields by their names.
+    pub fn carried_version(&self) -> u32 {
+        self.raw.carried_version()
     }
 }
 

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use super::{DEADLINE, Process, Raw, WebSocket, path, plugin};
 
@@ -18,6 +19,7 @@ pub struct Host {
     stdout: Lines,
     stderr: Lines,
     pub port: u16,
+    _copies: TempDir,
 }
 
 impl Host {
@@ -33,13 +35,23 @@ impl Host {
         Self::of(spawn_as(command, args, &["--listen", "127.0.0.1:0"]))
     }
 
-    fn of(mut child: Child) -> Self {
-        let mut host = Self {
-            stdout: Lines::of(child.stdout.take()),
-            stderr: Lines::of(child.stderr.take()),
-            child,
-            port: 0,
-        };
+    /// Starts it without waiting until it serves, which [`Host::served`] does.
+    pub fn begin<A: AsRef<OsStr>>(args: &[A]) -> Self {
+        Self::spawned(spawn(args, &["--listen", "127.0.0.1:0"]))
+    }
+
+    fn of(child: (Child, TempDir)) -> Self {
+        Self::spawned(child).served()
+    }
+
+    fn spawned((mut child, copies): (Child, TempDir)) -> Self {
+        let (stdout, stderr) = (Lines::of(child.stdout.take()), Lines::of(child.stderr.take()));
+        Self { stdout, stderr, child, port: 0, _copies: copies }
+    }
+
+    /// Waits until it serves.
+    pub fn served(mut self) -> Self {
+        let host = &mut self;
         const BEFORE_PORT: &str = "listening on http://127.0.0.1:";
         let line = host
             .stdout
@@ -47,7 +59,7 @@ impl Host {
             .unwrap_or_else(|why| panic!("no server: {why}\n{}", host.log()));
         let port = line.strip_prefix(BEFORE_PORT).and_then(|rest| rest.strip_suffix('/'));
         host.port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port: {line}"));
-        host
+        self
     }
 
     /// Starts the server with the workspace's plugin `name` and further options.
@@ -59,6 +71,13 @@ impl Host {
     /// Waits until a line of the log has `text` in it, also if it has come before.
     pub fn log_line(&self, text: &str) -> String {
         self.stderr.wait_for(text).unwrap_or_else(|why| panic!("{why}, with `{text}`\n{}", self.log()))
+    }
+
+    /// Waits until so many lines of the log have `text` in them.
+    pub fn log_has(&self, text: &str, count: usize) {
+        self.stderr
+            .wait_for_lines(text, count)
+            .unwrap_or_else(|why| panic!("{why}, {count} times `{text}`\n{}", self.log()));
     }
 
     /// All lines of the log so far that have `text` in them. For what must not be there, wait first for a
@@ -138,7 +157,7 @@ impl Drop for Host {
 
 /// Runs the program to its end: exit code, stdout, stderr. For what must not start a server.
 pub fn run<A: AsRef<OsStr>>(args: &[A]) -> (i32, String, String) {
-    let mut child = spawn(args, &[]);
+    let (mut child, _copies) = spawn(args, &[]);
     let (stdout, stderr) = (Lines::of(child.stdout.take()), Lines::of(child.stderr.take()));
     if let Err(why) = stderr.wait_for_end() {
         // It may have ended between the two.
@@ -150,11 +169,11 @@ pub fn run<A: AsRef<OsStr>>(args: &[A]) -> (i32, String, String) {
     (status.code().unwrap_or_else(|| panic!("{status}")), stdout.text(), stderr.text())
 }
 
-fn spawn<A: AsRef<OsStr>>(args: &[A], more: &[&str]) -> Child {
+fn spawn<A: AsRef<OsStr>>(args: &[A], more: &[&str]) -> (Child, TempDir) {
     spawn_as(Command::new(env!("CARGO_BIN_EXE_callsign")), args, more)
 }
 
-fn spawn_as<A: AsRef<OsStr>>(mut command: Command, args: &[A], more: &[&str]) -> Child {
+fn spawn_as<A: AsRef<OsStr>>(mut command: Command, args: &[A], more: &[&str]) -> (Child, TempDir) {
     // The environment of whoever runs the tests configures nothing.
     env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CALLSIGN_")).for_each(
         |(name, _)| {
@@ -163,8 +182,13 @@ fn spawn_as<A: AsRef<OsStr>>(mut command: Command, args: &[A], more: &[&str]) ->
     );
     // One worker if a test does not ask for more: its clients are then neighbours.
     command.env("CALLSIGN_WORKERS", "1");
+    // Servers of one machine would be in each other's way.
+    command.env("CALLSIGN_CONTROL", "none");
     command.args(args).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the program can be run")
+    // Where it keeps copies of plugins, which one that is killed leaves behind.
+    let copies = tempfile::tempdir().expect("a folder can be made");
+    command.env("TMPDIR", copies.path());
+    (command.spawn().expect("the program can be run"), copies)
 }
 
 /// What a pipe has brought so far, line by line.

@@ -20,14 +20,19 @@ mod peer; // a WebSocket client among many on one thread
 
 mod load; // many of them: every echo checked and timed
 
+mod reloading; // a server whose plugin is replaced
+
 mod process; // what the system says of processes
 
 pub use host::{Host, run};
 pub use load::{Client, End, Load, Plan, State};
 pub use peer::Peer;
-pub use plugins::{c_plugin, c_plugin_with, crash_config, path, plugin, scratch};
+pub use plugins::{
+    c_plugin, c_plugin_with, crash_config, made_plugin, path, plugin, plugin_variant, replace, scratch,
+};
 pub use process::{Process, alone};
 pub use raw::{Answer, Raw, frame};
+pub use reloading::{ROUTE, Reloading, variant};
 pub use websocket::WebSocket;
 
 /// Far more than anything takes, also on a busy machine.

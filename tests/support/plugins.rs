@@ -11,22 +11,25 @@ static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
 
 /// The library of the workspace package `name`, a cdylib, in the profile of the tests.
 pub fn plugin(name: &str) -> PathBuf {
-    once(name, || {
-        // target/debug/deps/names-0123456789abcdef
-        let program = env::current_exe().expect("a test program has a path");
-        let folder = program.ancestors().nth(2).expect("cargo puts test programs two folders deep");
-        let profile = match folder.file_name().and_then(|name| name.to_str()) {
-            Some("debug") | None => "dev",
-            Some(profile) => profile,
-        };
-        let target = folder.parent().expect("the profile's folder is in the target folder");
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let manifest = root().join("Cargo.toml");
-        run(Command::new(cargo)
-            .args(["build", "--quiet", "--package", name, "--profile", profile, "--manifest-path"])
-            .args([&manifest, Path::new("--target-dir"), target]));
-        folder.join(format!("{DLL_PREFIX}{}{DLL_SUFFIX}", name.replace('-', "_")))
+    once(name, || build(name, ""))
+}
+
+/// The same with a feature of the package, or "" for none; each makes a library of its own.
+pub fn plugin_variant(name: &str, feature: &str) -> PathBuf {
+    once(&format!("{name} {feature}"), || {
+        // The next variant is built to the same place.
+        let library = scratch(&format!("lib{name}-{feature}{DLL_SUFFIX}"));
+        fs::copy(build(name, feature), &library).expect("the scratch folder can be written");
+        library
     })
+}
+
+/// Puts a library, or anything else, in the place of another, at once and as a file of its own, as linkers and
+/// package managers do.
+pub fn replace(library: &Path, by: &Path) {
+    let new = library.with_extension("new");
+    fs::copy(by, &new).expect("the scratch folder can be written");
+    fs::rename(&new, library).expect("the scratch folder can be written");
 }
 
 /// The library made of `tests/plugins/c/FILE`.
@@ -40,12 +43,26 @@ pub fn c_plugin_with(file: &str, options: &[&str]) -> PathBuf {
     once(&key, || {
         let name: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let library = scratch(&format!("lib{name}.so"));
-        let sources = root().join("tests/plugins/c");
+        let (sources, include) = (root().join("tests/plugins/c"), root().join("plugin-api/include"));
         run(Command::new("cc")
             .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-shared", "-fPIC"])
             .args(options)
-            .args([Path::new("-o"), &library, &sources.join(file)]));
+            .args([Path::new("-I"), &include, Path::new("-o"), &library, &sources.join(file)]));
         library
+    })
+}
+
+/// What the Makefile of `example-plugins/NAME` makes with these CFLAGS: its file LIBRARY.
+pub fn made_plugin(name: &str, library: &str, flags: &str) -> PathBuf {
+    once(&format!("{name} {flags}"), || {
+        // A folder of its own for each way to build it: make looks at times, not at flags.
+        let ending: String = flags.chars().filter(char::is_ascii_alphanumeric).collect();
+        let folder = scratch(&format!("{name}-{ending}"));
+        fs::create_dir_all(&folder).expect("the scratch folder can be made");
+        let mut make = Command::new("make");
+        make.arg("-s").arg("-C").arg(root().join("example-plugins").join(name));
+        run(make.arg(format!("OUT={}", folder.display())).arg(format!("CFLAGS=-g -Werror {flags}")));
+        folder.join(library)
     })
 }
 
@@ -59,6 +76,24 @@ pub fn scratch(name: &str) -> PathBuf {
 /// A path as an argument for the program.
 pub fn path(path: &Path) -> &str {
     path.to_str().expect("paths of the tests are UTF-8")
+}
+
+/// Builds a package; its library.
+fn build(name: &str, features: &str) -> PathBuf {
+    // target/debug/deps/names-0123456789abcdef
+    let program = env::current_exe().expect("a test program has a path");
+    let folder = program.ancestors().nth(2).expect("cargo puts test programs two folders deep");
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let target = folder.parent().expect("the profile's folder is in the target folder");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let manifest = root().join("Cargo.toml");
+    run(Command::new(cargo)
+        .args(["build", "--quiet", "--package", name, "--features", features, "--profile", profile])
+        .args([Path::new("--manifest-path"), &manifest, Path::new("--target-dir"), target]));
+    folder.join(format!("{DLL_PREFIX}{}{DLL_SUFFIX}", name.replace('-', "_")))
 }
 
 fn once(key: &str, build: impl FnOnce() -> PathBuf) -> PathBuf {

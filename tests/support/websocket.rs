@@ -60,6 +60,11 @@ impl WebSocket {
         }
     }
 
+    /// The next message, if the connection lasts that long, which must be a text.
+    pub fn try_next_text(&mut self) -> Option<String> {
+        self.socket.read().ok().map(|message| message.into_text().expect("a text").to_string())
+    }
+
     /// The next message, which must be a binary one.
     pub fn next_binary(&mut self) -> Vec<u8> {
         match self.next() {

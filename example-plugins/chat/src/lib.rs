@@ -1,17 +1,16 @@
 //! A chat room with its page: text goes to everybody else with the sender's name, binary as it is. Shows
-//! a page and a handshake in one onrequest handler, typed data on a connection, configuration at load, and
-//! how a connection ended.
+//! a page and a handshake in one onrequest handler, a connection's state, which a reload carries over,
+//! configuration at load, and how a connection ended.
 //!
 //! The protocol is text: `/name NEW` changes your name, `/quit REASON` has the server close the connection,
 //! everything else is said. Lines of the room itself begin with `* `.
 
-use std::cell::RefCell;
 use std::sync::OnceLock;
 
 use callsign_plugin::prelude::*;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-callsign_plugin::plugin!();
+callsign_plugin::plugin!(state = Guest);
 
 const PAGE: &str = include_str!("../chat.html");
 
@@ -28,13 +27,14 @@ struct Config {
 
 static CONFIG: OnceLock<Config> = OnceLock::new();
 
-/// What the room knows of one client.
+/// What the room knows of one client. A field that you add while people talk needs `#[serde(default)]`.
+#[derive(Serialize, Deserialize)]
 struct Guest {
-    name: RefCell<String>,
+    name: String,
 }
 
 fn name(c: &Connection) -> String {
-    c.data::<Guest>().map_or_else(|| format!("guest-{}", c.id()), |guest| guest.name.borrow().clone())
+    c.try_state::<Guest>().map_or_else(|| format!("guest-{}", c.id()), |guest| guest.name.clone())
 }
 
 #[onload]
@@ -63,7 +63,7 @@ fn join(c: &Connection) {
         c.send(&format!("* {greeting}"));
     }
     c.broadcast(&format!("* {name} joined"), Scope::Global);
-    c.set_data(Guest { name: RefCell::new(name) });
+    c.set_state(Guest { name });
 }
 
 #[onmessage]
@@ -86,10 +86,9 @@ fn rename(c: &Connection, new: &str) {
         c.send(&format!("* a name has 1 to {NAME_MAX} characters"));
         return;
     }
-    if let Some(guest) = c.data::<Guest>() {
-        let old = guest.name.replace(new.to_owned());
-        broadcast(&format!("* {old} is now {new}"), Scope::Global);
-    }
+    let old = name(c);
+    c.set_state(Guest { name: new.to_owned() });
+    broadcast(&format!("* {old} is now {new}"), Scope::Global);
 }
 
 #[ondisconnect]

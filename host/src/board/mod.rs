@@ -5,7 +5,7 @@
 //!
 //! It knows nothing of processes, plugins and logs.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -24,8 +24,10 @@ pub use watch::{Finding, Watch, tick};
 
 thread_local! {
     static SLOT: Cell<&'static Slot> = const { Cell::new(&NOBODY) };
-    /// The first index that no handler has.
+    /// The first index that no handler has had.
     static FREE: Cell<u32> = const { Cell::new(1) };
+    /// Indexes before it that have become free again.
+    static FREED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Where a thread writes that has adopted no slot.
@@ -35,6 +37,7 @@ static NOBODY: Slot = Slot::new();
 pub fn adopt(slot: &'static Slot) {
     SLOT.set(slot);
     FREE.set(1);
+    FREED.take();
 }
 
 /// The slot of this thread; one that nobody reads where none was adopted.
@@ -46,13 +49,20 @@ pub fn current() -> &'static Slot {
 /// Gives a handler of this thread an index, for [`Slot::enter`]. 0, that is "another handler", when there are
 /// [`HANDLERS`] already. A later generation of it keeps the index and calls [`Slot::define`].
 pub fn define(label: &Label) -> u32 {
-    let index = FREE.get();
+    let index = FREED.with_borrow_mut(Vec::pop).unwrap_or(FREE.get());
     if index as usize >= HANDLERS {
         return 0;
     }
-    FREE.set(index + 1);
+    FREE.set(FREE.get().max(index + 1));
     current().define(index, label);
     index
+}
+
+/// Gives an index back that [`define`] has given. Its handler is not entered any more.
+pub fn undefine(index: u32) {
+    if index != 0 {
+        FREED.with_borrow_mut(|freed| freed.push(index));
+    }
 }
 
 /// The slots of all workers. Leak it where a `&'static Slot` is wanted.

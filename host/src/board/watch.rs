@@ -95,6 +95,12 @@ impl Watch {
         }
     }
 
+    /// How long the callback of that number has run; None if the last look did not see it.
+    pub fn running_for(&self, now: Instant, sequence: u64) -> Option<Duration> {
+        let seen = self.seen.as_ref().filter(|seen| seen.sequence == sequence)?;
+        Some(now.saturating_duration_since(seen.since))
+    }
+
     /// How long the callback that the last look saw has run, to within one interval of sampling: not more than
     /// it really has. None: none was running.
     pub fn ran_for(&self, now: Instant) -> Option<Duration> {

@@ -25,8 +25,10 @@ const MAX_INLINED: usize = 16;
 const MAX_NAME: usize = 300;
 /// From these outwards every callback has the same callers: where the host calls a plugin, and where the SDK
 /// takes the call. Inlined functions are known by their file alone.
-const CALLERS: [&str; 4] = [
+const CALLERS: [&str; 6] = [
     "callsign::plugin::call::",
+    "callsign::plugin::hooks::",
+    "plugin/hooks.rs",
     "callsign_plugin::boundary::entry::",
     "plugin/call.rs",
     "src/boundary/entry.rs",

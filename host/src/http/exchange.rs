@@ -57,6 +57,12 @@ impl Owner {
         !shared.data.is_null() || shared.data_tag != 0
     }
 
+    /// What a plugin has set is gone.
+    pub fn clear(&mut self) {
+        let shared = self.shared.get_mut();
+        (shared.data, shared.data_tag) = (ptr::null_mut(), 0);
+    }
+
     /// What is the connection's own from now on: the head, and what the plugin has set.
     pub fn into_connection(self, id: u64) -> (Head, abi::Connection) {
         (self.head, abi::Connection { id, ..self.shared.into_inner() })

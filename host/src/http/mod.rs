@@ -28,8 +28,9 @@ use crate::dispatch::{Answerer, ResolvedRoute};
 use crate::http::exchange::{Exchange, Handshake, Owner};
 use crate::http::handshake::{Upgrade, classify};
 use crate::http::head::Head;
-use crate::plugin::call::{self, Release};
+use crate::plugin::call;
 use crate::plugin::handler::{Callbacks, HandlerRef};
+use crate::plugin::loaded::{self, Plugin};
 use crate::worker::{Expected, Worker};
 
 type Answer = Response<Full<Bytes>>;
@@ -94,7 +95,8 @@ async fn answer(client: Client, request: Request<Incoming>) -> Answer {
     if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
         return refused(400, "a request needs one Host header");
     }
-    let Some(route) = client.worker.dispatch.find(request.uri().path()) else {
+    let dispatch = client.worker.dispatch();
+    let Some(route) = dispatch.find(request.uri().path()) else {
         return text(StatusCode::NOT_FOUND, "no route for this path");
     };
     match (route.answerer, accept) {
@@ -121,12 +123,12 @@ async fn ask(
     };
     let mut exchange = Exchange::new(parts.method.as_str(), Head::new(&parts, peer), body, accept.is_some());
     // Of the copy that is asked, whatever is loaded when it is needed.
-    let hook = worker.registry.release(handler);
+    let asked = worker.registry().plugin(handler.plugin).clone();
     let result = call::on_request(handler, &mut exchange);
     let is_bound =
         matches!((&result, &exchange.answer.get_mut().handshake), (Ok(true), Some(Handshake::Bound(_))));
     if !is_bound {
-        release(hook, handler, &mut exchange.owner);
+        loaded::release_owner(&asked, &mut exchange.owner);
     }
     let Exchange { owner, answer, .. } = exchange;
     let answer = answer.into_inner();
@@ -147,7 +149,7 @@ async fn ask(
         (Ok(false), _) => failed(&"it gave no reason"),
         (Ok(true), Some(Handshake::NotUpgrade)) => refused(426, "this path is for WebSocket clients"),
         (Ok(true), Some(Handshake::Bound(callbacks))) => {
-            hand_over(client, on_upgrade, owner, callbacks, Some((hook, handler)));
+            hand_over(client, on_upgrade, owner, callbacks, Some(asked));
             let mut response = switching(accept.as_deref().unwrap_or_default());
             response.headers_mut().extend(answer.headers);
             response
@@ -158,17 +160,6 @@ async fn ask(
             *response.headers_mut() = answer.headers;
             response
         }
-    }
-}
-
-/// Nothing comes of a connection that a handler may have set data for.
-fn release(hook: Option<Release>, handler: HandlerRef, owner: &mut Owner) {
-    if owner.has_data()
-        && let Some(hook) = hook
-        && let Err(reason) = call::release_owner(hook, owner)
-    {
-        let peer = owner.head.peer().to_string_lossy();
-        log::error!("{handler}: the data of a request from {peer} cannot be dropped: {reason}");
     }
 }
 
@@ -197,23 +188,24 @@ fn upgrade(client: Client, mut request: Request<Incoming>, accept: &str, callbac
     switching(accept)
 }
 
-/// Waits until the 101 is written, then gives the socket to the worker. `asked`: the handler that has seen `owner`,
-/// and what frees the data that it has set there.
+/// Waits until the 101 is written, then gives the socket to the worker. `asked`: the plugin whose handler has
+/// seen `owner`.
 fn hand_over(
     client: Client,
     on_upgrade: hyper::upgrade::OnUpgrade,
     mut owner: Owner,
     callbacks: Callbacks,
-    asked: Option<(Option<Release>, HandlerRef)>,
+    asked: Option<Rc<Plugin>>,
 ) {
     let Client { worker, peer, seat, expected } = client;
+    let promised = worker.promise(callbacks);
     tokio::task::spawn_local(async move {
-        let _expected = expected;
+        let (_expected, _promised) = (expected, promised);
         let upgraded = match on_upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => {
                 log::debug!("{peer}: left before it was upgraded: {error}");
-                return asked.into_iter().for_each(|(hook, handler)| release(hook, handler, &mut owner));
+                return asked.iter().for_each(|asked| loaded::release_owner(asked, &mut owner));
             }
         };
         match upgraded.downcast::<TokioIo<TcpStream>>() {
@@ -221,6 +213,10 @@ fn hand_over(
                 let stream = parts.io.into_inner();
                 // Slow WebSocket clients are bounded by their backlog instead.
                 limit_unread(&stream, None);
+                // Data of a copy that is not in use any more is of no use to the next.
+                let old = asked
+                    .filter(|asked| worker.registry().get(asked.index).is_none_or(|p| !Rc::ptr_eq(p, asked)));
+                old.iter().for_each(|old| loaded::release_owner(old, &mut owner));
                 worker.adopt(stream, parts.read_buf.to_vec(), owner, callbacks, seat);
             }
             Err(_) => log::error!("{peer}: hyper gave back another kind of socket than it was given"),

@@ -14,7 +14,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// What stands before each message: its length, then its tag.
 const HEAD: usize = 5;
 /// Bytes of everything else: what is to be loaded, what was, and why not.
-const TEXT_MAX: usize = 1024 * 1024;
+pub const TEXT_MAX: usize = 1024 * 1024;
 /// Bytes of the largest frame header.
 const FRAME_HEADER: usize = 14;
 
@@ -31,6 +31,10 @@ pub enum Tag {
     Post,
     /// Parent to worker: stop accepting, close every connection, end.
     Drain,
+    /// Parent to worker: an [`orders::Order`] in a reload, as JSON.
+    Order,
+    /// Worker to parent: a [`orders::Reply`] to it, as JSON.
+    Reply,
 }
 
 impl Tag {
@@ -40,12 +44,14 @@ impl Tag {
             Self::Failed => 2,
             Self::Broadcast => 3,
             Self::Drain => 4,
-            Self::Post => 9,
+            Self::Order => 5,
+            Self::Reply => 6,
+            Self::Post => 7,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Ready, Self::Failed, Self::Broadcast, Self::Post, Self::Drain]
+        [Self::Ready, Self::Failed, Self::Broadcast, Self::Post, Self::Drain, Self::Order, Self::Reply]
             .into_iter()
             .find(|tag| tag.code() == code)
     }

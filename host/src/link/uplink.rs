@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use super::orders::Order;
 use super::{Decoder, Tag, write_message};
 use crate::board;
 
@@ -38,6 +39,8 @@ pub enum Event {
     Post(bytes::Bytes),
     /// End in good order.
     Drain,
+    /// A step of a reload.
+    Order(Order),
 }
 
 impl Uplink {
@@ -81,9 +84,15 @@ impl Uplink {
         board::current().set_waiting(false);
     }
 
-    /// Waits until the socket can be read from or written to, and does it.
+    /// Waits for what comes next, outside of the runtime, and sends meanwhile what is queued.
+    pub fn wait(&self, mut deliver: impl FnMut(Event)) -> io::Result<()> {
+        self.exchange(&mut deliver)
+    }
+
+    /// Waits until the socket can be read from, or written to if something is queued, and does it.
     fn exchange(&self, deliver: &mut impl FnMut(Event)) -> io::Result<()> {
-        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN | PollFlags::OUT)], None) {
+        let out = if self.queue.borrow().is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN | out)], None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -123,6 +132,7 @@ impl Uplink {
                 Some((Tag::Broadcast, frame)) => deliver(Event::Broadcast(frame)),
                 Some((Tag::Post, payload)) => deliver(Event::Post(payload)),
                 Some((Tag::Drain, _)) => deliver(Event::Drain),
+                Some((Tag::Order, order)) => deliver(Event::Order(serde_json::from_slice(&order)?)),
                 Some(_) => return Err(io::ErrorKind::InvalidData.into()),
                 None => return Ok(()),
             }

@@ -22,7 +22,8 @@ use crate::banner::Loaded;
 use crate::board::{Crash, Slot, Watch};
 use crate::crash;
 use crate::link::Tag;
-use crate::link::orders::Orders;
+use crate::link::orders::{Orders, Reply};
+use crate::plan::Plan;
 
 /// Time for the last words of a worker that has ended; a plugin may have left a process that holds its socket.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -43,6 +44,8 @@ pub struct Place {
     pub index: usize,
     /// The process in it.
     pub pid: Cell<Option<Pid>>,
+    /// When the last process in it was started.
+    pub started: Cell<Option<Instant>>,
     /// Since it serves: what it is sent.
     pub queue: RefCell<Option<Rc<Queue>>>,
     /// Sends it what is queued.
@@ -55,6 +58,8 @@ pub struct Place {
     pub loaded: RefCell<Option<Rc<Loaded>>>,
     /// Whether it ended at shutdown with connections still open.
     pub unclean: Cell<bool>,
+    /// Whether the process in it does not serve yet.
+    pub starting: Cell<bool>,
     /// Connections that the workers in this place have had.
     connections: Cell<u64>,
 }
@@ -80,12 +85,14 @@ impl Place {
         Self {
             index,
             pid: Cell::new(None),
+            started: Cell::new(None),
             queue: RefCell::default(),
             writer: RefCell::default(),
             watch: RefCell::default(),
             hung: RefCell::default(),
             loaded: RefCell::default(),
             unclean: Cell::new(false),
+            starting: Cell::new(false),
             connections: Cell::new(0),
         }
     }
@@ -107,7 +114,9 @@ impl Place {
 impl Parent {
     /// Runs one worker from start to end.
     pub async fn run_worker(&'static self, place: &'static Place) -> End {
+        place.starting.set(true);
         let started = Instant::now();
+        place.started.set(Some(started));
         let slot = self.board.slot(place.index);
         slot.clear();
         place.hung.take();
@@ -117,6 +126,8 @@ impl Parent {
             Err(error) => {
                 let report = format!("worker {} cannot be started: {error:#}", place.index);
                 let lived = Duration::ZERO;
+                place.starting.set(false);
+                self.calm.notify_waiters();
                 return End { was_ready: false, is_clean: false, refusal: None, lived, report, crash: None };
             }
         };
@@ -136,6 +147,9 @@ impl Parent {
             writer.abort();
         }
         let was_ready = place.queue.take().is_some();
+        place.starting.set(false);
+        self.calm.notify_waiters();
+        self.vote_of_the_dead(place.index);
         place.loaded.take();
         // Its own word: a number that cannot be would make ids of later connections collide.
         let had = slot.counters().accepted.min(CONNECTIONS_MAX);
@@ -173,6 +187,7 @@ impl Parent {
             workers: self.places.len(),
             parent: std::process::id(),
             first_connection: place.connections.get(),
+            plan: Plan::clone(&self.plan.borrow()),
             settings: self.settings.clone(),
         };
         let listeners = self.listeners.borrow();
@@ -206,6 +221,8 @@ impl Parent {
                 (Tag::Ready, Some(write)) => {
                     let Ok(loaded) = serde_json::from_slice::<Rc<Loaded>>(&payload) else { return false };
                     *place.loaded.borrow_mut() = Some(loaded.clone());
+                    place.starting.set(false);
+                    self.calm.notify_waiters();
                     let queue = self.relay.join(place.index);
                     *place.queue.borrow_mut() = Some(queue.clone());
                     log::debug!("worker {} serves", place.index);
@@ -221,6 +238,12 @@ impl Parent {
                         }
                     });
                     *place.writer.borrow_mut() = Some(writer.abort_handle());
+                    true
+                }
+                (Tag::Reply, taken) => {
+                    let Ok(reply) = serde_json::from_slice::<Reply>(&payload) else { return false };
+                    write = taken;
+                    self.vote(place.index, reply);
                     true
                 }
                 (Tag::Failed, Some(_)) => {
@@ -254,6 +277,11 @@ async fn end_unlinked(place: &'static Place, pid: Option<Pid>, why: String) {
 pub fn readable(text: &str) -> String {
     let printable = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
     text.chars().map(printable).collect()
+}
+
+/// The same on one line, for a cell of a table.
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// What happened, to which worker, in which code of which plugin.

@@ -5,29 +5,40 @@
 
 mod child; // one worker process: start it, say how it ended
 
+mod copies; // libraries that nobody writes to
+
+mod reload; // from one generation to the next, on all workers or none
+
 mod relay; // broadcasts from each worker to all others
+
+mod status; // how it goes, from what the parent knows
 
 mod watch; // callbacks that are slow or never return
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 
-use self::child::{Place, readable};
+use self::child::Place;
+pub use self::child::{one_line, readable};
+use self::copies::Copies;
 use self::relay::Relay;
+use self::reload::Ballot;
 use crate::banner::Loaded;
 use crate::board::Board;
-use crate::control::{Ask, Asks, Status};
+use crate::control::{self, Ask, Asks, Desk, Hangup};
 use crate::link::orders::LISTENERS_MAX;
 use crate::link::{Tag, message};
+use crate::plan::Plan;
 use crate::settings::Settings;
 use crate::stop::Stop;
 use crate::{banner, listen, privileges};
@@ -50,11 +61,23 @@ struct Parent {
     settings: Settings,
     /// Given up when the server stops.
     listeners: RefCell<Vec<TcpListener>>,
+    addresses: Vec<SocketAddr>,
+    started_at: Instant,
     identity: Option<privileges::Identity>,
     board: Board,
     board_descriptor: OwnedFd,
     places: Vec<Place>,
     relay: Relay,
+    /// What workers load.
+    plan: RefCell<Rc<Plan>>,
+    /// The last generation of each plugin that was used.
+    generations: RefCell<HashMap<String, u32>>,
+    copies: Copies,
+    /// The reload that goes on.
+    ballot: RefCell<Option<Ballot>>,
+    transactions: Cell<u32>,
+    /// Told when a worker does not start any more, or a reload is over.
+    calm: Notify,
     news: mpsc::UnboundedSender<News>,
     /// Whether a worker has served: until then the start may fail, and says why by itself.
     started: Cell<bool>,
@@ -79,9 +102,11 @@ enum News {
 }
 
 /// Serves until a signal says to stop. Err: it could not start, or had to cut connections at the end.
-pub fn run(settings: Settings, asks: Asks) -> Result<()> {
+pub fn run(settings: Settings, desk: Desk) -> Result<()> {
     let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref())?;
     listen::raise_open_files();
+    let copies = Copies::new()?;
+    let plan = copies.first_plan(&settings)?;
     let listeners = listen::bind(&settings.listen)?;
     if listeners.len() > LISTENERS_MAX {
         bail!(
@@ -97,10 +122,18 @@ pub fn run(settings: Settings, asks: Asks) -> Result<()> {
     let parent: &'static Parent = Box::leak(Box::new(Parent {
         places: (0..settings.workers).map(Place::new).collect(),
         listeners: RefCell::new(listeners),
+        addresses,
+        started_at: Instant::now(),
         identity,
         board,
         board_descriptor,
         relay: Relay::default(),
+        generations: RefCell::new(plan.plugins.iter().map(|planned| (planned.name.clone(), 1)).collect()),
+        plan: RefCell::new(Rc::new(plan)),
+        copies,
+        ballot: RefCell::default(),
+        transactions: Cell::new(0),
+        calm: Notify::new(),
         news,
         started: Cell::new(false),
         stopping: Cell::new(false),
@@ -116,26 +149,32 @@ pub fn run(settings: Settings, asks: Asks) -> Result<()> {
     let runtime = runtime.build_local(LocalOptions::default())?;
     let result = runtime.block_on(async {
         let mut stop = Stop::new()?;
+        let hangup = Hangup::new()?;
+        let Desk { asker, asks, reread } = desk;
+        let mut _socket = None;
+        if let Some((listener, place)) = control::open(&parent.settings.control)? {
+            log::debug!("control socket {}", place.path.display());
+            tokio::task::spawn_local(control::serve(listener, asker.clone()));
+            // Removed when the last worker has ended.
+            _socket = Some(place);
+        }
+        tokio::task::spawn_local(hangup.reload(reread, asker));
         let result = tokio::select! {
-            result = parent.serve(heard, &addresses, asks) => result,
+            result = parent.serve(heard, asks) => result,
             () = stop.requested() => Ok(()),
         };
         parent.end(result, stop).await
     });
     // The last worker's backtrace is worth a moment.
     runtime.shutdown_timeout(DRAIN_GRACE);
+    parent.copies.remove();
     result
 }
 
 impl Parent {
     /// Starts the workers, the first one alone: what is wrong with a plugin is then said once. Returns only if
     /// none can start.
-    async fn serve(
-        &'static self,
-        mut heard: mpsc::UnboundedReceiver<News>,
-        addresses: &[SocketAddr],
-        asks: Asks,
-    ) -> Result<()> {
+    async fn serve(&'static self, mut heard: mpsc::UnboundedReceiver<News>, asks: Asks) -> Result<()> {
         let (first, others) = self.places.split_first().context("a parent needs a worker")?;
         self.start(first);
         tokio::task::spawn_local(self.watch());
@@ -152,7 +191,7 @@ impl Parent {
         };
         self.started.set(true);
         others.iter().for_each(|place| self.start(place));
-        let banner = readable(&banner::complete(&loaded, self.places.len(), addresses));
+        let banner = readable(&banner::complete(&loaded, self.places.len(), &self.addresses));
         // Nobody has to read it.
         let _ = io::stdout().write_all(banner.as_bytes());
         tokio::task::spawn_local(self.answer(asks));
@@ -165,8 +204,14 @@ impl Parent {
     async fn answer(&'static self, mut asks: Asks) {
         while let Some(ask) = asks.recv().await {
             match ask {
-                Ask::Reload { answer, .. } => _ = answer.send(Err("no reload yet".to_owned())),
-                Ask::Status(answer) => _ = answer.send(Status { pid: std::process::id() }),
+                Ask::Reload { which, reason, answer } => {
+                    let result = self.reload(which, &reason).await;
+                    if let Err(error) = &result {
+                        log::error!("{reason}: nothing was reloaded: {error:#}");
+                    }
+                    let _ = answer.send(result.map_err(|error| format!("{error:#}")));
+                }
+                Ask::Status(answer) => _ = answer.send(self.status()),
             }
         }
     }
@@ -183,7 +228,11 @@ impl Parent {
     /// Keeps one place filled until the server stops.
     async fn keep(&'static self, place: &'static Place) {
         let mut early_deaths = 0;
-        while !self.stopping.get() {
+        loop {
+            self.no_reload().await;
+            if self.stopping.get() {
+                return;
+            }
             let end = self.run_worker(place).await;
             // Who signals parent and workers together means a stop; the signal may be seen after a worker's end.
             tokio::task::yield_now().await;

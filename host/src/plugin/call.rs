@@ -7,7 +7,7 @@ use callsign_plugin::abi;
 use super::handler::{Handler, HandlerRef, Kind};
 use crate::board;
 use crate::connection::Connection;
-use crate::http::exchange::{Exchange, Owner};
+use crate::http::exchange::Exchange;
 
 /// The code of a handler, by kind. Only the loader makes one.
 #[derive(Clone, Copy, Debug)]
@@ -45,14 +45,6 @@ impl Function {
     }
 }
 
-/// A plugin's release hook. Only the loader makes one.
-#[derive(Clone, Copy, Debug)]
-pub struct Release {
-    pub(super) function: unsafe extern "C" fn(*mut abi::Connection),
-    /// Its index on the worker's board.
-    pub(super) index: u32,
-}
-
 /// Why a handler failed, in its own words.
 pub type Failure = String;
 
@@ -62,6 +54,7 @@ thread_local! {
     static FAILED: Cell<bool> = const { Cell::new(false) };
     static FAILURE: RefCell<Failure> = const { RefCell::new(String::new()) };
     static QUIET: Cell<bool> = const { Cell::new(false) };
+    static SAVING: Cell<bool> = const { Cell::new(false) };
     static SAVED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
@@ -71,16 +64,27 @@ pub(super) fn is_quiet() -> bool {
 }
 
 /// Runs hooks whose effects may have to be undone.
-fn quietly<R>(f: impl FnOnce() -> R) -> R {
+pub(super) fn quietly<R>(f: impl FnOnce() -> R) -> R {
     QUIET.set(true);
     let result = f();
     QUIET.set(false);
     result
 }
 
+/// Runs a save hook; its answer, and what it has saved.
+pub(super) fn collect_saved<R>(f: impl FnOnce() -> R) -> (R, Option<Vec<u8>>) {
+    SAVING.set(true);
+    let answer = quietly(f);
+    SAVING.set(false);
+    (answer, SAVED.take())
+}
+
 /// The running save hook hands over what it has saved. False: none is running.
 pub(super) fn save(state: &[u8]) -> bool {
-    SAVED.with_borrow_mut(|saved| saved.as_mut().map(|saved| *saved = state.to_vec()).is_some())
+    if SAVING.get() {
+        SAVED.set(Some(state.to_vec()));
+    }
+    SAVING.get()
 }
 
 /// The handler that runs on this thread now.
@@ -104,7 +108,7 @@ pub(super) fn fail(reason: Failure) -> bool {
 }
 
 #[inline]
-fn call<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -> R) -> Result<R, Failure> {
+pub(super) fn call<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -> R) -> Result<R, Failure> {
     let slot = board::current();
     RUNNING.set(handler);
     IN_CALLBACK.set(true);
@@ -158,19 +162,17 @@ pub fn on_load(handler: HandlerRef, load: &abi::Load) -> Result<bool, Failure> {
     quietly(|| call_handler(handler, || unsafe { function(load) })).map(|answer| answer == 1)
 }
 
-/// Calls a plugin's release hook, as the last call for this connection.
-pub fn release(hook: Release, c: &Connection) -> Result<(), Failure> {
-    // SAFETY: the loader took the hook from a descriptor; the connection outlives the call.
-    call(None, hook.index, || unsafe { (hook.function)(c.as_ptr()) })
-}
-
-/// The same for what no connection came of.
-pub fn release_owner(hook: Release, owner: &Owner) -> Result<(), Failure> {
+/// Calls an onunload hook.
+pub fn on_unload(handler: HandlerRef) -> Result<(), Failure> {
+    let Function::OnUnload(function) = handler.function.get() else { return Err(misfit(handler)) };
     // SAFETY: as above.
-    call(None, hook.index, || unsafe { (hook.function)(owner.as_ptr()) })
+    quietly(|| call_handler(handler, || unsafe { function() }))
 }
 
 #[cold]
 fn misfit(handler: &Handler) -> Failure {
-    format!("its code is not of kind {}", handler.kind)
+    match handler.function.get() {
+        Function::None => "the plugin has no handler of that name any more, since it was reloaded".to_owned(),
+        _ => format!("its code is not of kind {}", handler.kind),
+    }
 }

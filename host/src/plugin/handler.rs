@@ -93,6 +93,11 @@ impl Handler {
         Label { plugin: self.plugin_name.clone(), kind: self.what(), name: self.name.clone(), generation }
     }
 
+    /// From now on this code is behind the name; None: none is.
+    pub fn change(&self, function: Option<Function>) {
+        self.function.set(function.unwrap_or(Function::None));
+    }
+
     /// ``onmessage handler``, ``timer``
     fn what(&self) -> String {
         if self.name.is_empty() { self.kind.to_string() } else { format!("{} handler", self.kind) }

@@ -313,7 +313,7 @@ unsafe extern "C" fn handshake(
     let names = [onconnect, onmessage, ondisconnect].map(|name| unsafe { c_string(name) });
     // SAFETY: the plugin keeps to the ABI.
     code(unsafe { exchange(request) }.map(|(worker, exchange)| {
-        let (result, status) = bind(&worker.registry, exchange.upgrade, names);
+        let (result, status) = bind(&worker.registry(), exchange.upgrade, names);
         exchange.answer.borrow_mut().handshake = Some(result);
         status
     }))
@@ -358,7 +358,10 @@ unsafe extern "C" fn fail(message: *const c_char, length: usize, file: *const c_
     // SAFETY: the plugin keeps to the ABI.
     let (message, file) = unsafe { (bytes(message.cast(), length), c_string(file)) };
     let Ok(message) = message else { return status::BAD_ARGUMENT };
-    let message = String::from_utf8_lossy(message);
+    let message = match message {
+        [] => "it gave no reason".into(),
+        _ => String::from_utf8_lossy(message),
+    };
     let reason = match file {
         Some(file) => format!("{message} ({}:{line})", String::from_utf8_lossy(file)),
         None => message.into_owned(),

@@ -42,6 +42,17 @@ pub(super) fn remember(slot: *mut *const abi::Host, plugin: usize, name: &str, g
     CALLERS.with_borrow_mut(|callers| callers.push(Caller { slot, generation, timer, background, post }));
 }
 
+/// That copy is not in use any more: it can hand over nothing, and what it has handed over has no name on the board.
+pub(super) fn forget(slot: *mut *const abi::Host) {
+    let forgotten = CALLERS.with_borrow_mut(|callers| {
+        let at = callers.iter().position(|caller| caller.slot == slot.addr())?;
+        Some(callers.remove(at))
+    });
+    for label in forgotten.iter().flat_map(|caller| [caller.timer, caller.background, caller.post]) {
+        board::undefine(label.index.replace(0));
+    }
+}
+
 /// Whether this is a worker's thread: the one that has loaded plugins.
 pub(super) fn on_worker_thread() -> bool {
     CALLERS.with_borrow(|callers| !callers.is_empty())

@@ -7,8 +7,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
 use libloading::os::unix::{Library as Loaded, RTLD_LOCAL, RTLD_NOW};
 
-use super::call::{Function, Release};
+use super::call::Function;
 use super::handler::Kind;
+use super::hooks::Hooks;
 use super::host_api;
 use super::image::Image;
 use super::later;
@@ -21,13 +22,15 @@ pub type Plain = unsafe extern "C" fn();
 #[derive(Debug)]
 pub struct Library {
     loaded: ManuallyDrop<Loaded>,
-    release: Option<unsafe extern "C" fn(*mut abi::Connection)>,
+    /// By which it names itself.
+    slot: *mut *const abi::Host,
+    hooks: Hooks,
 }
 
 impl Library {
     /// Loads the file whose image was read, and gives it the host's function table. `plugin`, `name` and
-    /// `generation` are what it will be known by.
-    pub fn open(path: &Path, plugin: usize, name: &str, generation: u32) -> Result<Self> {
+    /// `generation` are what it will be known by, and `index` on the board when its hooks run.
+    pub fn open(path: &Path, plugin: usize, name: &str, generation: u32, index: u32) -> Result<Self> {
         // dlopen takes a name without a slash for one to search for.
         let path = std::path::absolute(path).context("cannot be made absolute")?;
         // SAFETY: loading runs the library's constructors; running its code is what the operator asked for.
@@ -55,8 +58,9 @@ impl Library {
         unsafe { descriptor.host.write(host_api::table()) };
         host_api::remember(descriptor.host, name);
         later::remember(descriptor.host, plugin, name, generation);
-        let release = descriptor.release;
-        Ok(Self { loaded: ManuallyDrop::new(loaded), release })
+        // SAFETY: it is never unloaded.
+        let hooks = unsafe { Hooks::of(descriptor, index) };
+        Ok(Self { loaded: ManuallyDrop::new(loaded), slot: descriptor.host, hooks })
     }
 
     /// The handler of that name and kind; the image says whether it is there and how it is exported.
@@ -95,8 +99,13 @@ impl Library {
         unsafe { self.loaded.get::<Plain>(format!("{name}\0").as_bytes()).ok().map(|symbol| *symbol) }
     }
 
-    /// The descriptor's release hook, which has that index on the board.
-    pub fn release(&self, index: u32) -> Option<Release> {
-        self.release.map(|function| Release { function, index })
+    /// What its descriptor offers.
+    pub fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    /// From now on it can hand over nothing to be called later.
+    pub fn retire(&self) {
+        later::forget(self.slot);
     }
 }

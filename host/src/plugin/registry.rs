@@ -3,44 +3,39 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ffi::CString;
 use std::fmt;
-use std::path::PathBuf;
-use std::ptr;
+use std::rc::Rc;
 
-use anyhow::{Context, Result, anyhow, bail};
-use callsign_plugin::abi;
+use anyhow::{Context, Result, bail};
 
-use super::call::{self, Release};
+use super::call::Function;
 use super::handler::{Callbacks, Handler, HandlerRef, Kind};
 use super::image::Image;
-use super::library::{Library, Plain};
-use crate::board::{self, Label};
-use crate::crash;
+use super::loaded::Plugin;
+use crate::board;
 use crate::nearest::nearest;
-use crate::settings::PluginSource;
+use crate::plan::PlannedPlugin;
 
-/// One loaded plugin.
-#[derive(Debug)]
-pub struct Plugin {
-    /// Unique among the loaded ones.
-    pub name: String,
-    /// The library file.
-    pub path: PathBuf,
-    /// 1 for the first copy loaded under this name.
-    pub generation: u32,
-    /// What the library offers.
-    pub image: Image,
-    library: Library,
-    /// The release hook's index on the board.
-    release: u32,
-}
-
-/// All loaded plugins, in load order.
+/// The plugins in use. It never changes: a reload makes the next one.
 #[derive(Debug, Default)]
 pub struct Registry {
-    plugins: Vec<Plugin>,
+    /// By their index, which all copies of a plugin share. One that was removed keeps its place.
+    plugins: Vec<Rc<Plugin>>,
+    /// Indexes in load order, without those that were removed.
+    order: Vec<usize>,
     interned: RefCell<HashMap<(usize, String, Kind), HandlerRef>>,
+}
+
+/// A registry that may follow another.
+pub struct Next {
+    /// With the new copies.
+    pub registry: Registry,
+    /// Their indexes.
+    pub loaded: Vec<usize>,
+    /// Indexes of plugins that are not in it any more.
+    pub removed: Vec<usize>,
+    /// What will be behind the names that are known so far, where that changes; None: nothing.
+    pub changes: Vec<(HandlerRef, Option<Function>)>,
 }
 
 /// Why a name is no handler.
@@ -66,142 +61,125 @@ impl fmt::Display for Unresolved {
 impl std::error::Error for Unresolved {}
 
 impl Registry {
-    /// Loads the libraries in order. Each file is checked before any code of it runs.
-    pub fn load(sources: &[PluginSource]) -> Result<Self> {
-        let mut registry = Self::default();
-        for source in sources {
-            registry.add(source).with_context(|| match &source.name {
-                Some(name) => format!("plugin `{name}` ({})", source.path.display()),
-                None => format!("plugin {}", source.path.display()),
-            })?;
+    /// Loads the copies of a plan that are not in use here already. Their hooks have not run, and nothing has
+    /// changed. Each file is checked before any code of it runs.
+    pub fn next(&self, plan: &[PlannedPlugin]) -> Result<Next> {
+        let mut next = Self { plugins: self.plugins.clone(), ..Self::default() };
+        let mut loaded = Vec::new();
+        for planned in plan {
+            let source = &planned.source;
+            let added = next.add(planned).with_context(|| source.label());
+            match added {
+                Ok(Some(index)) => loaded.push(index),
+                Ok(None) => {}
+                Err(error) => {
+                    loaded.iter().for_each(|&index: &usize| next.plugins[index].retire());
+                    return Err(error);
+                }
+            }
         }
-        Ok(registry)
+        let removed: Vec<usize> =
+            self.order.iter().copied().filter(|index| !next.order.contains(index)).collect();
+        let changes = next.take_over(&self.interned.borrow(), &loaded, &removed);
+        Ok(Next { registry: next, loaded, removed, changes })
     }
 
-    fn add(&mut self, source: &PluginSource) -> Result<()> {
-        let image = Image::read(&source.path)?;
+    /// The index of the copy, if it had to be loaded.
+    fn add(&mut self, planned: &PlannedPlugin) -> Result<Option<usize>> {
+        let PlannedPlugin { source, file, generation, .. } = planned;
+        let image = Image::read(file)?;
         let name = source.name.clone().unwrap_or_else(|| image.name.clone());
-        if let Some(other) = self.plugins.iter().find(|other| other.name == name) {
+        if let Some(other) = self.plugins().find(|other| other.name == name) {
             bail!(
                 "its name `{name}` is taken by {}; give one of them another name: `[plugin.NAME]` in the \
                  configuration file, or in its source",
                 other.path.display()
             );
         }
-        // dlopen would give the same copy again, with the same statics.
+        // Two copies with a state each are rarely what is wanted.
         let same = |other: &&Plugin| other.path.canonicalize().ok() == source.path.canonicalize().ok();
-        if let Some(other) = self.plugins.iter().find(same) {
+        if let Some(other) = self.plugins().find(same) {
             bail!("it is loaded already, as plugin `{}`; name it once", other.name);
         }
-        let generation = 1;
-        let index = |kind: &str| {
-            let kind = kind.to_owned();
-            board::define(&Label { plugin: name.clone(), kind, generation, ..Label::default() })
+        let old = self.plugins.iter().position(|plugin| plugin.name == name);
+        let index = old.unwrap_or(self.plugins.len());
+        self.order.push(index);
+        let retained = match old.map(|index| &self.plugins[index]) {
+            Some(plugin) if plugin.generation == *generation => return Ok(None),
+            Some(plugin) => plugin.retained + 1,
+            None => 0,
         };
-        // A library's constructors can crash as well.
-        board::current().enter(index("loading"));
-        let library = Library::open(&source.path, self.plugins.len(), &name, generation);
-        board::current().leave();
-        let (library, release) = (library?, index("release hook"));
-        board::current().set_modules(&crash::modules());
-        self.plugins.push(Plugin { name, path: source.path.clone(), generation, image, library, release });
-        self.run_onload(self.plugins.len() - 1, source)
-    }
-
-    fn run_onload(&self, index: usize, source: &PluginSource) -> Result<()> {
-        let plugin = &self.plugins[index];
-        let Some((hook, function)) = self.onload_hook(index, source.onload.as_deref())? else {
-            return Ok(());
-        };
-        let config =
-            serde_json::to_string(&source.config).context("its config table cannot be written as JSON")?;
-        let (name, config) = (CString::new(plugin.name.as_str())?, CString::new(config)?);
-        let load = abi::Load {
-            struct_size: size_of::<abi::Load>() as u32,
-            generation: plugin.generation,
-            plugin: name.as_ptr(),
-            config: config.as_ptr(),
-            state: ptr::null(),
-            state_length: 0,
-            state_version: 0,
-            probe: 0,
-            function,
-        };
-        match call::on_load(hook, &load) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(anyhow!("its onload hook `{}` refused the load and gave no reason", hook.name)),
-            Err(reason) => Err(anyhow!("its onload hook `{}` refused the load: {reason}", hook.name)),
+        let plugin = Rc::new(Plugin::load(planned, image, name, index, retained)?);
+        match self.plugins.get_mut(index) {
+            Some(place) => *place = plugin,
+            None => self.plugins.push(plugin),
         }
+        Ok(Some(index))
     }
 
-    /// The load hook, and the plain function that it is handed because the config file names it. A handler of that
-    /// name is the hook itself; so is a plain function, in a library without a hook.
-    fn onload_hook(&self, index: usize, named: Option<&str>) -> Result<Option<(HandlerRef, Option<Plain>)>> {
-        let plugin = &self.plugins[index];
-        let intern =
-            |name: &str| self.intern(index, name, Kind::OnLoad).context("its onload hook cannot be found");
-        let hooks = plugin.image.handlers.iter().filter(|(_, kind)| *kind == Kind::OnLoad);
-        let hooks: Vec<&str> = hooks.map(|(name, _)| name.as_str()).collect();
-        let function = match named {
-            Some(named) if hooks.contains(&named) => return Ok(Some((intern(named)?, None))),
-            Some(named) if plugin.image.functions.iter().any(|name| name == named) => {
-                if hooks.is_empty() {
-                    return Ok(Some((intern(named)?, None)));
+    /// Takes over the names that are known so far, as far as there is something behind them still. What that will be,
+    /// where it changes.
+    fn take_over(
+        &self,
+        known: &HashMap<(usize, String, Kind), HandlerRef>,
+        loaded: &[usize],
+        removed: &[usize],
+    ) -> Vec<(HandlerRef, Option<Function>)> {
+        let mut changes = Vec::new();
+        let mut interned = self.interned.borrow_mut();
+        for (key @ (index, name, kind), &handler) in known {
+            if loaded.contains(index) || removed.contains(index) {
+                let function = self.order.contains(index).then(|| self.plugins[*index].function(name, *kind));
+                changes.push((handler, function.flatten()));
+                if function.flatten().is_none() {
+                    continue;
                 }
-                plugin.library.plain(&plugin.image, named)
             }
-            Some(named) => {
-                bail!("`onload` in [plugin.{}] names `{named}`{}", plugin.name, plugin.no_hook(named))
-            }
-            None => None,
-        };
-        match hooks[..] {
-            [] => Ok(None),
-            [hook] => Ok(Some((intern(hook)?, function))),
-            [first, second, ..] => bail!(
-                "it has two onload hooks, `{first}` and `{second}`; keep one, or name the one that is meant: \
-                 `onload` in [plugin.{}]",
-                plugin.name
-            ),
+            interned.insert(key.clone(), handler);
         }
+        changes
     }
 
-    /// The loaded plugins, in load order.
-    pub fn plugins(&self) -> &[Plugin] {
-        &self.plugins
+    /// The plugins in use, in load order.
+    pub fn plugins(&self) -> impl Iterator<Item = &Plugin> {
+        self.order.iter().map(|&index| &*self.plugins[index])
     }
 
-    /// The release hooks of the plugins that a connection's handlers belong to, each once.
-    pub fn releases(&self, callbacks: &Callbacks) -> impl Iterator<Item = (&Plugin, Release)> {
+    /// The plugin of that index.
+    pub fn plugin(&self, index: usize) -> &Rc<Plugin> {
+        &self.plugins[index]
+    }
+
+    /// The plugin of that index, if it is in use.
+    pub fn get(&self, index: usize) -> Option<&Rc<Plugin>> {
+        self.order.contains(&index).then(|| &self.plugins[index])
+    }
+
+    /// The plugins that a connection's handlers belong to, each once.
+    pub fn owners(&self, callbacks: &Callbacks) -> impl Iterator<Item = &Rc<Plugin>> {
         let mut indexes: Vec<usize> = callbacks.iter().map(|handler| handler.plugin).collect();
         indexes.sort_unstable();
         indexes.dedup();
-        let plugins = indexes.into_iter().map(|index| &self.plugins[index]);
-        plugins.filter_map(|plugin| Some((plugin, plugin.library.release(plugin.release)?)))
+        indexes.into_iter().map(|index| &self.plugins[index])
     }
 
     /// Index and generation of the copy that serves under that name.
     pub fn in_use(&self, name: &str) -> Option<(usize, u32)> {
-        let index = self.plugins.iter().position(|plugin| plugin.name == name)?;
-        Some((index, self.plugins[index].generation))
-    }
-
-    /// The release hook of a handler's plugin.
-    pub fn release(&self, handler: HandlerRef) -> Option<Release> {
-        let plugin = &self.plugins[handler.plugin];
-        plugin.library.release(plugin.release)
+        let plugin = self.plugins().find(|plugin| plugin.name == name)?;
+        Some((plugin.index, plugin.generation))
     }
 
     /// Finds a handler. `name` alone is looked for in the plugin `asking`, then in the others in load order;
     /// `plugin:name` in that plugin alone.
     pub fn resolve(&self, asking: Option<usize>, name: &str, kind: Kind) -> Result<HandlerRef, Unresolved> {
         let order: Vec<usize> = match name.split_once(':') {
-            Some((plugin, _)) => match self.plugins.iter().position(|p| p.name == plugin) {
-                Some(index) => vec![index],
+            Some((plugin, _)) => match self.plugins().find(|p| p.name == plugin) {
+                Some(found) => vec![found.index],
                 None => return Err(self.no_plugin(plugin, name, kind)),
             },
             None => {
-                let others = (0..self.plugins.len()).filter(|index| Some(*index) != asking);
+                let asking = asking.filter(|index| self.order.contains(index));
+                let others = self.order.iter().copied().filter(|index| Some(*index) != asking);
                 asking.into_iter().chain(others).collect()
             }
         };
@@ -233,7 +211,7 @@ impl Registry {
             return Some(handler);
         }
         let owner = &self.plugins[plugin];
-        let function = owner.library.function(&owner.image, name, kind)?;
+        let function = owner.function(name, kind)?;
         // As many as there are names in libraries: bounded, and referred to for as long as the worker lives.
         let handler: HandlerRef = Box::leak(Box::new(Handler {
             plugin,
@@ -249,10 +227,13 @@ impl Registry {
     }
 
     fn no_plugin(&self, plugin: &str, name: &str, kind: Kind) -> Unresolved {
-        let names = self.plugins.iter().map(|plugin| plugin.name.as_str());
-        let hint = match nearest(plugin, names.clone()) {
+        let names = self.plugins().map(|plugin| plugin.name.as_str());
+        let hint = match nearest(plugin, names) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("loaded: {}", names.collect::<Vec<_>>().join(", ")),
+            None => {
+                let names: Vec<_> = self.plugins().map(|plugin| plugin.name.as_str()).collect();
+                format!("loaded: {}", names.join(", "))
+            }
         };
         let text = format!("no plugin `{plugin}` is loaded, as `{name}` asks for; {hint}");
         Unresolved { name: name.to_owned(), kind, missing: true, remedy: "load that plugin", text }
@@ -284,35 +265,5 @@ impl Registry {
         let missing = other_kind.is_none();
         let remedy = if missing { "export it" } else { "change the handler's kind" };
         Unresolved { name: symbol.to_owned(), kind, missing, remedy, text }
-    }
-}
-
-impl Plugin {
-    /// ``plugin `chat` (target/debug/libchat.so)``
-    fn label(&self) -> String {
-        format!("plugin `{}` ({})", self.name, self.path.display())
-    }
-
-    /// Why that name is no load hook, and what to do, as the end of a sentence.
-    fn no_hook(&self, named: &str) -> String {
-        if let Some((_, kind)) = self.image.handlers.iter().find(|(name, _)| name == named) {
-            return format!(", which is an {kind} handler; name an onload handler or a plain function");
-        }
-        let hint = match nearest(named, self.names(Kind::OnLoad)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "export it, or fix the name".to_owned(),
-        };
-        format!(", and there is no such function; {hint}")
-    }
-
-    /// The names that can be called as that kind.
-    fn names(&self, kind: Kind) -> impl Iterator<Item = &str> + Clone {
-        let handlers = self.image.handlers.iter().filter(move |(_, its_kind)| *its_kind == kind);
-        handlers.map(|(name, _)| name.as_str()).chain(self.image.functions.iter().map(String::as_str))
-    }
-
-    /// Whether it has a handler of that name and kind.
-    pub fn has(&self, name: &str, kind: Kind) -> bool {
-        self.names(kind).any(|other| other == name)
     }
 }

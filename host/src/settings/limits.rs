@@ -43,6 +43,8 @@ pub const DEFAULT_SLOW_CALLBACK: Duration = Duration::from_millis(100);
 /// Time for a callback after which its worker is ended: no honest one takes as long, and its clients are
 /// served again before most people give up.
 pub const DEFAULT_HANG_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for each step of a reload: no honest callback or load hook takes as long.
+pub const DEFAULT_RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bounds on what clients and callbacks can cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +71,8 @@ pub struct Limits {
     pub slow_callback: Option<Duration>,
     /// Time for a callback after which its worker is ended and replaced, or never.
     pub hang_timeout: Option<Duration>,
+    /// Time for all workers to take a step of a reload; not zero.
+    pub reload_timeout: Duration,
     /// Clients of all workers together; not zero. None: as many as the limit on open files allows.
     pub max_connections: Option<usize>,
 }
@@ -106,6 +110,7 @@ impl Limits {
             drain_timeout: flags.drain_timeout.or(file.drain_timeout).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             slow_callback: switch(slow_callback),
             hang_timeout,
+            reload_timeout: flags.reload_timeout.or(file.reload_timeout).unwrap_or(DEFAULT_RELOAD_TIMEOUT),
             max_connections: flags.max_connections.or(file.max_connections),
         };
         limits.check()?;
@@ -132,6 +137,12 @@ impl Limits {
             bail!(
                 "handshake_timeout is 0, which no client can meet; expected more, such as {}",
                 Time(DEFAULT_HANDSHAKE_TIMEOUT)
+            );
+        }
+        if self.reload_timeout.is_zero() {
+            bail!(
+                "reload_timeout is 0, which no worker can meet; expected more, such as {}",
+                Time(DEFAULT_RELOAD_TIMEOUT)
             );
         }
         if let (Some(slow), Some(hang)) = (self.slow_callback, self.hang_timeout)

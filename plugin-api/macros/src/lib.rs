@@ -39,6 +39,14 @@ pub fn onload(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("onload", 1, attribute, item)
 }
 
+/// `fn()`: called when another copy of the plugin has taken over from this one, as the last of its callbacks. Not
+/// called when the worker ends, nor for a copy whose load was refused. May return `Result<(), impl Display>`, which
+/// is logged.
+#[proc_macro_attribute]
+pub fn onunload(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    export("onunload", 0, attribute, item)
+}
+
 fn export(kind: &str, inputs: usize, attribute: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as ItemFn);
     match expand(kind, inputs, attribute.into(), &function) {
@@ -65,6 +73,7 @@ fn expand(
             "onmessage" => "fn(c: &Connection, message: Message<'_>)",
             "onrequest" => "fn(request: &mut Request) -> Response",
             "onload" => "fn(load: &Load)",
+            "onunload" => "fn()",
             _ => "fn(c: &Connection)",
         };
         return Err(Error::new_spanned(signature, format!("an #[{kind}] handler is a `{wanted}`")));
@@ -80,14 +89,15 @@ fn expand(
     let (parameters, arguments, result) = match kind.to_string().as_str() {
         "onmessage" => (
             quote_spanned!(own=> c: *mut abi::Connection, op: u8, data: *const ::core::ffi::c_void, length: usize),
-            quote_spanned!(own=> c, op, data, length),
+            quote_spanned!(own=> c, op, data, length,),
             quote!(()),
         ),
         "onrequest" => {
-            (quote_spanned!(own=> request: *mut abi::Request), quote_spanned!(own=> request), quote!(i32))
+            (quote_spanned!(own=> request: *mut abi::Request), quote_spanned!(own=> request,), quote!(i32))
         }
-        "onload" => (quote_spanned!(own=> load: *const abi::Load), quote_spanned!(own=> load), quote!(i32)),
-        _ => (quote_spanned!(own=> c: *mut abi::Connection), quote_spanned!(own=> c), quote!(())),
+        "onload" => (quote_spanned!(own=> load: *const abi::Load), quote_spanned!(own=> load,), quote!(i32)),
+        "onunload" => (quote!(), quote!(), quote!(())),
+        _ => (quote_spanned!(own=> c: *mut abi::Connection), quote_spanned!(own=> c,), quote!(())),
     };
     Ok(quote! {
         #function
@@ -97,7 +107,7 @@ fn expand(
 
             unsafe extern "C" fn __entry(#parameters) -> #result {
                 // SAFETY: the host calls this with what the ABI promises for its kind.
-                unsafe { __private::#call(#arguments, #name) }
+                unsafe { __private::#call(#arguments #name) }
             }
 
             // SAFETY: symbols that begin with `callsign_handler_` are Callsign's own.

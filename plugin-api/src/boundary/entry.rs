@@ -89,6 +89,11 @@ pub(super) fn guard<T>(f: impl FnOnce() -> Result<T, String>) -> Option<T> {
     catch(f).map_err(Failed::report).ok()
 }
 
+/// Runs a hook that answers a number; `failed`: if it fails, and the host knows.
+pub(super) fn catch_number(failed: i32, f: impl FnOnce() -> Result<i32, String>) -> i32 {
+    guard(f).unwrap_or(failed)
+}
+
 /// Runs background work, off the worker's thread.
 pub(super) fn catch_at_work<T>(work: impl FnOnce() -> T) -> Result<T, Failed> {
     AT_WORK.set(true);
@@ -174,6 +179,12 @@ pub unsafe fn call_onload<R: Outcome<()>>(load: *const abi::Load, f: impl FnOnce
     // SAFETY: `Load` is transparent over the host's struct, which is live until the hook returns.
     let load = unsafe { &*load.cast::<Load>() };
     i32::from(guard(|| f(load).into_result()).is_some())
+}
+
+/// # Safety
+/// The host calls it, as [`abi::OnUnload`] promises.
+pub unsafe fn call_onunload<R: Outcome<()>>(f: impl FnOnce() -> R) {
+    guard(|| f().into_result());
 }
 
 /// The descriptor's release hook: drops the connection's data.

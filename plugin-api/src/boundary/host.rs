@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use super::reload::slice;
 use crate::abi::{self, status};
 use crate::connection::Connection;
 use crate::message::Status;
@@ -217,6 +218,19 @@ impl RawLoad {
     pub fn generation(&self) -> u32 {
         self.0.generation
     }
+
+    pub fn is_probe(&self) -> bool {
+        self.0.probe != 0
+    }
+
+    pub fn carried(&self) -> Option<&[u8]> {
+        // SAFETY: the host's state is NULL, or `state_length` bytes while the hook runs.
+        (!self.0.state.is_null()).then(|| unsafe { slice(self.0.state, self.0.state_length) })
+    }
+
+    pub fn carried_version(&self) -> u32 {
+        self.0.state_version
+    }
 }
 
 fn call(f: impl FnOnce(&abi::Host) -> i32) -> Status {
@@ -242,6 +256,21 @@ pub fn log(level: u32, message: &str) {
     } else {
         eprintln!("{message}");
     }
+}
+
+/// Gives the host what a save hook has saved.
+pub(super) fn save_bytes(bytes: &[u8]) -> Result<(), String> {
+    let host = host().ok_or("no host has loaded this library")?;
+    // SAFETY: the bytes are read before the call returns.
+    match unsafe { (host.save)(bytes.as_ptr().cast(), bytes.len()) } {
+        0.. => Ok(()),
+        status => Err(format!("the host did not take the {} bytes of it (status {status})", bytes.len())),
+    }
+}
+
+/// Whether this is known to be another thread than the worker's. In a unit test no thread is.
+pub fn is_off_the_worker() -> bool {
+    host().is_some() && !in_callback()
 }
 
 pub(super) fn fail(message: &str, place: Option<(&CStr, u32)>) {

@@ -10,15 +10,21 @@ mod entry; // host to plugin: where callbacks arrive and panics stop
 
 mod host; // plugin to host: its function table
 
+mod reload; // state to bytes and back
+
 mod later; // closures that the host calls later: timers, background work
 
 mod posts; // messages between workers
 
-pub use entry::{call_onconnect, call_ondisconnect, call_onload, call_onmessage, call_onrequest, release};
-pub use host::{HOST_SLOT, broadcast_to_all, log, with_connection};
+pub use data::Held;
+pub use entry::{
+    call_onconnect, call_ondisconnect, call_onload, call_onmessage, call_onrequest, call_onunload, release,
+};
+pub use host::{HOST_SLOT, broadcast_to_all, is_off_the_worker, log, with_connection};
 pub use host::{RawConnection, RawLoad, RawRequest};
 pub use later::{add_background, add_timer, remove_timer};
 pub use posts::{receive, send_to_worker, worker_count, worker_index};
+pub use reload::{restore, restore_no_state, restore_plugin, save, save_no_state, save_plugin};
 
 // SAFETY: a descriptor never changes; what its pointers lead to is an atomic slot and functions.
 unsafe impl Sync for crate::abi::Plugin {}

@@ -73,7 +73,7 @@ fn callsign(port: u16, workers: usize) -> Result<Command> {
     let folder = build_folder()?;
     let mut command = Command::new(folder.join("callsign"));
     command.arg("serve").arg(folder.join(format!("{DLL_PREFIX}echo{DLL_SUFFIX}")));
-    command.args(["--listen", &format!("127.0.0.1:{port}"), "--log", "error"]);
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--log", "error", "--control", "none"]);
     command.args(["--workers", &workers.to_string()]);
     Ok(command)
 }

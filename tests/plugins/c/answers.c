@@ -1,16 +1,15 @@
 /* Handlers that do with a request what only a plugin in C can do. */
-#include "abi.h"
+#include "callsign.h"
 
 #include <pthread.h>
-#include <stdio.h>
 
-PLUGIN(NULL);
+CALLSIGN_PLUGIN(NAME, "1.2");
 
 /* Answers 0, which says "not handled", after it has begun an answer. */
 int32_t zero(struct callsign_request *request)
 {
-	host->respond_status(request, 200);
-	host->respond_body(request, "never sent", 10);
+	callsign_respond_status(request, 200);
+	callsign_respond_body(request, "never sent", 10);
 	return 0;
 }
 
@@ -23,15 +22,15 @@ int32_t many(struct callsign_request *request)
 	int32_t refusal = 0;
 	for (int i = 0; i < 40000; i++) {
 		snprintf(name, sizeof name, "x-%d", i);
-		int32_t status = host->respond_header(request, name, "1");
+		int32_t status = callsign_respond_header(request, name, "1");
 		if (status == 0)
 			taken++;
 		else if (refusal == 0)
 			refusal = status;
 	}
 	const char *header, *value;
-	int32_t found = host->request_header_at(request, SIZE_MAX, &header, &value);
-	host->respond_body(request, text,
+	int32_t found = callsign_request_header_at(request, SIZE_MAX, &header, &value);
+	callsign_respond_body(request, text,
 		(size_t)snprintf(text, sizeof text, "taken %d, then %d; found %d", taken, refusal, found));
 	return 1;
 }
@@ -40,9 +39,9 @@ static void *answer(void *data)
 {
 	static char text[80];
 	struct callsign_request *request = data;
-	int32_t status = host->respond_status(request, 204), header = host->respond_header(request, "x", "1"),
-		body = host->respond_body(request, "never sent", 10),
-		handshake = host->handshake(request, NULL, NULL, NULL);
+	int32_t status = callsign_respond_status(request, 204), header = callsign_respond_header(request, "x", "1"),
+		body = callsign_respond_body(request, "never sent", 10),
+		handshake = callsign_handshake(request, NULL, NULL, NULL);
 	snprintf(text, sizeof text, "%d %d %d %d", status, header, body, handshake);
 	return text;
 }
@@ -54,6 +53,6 @@ int32_t elsewhere(struct callsign_request *request)
 	void *text;
 	if (pthread_create(&thread, NULL, answer, request) != 0 || pthread_join(thread, &text) != 0)
 		return 0;
-	host->respond_body(request, text, snprintf(NULL, 0, "%s", (char *)text));
+	callsign_respond_body(request, text, snprintf(NULL, 0, "%s", (char *)text));
 	return 1;
 }

@@ -1,25 +1,26 @@
 /* The functions that are called where no route is given, and no name: it is the file's. */
-#include "abi.h"
+#include "callsign.h"
 
-#include <string.h>
-
-PLUGIN(NULL);
+#ifndef NAME
+#define NAME ""
+#endif
+CALLSIGN_PLUGIN(NAME, "1.2");
 
 void onconnect(struct connection *c)
 {
-	host->send(c, TEXT, "onconnect", 9);
+	callsign_text(c, "onconnect");
 }
 
 #ifndef NO_ONMESSAGE
 void onmessage(struct connection *c, uint8_t op, const void *data, size_t length)
 {
 	(void)op, (void)data, (void)length;
-	host->send(c, TEXT, "onmessage", 9);
+	callsign_text(c, "onmessage");
 }
 #endif
 
 void ondisconnect(struct connection *c)
 {
 	(void)c;
-	host->log(&host, 3, "ondisconnect", strlen("ondisconnect"));
+	callsign_log(CALLSIGN_LEVEL_INFO, "ondisconnect");
 }

@@ -1,48 +1,55 @@
 /* A plugin with one handler of each kind, and with one fault: -DFAULT_… says which. */
-#include "abi.h"
+#include "callsign.h"
+
+#include <unistd.h>
 
 __attribute__((unused)) static void release(struct connection *c)
 {
 	(void)c;
 }
 
+/* Written by hand, where the macros of the header would do it right. */
+#ifndef ABI_MAJOR
+#define ABI_MAJOR 1
+#endif
+#ifndef ABI_MINOR
+#define ABI_MINOR 0
+#endif
+#define PLUGIN(magic, size, slot)                                                                                  \
+	const struct callsign_plugin callsign_plugin = {magic, ABI_MAJOR, ABI_MINOR, size, NAME, "1.2", 0, 0,     \
+		slot, release, NULL, NULL, NULL, NULL}
+
 #if defined FAULT_NO_DESCRIPTOR
 #elif defined FAULT_MAGIC
-const char callsign_plugin[256] = "not what the name says";
+PLUGIN(0, sizeof(struct callsign_plugin), &callsign_host_table);
 #elif defined FAULT_SHORT
-const struct callsign_plugin callsign_plugin = {CALLSIGN_MAGIC, 1, 0, 64, NAME, "1.2", 0, 0, &host, release,
-	NULL, NULL, NULL, NULL};
+PLUGIN(CALLSIGN_MAGIC, 64, &callsign_host_table);
 #elif defined FAULT_NO_SLOT
-const struct callsign_plugin callsign_plugin = {CALLSIGN_MAGIC, 1, 0, 168, NAME, "1.2", 0, 0, NULL, release,
-	NULL, NULL, NULL, NULL};
+PLUGIN(CALLSIGN_MAGIC, 168, NULL);
 #else
-PLUGIN(release);
+PLUGIN(CALLSIGN_MAGIC, sizeof(struct callsign_plugin), &callsign_host_table);
 #endif
-
-#define HANDLER(name, kind)                                                                                    \
-	const struct callsign_handler callsign_handler_##name = {sizeof(struct callsign_handler), kind,        \
-		(void (*)(void))name}
 
 static void join(struct connection *c)
 {
-	host->send(c, TEXT, "welcome", 7);
+	callsign_text(c, "welcome");
 }
-HANDLER(join, ONCONNECT);
+CALLSIGN_ONCONNECT(join);
 
 static void message(struct connection *c, uint8_t op, const void *data, size_t length)
 {
-	host->send(c, op, data, length);
+	callsign_send(c, op, data, length);
 }
-HANDLER(message, ONMESSAGE);
+CALLSIGN_ONMESSAGE(message);
 
 static int32_t page(struct callsign_request *request)
 {
-	return host->respond_body(request, "page", 4) == 0;
+	return callsign_respond_body(request, "page", 4) == CALLSIGN_STATUS_SENT;
 }
-HANDLER(page, ONREQUEST);
+CALLSIGN_ONREQUEST(page);
 
 #ifdef FAULT_KIND
-HANDLER(release, 77);
+const struct callsign_handler callsign_handler_release = {sizeof(struct callsign_handler), 77, {release}};
 #endif
 
 #if defined FAULT_REFUSES || defined FAULT_TWO_HOOKS
@@ -51,7 +58,26 @@ static int32_t load(const struct callsign_load *load)
 	(void)load;
 	return 0;
 }
-HANDLER(load, ONLOAD);
+CALLSIGN_ONLOAD(load);
+#endif
+
+#ifdef FAULT_REFUSES_PROBE
+static int32_t load(const struct callsign_load *load)
+{
+	return !load->probe || (callsign_fail_at("it is tried out", NULL, 0), 0);
+}
+CALLSIGN_ONLOAD(load);
+#endif
+
+#if defined FAULT_BORN_CRASHING || defined FAULT_BORN_HANGING
+__attribute__((constructor)) static void born(void)
+{
+#ifdef FAULT_BORN_CRASHING
+	*(volatile int *)16 = 1;
+#endif
+	for (;;)
+		pause();
+}
 #endif
 
 #ifdef FAULT_TWO_HOOKS
@@ -59,7 +85,7 @@ static int32_t again(const struct callsign_load *load)
 {
 	return load != NULL;
 }
-HANDLER(again, ONLOAD);
+CALLSIGN_ONLOAD(again);
 #endif
 
 #ifdef FAULT_UNRESOLVED

@@ -1,16 +1,15 @@
 /* Plain functions without kinds, built twice: as the plugins `left` and `right`. Each tells who it is. */
-#include "abi.h"
+#include "callsign.h"
 
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 
-PLUGIN(NULL);
+CALLSIGN_PLUGIN(NAME, "1.2");
 
 static void say(struct connection *c, const char *what)
 {
 	char text[80];
-	host->send(c, TEXT, text, (size_t)snprintf(text, sizeof text, "%s of %s", what, NAME));
+	snprintf(text, sizeof text, "%s of %s", what, NAME);
+	callsign_text(c, text);
 }
 
 void join(struct connection *c)
@@ -34,7 +33,7 @@ void only_right(struct connection *c, uint8_t op, const void *data, size_t lengt
 /* Binds the name in the query as onmessage. */
 int32_t ask(struct callsign_request *request)
 {
-	return host->handshake(request, NULL, request->query, NULL) == 0;
+	return callsign_handshake(request, NULL, request->query, NULL) == 0;
 }
 
 /* Uses functions of the C library, which are no handlers for that. */

@@ -1,10 +1,7 @@
 /* Load hooks: none, one or two, and plain functions that a config file can name. -DHOOKS says how many. */
-#include "abi.h"
+#include "callsign.h"
 
-#include <stdio.h>
-#include <string.h>
-
-PLUGIN(NULL);
+CALLSIGN_PLUGIN("", "1.2");
 
 #ifndef HOOKS
 #define HOOKS 0
@@ -12,33 +9,27 @@ PLUGIN(NULL);
 
 static void say(const char *text)
 {
-	host->log(&host, 3, text, strlen(text));
+	callsign_log(CALLSIGN_LEVEL_INFO, text);
 }
 
 void join(struct connection *c)
 {
-	host->send(c, TEXT, "welcome", 7);
+	callsign_text(c, "welcome");
 }
 
-const struct callsign_handler callsign_handler_greet = {
-	sizeof(struct callsign_handler), ONCONNECT, (void (*)(void))join};
+static void greet(struct connection *c)
+{
+	join(c);
+}
+CALLSIGN_ONCONNECT(greet);
 
 #if HOOKS > 0
-struct whole_load {
-	struct callsign_load load;
-	const void *state;
-	size_t state_length;
-	uint32_t state_version, probe;
-	void (*function)(void);
-};
-
-static int32_t first(const struct whole_load *load)
+static int32_t first(const struct callsign_load *load)
 {
 	say(load->function ? "first with a function" : "first without a function");
 	return load->function ? ((int32_t(*)(int))load->function)(42) : 1;
 }
-const struct callsign_handler callsign_handler_first = {
-	sizeof(struct callsign_handler), ONLOAD, (void (*)(void))first};
+CALLSIGN_ONLOAD(first);
 
 int32_t init(int number)
 {
@@ -51,7 +42,7 @@ int32_t init(int number)
 int32_t refuses(int number)
 {
 	(void)number;
-	host->fail("not today", 9, NULL, 0);
+	callsign_fail_at("not today", NULL, 0);
 	return 0;
 }
 #else
@@ -71,6 +62,5 @@ static int32_t second(const struct callsign_load *load)
 	say("second");
 	return 1;
 }
-const struct callsign_handler callsign_handler_second = {
-	sizeof(struct callsign_handler), ONLOAD, (void (*)(void))second};
+CALLSIGN_ONLOAD(second);
 #endif

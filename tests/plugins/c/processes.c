@@ -1,13 +1,11 @@
 /* What a plugin should not do to its process: `unlink` closes its link to the parent, `fork` leaves a child. */
 #define _POSIX_C_SOURCE 200809L
-#include "abi.h"
+#include "callsign.h"
 
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-PLUGIN(NULL);
+CALLSIGN_PLUGIN("", "1.2");
 
 /* Closes the sockets of the Unix family: no client's is one. */
 static void unlink_worker(void)
@@ -35,5 +33,6 @@ void command(struct connection *c, uint8_t op, const void *data, size_t length)
 		for (;;)
 			pause();
 	}
-	host->send(c, TEXT, text, (size_t)snprintf(text, sizeof text, "%d", (int)process));
+	snprintf(text, sizeof text, "%d", (int)process);
+	callsign_text(c, text);
 }

@@ -1,112 +1,21 @@
-//! The command line: `callsign serve` and `callsign dev`, and the help that documents them.
-//!
-//! Arguments and environment enter, typed options leave, each unset one left open for the config file. Knows
-//! nothing about what the options do.
+//! What `serve` and `dev` take: options, and their help with defaults and environment variables.
 
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::control::{self, Control};
+use crate::probe;
 use crate::route::Route;
 use crate::settings::{self, parse_account, parse_listen};
 use crate::units::{Size, Time, parse_duration, parse_size};
 
-/// A WebSocket server whose handlers live in shared libraries and are called by name
-///
-/// A plugin is a shared library that exports functions: onconnect, onmessage and ondisconnect for WebSocket
-/// clients, onrequest for HTTP requests. Callsign loads plugins at run time, accepts connections and calls
-/// the functions by their names.
-#[derive(Debug, Clone, Parser)]
-#[command(name = "callsign", version, after_long_help = EXAMPLES)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  callsign dev example-plugins/chat
-          Build a plugin's crate, load it and serve it
-  callsign serve target/release/libchat.so
-          Serve a library that is already built
-  callsign serve --config callsign.toml --log debug
-          Serve what the config file says
-  callsign help serve
-          All options, with their defaults and environment variables";
-
-/// What to do.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Command {
-    /// Serve plugins that are already built
-    ///
-    /// Loads the plugins of the config file, then those named here, and serves them until stopped by SIGINT
-    /// or SIGTERM.
-    ///
-    /// An option on the command line wins over its environment variable, that over the config file, and that
-    /// over the default. Exit status: 0 stopped on request, 1 could not start, or had to cut connections at the end,
-    /// 2 wrong usage.
-    #[command(mut_args(|arg| describe(arg, "one per core")), after_long_help = SERVE_EXAMPLES)]
-    Serve {
-        /// Plugins to load: shared libraries, in this order
-        ///
-        /// May be left out if the config file names plugins.
-        #[arg(value_name = "PATH", required_unless_present = "config")]
-        plugins: Vec<PathBuf>,
-
-        /// How to serve them.
-        #[command(flatten)]
-        options: ServeOptions,
-    },
-
-    /// Build a plugin's crate with cargo, then serve it
-    ///
-    /// Runs `cargo build` in DIR, loads the library that it made, after the plugins of the config file if
-    /// there is one, and serves it until stopped by SIGINT or SIGTERM.
-    ///
-    /// An option on the command line wins over its environment variable, that over the config file, and that
-    /// over the default. Exit status: 0 stopped on request, 1 could not build or start, or had to cut connections at
-    /// the end, 2 wrong usage.
-    #[command(mut_args(|arg| describe(arg, &settings::DEFAULT_DEV_WORKERS.to_string())), after_long_help = DEV_EXAMPLES)]
-    Dev {
-        /// Folder of the plugin's crate, with its Cargo.toml
-        #[arg(value_name = "DIR")]
-        folder: PathBuf,
-
-        /// Build with optimizations
-        #[arg(long)]
-        release: bool,
-
-        /// How to serve it.
-        #[command(flatten)]
-        options: ServeOptions,
-    },
-}
-
-const SERVE_EXAMPLES: &str = "\
-Examples:
-  callsign serve target/release/libchat.so
-          Without a route, the handler called onrequest answers every request.
-          If there is none, a WebSocket on any path gets the handlers called
-          onconnect, onmessage and ondisconnect, those of them that exist
-  callsign serve libchat.so --route '/=page' --route '/chat=join,message,leave'
-          Name the handlers of each path
-  callsign serve --config callsign.toml --listen '0.0.0.0:80,[::]:80'
-          Serve what the config file says, on other addresses";
-
-const DEV_EXAMPLES: &str = "\
-Examples:
-  callsign dev example-plugins/chat
-          Build the chat example and serve it
-  callsign dev . --release --listen 127.0.0.1:9000
-          Build the crate in this folder with optimizations, serve on port 9000";
-
 /// How to serve plugins, as far as the command line and the environment say.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct ServeOptions {
     /// Config file, in TOML
     ///
@@ -158,6 +67,13 @@ pub struct ServeOptions {
     /// A name or a number. Only when started as root. Without it, the group of the user given by --user.
     #[arg(long, value_name = "NAME", env = "CALLSIGN_GROUP", value_parser = parse_account)]
     pub group: Option<String>,
+
+    /// Socket that `callsign reload` and `status` ask over
+    ///
+    /// Only the user who starts the server, and root, can use it. If another server has the default one already, this
+    /// one starts without, and says so. `none`: there is no socket. With --workers 0 there is none either.
+    #[arg(long, value_name = "PATH", env = "CALLSIGN_CONTROL", value_parser = Control::parse)]
+    pub control: Option<Control>,
 
     /// How much to log, to stderr
     #[arg(long, value_name = "LEVEL", env = "CALLSIGN_LOG")]
@@ -242,6 +158,13 @@ pub struct LimitOptions {
     #[arg(long, value_name = "TIME", env = "CALLSIGN_HANG_TIMEOUT", value_parser = parse_duration)]
     pub hang_timeout: Option<Duration>,
 
+    /// Time for a step of a reload
+    ///
+    /// A reload in which a process that tries out the new code, or one of the workers, takes longer changes
+    /// nothing. Clients wait meanwhile only while states are carried over.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_RELOAD_TIMEOUT", value_parser = parse_duration)]
+    pub reload_timeout: Option<Duration>,
+
     /// Clients at once
     ///
     /// Counts those of all workers. More wait until one leaves. Without it, the system's limit on open files
@@ -277,7 +200,7 @@ impl From<LogLevel> for log::LevelFilter {
 /// Adds an option's default to its help, and to the long help its environment variable too. Options stay
 /// unset where nothing was said, so clap knows no defaults; and it would print the variable in the short
 /// help. `workers` is the default of `--workers`, in which the commands differ.
-fn describe(arg: Arg, workers: &str) -> Arg {
+pub(super) fn describe(arg: Arg, workers: &str) -> Arg {
     let default = default_of(arg.get_id().as_str(), workers).map(|default| format!("[default: {default}]"));
     let variable = arg.get_env().map(|name| format!("[env: {}]", name.display()));
     let short = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -293,6 +216,7 @@ fn default_of(id: &str, workers: &str) -> Option<String> {
     Some(match id {
         "listen" => settings::DEFAULT_LISTEN.to_owned(),
         "workers" => workers.to_owned(),
+        "control" => control::DEFAULT_NAMED.to_owned(),
         "log" => settings::DEFAULT_LOG.to_possible_value()?.get_name().to_owned(),
         "max_message" => Size(settings::DEFAULT_MAX_MESSAGE).to_string(),
         "max_backlog" => Size(settings::DEFAULT_MAX_BACKLOG).to_string(),
@@ -305,72 +229,19 @@ fn default_of(id: &str, workers: &str) -> Option<String> {
         "drain_timeout" => Time(settings::DEFAULT_DRAIN_TIMEOUT).to_string(),
         "slow_callback" => Time(settings::DEFAULT_SLOW_CALLBACK).to_string(),
         "hang_timeout" => Time(settings::DEFAULT_HANG_TIMEOUT).to_string(),
+        "reload_timeout" => Time(settings::DEFAULT_RELOAD_TIMEOUT).to_string(),
+        "timeout" => Time(probe::TIME_LIMIT).to_string(),
         _ => return None,
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn dev_takes_a_folder_and_the_options_of_serve() {
-        let Command::Dev { folder, release, options } =
-            Cli::parse_from(["callsign", "dev", "plugins/chat", "--release", "--listen", "a:0"]).command
-        else {
-            panic!("`dev` parses as Dev");
-        };
-        assert_eq!(folder, Path::new("plugins/chat"));
-        assert!(release);
-        assert_eq!(options.listen, ["a:0"]);
-    }
-
-    #[test]
-    fn wrong_usage_exits_with_2() {
-        for arguments in [
-            &["serve"][..],
-            &["dev"],
-            &["serve", "l.so", "--route", "/a=b,c"],
-            &["serve", "l.so", "--listen", "8080"],
-            &["serve", "l.so", "--max-message", "16MB"],
-            &["serve", "l.so", "--log", "chatty"],
-            &["serve", "l.so", "--workers", "-1"],
-            &["serve", "l.so", "--user", ""],
-            &["serve", "l.so", "--group", " "],
-            &["serve", "l.so", "--hang-timeout", "soon"],
-            &["serve", "l.so", "--max-connections", "many"],
-        ] {
-            let error = Cli::try_parse_from(["callsign"].iter().chain(arguments)).unwrap_err();
-            assert_eq!(error.exit_code(), 2, "{arguments:?}");
-        }
-    }
-
-    #[test]
-    fn help_is_terse_in_short_and_in_long_shows_defaults_and_environment() {
-        let mut command = Cli::command().term_width(80);
-        command.build();
-        let serve = command.find_subcommand_mut("serve").unwrap();
-        let (short, long) = (serve.render_help().to_string(), serve.render_long_help().to_string());
-
-        assert!(
-            short
-                .contains("\n      --max-message <SIZE>        Largest WebSocket message [default: 16MiB]\n")
-        );
-        assert!(!short.contains("CALLSIGN_"));
-        assert!(long.contains("[default: 127.0.0.1:8080] [env: CALLSIGN_LISTEN]\n"));
-        assert!(long.contains("[default: info] [env: CALLSIGN_LOG]\n"));
-        assert!(long.contains("[env: CALLSIGN_CONFIG]\n"));
-        assert!(long.contains("[default: 100ms] [env: CALLSIGN_SLOW_CALLBACK]\n"));
-        assert!(long.contains("[default: one per core] [env: CALLSIGN_WORKERS]\n"));
-        assert!(long.contains(&format!("At most {}.", settings::MAX_WORKERS)));
-        assert!(long.contains("\nExamples:\n"));
-        assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");
-
-        let dev = command.find_subcommand_mut("dev").unwrap().render_long_help().to_string();
-        assert!(dev.contains("[default: 1] [env: CALLSIGN_WORKERS]\n"));
-    }
-}
+pub(super) const SERVE_EXAMPLES: &str = "\
+Examples:
+  callsign serve target/release/libchat.so
+          Without a route, the handler called onrequest answers every request.
+          If there is none, a WebSocket on any path gets the handlers called
+          onconnect, onmessage and ondisconnect, those of them that exist
+  callsign serve libchat.so --route '/=page' --route '/chat=join,message,leave'
+          Name the handlers of each path
+  callsign serve --config callsign.toml --listen '0.0.0.0:80,[::]:80'
+          Serve what the config file says, on other addresses";

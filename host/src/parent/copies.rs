@@ -1,0 +1,132 @@
+//! Copies of the plugins' libraries, in a folder of the parent's own. Workers load these: the operator's file can be
+//! written to at any time, and a loader gives the old code again for a file that it knows.
+
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::fs::{self, DirEntry, File, Metadata, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::fs::{FlockOperation, flock};
+use tempfile::TempDir;
+
+use crate::plan::{Plan, PlannedPlugin};
+use crate::plugin::image::Image;
+use crate::settings::{PluginSource, Settings};
+
+/// Tries to get a library that is whole, and the pause between two: a build may be writing it.
+const TRIES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// The folder, which goes with this.
+#[derive(Debug)]
+pub struct Copies {
+    folder: TempDir,
+    made: Cell<u32>,
+    /// Locked for as long as this process lives.
+    _lock: File,
+}
+
+const PREFIX: &str = "callsign-";
+const LOCK: &str = "lock";
+/// Age from which a folder that nobody has locked is one that a server could not remove when it was killed.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+impl Copies {
+    /// An empty folder, in `TMPDIR` or `/tmp`.
+    pub fn new() -> Result<Self> {
+        let parent = std::env::temp_dir();
+        remove_abandoned(&parent);
+        let mut builder = tempfile::Builder::new();
+        // Workers may run as another user.
+        builder.prefix(PREFIX).permissions(Permissions::from_mode(0o755));
+        let why = "no folder for copies of the plugins (TMPDIR says where)";
+        let folder = builder.tempdir_in(parent).context(why)?;
+        let lock = File::create_new(folder.path().join(LOCK)).context(why)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).context(why)?;
+        Ok(Self { folder, made: Cell::new(0), _lock: lock })
+    }
+
+    /// Removes them all. No worker runs any more.
+    pub fn remove(&self) {
+        let _ = fs::remove_dir_all(self.folder.path());
+    }
+
+    /// What a server begins with.
+    pub fn first_plan(&self, settings: &Settings) -> Result<Plan> {
+        let plan = |source: &PluginSource| {
+            let (file, image) = self.take(&source.path).with_context(|| source.label())?;
+            let name = source.name.clone().unwrap_or(image.name);
+            Ok(PlannedPlugin { name, source: source.clone(), file, generation: 1 })
+        };
+        let plugins = settings.plugins.iter().map(plan).collect::<Result<_>>()?;
+        Ok(Plan { plugins, routes: settings.routes.clone() })
+    }
+
+    /// Copies a library as soon as it is whole; the copy, and what it says of itself.
+    pub async fn take_whole(&self, path: &Path) -> Result<(PathBuf, Image)> {
+        for _ in 1..TRIES {
+            if let Ok(taken) = self.take(path) {
+                return Ok(taken);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.take(path)
+    }
+
+    fn take(&self, path: &Path) -> Result<(PathBuf, Image)> {
+        // What is wrong with a file is said of the operator's.
+        let before = match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => metadata,
+            _ => return Err(Image::read(path).err().unwrap_or_else(|| anyhow!("not a file"))),
+        };
+        self.made.set(self.made.get() + 1);
+        let folder = self.folder.path().join(self.made.get().to_string());
+        let taken = copy(path, &folder, &before);
+        if taken.is_err() {
+            let _ = fs::remove_dir_all(&folder);
+        }
+        taken
+    }
+
+    /// A copy that no worker will load any more.
+    pub fn drop(&self, file: &Path) {
+        if let Some(folder) = file.parent().filter(|folder| folder.starts_with(self.folder.path())) {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Removes the folders of servers that were killed. What is not ours stays.
+fn remove_abandoned(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    let ours = |entry: &DirEntry| entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+    for folder in entries.flatten().filter(ours).map(|entry| entry.path()) {
+        let Ok(lock) = File::open(folder.join(LOCK)) else { continue };
+        let age =
+            lock.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
+        let is_old = age.is_some_and(|age| age > ABANDONED);
+        if is_old && flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_dir_all(&folder);
+        }
+    }
+}
+
+fn copy(path: &Path, folder: &Path, before: &Metadata) -> Result<(PathBuf, Image)> {
+    // Under the name that it has, which its own name may come from.
+    let file = folder.join(path.file_name().context("no file name")?);
+    fs::create_dir(folder).and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)))?;
+    fs::copy(path, &file).context("cannot be copied")?;
+    fs::set_permissions(&file, Permissions::from_mode(0o644))?;
+    let after = fs::metadata(path)?;
+    let stamp =
+        |metadata: &Metadata| (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    if stamp(before) != stamp(&after) {
+        bail!("it is being written to; is a build still running?");
+    }
+    let image = Image::read(&file)?;
+    Ok((file, image))
+}

@@ -1,0 +1,136 @@
+//! A connection's state: data of a type that the plugin has declared, carried over a reload. Where it is kept,
+//! saved and restored is `boundary`'s.
+#![forbid(unsafe_code)]
+
+use std::cell::{RefCell, RefMut};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::boundary::Held;
+use crate::connection::Connection;
+use crate::saved::short_name;
+
+/// The state of a plugin's connections. [`plugin!`](crate::plugin)`(state = Session)` makes `Session` it; do not
+/// implement it by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the state of this plugin's connections",
+    label = "not declared",
+    note = "declare it: `callsign_plugin::plugin!(state = {Self});`"
+)]
+pub trait State: Serialize + DeserializeOwned + 'static {}
+
+impl Connection {
+    /// The connection's state, of the type that [`plugin!`](crate::plugin)`(state = Session)` declares; made by
+    /// `Default` on first use. It is carried over reloads ([how](crate#state-over-a-reload)), and dropped after
+    /// `ondisconnect`.
+    ///
+    /// ```
+    /// use callsign_plugin::prelude::*;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// callsign_plugin::plugin!(state = Session);
+    ///
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Session {
+    ///     nick: String,
+    ///     said: u32,
+    /// }
+    ///
+    /// #[onmessage]
+    /// fn message(c: &Connection, message: Message<'_>) {
+    ///     let mut session = c.state::<Session>();
+    ///     session.said += 1;
+    ///     if let Some(nick) = message.as_text().and_then(|text| text.strip_prefix("/nick ")) {
+    ///         session.nick = nick.to_owned();
+    ///     }
+    /// }
+    /// # fn main() {}
+    /// ```
+    ///
+    /// It is a guard: while one of a connection is alive there cannot be another of the same connection.
+    ///
+    /// Another type than the declared one does not compile.
+    ///
+    /// ```compile_fail
+    /// use callsign_plugin::prelude::*;
+    ///
+    /// #[derive(Default, serde::Serialize, serde::Deserialize)]
+    /// struct Session;
+    ///
+    /// fn message(c: &Connection) {
+    ///     c.state::<Session>(); // without plugin!(state = Session)
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// If a guard of this connection's state is alive, and if its data is another plugin's or was set by
+    /// [`set_data`](Self::set_data).
+    #[track_caller]
+    pub fn state<S: State + Default>(&self) -> RefMut<'_, S> {
+        if let Some(state) = self.raw.state::<S>() {
+            return self.borrow(state);
+        }
+        self.assert_no_data::<S>();
+        self.borrow(self.raw.set_state(S::default()))
+    }
+
+    /// The connection's state, if it has one already. For a state that has no default, and for what must not
+    /// make one.
+    ///
+    /// # Panics
+    /// If a guard of this connection's state is alive.
+    #[track_caller]
+    pub fn try_state<S: State>(&self) -> Option<RefMut<'_, S>> {
+        self.raw.state::<S>().map(|state| self.borrow(state))
+    }
+
+    /// Gives the connection its state, in place of one that it may have.
+    ///
+    /// # Panics
+    /// As [`state`](Self::state).
+    #[track_caller]
+    pub fn set_state<S: State>(&self, state: S) {
+        if let Some(place) = self.raw.state::<S>() {
+            // Dropped when it is not borrowed any more: its Drop may look at the connection.
+            let old = std::mem::replace(&mut *self.borrow(place), state);
+            drop(old);
+            return;
+        }
+        self.assert_no_data::<S>();
+        self.raw.set_state(state);
+    }
+
+    #[track_caller]
+    fn borrow<'c, S>(&self, state: &'c RefCell<S>) -> RefMut<'c, S> {
+        state.try_borrow_mut().unwrap_or_else(|_| {
+            panic!(
+                "the state `{0}` of connection {1} is borrowed already: a guard of c.state() is alive; end its \
+                 block or drop() it before you ask for the next",
+                short_name::<S>(),
+                self.id()
+            )
+        })
+    }
+
+    /// There is no state of the type; then there must not be anything.
+    #[track_caller]
+    fn assert_no_data<S>(&self) {
+        let (id, name) = (self.id(), short_name::<S>());
+        match self.raw.held() {
+            Held::Nothing => {}
+            Held::Data(data) => panic!(
+                "connection {id} has data already, a `{data}`: it has either data or a state; make that a part of \
+                 `{name}`"
+            ),
+            Held::State(other) => {
+                panic!("connection {id} has a state already, a `{other}`, and not a `{name}`")
+            }
+            Held::Foreign => {
+                panic!(
+                    "connection {id} has data of another plugin's already; it has room for one plugin's alone"
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+/* ---- Convenience: from here on macros and static inline functions, which call what is above. ----
+ *
+ * A plugin says what it is once, at the top level of one of its source files:
+ *
+ *	CALLSIGN_PLUGIN("chat", "1.0");
+ *
+ * Its handlers are plain functions with external linkage (in C++ `extern "C"`), which are called by
+ * their names; or, so that the host can check their kinds, functions of any linkage with a line
+ * behind them:
+ *
+ *	static void join(struct connection *c) { callsign_text(c, "welcome"); }
+ *	CALLSIGN_ONCONNECT(join);
+ *
+ * All functions of the plugin, in all of its source files, may call the functions below. Each is
+ * described at the function of struct callsign_host that it calls, and has its thread and its
+ * answers. What the host is too old for, and everything where no host has loaded the library (in
+ * a test of the plugin's own, say), does nothing and answers CALLSIGN_NO_HOST, NULL or 0. */
+
+/* Not an answer of a host: there is none, or it does not have this function. */
+#define CALLSIGN_NO_HOST INT32_MIN
+
+#ifdef __cplusplus
+#define CALLSIGN_DECLARE_ extern "C"
+#else
+#define CALLSIGN_DECLARE_ extern
+#endif
+#define CALLSIGN_EXPORTED_ __attribute__((visibility("default")))
+
+/* The host's functions; NULL where no host has loaded the library. One for all source files of a
+ * plugin, and none of any other library. */
+extern const struct callsign_host *callsign_host_table;
+__attribute__((weak, visibility("hidden"))) const struct callsign_host *callsign_host_table;
+
+/* Whether the host has a function, named as in struct callsign_host. */
+#define CALLSIGN_HOST_HAS(function) \
+	(callsign_host_table != NULL && \
+		offsetof(struct callsign_host, function) + sizeof callsign_host_table->function <= \
+			callsign_host_table->struct_size)
+
+/* ---- What a plugin exports ---- */
+
+extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
+
+/* Makes the library a plugin of that name ("": the file's) and version, both string literals. */
+#define CALLSIGN_PLUGIN(name, version) \
+	CALLSIGN_PLUGIN_HOOKS(name, version, 0, NULL, NULL, NULL, NULL, NULL)
+
+/* The same with hooks, in their order in struct callsign_plugin; each may be NULL. */
+#define CALLSIGN_PLUGIN_HOOKS( \
+	name, version, state_version, release, save, restore, save_plugin, restore_plugin) \
+	const struct callsign_plugin callsign_plugin = {CALLSIGN_MAGIC, CALLSIGN_ABI_MAJOR, \
+		CALLSIGN_ABI_MINOR, sizeof(struct callsign_plugin), name, version, state_version, 0, \
+		&callsign_host_table, release, save, restore, save_plugin, restore_plugin}
+
+#if !defined __cplusplus || __cplusplus >= 202002L
+/* The same with hooks by name: CALLSIGN_PLUGIN_WITH("chat", "1.0", .release = forget). */
+#define CALLSIGN_PLUGIN_WITH(plugin_name, plugin_version, ...) \
+	const struct callsign_plugin callsign_plugin = {.magic = CALLSIGN_MAGIC, \
+		.abi_major = CALLSIGN_ABI_MAJOR, .abi_minor = CALLSIGN_ABI_MINOR, \
+		.struct_size = sizeof(struct callsign_plugin), .name = plugin_name, \
+		.version = plugin_version, .host = &callsign_host_table, __VA_ARGS__}
+#endif
+
+/* Each exports the function `name`, declared before, as a handler or hook of that kind. A function
+ * of another signature does not compile. */
+#define CALLSIGN_ONCONNECT(name) \
+	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONCONNECT, callsign_onconnect_fn)
+#define CALLSIGN_ONMESSAGE(name) \
+	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONMESSAGE, callsign_onmessage_fn)
+#define CALLSIGN_ONDISCONNECT(name) \
+	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONDISCONNECT, callsign_ondisconnect_fn)
+#define CALLSIGN_ONREQUEST(name) \
+	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONREQUEST, callsign_onrequest_fn)
+#define CALLSIGN_ONLOAD(name) \
+	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONLOAD, callsign_onload_fn)
+#define CALLSIGN_ONUNLOAD(name) \
+	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONUNLOAD, callsign_onunload_fn)
+
+/* The same bytes as a struct callsign_handler; the type of the function is checked. */
+#define CALLSIGN_HANDLER_(name, code, type) \
+	struct callsign_handler_of_##name { \
+		uint32_t struct_size, kind; \
+		type function; \
+	}; \
+	CALLSIGN_DECLARE_ const struct callsign_handler_of_##name callsign_handler_##name \
+		CALLSIGN_EXPORTED_; \
+	const struct callsign_handler_of_##name callsign_handler_##name = { \
+		sizeof(struct callsign_handler), code, name}
+
+/* ---- Connections ---- */
+
+static inline int32_t callsign_send(
+	struct connection *c, uint8_t op, const void *data, size_t length)
+{
+	return CALLSIGN_HOST_HAS(send) ? callsign_host_table->send(c, op, data, length) :
+		CALLSIGN_NO_HOST;
+}
+
+/* Sends a string as a text message. CALLSIGN_STATUS_BAD_ARGUMENT for NULL. */
+static inline int32_t callsign_text(struct connection *c, const char *text)
+{
+	return text == NULL ? (int32_t)CALLSIGN_STATUS_BAD_ARGUMENT :
+		callsign_send(c, CALLSIGN_OP_TEXT, text, strlen(text));
+}
+
+static inline int32_t callsign_broadcast(
+	struct connection *source, uint8_t op, const void *data, size_t length, uint32_t scope)
+{
+	return CALLSIGN_HOST_HAS(broadcast) ?
+		callsign_host_table->broadcast(source, op, data, length, scope) : CALLSIGN_NO_HOST;
+}
+
+/* Broadcasts a string as a text message. CALLSIGN_STATUS_BAD_ARGUMENT for NULL. */
+static inline int32_t callsign_broadcast_text(
+	struct connection *source, const char *text, uint32_t scope)
+{
+	return text == NULL ? (int32_t)CALLSIGN_STATUS_BAD_ARGUMENT :
+		callsign_broadcast(source, CALLSIGN_OP_TEXT, text, strlen(text), scope);
+}
+
+/* `reason` is a string; NULL: none. */
+static inline int32_t callsign_close(struct connection *c, uint16_t code, const char *reason)
+{
+	return CALLSIGN_HOST_HAS(close) ?
+		callsign_host_table->close(c, code, reason, reason == NULL ? 0 : strlen(reason)) :
+		CALLSIGN_NO_HOST;
+}
+
+static inline struct connection *callsign_find(uint64_t id)
+{
+	return CALLSIGN_HOST_HAS(find) ? callsign_host_table->find(id) : NULL;
+}
+
+static inline const char *callsign_peer(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(peer) ? callsign_host_table->peer(c) : NULL;
+}
+
+static inline const char *callsign_path(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(path) ? callsign_host_table->path(c) : NULL;
+}
+
+static inline const char *callsign_query(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(query) ? callsign_host_table->query(c) : NULL;
+}
+
+static inline const char *callsign_header(const struct connection *c, const char *name)
+{
+	return CALLSIGN_HOST_HAS(header) ? callsign_host_table->header(c, name) : NULL;
+}
+
+static inline int32_t callsign_header_at(
+	const struct connection *c, size_t index, const char **name, const char **value)
+{
+	return CALLSIGN_HOST_HAS(header_at) ?
+		callsign_host_table->header_at(c, index, name, value) : 0;
+}
+
+static inline uint16_t callsign_close_code(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(close_code) ? callsign_host_table->close_code(c) : (uint16_t)0;
+}
+
+static inline const char *callsign_close_reason(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(close_reason) ? callsign_host_table->close_reason(c) : NULL;
+}
+
+static inline uint32_t callsign_closed_by(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(closed_by) ? callsign_host_table->closed_by(c) :
+		(uint32_t)CALLSIGN_CLOSED_BY_NOBODY;
+}
+
+/* ---- Requests ---- */
+
+static inline const char *callsign_request_header(
+	const struct callsign_request *request, const char *name)
+{
+	return CALLSIGN_HOST_HAS(request_header) ?
+		callsign_host_table->request_header(request, name) : NULL;
+}
+
+static inline int32_t callsign_request_header_at(
+	const struct callsign_request *request, size_t index, const char **name, const char **value)
+{
+	return CALLSIGN_HOST_HAS(request_header_at) ?
+		callsign_host_table->request_header_at(request, index, name, value) : 0;
+}
+
+static inline int32_t callsign_respond_status(struct callsign_request *request, uint16_t status)
+{
+	return CALLSIGN_HOST_HAS(respond_status) ?
+		callsign_host_table->respond_status(request, status) : CALLSIGN_NO_HOST;
+}
+
+static inline int32_t callsign_respond_header(
+	struct callsign_request *request, const char *name, const char *value)
+{
+	return CALLSIGN_HOST_HAS(respond_header) ?
+		callsign_host_table->respond_header(request, name, value) : CALLSIGN_NO_HOST;
+}
+
+static inline int32_t callsign_respond_body(
+	struct callsign_request *request, const void *data, size_t length)
+{
+	return CALLSIGN_HOST_HAS(respond_body) ?
+		callsign_host_table->respond_body(request, data, length) : CALLSIGN_NO_HOST;
+}
+
+/* Status, Content-Type and body at once, and what an onrequest handler then answers: 1, or 0 if
+ * the host has refused any of it. */
+static inline int32_t callsign_respond(struct callsign_request *request, uint16_t status,
+	const char *content_type, const void *data, size_t length)
+{
+	return callsign_respond_status(request, status) == CALLSIGN_STATUS_SENT &&
+		callsign_respond_header(request, "content-type", content_type) ==
+			CALLSIGN_STATUS_SENT &&
+		callsign_respond_body(request, data, length) == CALLSIGN_STATUS_SENT;
+}
+
+static inline int32_t callsign_handshake(struct callsign_request *request,
+	const char *onconnect, const char *onmessage, const char *ondisconnect)
+{
+	return CALLSIGN_HOST_HAS(handshake) ?
+		callsign_host_table->handshake(request, onconnect, onmessage, ondisconnect) :
+		CALLSIGN_NO_HOST;
+}
+
+/* ---- The log, and failures ---- */
+
+/* Logs a string, and nothing for NULL; without a host on stderr. [any thread] */
+static inline void callsign_log(uint32_t level, const char *text)
+{
+	if (text == NULL)
+		return;
+	if (CALLSIGN_HOST_HAS(log))
+		callsign_host_table->log(&callsign_host_table, level, text, strlen(text));
+	else
+		fprintf(stderr, "%s\n", text);
+}
+
+/* Logs up to 1023 bytes, formatted as by printf; what is longer is cut. [any thread] */
+__attribute__((format(printf, 2, 3))) static inline void callsign_logf(
+	uint32_t level, const char *format, ...)
+{
+	char text[1024];
+	va_list values;
+	va_start(values, format);
+	if (vsnprintf(text, sizeof text, format, values) >= 0)
+		callsign_log(level, text);
+	va_end(values);
+}
+
+/* Says that the running callback has failed, and why, with this place in the source. The callback
+ * goes on until it returns. */
+#define callsign_fail(reason) callsign_fail_at((reason), __FILE__, (uint32_t)__LINE__)
+
+/* The same with another place. `reason` is a string; NULL: "". */
+static inline int32_t callsign_fail_at(const char *reason, const char *file, uint32_t line)
+{
+	return CALLSIGN_HOST_HAS(fail) ?
+		callsign_host_table->fail(reason, reason == NULL ? 0 : strlen(reason), file, line) :
+		CALLSIGN_NO_HOST;
+}
+
+static inline int32_t callsign_in_callback(void)
+{
+	return CALLSIGN_HOST_HAS(in_callback) ? callsign_host_table->in_callback() : 0;
+}
+
+static inline const void *callsign_extension(const char *name)
+{
+	return CALLSIGN_HOST_HAS(extension) ? callsign_host_table->extension(name) : NULL;
+}
+
+/* ---- Later ---- */
+
+/* Calls `call` once, `delay_ms` milliseconds from now; `c` may be NULL, for no connection. */
+static inline uint64_t callsign_after(struct connection *c, uint64_t delay_ms,
+	callsign_onlater_fn call, void *data, callsign_free_fn free_data)
+{
+	return CALLSIGN_HOST_HAS(timer_add) ? callsign_host_table->timer_add(&callsign_host_table,
+		c == NULL ? 0 : c->id, delay_ms, 0, call, data, free_data) : 0;
+}
+
+/* Calls `call` every `period_ms` milliseconds, which must not be 0, from the first period's end
+ * on. */
+static inline uint64_t callsign_every(struct connection *c, uint64_t period_ms,
+	callsign_onlater_fn call, void *data, callsign_free_fn free_data)
+{
+	return CALLSIGN_HOST_HAS(timer_add) && period_ms != 0 ?
+		callsign_host_table->timer_add(&callsign_host_table, c == NULL ? 0 : c->id,
+			period_ms, period_ms, call, data, free_data) : 0;
+}
+
+static inline int32_t callsign_timer_remove(uint64_t id)
+{
+	return CALLSIGN_HOST_HAS(timer_remove) ? callsign_host_table->timer_remove(id) :
+		CALLSIGN_NO_HOST;
+}
+
+/* Calls `work` on the background pool, then `done`; `c` may be NULL, for no connection. */
+static inline int32_t callsign_background(struct connection *c, callsign_work_fn work,
+	callsign_onlater_fn done, void *data, callsign_free_fn free_data)
+{
+	return CALLSIGN_HOST_HAS(background) ? callsign_host_table->background(&callsign_host_table,
+		c == NULL ? 0 : c->id, work, done, data, free_data) : CALLSIGN_NO_HOST;
+}
+
+/* ---- Reloads, and other workers ---- */
+
+static inline int32_t callsign_save(const void *data, size_t length)
+{
+	return CALLSIGN_HOST_HAS(save) ? callsign_host_table->save(data, length) : CALLSIGN_NO_HOST;
+}
+
+static inline uint32_t callsign_worker_index(void)
+{
+	return CALLSIGN_HOST_HAS(worker_index) ? callsign_host_table->worker_index() : 0;
+}
+
+static inline uint32_t callsign_worker_count(void)
+{
+	return CALLSIGN_HOST_HAS(worker_count) ? callsign_host_table->worker_count() : 0;
+}
+
+static inline int32_t callsign_worker_send(
+	uint32_t worker, uint32_t id, const void *data, size_t length)
+{
+	return CALLSIGN_HOST_HAS(worker_send) ? callsign_host_table->worker_send(
+		&callsign_host_table, worker, id, data, length) : CALLSIGN_NO_HOST;
+}
+
+static inline int32_t callsign_worker_receive(uint32_t id, callsign_onworker_message_fn call)
+{
+	return CALLSIGN_HOST_HAS(worker_receive) ?
+		callsign_host_table->worker_receive(&callsign_host_table, id, call) :
+		CALLSIGN_NO_HOST;
+}

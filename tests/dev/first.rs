@@ -1,0 +1,156 @@
+//! The first build, and the end: what cannot be built, what is waited for, what is left behind.
+
+use std::fs;
+use std::path::Path;
+
+use super::support::{Host, path, run, scratch};
+use super::{c_project, c_source, crate_project, dev, folder, rust_source, wait_until, write};
+
+#[track_caller]
+fn refusal(arguments: &[&str]) -> String {
+    let (code, stdout, stderr) = run(&[&["dev"], arguments].concat());
+    assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+    stderr
+}
+
+#[test]
+fn a_folder_without_anything_to_build_is_refused() {
+    let nothing = folder("nothing");
+    let name = path(&nothing);
+    assert_eq!(
+        refusal(&[name]),
+        format!(
+            "callsign: nothing to build in {name}: neither Cargo.toml nor Makefile; name the folder of a plugin, or \
+             give --build and --library\n"
+        )
+    );
+    assert_eq!(
+        refusal(&[&format!("{name}/not-there")]),
+        format!("callsign: there is no folder {name}/not-there; `dev` wants the folder of a plugin\n")
+    );
+    let makes = c_project("no-release", "one");
+    assert!(refusal(&[path(&makes), "--release"]).contains("--release is for crates"));
+}
+
+#[test]
+fn a_config_that_is_wrong_is_told_before_anything_is_built() {
+    let project = c_project("wrong-config", "one");
+    write(project.join("callsign.toml"), "lisen = \"127.0.0.1:0\"\n");
+    assert!(refusal(&[path(&project)]).contains("callsign.toml:1:1: "));
+    assert!(!project.join("plugin.so").exists());
+}
+
+#[test]
+fn a_first_build_that_fails_waits_for_a_change() {
+    let project = c_project("first-fails", "one");
+    write(project.join("plugin.c"), "this is not C");
+    let host = Host::begin(&["dev", path(&project)]);
+    let line = host.log_line("dev: the build failed after ");
+    assert!(line.ends_with("; waiting for a change"), "{line}");
+    // It builds, and is no plugin.
+    write(project.join("plugin.c"), "int x;\n");
+    let line = host.log_line("no plugin descriptor");
+    assert!(line.ends_with("; waiting for a change"), "{line}");
+    write(project.join("plugin.c"), &c_source("one"));
+    let host = host.served();
+    let mut client = host.open("/");
+    client.text("?");
+    assert_eq!(client.next_text(), "one");
+}
+
+#[test]
+fn a_crate_that_makes_no_library_is_told_how() {
+    let project = crate_project("no-library", "\"one\"");
+    let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
+    write(project.join("Cargo.toml"), &manifest.replace("crate-type = [\"cdylib\"]", ""));
+    let host = Host::begin(&["dev", path(&project)]);
+    host.log_line(
+        "builds no shared library; add `[lib]` with `crate-type = [\"cdylib\"]` to it; waiting for a change",
+    );
+    write(project.join("Cargo.toml"), &manifest);
+    host.served();
+}
+
+/// Processes that a build has started write their number there.
+fn process_in(file: &Path) -> bool {
+    let pid = fs::read_to_string(file).unwrap_or_default();
+    let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    // One that has ended may still be waited for, by whoever it was left to.
+    !state.is_empty() && !state.contains(") Z ")
+}
+
+#[test]
+fn a_signal_ends_the_first_build_and_all_that_it_has_started() {
+    let project = c_project("first-stopped", "one");
+    let pid = project.join("pid");
+    let command = format!("sh -c 'echo $$ > {0:?}.tmp; mv {0:?}.tmp {0:?}; exec sleep 1000'; true", pid);
+    let mut host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
+    wait_until("the build has begun", || pid.exists());
+    assert!(process_in(&pid));
+    assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
+    assert!(!process_in(&pid));
+    assert_eq!(host.log_lines("the build failed"), [""; 0]);
+}
+
+#[test]
+fn a_build_that_ignores_the_signal_is_killed() {
+    let project = c_project("stubborn", "one");
+    let pid = project.join("pid");
+    let command =
+        format!("trap '' INT TERM; echo $$ > {0:?}.tmp; mv {0:?}.tmp {0:?}; while :; do sleep 1; done", pid);
+    let mut host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
+    wait_until("the build has begun", || pid.exists());
+    assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
+    assert!(!process_in(&pid));
+}
+
+#[test]
+fn a_signal_ends_server_and_build_in_good_order() {
+    let project = crate_project("stopped", "\"one\"");
+    let (pid, go) = (scratch("stopped.pid"), scratch("stopped.go"));
+    // There from an earlier run.
+    let _ = (fs::remove_file(&pid), fs::remove_file(&go));
+    let mut host = dev(&project, &[]);
+    let mut client = host.open("/");
+    write(project.join("build.rs"), &build_script(&pid, &go));
+    wait_until("the build has begun", || pid.exists());
+    assert!(process_in(&pid));
+    host.ask_to_stop();
+    assert_eq!(client.peek_close(), 1001);
+    drop(client);
+    assert_eq!(host.ended().code(), Some(0), "{}", host.log());
+    assert!(!process_in(&pid), "cargo and its children have ended");
+}
+
+/// It writes its number, and waits until there is the other file.
+fn build_script(pid: &Path, go: &Path) -> String {
+    format!(
+        "fn main() {{\n\
+         std::fs::write({pid:?}, std::process::id().to_string()).unwrap();\n\
+         while !std::path::Path::new({go:?}).exists() {{\n\
+         std::thread::sleep(std::time::Duration::from_millis(5));\n}}\n}}\n"
+    )
+}
+
+#[test]
+fn a_change_during_a_build_of_cargo_ends_it_and_begins_another() {
+    let project = crate_project("overtaken", "\"one\"");
+    let (pid, go) = (scratch("overtaken.pid"), scratch("overtaken.go"));
+    // There from an earlier run.
+    let _ = (fs::remove_file(&pid), fs::remove_file(&go));
+    write(project.join("build.rs"), &build_script(&pid, &go));
+    let host = Host::begin(&["dev", path(&project)]);
+    wait_until("the build has begun", || pid.exists());
+    let first = fs::read_to_string(&pid).unwrap();
+    write(project.join("src/lib.rs"), &rust_source("\"two\""));
+    host.log_line("dev: src/lib.rs changed");
+    wait_until("another build has begun", || {
+        fs::read_to_string(&pid).is_ok_and(|pid| !pid.is_empty() && pid != first)
+    });
+    write(&go, "");
+    let host = host.served();
+    assert_eq!(host.log_lines("the build failed"), [""; 0]);
+    let mut client = host.open("/");
+    client.text("?");
+    assert_eq!(client.next_text(), "two");
+}

@@ -1,0 +1,208 @@
+/* A plugin that is loaded again and again: -DGENERATION='"2"' tells its copies apart, the rest what a copy does
+ * wrong, or how it keeps what clients have told it. */
+#define _GNU_SOURCE
+#include "callsign.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef GENERATION
+#define GENERATION "1"
+#endif
+#ifndef STATE_VERSION
+#define STATE_VERSION 0
+#endif
+
+/* What a client has told with `set`. */
+struct note {
+	char text[32];
+};
+
+static int loaded_notes; /* of the generation before, told at load */
+__attribute__((unused)) static int notes;
+
+static void release(struct connection *c)
+{
+	if (c->data != NULL)
+		callsign_logf(CALLSIGN_LEVEL_INFO, "%s: released %s", GENERATION, ((struct note *)c->data)->text);
+	free(c->data);
+}
+
+#ifdef HOOKS
+static int32_t save(struct connection *c)
+{
+	struct note *note = c->data;
+	if (strcmp(note->text, "unsavable") == 0) {
+		callsign_fail("this note is not for saving");
+		return CALLSIGN_SAVED_FAILED;
+	}
+	if (strcmp(note->text, "restart") == 0)
+		return CALLSIGN_SAVED_RESTART;
+	if (callsign_text(c, "from a save hook") != CALLSIGN_STATUS_NOT_NOW)
+		return CALLSIGN_SAVED_FAILED;
+	return callsign_save(note->text, strlen(note->text)) == 0 ? CALLSIGN_SAVED : CALLSIGN_SAVED_FAILED;
+}
+
+static int32_t restore(struct connection *c, uint32_t version, const void *state, size_t length)
+{
+	if (memmem(state, length, "crash", 5) != NULL)
+		raise(SIGSEGV);
+	if (memmem(state, length, "unrestorable", 12) != NULL) {
+		callsign_fail("field `text`: not a note");
+		return 0;
+	}
+	struct note *note = calloc(1, sizeof *note);
+	snprintf(note->text, sizeof note->text, "%.*s v%u", (int)length, (const char *)state, version);
+	c->data = note;
+	return callsign_text(c, "from a restore hook") == CALLSIGN_STATUS_NOT_NOW;
+}
+
+static int32_t save_plugin(void)
+{
+	return callsign_save(&notes, sizeof notes) == 0 ? CALLSIGN_SAVED : CALLSIGN_SAVED_FAILED;
+}
+
+static int32_t restore_plugin(uint32_t version, const void *state, size_t length)
+{
+	(void)version;
+	if (length != sizeof notes)
+		return 0;
+	memcpy(&notes, state, length);
+	return 1;
+}
+
+CALLSIGN_PLUGIN_HOOKS("reload", GENERATION, STATE_VERSION, release, save, restore, save_plugin, restore_plugin);
+#elif defined OTHER_NAME
+CALLSIGN_PLUGIN_HOOKS("other", GENERATION, STATE_VERSION, release, NULL, NULL, NULL, NULL);
+#else
+CALLSIGN_PLUGIN_HOOKS("reload", GENERATION, STATE_VERSION, release, NULL, NULL, NULL, NULL);
+#endif
+
+#if defined CRASH_CONSTRUCTOR || defined HANG_CONSTRUCTOR
+__attribute__((constructor)) static void constructor(void)
+{
+#ifdef CRASH_CONSTRUCTOR
+	raise(SIGSEGV);
+#else
+	for (;;)
+		pause();
+#endif
+}
+#endif
+
+static int32_t load(const struct callsign_load *load)
+{
+	(void)load;
+#ifdef REFUSE
+	callsign_fail("not today");
+	return 0;
+#endif
+#ifdef CRASH_ONLOAD
+	raise(SIGSEGV);
+#endif
+#ifdef HANG_ONLOAD
+	for (;;)
+		pause();
+#endif
+#ifdef CRASH_IN_WORKER
+	if (!load->probe && callsign_worker_index() == 1)
+		raise(SIGSEGV);
+#endif
+#ifdef REFUSE_IN_WORKER
+	if (!load->probe && callsign_worker_index() == 1) {
+		callsign_fail("not on worker 1");
+		return 0;
+	}
+#endif
+#ifdef SLOW_IN_WORKER
+	if (!load->probe && callsign_worker_index() == 1)
+		sleep(3);
+#endif
+	if (load->state_length == sizeof loaded_notes)
+		memcpy(&loaded_notes, load->state, sizeof loaded_notes);
+	callsign_logf(CALLSIGN_LEVEL_INFO, "%s: loaded as generation %u%s", GENERATION, load->generation,
+		load->probe ? " in a probe" : "");
+	return 1;
+}
+CALLSIGN_ONLOAD(load);
+
+static void unload(void)
+{
+	callsign_logf(CALLSIGN_LEVEL_INFO, "%s: unloaded", GENERATION);
+}
+CALLSIGN_ONUNLOAD(unload);
+
+static void join(struct connection *c)
+{
+	callsign_text(c, "join " GENERATION);
+}
+CALLSIGN_ONCONNECT(join);
+
+__attribute__((unused)) static int is(const void *data, size_t length, const char *text)
+{
+	return length == strlen(text) && memcmp(data, text, length) == 0;
+}
+
+#ifdef RENAMED
+#define message messages
+#endif
+
+#ifdef OTHER_KIND
+static void message(struct connection *c)
+{
+	callsign_text(c, "not a message");
+}
+CALLSIGN_ONCONNECT(message);
+#else
+/* `who`, `set TEXT`, `get`, `notes`; all else is echoed behind the generation. */
+static void message(struct connection *c, uint8_t op, const void *data, size_t length)
+{
+	char text[80];
+	struct note *note = c->data;
+	if (is(data, length, "who")) {
+		callsign_text(c, GENERATION);
+	} else if (length > 4 && memcmp(data, "set ", 4) == 0) {
+		if (note == NULL)
+			c->data = note = calloc(1, sizeof *note);
+		snprintf(note->text, sizeof note->text, "%.*s", (int)length - 4, (const char *)data + 4);
+		notes++;
+		callsign_text(c, "set");
+	} else if (is(data, length, "get")) {
+		snprintf(text, sizeof text, "%s %s", GENERATION, note == NULL ? "nothing" : note->text);
+		callsign_text(c, text);
+	} else if (is(data, length, "notes")) {
+		snprintf(text, sizeof text, "%s %d %d", GENERATION, notes, loaded_notes);
+		callsign_text(c, text);
+	} else {
+		char *echo = malloc(length + sizeof GENERATION);
+		memcpy(echo, GENERATION ":", sizeof GENERATION);
+		memcpy(echo + sizeof GENERATION, data, length);
+		callsign_send(c, op, echo, length + sizeof GENERATION);
+		free(echo);
+	}
+}
+CALLSIGN_ONMESSAGE(message);
+#endif
+
+static void leave(struct connection *c)
+{
+	callsign_logf(CALLSIGN_LEVEL_INFO, "%s: connection %d left with %d", GENERATION, (int)c->id,
+		callsign_close_code(c));
+}
+CALLSIGN_ONDISCONNECT(leave);
+
+static int32_t page(struct callsign_request *request)
+{
+	return callsign_respond_body(request, "page " GENERATION, sizeof "page " GENERATION - 1) == 0;
+}
+CALLSIGN_ONREQUEST(page);
+
+/* Binds by a handshake of its own what no route names. */
+static int32_t upgrade(struct callsign_request *request)
+{
+	return callsign_handshake(request, "join", "message", "leave") == 0;
+}
+CALLSIGN_ONREQUEST(upgrade);

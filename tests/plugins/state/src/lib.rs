@@ -1,0 +1,126 @@
+//! A connection's state and the plugin's own, in the variants of `variant.rs`. Answers texts:
+//!
+//! - `set FIELD=VALUE` changes a field; `get` shows generation, variant and state
+//! - `count` counts messages of this kind in the state
+//! - `shared` counts in the plugin's own state; `carried` tells what was carried over to the load hook
+//! - `late MS` has a timer of the connection say `GENERATION late`, `every MS` one of the plugin `GENERATION tick`
+//! - `work NAME FIFO` has the background pool read one byte; `GENERATION worked NAME`
+//! - everything else comes back with the generation
+
+mod variant;
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::Read;
+use std::time::Duration;
+
+use callsign_plugin::prelude::*;
+use serde::{Deserialize, Serialize};
+
+thread_local! {
+    static GENERATION: Cell<u32> = const { Cell::new(0) };
+    static CARRIED: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+#[cfg(not(feature = "shared_retyped"))]
+type Count = u32;
+#[cfg(feature = "shared_retyped")]
+type Count = String;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Room {
+    count: Count,
+}
+
+#[onload]
+fn load(load: &Load) {
+    GENERATION.set(load.generation());
+    CARRIED.set(load.carried().map(<[u8]>::len));
+    let probe = if load.is_probe() { ", a probe" } else { "" };
+    log(Level::Info, format!("load {}{probe}", load.generation()));
+}
+
+#[onunload]
+fn unload() {
+    log(Level::Info, format!("unload {}, {} shared", GENERATION.get(), shared::<Room>().count));
+}
+
+#[onconnect]
+fn onconnect(c: &Connection) {
+    variant::connect(c);
+    c.send(&format!("{} hello #{}", GENERATION.get(), c.id()));
+}
+
+#[ondisconnect]
+fn ondisconnect(c: &Connection) {
+    log(Level::Info, format!("#{} bye from {}", c.id(), GENERATION.get()));
+}
+
+#[onmessage]
+fn onmessage(c: &Connection, message: Message<'_>) -> Result<(), String> {
+    let text = message.as_text().ok_or("not a text")?;
+    let (command, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let generation = GENERATION.get();
+    let answer = match command {
+        "set" => {
+            let (field, value) = rest.split_once('=').ok_or("no value")?;
+            variant::set(c, field, value)?;
+            "set".to_owned()
+        }
+        "get" => format!("{generation} {}", variant::get(c)),
+        "count" => variant::count(c).to_string(),
+        "shared" => shared_count(),
+        "carried" => (if CARRIED.get().is_some() { "something" } else { "nothing" }).to_owned(),
+        "late" => {
+            c.after(milliseconds(rest)?, move |c| _ = c.send(&format!("{generation} late")));
+            "waiting".to_owned()
+        }
+        "every" => {
+            every(milliseconds(rest)?, move || _ = broadcast(&format!("{generation} tick"), Scope::Local));
+            "ticking".to_owned()
+        }
+        "work" => {
+            let (name, fifo) = rest.split_once(' ').ok_or("no FIFO")?;
+            work(c, Work(name.to_owned()), fifo.to_owned());
+            "working".to_owned()
+        }
+        _ => format!("{generation} {text}"),
+    };
+    c.send(&answer);
+    Ok(())
+}
+
+/// Says when it is dropped.
+struct Work(String);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        log(Level::Info, format!("dropped {}", self.0));
+    }
+}
+
+fn work(c: &Connection, work: Work, fifo: String) {
+    let (name, generation) = (work.0.clone(), GENERATION.get());
+    let read = move || {
+        log(Level::Info, format!("begun {name}"));
+        let read = File::open(fifo).and_then(|mut file| file.read_exact(&mut [0]));
+        log(Level::Info, format!("finished {name}: {read:?}"));
+    };
+    c.background(read, move |c, ()| _ = c.send(&format!("{generation} worked {}", work.0)));
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_millis).map_err(|error| format!("{text}: {error}"))
+}
+
+#[cfg(not(feature = "shared_retyped"))]
+fn shared_count() -> String {
+    let mut room = shared::<Room>();
+    room.count += 1;
+    room.count.to_string()
+}
+
+#[cfg(feature = "shared_retyped")]
+fn shared_count() -> String {
+    shared::<Room>().count.clone()
+}
