@@ -10,6 +10,9 @@ mod api;
 #[path = "kore/layout.rs"]
 mod layout;
 
+#[path = "kore/reload.rs"]
+mod reload;
+
 #[path = "kore/sanitizer.rs"]
 mod sanitizer;
 

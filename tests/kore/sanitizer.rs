@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{build, compile, one_in_each, root};
-use crate::support::{Host, path, scratch};
+use crate::support::{Host, path, run, scratch};
 
 /// A server that loads libraries built with the sanitizer; its reports go to files that begin with the path.
 fn start(test: &str, arguments: &[&str]) -> (Host, PathBuf) {
@@ -74,6 +74,32 @@ fn visitors_is_clean() {
         c.text("bye");
         assert_eq!(c.closed(), Some((1000, String::new())));
     }
+    is_clean(host, &reports, "visitors");
+}
+
+#[test]
+fn a_reload_is_clean() {
+    let versions = ["-DCALLSIGN_STATE_VERSION=1", "-DCALLSIGN_STATE_VERSION=1", "-DCALLSIGN_STATE_VERSION=2"];
+    let config = build("visitors", "asan-reload", "gcc", &[&OPTIONS[..], &versions[..1]].concat());
+    let control = std::env::temp_dir().join(format!("callsign-kore-asan-{}", std::process::id()));
+    let arguments = ["--config", path(&config), "--workers", "2", "--control", path(&control)];
+    let (host, reports) = start("reload", &arguments);
+    let mut clients: Vec<_> =
+        (0..6).map(|_| host.connect().upgrade("/talk", &[("Cookie", "name=Ann")])).collect();
+    for (index, version) in versions.into_iter().enumerate() {
+        for c in &mut clients {
+            assert_eq!(c.ask("hi"), format!("Ann {}: hi", index + 1));
+            assert_eq!(host.connect().request("GET", "/greet?name=A", &[], b"").status, 200);
+        }
+        let (library, new) = (config.with_file_name("visitors.so"), config.with_file_name("new"));
+        let source = root().join("examples/kore/visitors/visitors.c");
+        compile("gcc", &[&OPTIONS[..], &[version]].concat(), &source, &new);
+        fs::rename(new, library).expect("the scratch folder can be written");
+        let (code, _, reason) = run(&["reload", "--control", path(&control)]);
+        assert_eq!((code, &*reason), (0, ""));
+    }
+    assert!(clients.iter_mut().all(|c| c.ask("hi") == "somebody 1: hi"));
+    clients.truncate(3);
     is_clean(host, &reports, "visitors");
 }
 
