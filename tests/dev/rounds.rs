@@ -216,6 +216,25 @@ fn the_config_of_the_folder_counts_and_is_read_again_when_it_changes() {
 }
 
 #[test]
+fn without_workers_it_builds_and_says_that_nothing_is_reloaded() {
+    let project = c_project("alone", "one");
+    let host = Host::start(&["dev", path(&project), "--workers", "0"]);
+    let mut client = host.open("/");
+    for (count, answer) in ["two", "three"].into_iter().enumerate() {
+        write(project.join("plugin.c"), &c_source(answer));
+        host.log_has(
+            "with --workers 0 there is no parent that could reload the plugins; the old code serves on",
+            count + 1,
+        );
+        assert_answers(&mut client, "one");
+    }
+    drop(host);
+    let library = path(&project.join("plugin.so")).to_owned();
+    let host = Host::start(&["serve", &library, "--workers", "0", "--watch"]);
+    host.log_line("--watch is ignored: with --workers 0 ");
+}
+
+#[test]
 fn serve_with_watch_reloads_a_library_that_is_replaced() {
     let library = |answer: &str| {
         let project = c_project(&format!("watched-{answer}"), answer);

@@ -18,6 +18,7 @@ use super::project::Project;
 use super::screen::Screen;
 use crate::control::{Ask, Asker, Reloaded, Which};
 use crate::plugin::image::Image;
+use crate::server;
 use crate::watch::folders::Change;
 use crate::watch::tree::{Sources, Tree};
 
@@ -310,11 +311,11 @@ impl Rounds {
         let content = fs::read(library).unwrap_or_default();
         let (answer, answered) = oneshot::channel();
         if self.asker.send(Ask::Reload { which, reason: String::new(), answer }).is_err() {
-            return self.screen.refused(built, "this server takes no new code; start it with --workers 1");
+            return self.screen.refused(built, server::NO_RELOAD);
         }
         self.swap = Some((built, content));
         self.wait(answered, |answer| {
-            Event::Answered(answer.unwrap_or_else(|_| Err("the server is stopping".to_owned())))
+            Some(Event::Answered(answer.unwrap_or_else(|_| Err("the server is stopping".to_owned()))))
         });
     }
 
@@ -334,9 +335,9 @@ impl Rounds {
 
     fn ask_whether_it_serves(&self) {
         let (answer, answered) = oneshot::channel();
-        // Without workers nobody answers, and there is nothing to watch for.
+        // Nobody answers without workers, and if it cannot start.
         if self.asker.send(Ask::Status(answer)).is_ok() {
-            self.wait(answered, |answer| if answer.is_ok() { Event::Serves } else { Event::Stop });
+            self.wait(answered, |answer| answer.ok().map(|_| Event::Serves));
         }
     }
 
@@ -344,10 +345,13 @@ impl Rounds {
     fn wait<T: Send + 'static>(
         &self,
         answer: oneshot::Receiver<T>,
-        event: impl FnOnce(Result<T>) -> Event + Send + 'static,
+        event: impl FnOnce(Result<T>) -> Option<Event> + Send + 'static,
     ) {
         let sender = self.sender.clone();
-        thread::spawn(move || sender.send(event(answer.blocking_recv().map_err(|error| anyhow!(error)))));
+        thread::spawn(move || {
+            let answer = answer.blocking_recv().map_err(|error| anyhow!(error));
+            event(answer).map(|event| sender.send(event))
+        });
     }
 
     /// Watches what the sources are now.
