@@ -126,6 +126,22 @@ fn the_chat_in_c_serves_its_page() {
     assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")));
 }
 
+#[test]
+fn the_chat_in_c_saves_and_restores_names_and_nothing_else() {
+    let made = made_plugin("chat-c", "chat.so", "");
+    let program = scratch("chat_state");
+    let mut cc = Command::new("cc");
+    cc.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-g", "-fsanitize=address,undefined", "-I"]);
+    cc.arg(Path::new(ROOT).join("plugin-api/include")).arg("-I");
+    cc.arg(made.parent().expect("a file is in a folder")).arg("-o").arg(&program);
+    let output = cc.arg(Path::new(ROOT).join("tests/plugins/c/chat_state.c")).output();
+    let output = output.expect("there is a C compiler");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(&program).output().expect("it can be run");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
 /// The first fenced block of that language behind the README's heading on C.
 fn readme(language: &str) -> String {
     let text = fs::read_to_string(Path::new(ROOT).join("README.md")).expect("there is a README");

@@ -55,6 +55,7 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
     let accounts = parse(&accounts);
     assert!(accounts.user.is_some() && accounts.group.is_some());
     assert_eq!(config.plugins[0].path, file.parent().unwrap().join("../target/release/libchat.so"));
+    assert_eq!(config.plugins[0].onload.as_deref(), Some("configure"));
     assert_eq!(config.plugins[0].config["greeting"].as_str(), Some("welcome, and be kind"));
     assert_eq!(config.routes[0].target, Target::Handler("chat:onrequest".into()));
     assert!(matches!(config.routes[1].target, Target::Callbacks { onmessage: Some(_), .. }));
@@ -240,6 +241,12 @@ fn a_wrong_value_gets_its_place_and_what_was_found_and_expected() {
             "[plugin.chat]\npath = ''",
             "2:8: `path` in [plugin.chat]: found string `''`, expected the path of a library, such as \
              \"libchat.so\""
+                .into(),
+        ),
+        (
+            "[plugin.chat]\npath = 'a'\nonload = 1",
+            "3:10: `onload` in [plugin.chat]: found integer `1`, expected the name of a function in the library, \
+             such as \"init\""
                 .into(),
         ),
         (

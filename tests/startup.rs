@@ -130,7 +130,7 @@ fn a_library_that_needs_a_missing_library_is_refused_with_its_name() {
 
 #[test]
 fn a_library_without_a_good_descriptor_is_refused_with_how_to_make_one() {
-    const ADD: &str = "add `callsign_plugin::plugin!();` to the library, or export a descriptor as plugin-api/src/abi.rs describes it";
+    const ADD: &str = "add `callsign_plugin::plugin!();` to the library, or in C, with callsign.h, `CALLSIGN_PLUGIN(\"name\", \"version\");`";
     for (option, message) in [
         ("-DFAULT_NO_DESCRIPTOR", format!("no plugin descriptor (symbol `callsign_plugin`); {ADD}")),
         (
@@ -281,7 +281,10 @@ fn plugins_without_a_handler_to_serve_are_refused_with_what_they_have() {
 #[test]
 fn a_plugin_that_refuses_to_be_loaded_is_refused_with_its_reason() {
     assert_refused(&faulty("-DFAULT_REFUSES"), "its onload hook `load` refused the load and gave no reason");
-    assert_refused(&faulty("-DFAULT_TWO_HOOKS"), "it has two onload hooks, `again` and `load`; keep one");
+    assert_refused(
+        &faulty("-DFAULT_TWO_HOOKS"),
+        "it has two onload hooks, `again` and `load`; keep one, or name the one that is meant: `onload` in [plugin.faulty]",
+    );
 
     let library = plugin("test-probe");
     let config = |key: &str| {

@@ -177,8 +177,10 @@ CALLSIGN_ONDISCONNECT(leave);
 static int32_t save(struct connection *c)
 {
 	const struct guest *guest = c->data;
-	return callsign_save(guest->name, strlen(guest->name)) == CALLSIGN_STATUS_SENT ? CALLSIGN_SAVED :
-		CALLSIGN_SAVED_FAILED;
+	if (callsign_save(guest->name, strlen(guest->name)) == CALLSIGN_STATUS_SENT)
+		return CALLSIGN_SAVED;
+	callsign_fail("the host has not taken the name");
+	return CALLSIGN_SAVED_FAILED;
 }
 
 static int32_t restore(struct connection *c, uint32_t version, const void *state, size_t length)

@@ -42,7 +42,7 @@ const WORKER_KEYS: &[&str] = &["slow_callback", "hang_timeout", "reload_timeout"
 const WEBSOCKET_KEYS: &[&str] =
     &["max_message", "max_backlog", "high_water", "ping_interval", "close_timeout"];
 const HTTP_KEYS: &[&str] = &["max_body", "max_head", "handshake_timeout"];
-const PLUGIN_KEYS: &[&str] = &["path", "config"];
+const PLUGIN_KEYS: &[&str] = &["path", "onload", "config"];
 const ROUTE_KEYS: &[&str] = &["path", "handler", "onconnect", "onmessage", "ondisconnect"];
 
 const PLUGIN_EXPECTED: &str = "expected a table for each plugin, [plugin.NAME]";
@@ -170,6 +170,7 @@ fn plugins(top: &Section, folder: &Path) -> anyhow::Result<Vec<PluginSource>> {
         Ok(PluginSource {
             name: Some(name.get_ref().to_string()),
             path: folder.join(section.required("path", library)?),
+            onload: section.value("onload", function)?,
             config: free_table(&section, "config")?,
         })
     };
@@ -249,6 +250,13 @@ fn duration(value: &DeValue) -> Result<Duration, String> {
     match whole(value) {
         Some(seconds) => parse_duration(&seconds.to_string()),
         None => parse_duration(text(value)),
+    }
+}
+
+fn function(value: &DeValue) -> Result<String, String> {
+    match text(value) {
+        "" => Err("expected the name of a function in the library, such as \"init\"".into()),
+        name => Ok(name.into()),
     }
 }
 

@@ -136,12 +136,17 @@ async fn run(trial: Trial, identity: Option<Identity>, time_limit: Duration) -> 
         Err(_) => {
             let what = format!("{} within {time_limit:?}", hangs(slot, &plugins));
             // The signal that makes it write down where it is.
-            signal(&child, Signal::ABORT);
+            if let Some(pid) = pid(&child) {
+                let _ = rustix::process::kill_process(pid, Signal::ABORT);
+            }
             let _ = tokio::time::timeout(ABORT_GRACE, child.wait()).await;
             Outcome::Broke { what, crash: slot.crash() }
         }
     };
-    // Reaped before anything else is said of it. It may have ended by itself.
+    // With what a plugin has started there. It may have ended by itself, and is reaped before anything is said of it.
+    if let Some(pid) = pid(&child) {
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+    }
     let _ = child.kill().await;
     Ok(outcome)
 }
@@ -245,9 +250,7 @@ fn with_place(what: String, lines: Vec<String>, plugins: &[PlannedPlugin]) -> St
     copies.fold(text, |text, (file, path)| text.replace(file, path))
 }
 
-fn signal(child: &Child, signal: Signal) {
-    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-        // Not reaped yet, so the id is still its own.
-        let _ = rustix::process::kill_process(pid, signal);
-    }
+/// Its id, as long as it is not reaped: then it is nobody else's.
+fn pid(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
 }

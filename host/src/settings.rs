@@ -62,6 +62,8 @@ pub struct PluginSource {
     pub name: Option<String>,
     /// The library's file.
     pub path: PathBuf,
+    /// The function that `[plugin.NAME]` names as its load hook, or for its load hook.
+    pub onload: Option<String>,
     /// The plugin's own settings, passed to it as they are.
     #[serde(with = "toml_text")]
     pub config: toml::Table,
@@ -78,7 +80,7 @@ impl PluginSource {
 
     /// A library with neither a given name nor settings of its own.
     pub fn library(path: PathBuf) -> Self {
-        Self { name: None, path, config: toml::Table::new() }
+        Self { name: None, path, onload: None, config: toml::Table::new() }
     }
 }
 
@@ -90,6 +92,7 @@ impl Settings {
             ("workers", self.workers != other.workers),
             ("user", self.user != other.user),
             ("group", self.group != other.group),
+            ("control", self.control != other.control),
             ("log", self.log != other.log),
             ("limits", self.limits != other.limits),
         ];

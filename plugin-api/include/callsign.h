@@ -239,7 +239,10 @@ struct callsign_request {
 	/* The connection that the request may become. Its `data`, NULL at first, is the
 	 * connection's own from its onconnect on; of the functions of struct callsign_host only
 	 * callsign_host.peer knows it before, the others answer CALLSIGN_STATUS_CLOSED, NULL or
-	 * 0. Its `id` is 0 until then. */
+	 * 0. Its `id` is 0 until then. If the request does not become a connection, and `data`
+	 * or `data_tag` is set, callsign_plugin.release of the handler's plugin is called for
+	 * it: right after the handler, when the request is valid still, or later, when the
+	 * client has left before the 101. */
 	struct connection *owner;
 	/* One of callsign_method. */
 	uint32_t method_code;
@@ -576,8 +579,9 @@ struct callsign_host {
  *
  *	CALLSIGN_PLUGIN("chat", "1.0");
  *
- * Its handlers are plain functions with external linkage, which are called by their names; or, so
- * that the host can check their kinds, functions of any linkage with a line behind them:
+ * Its handlers are plain functions with external linkage (in C++ `extern "C"`), which are called by
+ * their names; or, so that the host can check their kinds, functions of any linkage with a line
+ * behind them:
  *
  *	static void join(struct connection *c) { callsign_text(c, "welcome"); }
  *	CALLSIGN_ONCONNECT(join);

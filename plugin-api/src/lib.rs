@@ -97,7 +97,7 @@
 //!
 //! **Timers** of the old copy end with the reload, those of connections too, and their closures are dropped: set
 //! them anew, in `#[onload]` for all connections ([`every()`]), or at a connection's next message.
-//! **Background work** that has not begun is dropped. What runs finishes, but its `done` is not called.
+//! **Background work** that has not begun is not done any more. What runs finishes, but its `done` is not called.
 //!
 //! `#[onload]` may refuse the new copy, and [`Load`] tells it what it is. `#[onunload]` runs in the old copy when
 //! the new one has taken over:
@@ -123,7 +123,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! [`abi`] is the C interface underneath.
+//! [`abi`] is the C interface underneath; `include/callsign.h` is the same for plugins in C and C++.
 
 pub mod abi;
 

@@ -15,12 +15,15 @@ const COMPILERS: [(&str, &[&str]); 4] = [
 
 const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"];
 
-fn compile(compiler: &str, options: &[&str], source: &str, output: &str) -> PathBuf {
+fn compile(compiler: &str, options: &[&str], sources: &[&str], output: &str) -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{output}-{compiler}"));
     let mut command = Command::new(compiler);
     command.args(WARNINGS).args(options).arg("-I").arg(manifest.join("include")).arg("-o").arg(&output);
-    succeeded(compiler, command.arg(manifest.join("tests/header").join(source)));
+    succeeded(
+        compiler,
+        command.args(sources.iter().map(|source| manifest.join("tests/header").join(source))),
+    );
     output
 }
 
@@ -36,7 +39,7 @@ fn a_plugin_compiles_without_a_warning_as_c99_and_as_cpp17() {
     for (compiler, language) in COMPILERS {
         for level in ["-O0", "-O2"] {
             let options = [language, &[level, "-fvisibility=hidden", "-shared", "-fPIC"]].concat();
-            let library = compile(compiler, &options, "sample.c", "sample");
+            let library = compile(compiler, &options, &["sample.c"], "sample");
             let symbols = succeeded("nm", Command::new("nm").args(["-D", "--defined-only"]).arg(&library));
             let symbols = String::from_utf8_lossy(&symbols.stdout).into_owned();
             let mut exported: Vec<_> = symbols.lines().filter_map(|line| line.split(' ').nth(2)).collect();
@@ -52,7 +55,7 @@ fn a_plugin_compiles_without_a_warning_as_c99_and_as_cpp17() {
 #[test]
 fn hooks_can_be_given_by_name_in_c() {
     for compiler in ["gcc", "clang"] {
-        compile(compiler, &["-std=c99", "-DWITH", "-shared", "-fPIC"], "sample.c", "sample-with");
+        compile(compiler, &["-std=c99", "-DWITH", "-shared", "-fPIC"], &["sample.c"], "sample-with");
     }
 }
 
@@ -81,7 +84,7 @@ fn a_handler_of_another_signature_does_not_compile() {
 fn without_a_host_or_with_an_old_one_the_helpers_do_nothing_and_say_so() {
     for (compiler, language) in COMPILERS {
         let options = [language, &["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]].concat();
-        let program = compile(compiler, &options, "alone.c", "alone");
+        let program = compile(compiler, &options, &["alone.c", "second.c"], "alone");
         let output = succeeded("alone", &mut Command::new(program));
         let expected = "to stderr\nformatted too, 1\n".repeat(3);
         assert_eq!(String::from_utf8_lossy(&output.stderr), expected, "{compiler}");

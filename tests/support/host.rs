@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use super::{DEADLINE, Process, Raw, WebSocket, path, plugin};
 
@@ -18,6 +19,7 @@ pub struct Host {
     stdout: Lines,
     stderr: Lines,
     pub port: u16,
+    _copies: TempDir,
 }
 
 impl Host {
@@ -38,13 +40,13 @@ impl Host {
         Self::spawned(spawn(args, &["--listen", "127.0.0.1:0"]))
     }
 
-    fn of(child: Child) -> Self {
+    fn of(child: (Child, TempDir)) -> Self {
         Self::spawned(child).served()
     }
 
-    fn spawned(mut child: Child) -> Self {
+    fn spawned((mut child, copies): (Child, TempDir)) -> Self {
         let (stdout, stderr) = (Lines::of(child.stdout.take()), Lines::of(child.stderr.take()));
-        Self { stdout, stderr, child, port: 0 }
+        Self { stdout, stderr, child, port: 0, _copies: copies }
     }
 
     /// Waits until it serves.
@@ -155,7 +157,7 @@ impl Drop for Host {
 
 /// Runs the program to its end: exit code, stdout, stderr. For what must not start a server.
 pub fn run<A: AsRef<OsStr>>(args: &[A]) -> (i32, String, String) {
-    let mut child = spawn(args, &[]);
+    let (mut child, _copies) = spawn(args, &[]);
     let (stdout, stderr) = (Lines::of(child.stdout.take()), Lines::of(child.stderr.take()));
     if let Err(why) = stderr.wait_for_end() {
         // It may have ended between the two.
@@ -167,11 +169,11 @@ pub fn run<A: AsRef<OsStr>>(args: &[A]) -> (i32, String, String) {
     (status.code().unwrap_or_else(|| panic!("{status}")), stdout.text(), stderr.text())
 }
 
-fn spawn<A: AsRef<OsStr>>(args: &[A], more: &[&str]) -> Child {
+fn spawn<A: AsRef<OsStr>>(args: &[A], more: &[&str]) -> (Child, TempDir) {
     spawn_as(Command::new(env!("CARGO_BIN_EXE_callsign")), args, more)
 }
 
-fn spawn_as<A: AsRef<OsStr>>(mut command: Command, args: &[A], more: &[&str]) -> Child {
+fn spawn_as<A: AsRef<OsStr>>(mut command: Command, args: &[A], more: &[&str]) -> (Child, TempDir) {
     // The environment of whoever runs the tests configures nothing.
     env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CALLSIGN_")).for_each(
         |(name, _)| {
@@ -183,7 +185,10 @@ fn spawn_as<A: AsRef<OsStr>>(mut command: Command, args: &[A], more: &[&str]) ->
     // Servers of one machine would be in each other's way.
     command.env("CALLSIGN_CONTROL", "none");
     command.args(args).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the program can be run")
+    // Where it keeps copies of plugins, which one that is killed leaves behind.
+    let copies = tempfile::tempdir().expect("a folder can be made");
+    command.env("TMPDIR", copies.path());
+    (command.spawn().expect("the program can be run"), copies)
 }
 
 /// What a pipe has brought so far, line by line.

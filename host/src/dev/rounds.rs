@@ -310,7 +310,7 @@ impl Rounds {
         };
         let content = fs::read(library).unwrap_or_default();
         let (answer, answered) = oneshot::channel();
-        if self.asker.send(Ask::Reload { which, reason: String::new(), answer }).is_err() {
+        if self.asker.send(Ask::Reload { which, reason: None, answer }).is_err() {
             return self.screen.refused(built, server::NO_RELOAD);
         }
         self.swap = Some((built, content));

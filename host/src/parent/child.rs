@@ -279,6 +279,11 @@ pub fn readable(text: &str) -> String {
     text.chars().map(printable).collect()
 }
 
+/// The same on one line, for a cell of a table.
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// What happened, to which worker, in which code of which plugin.
 fn report(
     place: &Place,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Parent;
-use super::child::Place;
+use super::child::{Place, one_line};
 use crate::banner::{Loaded, LoadedRoute};
 use crate::board::Running;
 use crate::control::{Bound, PluginStatus, RouteStatus, RunningStatus, Status, WorkerPlugin, WorkerStatus};
@@ -16,10 +16,10 @@ impl Parent {
         let loaded: Vec<_> = self.places.iter().filter_map(|place| place.loaded.borrow().clone()).collect();
         let loaded = loaded.iter().map(AsRef::as_ref).max_by_key(newest).cloned().unwrap_or_default();
         let plugins = loaded.plugins.iter().map(|plugin| PluginStatus {
-            name: plain(&plugin.name),
-            version: plain(&plugin.version),
+            name: one_line(&plugin.name),
+            version: one_line(&plugin.version),
             generation: plugin.generation,
-            path: plain(&plugin.path.to_string_lossy()).into(),
+            path: one_line(&plugin.path.to_string_lossy()).into(),
         });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -48,7 +48,7 @@ impl Parent {
         };
         let loaded = place.loaded.borrow();
         let plugins = loaded.iter().flat_map(|loaded| &loaded.plugins).map(|plugin| WorkerPlugin {
-            name: plain(&plugin.name),
+            name: one_line(&plugin.name),
             generation: plugin.generation,
             retained: plugin.retained,
         });
@@ -73,18 +73,13 @@ fn bound(route: &LoadedRoute, loaded: &Loaded) -> RouteStatus {
         let (plugin, name) = code.split_once(':').unwrap_or(("", code));
         let owner = loaded.plugins.iter().find(|other| other.name == plugin);
         Bound {
-            kind: plain(kind),
-            plugin: plain(plugin),
-            name: plain(name),
+            kind: one_line(kind),
+            plugin: one_line(plugin),
+            name: one_line(name),
             generation: owner.map_or(0, |owner| owner.generation),
         }
     });
-    RouteStatus { path: plain(&route.path), handlers: handlers.collect() }
-}
-
-/// A worker's word for a cell of a table: one line, and nothing that moves the cursor.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    RouteStatus { path: one_line(&route.path), handlers: handlers.collect() }
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -86,7 +86,7 @@ pub fn is_plugin_name(name: &str) -> bool {
 }
 
 /// What to do about a library that does not say, or not well, that it is a plugin.
-const DESCRIBE: &str = "add `callsign_plugin::plugin!();` to the library, or export a descriptor as plugin-api/src/abi.rs describes it";
+const DESCRIBE: &str = "add `callsign_plugin::plugin!();` to the library, or in C, with callsign.h, `CALLSIGN_PLUGIN(\"name\", \"version\");`";
 
 /// What to do about a file that is no shared library.
 const EXPECTED: &str = "build one (crate-type cdylib, in C -shared) and pass that";

@@ -12,6 +12,7 @@ use object::{Object, ObjectSection, ObjectSymbol};
 use serde::Serialize;
 
 use super::image::Image;
+use crate::parent::one_line;
 
 /// What is in a plugin's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -166,8 +167,8 @@ impl fmt::Display for Inspection {
         let Self { path, name, version, abi, architecture, state_version, hooks, handlers, functions, needs } =
             self;
         let space = if version.is_empty() { "" } else { " " };
-        writeln!(f, "plugin {}{space}{} ({})", plain(name), plain(version), path.display())?;
-        let mut line = |what: &str, value: &str| writeln!(f, "  {what:<12}  {}", plain(value));
+        writeln!(f, "plugin {}{space}{} ({})", one_line(name), one_line(version), path.display())?;
+        let mut line = |what: &str, value: &str| writeln!(f, "  {what:<12}  {}", one_line(value));
         line("abi", abi)?;
         line("built for", architecture)?;
         if *state_version != 0 {
@@ -187,8 +188,4 @@ impl fmt::Display for Inspection {
         }
         Ok(())
     }
-}
-
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

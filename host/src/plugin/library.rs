@@ -14,6 +14,9 @@ use super::host_api;
 use super::image::Image;
 use super::later;
 
+/// The address of a function of whatever signature.
+pub type Plain = unsafe extern "C" fn();
+
 /// A loaded library. It is never unloaded: thread-locals with destructors pin it anyway, and a stray pointer
 /// into unmapped code is a crash.
 #[derive(Debug)]
@@ -77,16 +80,23 @@ impl Library {
             // SAFETY: the kind, checked above, says which member of the union is set.
             return Some(unsafe { Function::of_union(kind, handler.function) });
         }
-        if image.functions.iter().any(|other| other == name) {
-            let symbol = format!("{name}\0");
-            // SAFETY: the library defines this symbol itself, as code (a dependency's function of that name
-            // is not in the image); that it has the signature of `kind` is what naming it there has claimed.
-            return unsafe {
-                let symbol = self.loaded.get::<abi::OnConnect>(symbol.as_bytes()).ok()?;
-                Some(Function::of_union(kind, abi::HandlerFunction { onconnect: *symbol }))
-            };
+        let plain = self.plain(image, name)?;
+        // SAFETY: every member is a function's address; that it has the signature of `kind` is what naming it
+        // there has claimed.
+        unsafe {
+            let function = std::mem::transmute::<Plain, abi::OnConnect>(plain);
+            Some(Function::of_union(kind, abi::HandlerFunction { onconnect: function }))
         }
-        None
+    }
+
+    /// The function of that name which is no handler by itself.
+    pub fn plain(&self, image: &Image, name: &str) -> Option<Plain> {
+        if !image.functions.iter().any(|other| other == name) {
+            return None;
+        }
+        // SAFETY: the library defines this symbol itself, as code (a dependency's function of that name is not
+        // in the image). Whoever calls it has to know its signature.
+        unsafe { self.loaded.get::<Plain>(format!("{name}\0").as_bytes()).ok().map(|symbol| *symbol) }
     }
 
     /// What its descriptor offers.

@@ -13,11 +13,12 @@ use super::call::{self, Function};
 use super::handler::{Handler, HandlerRef, Kind};
 use super::hooks::Hooks;
 use super::image::Image;
-use super::library::Library;
+use super::library::{Library, Plain};
 use crate::board::{self, Label};
 use crate::connection::Connection;
 use crate::crash;
 use crate::http::exchange::Owner;
+use crate::nearest::nearest;
 use crate::plan::PlannedPlugin;
 
 /// One loaded copy of a plugin.
@@ -36,6 +37,8 @@ pub struct Plugin {
     /// Its place in the registry: the same for all its copies.
     pub index: usize,
     config: String,
+    /// What the config file names as its load hook.
+    onload: Option<String>,
     library: Library,
 }
 
@@ -69,8 +72,8 @@ impl Plugin {
         board::current().leave();
         board::current().set_modules(&crash::modules());
         let library = library.inspect_err(|_| board::undefine(hooks))?;
-        let path = planned.source.path.clone();
-        Ok(Self { name, path, generation, retained, image, index, config, library })
+        let (path, onload) = (planned.source.path.clone(), planned.source.onload.clone());
+        Ok(Self { name, path, generation, retained, image, index, config, onload, library })
     }
 
     /// Gives it what the generation before has left, and runs its load hook. Err: it refuses. `probe`: nobody will
@@ -80,7 +83,7 @@ impl Plugin {
             let restored = self.hooks("restore hook").restore_plugin(*version, state);
             restored.map_err(|reason| anyhow!("its state cannot be restored: {reason}"))?;
         }
-        let Some(hook) = self.load_hook(Kind::OnLoad)? else { return Ok(()) };
+        let Some((hook, function)) = self.onload_hook()? else { return Ok(()) };
         let (name, config) = (CString::new(self.name.as_str())?, CString::new(self.config.as_str())?);
         let state = carried.map(|carried| carried.state.as_slice());
         let load = abi::Load {
@@ -92,7 +95,7 @@ impl Plugin {
             state_length: state.map_or(0, <[u8]>::len),
             state_version: carried.map_or(0, |carried| carried.version),
             probe: u32::from(probe),
-            function: None,
+            function,
         };
         let answer = call::on_load(hook, &load);
         board::undefine(hook.index.get());
@@ -105,7 +108,7 @@ impl Plugin {
 
     /// Another copy has taken over: the last that it is asked to do.
     pub fn unload(&self) {
-        match self.load_hook(Kind::OnUnload) {
+        match self.one_hook(Kind::OnUnload) {
             Ok(Some(hook)) => {
                 if let Err(reason) = call::on_unload(hook) {
                     log::error!("{hook} failed: {reason}; it has no further part to play");
@@ -141,26 +144,67 @@ impl Plugin {
         self.library.function(&self.image, name, kind)
     }
 
+    /// The load hook, and the plain function that it is handed because the config file names it. A handler of that
+    /// name is the hook itself; so is a plain function, in a library without a hook.
+    fn onload_hook(&self) -> Result<Option<(HandlerRef, Option<Plain>)>> {
+        let Some(named) = &self.onload else {
+            return Ok(self.one_hook(Kind::OnLoad)?.map(|hook| (hook, None)));
+        };
+        let hooks = self.image.handlers.iter().filter(|(_, kind)| *kind == Kind::OnLoad);
+        let hooks: Vec<&String> = hooks.map(|(name, _)| name).collect();
+        let is_plain = self.image.functions.contains(named);
+        if hooks.contains(&named) || is_plain && hooks.is_empty() {
+            return Ok(Some((self.hook(named, Kind::OnLoad)?, None)));
+        }
+        if !is_plain {
+            bail!("`onload` in [plugin.{}] names `{named}`{}", self.name, self.no_hook(named));
+        }
+        let function = self.library.plain(&self.image, named);
+        Ok(self.one_hook(Kind::OnLoad)?.map(|hook| (hook, function)))
+    }
+
     /// The one hook of that kind, whatever its name.
-    fn load_hook(&self, kind: Kind) -> Result<Option<HandlerRef>> {
+    fn one_hook(&self, kind: Kind) -> Result<Option<HandlerRef>> {
         let mut hooks = self.image.handlers.iter().filter(|(_, its_kind)| *its_kind == kind);
         let Some((name, _)) = hooks.next() else { return Ok(None) };
         if let Some((second, _)) = hooks.next() {
-            bail!("it has two {kind} hooks, `{name}` and `{second}`; keep one");
+            let or = match kind {
+                Kind::OnLoad => {
+                    format!(", or name the one that is meant: `onload` in [plugin.{}]", self.name)
+                }
+                _ => String::new(),
+            };
+            bail!("it has two {kind} hooks, `{name}` and `{second}`; keep one{or}");
         }
+        self.hook(name, kind).map(Some)
+    }
+
+    fn hook(&self, name: &str, kind: Kind) -> Result<HandlerRef> {
         let function =
             self.function(name, kind).with_context(|| format!("its {kind} hook cannot be found"))?;
         // One or two for each load, which keeps far more in memory.
         let hook: HandlerRef = Box::leak(Box::new(Handler {
             plugin: self.index,
             plugin_name: self.name.clone(),
-            name: name.clone(),
+            name: name.to_owned(),
             kind,
             function: Cell::new(function),
             index: Cell::new(0),
         }));
         hook.index.set(board::define(&hook.label(self.generation)));
-        Ok(Some(hook))
+        Ok(hook)
+    }
+
+    /// Why that name is no load hook, and what to do, as the end of a sentence.
+    fn no_hook(&self, named: &str) -> String {
+        if let Some((_, kind)) = self.image.handlers.iter().find(|(name, _)| name == named) {
+            return format!(", which is an {kind} handler; name an onload handler or a plain function");
+        }
+        let hint = match nearest(named, self.names(Kind::OnLoad)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "export it, or fix the name".to_owned(),
+        };
+        format!(", and there is no such function; {hint}")
     }
 
     /// ``plugin `chat` (target/debug/libchat.so)``

@@ -2,6 +2,8 @@
  * with 0 if they are as documented. */
 #include "callsign.h"
 
+const struct callsign_host *table_of_second(void);
+
 static int failed;
 
 #define CHECK(fact) \
@@ -74,6 +76,7 @@ int main(void)
 	old.send = send_;
 	old.broadcast = broadcast;
 	callsign_host_table = &old;
+	CHECK(table_of_second() == &old);
 	CHECK(callsign_text(&c, "four") == 7 && calls == 1);
 	CHECK(callsign_text(&c, NULL) == CALLSIGN_STATUS_BAD_ARGUMENT && calls == 1);
 	CHECK(callsign_broadcast_text(&c, "x", CALLSIGN_SCOPE_LOCAL) == CALLSIGN_NO_HOST && calls == 1);

@@ -4,8 +4,9 @@
  *
  *	CALLSIGN_PLUGIN("chat", "1.0");
  *
- * Its handlers are plain functions with external linkage, which are called by their names; or, so
- * that the host can check their kinds, functions of any linkage with a line behind them:
+ * Its handlers are plain functions with external linkage (in C++ `extern "C"`), which are called by
+ * their names; or, so that the host can check their kinds, functions of any linkage with a line
+ * behind them:
  *
  *	static void join(struct connection *c) { callsign_text(c, "welcome"); }
  *	CALLSIGN_ONCONNECT(join);

@@ -64,9 +64,9 @@ CALLSIGN_ONLOAD(load);
 #ifdef FAULT_REFUSES_PROBE
 static int32_t load(const struct callsign_load *load)
 {
-	return !load->probe || (host->fail("it is tried out", 15, NULL, 0), 0);
+	return !load->probe || (callsign_fail_at("it is tried out", NULL, 0), 0);
 }
-HANDLER(load, ONLOAD);
+CALLSIGN_ONLOAD(load);
 #endif
 
 #if defined FAULT_BORN_CRASHING || defined FAULT_BORN_HANGING

@@ -1,0 +1,9 @@
+/* Another source file of the same plugin, for alone.c. */
+#include "callsign.h"
+
+const struct callsign_host *table_of_second(void);
+
+const struct callsign_host *table_of_second(void)
+{
+	return callsign_host_table;
+}

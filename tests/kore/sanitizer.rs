@@ -1,0 +1,156 @@
+//! The same under AddressSanitizer, which sees what is used after it was freed, and what is never freed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{build, compile, one_in_each, root};
+use crate::support::{Host, path, scratch};
+
+/// A server that loads libraries built with the sanitizer; its reports go to files that begin with the path.
+fn start(test: &str, arguments: &[&str]) -> (Host, PathBuf) {
+    let reports = scratch(&format!("asan-{test}"));
+    let _ = fs::remove_dir_all(&reports);
+    fs::create_dir_all(&reports).expect("the scratch folder can be written");
+    let library =
+        Command::new("cc").arg("-print-file-name=libasan.so").output().expect("there is a compiler");
+    let library = String::from_utf8(library.stdout).expect("paths are UTF-8");
+    // The host leaks its plugins on purpose, so a leak alone is no failure; whose it is, is looked at.
+    let options = format!("ASAN_OPTIONS=detect_leaks=1:handle_segv=0:log_path={}/report", path(&reports));
+    let program = [
+        "env",
+        &format!("LD_PRELOAD={}", library.trim()),
+        &options,
+        "LSAN_OPTIONS=exitcode=0:report_objects=1",
+    ];
+    (Host::start_through(&program, &[&["serve"], arguments].concat()), reports)
+}
+
+const OPTIONS: [&str; 3] = ["-O1", "-fsanitize=address", "-fno-omit-frame-pointer"];
+
+/// Ends the server; nothing that was reported is the plugin's.
+fn is_clean(mut host: Host, reports: &Path, plugin: &str) {
+    assert!(host.terminate().success(), "{}", host.log());
+    assert_eq!(host.log_lines("; starting another"), [""; 0]);
+    for report in fs::read_dir(reports).expect("it is there") {
+        let text = fs::read_to_string(report.expect("it can be read").path()).expect("a report is text");
+        let source = format!("/{plugin}.c:");
+        for mine in [&*source, "/include/kore/", plugin, "ERROR: AddressSanitizer"] {
+            assert!(!text.contains(mine), "{mine}: {text}");
+        }
+    }
+}
+
+#[test]
+fn chat_is_clean() {
+    let config = build("chat", "asan", "gcc", &OPTIONS);
+    let (host, reports) = start("chat", &["--config", path(&config), "--workers", "2"]);
+    for round in 0..20 {
+        let mut clients: Vec<_> = (0..3).map(|_| host.open("/connect")).collect();
+        clients[0].text("hello");
+        while clients[1].next_text() != "hello" {}
+        assert_eq!(host.connect().request("GET", "/", &[], b"").status, 200);
+        let left = clients.remove(2);
+        if round % 2 == 0 { left.reset() } else { drop(left) }
+    }
+    is_clean(host, &reports, "chat");
+}
+
+#[test]
+fn visitors_is_clean() {
+    let config = build("visitors", "asan", "gcc", &OPTIONS);
+    let (host, reports) = start("visitors", &["--config", path(&config), "--workers", "2"]);
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    for _ in 0..20 {
+        assert_eq!(host.connect().request("GET", "/greet?name=A%20B&days=3&x=y", &[], b"").status, 200);
+        assert_eq!(host.connect().request("POST", "/sum", &form, b"a=1&b=2").text(), "3\n");
+        let mut c = host.connect().upgrade("/talk", &[("Cookie", "name=Ann; b=c")]);
+        assert_eq!(c.ask("one"), "Ann 1: one");
+        // No upgrade: what was put aside for the connection is freed.
+        assert_eq!(host.connect().request("GET", "/talk", &[("Cookie", "name=Ann")], b"").status, 426);
+        let mut leaver = host.connect();
+        leaver.send("GET /talk HTTP/1.1\r\nHost: test\r\nCookie: name=Bob\r\n\r\n");
+        leaver.reset();
+        c.text("bye");
+        assert_eq!(c.closed(), Some((1000, String::new())));
+    }
+    is_clean(host, &reports, "visitors");
+}
+
+#[test]
+fn clock_is_clean() {
+    let config = build("clock", "asan", "gcc", &OPTIONS);
+    let (host, reports) = start("clock", &["--config", path(&config), "--workers", "2"]);
+    let [mut one, _two] = one_in_each(&host);
+    for _ in 0..3 {
+        one.text("start");
+        while !one.next_text().starts_with("tick") {}
+        one.text("stop");
+        while one.next_text() != "stopped" {}
+    }
+    // One timer still runs at the end.
+    one.text("start");
+    while !one.next_text().starts_with("tick") {}
+    is_clean(host, &reports, "clock");
+}
+
+#[test]
+fn the_rest_of_the_api_is_clean() {
+    let library = scratch("libkoreapi-asan.so");
+    compile("gcc", &OPTIONS, &root().join("tests/plugins/c/kore.c"), &library);
+    let routes =
+        ["/check=check", "/argument=argument", "/cookies=cookies", "/answers=answers", "/socket=open_socket"];
+    let routes = routes.iter().flat_map(|route| ["--route", route]);
+    let arguments: Vec<&str> =
+        [path(&library), "--workers", "1", "--max-message", "1KiB"].into_iter().chain(routes).collect();
+    let (host, reports) = start("api", &arguments);
+    for _ in 0..5 {
+        let answer = host.connect().request("POST", "/check", &[("X-Number", "65535")], b"0123456789");
+        assert_eq!((answer.status, answer.text()), (200, ""));
+        for target in
+            ["/argument?v=%31%&%=%&a=b%", "/cookies", "/answers?error", "/answers?status", "/answers?missing"]
+        {
+            host.connect().request("GET", target, &[("Cookie", "a=1; =; ;b")], b"");
+        }
+        assert_eq!(host.connect().handshake("/answers?missing", &[]).status, 500);
+        let mut c = host.open("/socket");
+        assert_eq!(c.next_text(), "mine");
+        assert_eq!(c.ask("t"), "once");
+        assert_eq!(c.ask("u"), "unregistered");
+        assert_eq!(c.ask("m"), "200 is refused");
+        ["b", "l", "p", "c"].into_iter().for_each(|command| c.text(command));
+        drop(c);
+    }
+    // The last request's memory is freed with the next one, or never needed.
+    host.open("/socket");
+    is_clean(host, &reports, "kore");
+}
+
+/// That the sanitizer would see it.
+#[test]
+fn a_leak_and_a_use_after_free_would_be_reported() {
+    let source = scratch("faulty.c");
+    let text = "#include <kore/http.h>\nint leak(struct http_request *);\n\
+                int leak(struct http_request *req)\n{\n\
+                volatile char *lost = kore_malloc(77);\nlost[0] = 1;\nlost = NULL;\n\
+                if (req->query_string[0] == 'u') {\nchar *used = kore_malloc(8);\nkore_free(used);\n\
+                *(volatile char *)used = 1;\n}\n\
+                http_response(req, HTTP_STATUS_OK, NULL, 0);\nreturn KORE_RESULT_OK;\n}\n";
+    fs::write(&source, text).expect("the scratch folder can be written");
+    let library = scratch("libfaulty.so");
+    compile("gcc", &[&OPTIONS[..], &["-Wno-use-after-free"]].concat(), &source, &library);
+    let (mut host, reports) = start("faulty", &[path(&library), "--workers", "1", "--route", "/*=leak"]);
+    let all = || {
+        let files =
+            fs::read_dir(&reports).expect("it is there").map(|file| file.expect("it can be read").path());
+        files.map(|file| fs::read_to_string(file).expect("a report is text")).collect::<String>()
+    };
+    assert_eq!(host.connect().request("GET", "/", &[], b"").status, 200);
+    let mut victim = host.connect();
+    victim.send_request("GET", "/?use", &[], b"");
+    host.log_line("; starting another");
+    assert!(all().contains("heap-use-after-free"), "{}", all());
+    assert_eq!(host.connect().request("GET", "/", &[], b"").status, 200);
+    host.terminate();
+    assert!(all().contains("Direct leak of 77 byte(s)") && all().contains("/faulty.c:5"), "{}", all());
+}

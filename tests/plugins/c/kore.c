@@ -1,0 +1,278 @@
+/* The parts of plugin-api/include/kore that the examples do not touch: each check that fails is a line of the answer. */
+#include <kore/http.h>
+
+static struct kore_buf report;
+
+#define CHECK(what)                                                                                            \
+	do {                                                                                                   \
+		if (!(what))                                                                                   \
+			kore_buf_appendf(&report, "line %d: %s\n", __LINE__, #what);                           \
+	} while (0)
+
+static void check_buffers(void)
+{
+	struct kore_buf *buf = kore_buf_alloc(0), here;
+	size_t length, i;
+	u_int8_t *data;
+
+	for (i = 0; i < 1000; i++)
+		kore_buf_append(buf, "abc", 3);
+	CHECK(buf->offset == 3000 && memcmp(buf->data + 2997, "abc", 3) == 0);
+	kore_buf_reset(buf);
+	kore_buf_append(buf, NULL, 0);
+	kore_buf_appendf(buf, "%s %d %0600d", "text", 7, 8);
+	CHECK(buf->offset == 607);
+	kore_buf_reset(buf);
+	kore_buf_appendf(buf, "$a-$b$a");
+	kore_buf_replace_string(buf, "$a", "longer than it", 14);
+	kore_buf_replace_string(buf, "$b", NULL, 0);
+	kore_buf_replace_string(buf, "$c", "no", 2);
+	kore_buf_replace_string(buf, "", "no", 2);
+	CHECK(strcmp(kore_buf_stringify(buf, &length), "longer than it-longer than it") == 0 && length == 29);
+	data = kore_buf_release(buf, &length);
+	CHECK(length == 30 && data[0] == 'l');
+	kore_free(data);
+	kore_buf_init(&here, 4);
+	kore_buf_append(&here, "12345678", 8);
+	CHECK(here.offset == 8 && kore_mem_find(here.data, here.offset, "678", 3) == here.data + 5);
+	CHECK(kore_mem_find(here.data, here.offset, "9", 1) == NULL && kore_mem_find(here.data, 2, "345", 3) == NULL);
+	kore_buf_cleanup(&here);
+	CHECK(here.data == NULL && here.offset == 0);
+	kore_buf_free(&here);
+	kore_buf_free(NULL);
+}
+
+static void check_texts(void)
+{
+	char text[] = ",one,,two,three,four,", *pieces[4], small[4], *copy;
+	int err;
+
+	CHECK(kore_split_string(text, ",", pieces, 4) == 3 && pieces[3] == NULL);
+	CHECK(strcmp(pieces[0], "one") == 0 && strcmp(pieces[1], "two") == 0 && strcmp(pieces[2], "three") == 0);
+	CHECK(kore_split_string(small, ",", pieces, 0) == 0);
+	CHECK(kore_strlcpy(small, "longer", sizeof small) == 6 && strcmp(small, "lon") == 0);
+	CHECK(kore_strtonum("42", 10, 0, 42, &err) == 42 && err == KORE_RESULT_OK);
+	CHECK(kore_strtonum("43", 10, 0, 42, &err) == 0 && err == KORE_RESULT_ERROR);
+	CHECK(kore_strtonum("4x", 10, 0, 42, &err) == 0 && err == KORE_RESULT_ERROR);
+	CHECK(kore_strtonum("", 10, 0, 42, &err) == 0 && err == KORE_RESULT_ERROR);
+	CHECK(kore_strtonum("0xff", 16, 0, 255, &err) == 255 && err == KORE_RESULT_OK);
+	CHECK(kore_strtonum64("18446744073709551615", 0, &err) == UINT64_MAX && err == KORE_RESULT_OK);
+	CHECK((kore_strtonum64("18446744073709551616", 0, &err), err) == KORE_RESULT_ERROR);
+	CHECK((kore_strtonum64("-1", 0, &err), err) == KORE_RESULT_ERROR);
+	CHECK((int64_t)kore_strtonum64("-1", 1, &err) == -1 && err == KORE_RESULT_OK);
+	CHECK(kore_strtodouble("2.5", 0, 3, &err) > 2.4 && err == KORE_RESULT_OK);
+	CHECK((kore_strtodouble("2.5e400", -DBL_MAX, DBL_MAX, &err), err) == KORE_RESULT_ERROR);
+	CHECK((kore_strtodouble("4", 0, 3, &err), err) == KORE_RESULT_ERROR);
+	copy = kore_strdup("text");
+	copy = kore_realloc(copy, 1000);
+	CHECK(strcmp(copy, "text") == 0);
+	kore_free(copy);
+	kore_free(NULL);
+	kore_free(kore_malloc(0));
+	kore_free(kore_calloc(0, 8));
+	CHECK(strcmp(http_method_text(HTTP_METHOD_PATCH), "PATCH") == 0 && strcmp(http_method_text(3), "") == 0);
+}
+
+/* Answers with what has failed: "" is good. The request's body is `0123456789`. */
+int check(struct http_request *req)
+{
+	const char *value;
+	char body[8];
+	u_int16_t number;
+
+	kore_buf_init(&report, 0);
+	check_buffers();
+	check_texts();
+	CHECK(req->method == HTTP_METHOD_POST && strcmp(req->path, "/check") == 0 && strcmp(req->host, "test") == 0);
+	CHECK(strcmp(req->query_string, "") == 0 && req->http_body_length == 10);
+	CHECK(strcmp(KORE_CONNECTION_IP(req->owner), "127.0.0.1") == 0);
+	CHECK(http_request_header(req, "X-NUMBER", &value) && strcmp(value, "65535") == 0);
+	CHECK(!http_request_header(req, "x-absent", &value));
+	CHECK(http_request_header_uint16(req, "x-number", &number) && number == 65535);
+	CHECK(http_body_read(req, body, 8) == 8 && memcmp(body, "01234567", 8) == 0);
+	CHECK(http_body_read(req, body, 8) == 2 && memcmp(body, "89", 2) == 0 && http_body_read(req, body, 8) == 0);
+	CHECK(http_body_rewind(req) && http_body_read(req, body, 1) == 1 && body[0] == '0');
+	CHECK(worker != NULL && worker->id == 1 && worker_count == 1 && worker->pid == getpid());
+	http_response_header(req, "x-kept", "yes");
+	http_response_header(req, "Content-Length", "7");
+	http_response_header(req, "bad name", "no");
+	http_response(req, HTTP_STATUS_OK, report.data, report.offset);
+	kore_buf_cleanup(&report);
+	return KORE_RESULT_OK;
+}
+
+#define TELL(type, format)                                                                                     \
+	if (http_argument_get_##type(req, "v", &as_##type))                                                    \
+		kore_buf_appendf(&report, #type " " format "\n", as_##type);
+
+/* What `v` is, in every type that it fits. */
+int argument(struct http_request *req)
+{
+	char *as_string;
+	u_int8_t as_byte;
+	int16_t as_int16;
+	u_int16_t as_uint16;
+	int32_t as_int32;
+	u_int32_t as_uint32;
+	int64_t as_int64;
+	u_int64_t as_uint64;
+	float as_float;
+	double as_double;
+
+	http_populate_qs(req);
+	http_populate_post(req);
+	kore_buf_init(&report, 0);
+	TELL(string, "%s")
+	TELL(byte, "%u")
+	TELL(int16, "%d")
+	TELL(uint16, "%u")
+	TELL(int32, "%d")
+	TELL(uint32, "%u")
+	TELL(int64, "%ld")
+	TELL(uint64, "%lu")
+	TELL(float, "%g")
+	TELL(double, "%g")
+	http_response(req, HTTP_STATUS_OK, report.data, report.offset);
+	kore_buf_cleanup(&report);
+	return KORE_RESULT_OK;
+}
+
+/* All cookies that it knows of; then sets three. */
+int cookies(struct http_request *req)
+{
+	struct http_cookie *cookie;
+	char *value;
+
+	kore_buf_init(&report, 0);
+	http_populate_cookies(req);
+	kore_buf_appendf(&report, "a is %s", http_request_cookie(req, "a", &value) ? value : "none");
+	kore_buf_appendf(&report, ", b is %s", http_request_cookie(req, "b", &value) ? value : "none");
+	http_response_cookie(req, "one", "1", NULL, 0, 0, NULL);
+	http_response_cookie(req, "two", "2", "/two", 784111777, 60, &cookie);
+	http_response_cookie(req, "three", "3", NULL, 0, 0, &cookie);
+	cookie->flags = 0;
+	cookie->domain = NULL;
+	http_response(req, HTTP_STATUS_OK, report.data, report.offset);
+	kore_buf_cleanup(&report);
+	return KORE_RESULT_OK;
+}
+
+/* What a handler can answer, by the query. */
+int answers(struct http_request *req)
+{
+	req->hdlr_extra = kore_malloc(100);
+	if (strcmp(req->query_string, "error") == 0)
+		return KORE_RESULT_ERROR;
+	if (strcmp(req->query_string, "status") == 0)
+		http_response(req, 42, NULL, 0);
+	else if (strcmp(req->query_string, "missing") == 0)
+		kore_websocket_handshake(req, "nobody", NULL, NULL);
+	else
+		http_response(req, HTTP_STATUS_NO_CONTENT, NULL, 17);
+	return KORE_RESULT_OK;
+}
+
+/* A WebSocket with cookies in its 101, and an hdlr_extra of the request, which ends before the connection. */
+int open_socket(struct http_request *req)
+{
+	req->hdlr_extra = kore_strdup("the request's");
+	http_response_cookie(req, "joined", "yes", NULL, 0, 0, NULL);
+	kore_websocket_handshake(req, "opened", "told", NULL);
+	return KORE_RESULT_OK;
+}
+
+void opened(struct connection *c)
+{
+	kore_websocket_send(c, WEBSOCKET_OP_TEXT, c->hdlr_extra == NULL ? "mine" : "not mine", 4);
+	c->hdlr_extra = kore_strdup(KORE_CONNECTION_IP(c));
+}
+
+static void say(struct connection *c, const char *text)
+{
+	kore_websocket_send(c, WEBSOCKET_OP_TEXT, text, strlen(text));
+}
+
+static void once(void *arg, u_int64_t now)
+{
+	struct connection *none = NULL;
+
+	kore_websocket_broadcast(none, WEBSOCKET_OP_TEXT, now + 1 >= *(u_int64_t *)arg ? "once" : "early", 4, 1);
+	kore_free(arg);
+}
+
+static void never(void *arg, u_int64_t now)
+{
+	(void)arg;
+	(void)now;
+	kore_log(LOG_ERR, "a timer that was removed");
+}
+
+static void received(struct kore_msg *msg, const void *data)
+{
+	char text[64];
+	int length = snprintf(text, sizeof text, "%u from %u to %u: %.*s", (unsigned)msg->id, (unsigned)msg->src,
+	    (unsigned)msg->dst, (int)msg->length, data ? (const char *)data : "");
+
+	kore_websocket_broadcast(NULL, WEBSOCKET_OP_TEXT, text, (size_t)length, WEBSOCKET_BROADCAST_LOCAL);
+}
+
+void told(struct connection *c, u_int8_t op, const void *data, size_t len)
+{
+	static const char large[2000];
+	u_int64_t *due;
+
+	if (op != WEBSOCKET_OP_TEXT || len != 1)
+		return;
+	switch (*(const char *)data) {
+	case 't': /* timers */
+		due = kore_malloc(sizeof *due);
+		*due = kore_time_ms() + 20;
+		kore_timer_remove(kore_timer_add(never, 0, NULL, 0));
+		kore_timer_remove(kore_timer_add(never, 1, NULL, KORE_TIMER_ONESHOT));
+		kore_timer_remove(NULL);
+		(void)kore_timer_add(once, 20, due, KORE_TIMER_ONESHOT);
+		break;
+	case 'm': /* messages */
+		say(c, kore_msg_register(200, received) ? "200 is too low" : "200 is refused");
+		say(c, kore_msg_register(201, received) && !kore_msg_register(201, received) ? "201 once" : "201 not");
+		kore_msg_send(worker->id, 201, "me", 2);
+		kore_msg_send(KORE_MSG_WORKER_ALL, 201, "all", 3);
+		kore_msg_send(0, 201, "nobody", 6);
+		kore_msg_send(KORE_MSG_PARENT, 201, "parent", 6);
+		kore_msg_send(worker->id, 201, NULL, 0);
+		break;
+	case 'u': /* unregistered */
+		kore_msg_send(worker->id, 201, "late", 4);
+		kore_msg_unregister(201);
+		say(c, "unregistered");
+		break;
+	case 'b': /* bad sends: each is a line of the log, and nothing else */
+		kore_websocket_send(c, WEBSOCKET_OP_CONT, "x", 1);
+		kore_websocket_send(c, 200, "x", 1);
+		kore_websocket_send(c, WEBSOCKET_OP_TEXT, "\xff", 1);
+		kore_websocket_send(c, WEBSOCKET_OP_BINARY, large, sizeof large);
+		kore_websocket_send(c, WEBSOCKET_OP_BINARY, NULL, 1);
+		kore_websocket_send(NULL, WEBSOCKET_OP_BINARY, "x", 1);
+		kore_websocket_broadcast(c, WEBSOCKET_OP_BINARY, "x", 1, 3);
+		kore_websocket_send(c, WEBSOCKET_OP_CLOSE, "\x03\xed", 2);
+		kore_websocket_send(c, WEBSOCKET_OP_BINARY, NULL, 0);
+		break;
+	case 'p': /* control frames */
+		kore_websocket_send(c, WEBSOCKET_OP_PING, "pi", 2);
+		kore_websocket_send(c, WEBSOCKET_OP_PONG, "po", 2);
+		break;
+	case 'c': /* Close, with code 4000 and a reason */
+		kore_websocket_send(c, WEBSOCKET_OP_CLOSE, "\x0f\xa0over", 6);
+		kore_websocket_send(c, WEBSOCKET_OP_CLOSE, NULL, 0);
+		break;
+	case 'l': /* every priority of the log */
+		kore_log(LOG_EMERG, "log emerg");
+		kore_log(LOG_WARNING, "log warning");
+		kore_log(LOG_NOTICE, "log notice");
+		kore_log(LOG_DEBUG, "log debug");
+		kore_log(LOG_DAEMON | LOG_INFO, "log %0700d", 1);
+		break;
+	case 'x':
+		fatal("it is %s", "over");
+	}
+}
