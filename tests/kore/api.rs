@@ -143,7 +143,7 @@ fn messages_to_this_worker_itself_come_later_and_in_order() {
 
 #[test]
 fn what_cannot_be_sent_is_a_line_of_the_log() {
-    let host = serve("bad");
+    let mut host = serve("bad");
     let mut c = open(&host);
     c.text("b");
     assert_eq!(c.next(), Message::binary(Vec::new()), "nothing came before");
@@ -157,6 +157,7 @@ fn what_cannot_be_sent_is_a_line_of_the_log() {
     ] {
         host.log_line(line);
     }
+    assert!(host.terminate().success());
     assert_eq!(host.log_lines("kore_websocket_").len(), 8, "{}", host.log());
 }
 
