@@ -101,7 +101,7 @@ fn all_three_ways_lead_to_the_new_code() {
     reloading.put(&variant("3", &[]));
     let parent = rustix::process::Pid::from_raw(reloading.host.pid().cast_signed()).expect("it runs");
     kill_process(parent, Signal::HUP).expect("it is ours to signal");
-    reloading.host.log_line("SIGHUP: reloaded `reload` (generation 3)");
+    reloading.host.log_line("SIGHUP: reloaded reload: generation 3");
     assert_eq!(client.ask("who"), "3");
 }
 
@@ -122,8 +122,8 @@ fn sighup_rereads_the_configuration() {
     assert_eq!(get(&host, "/old").status, 200);
     write("[[route]]\npath = '/new'\nhandler = 'page'\n[worker]\nhang_timeout = '7s'\n");
     hangup(&host);
-    host.log_line("SIGHUP: reloaded `reload` (generation 2)");
-    host.log_line("SIGHUP: `limits` has changed, and needs a restart to take effect");
+    host.log_line("SIGHUP: reloaded reload: generation 2");
+    host.log_line("needs a restart to take effect: limits");
     assert_eq!((get(&host, "/old").status, get(&host, "/new").status), (404, 200));
     write("[[route]]\npath = '/newer'\nhandler = 'pge'\n");
     hangup(&host);
@@ -139,7 +139,7 @@ fn sighup_rereads_the_configuration() {
 fn load_and_unload_hooks_run_in_their_turn() {
     let reloading = Reloading::serve_c(&[]);
     reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
-    reloading.host.log_line("reloaded `reload` (generation 2)");
+    reloading.host.log_line("reloaded reload: generation 2");
     for line in ["2: loaded as generation 2", "1: unloaded"] {
         assert_eq!(reloading.host.log_lines(line).len(), 2, "once in each worker: {line}");
     }

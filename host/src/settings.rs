@@ -92,6 +92,7 @@ impl Settings {
             ("workers", self.workers != other.workers),
             ("user", self.user != other.user),
             ("group", self.group != other.group),
+            ("control", self.control != other.control),
             ("log", self.log != other.log),
             ("limits", self.limits != other.limits),
         ];

@@ -61,6 +61,6 @@ impl Hangup {
 async fn reload(settings: Settings, asker: &Asker) {
     let (answer, answered) = oneshot::channel();
     let which = Which::Settings(Box::new(settings));
-    let _ = asker.send(Ask::Reload { which, reason: "SIGHUP".to_owned(), answer });
+    let _ = asker.send(Ask::Reload { which, reason: Some("SIGHUP".to_owned()), answer });
     let _ = answered.await;
 }

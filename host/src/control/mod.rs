@@ -41,9 +41,9 @@ pub enum Ask {
     Reload {
         /// What to load.
         which: Which,
-        /// Why, for the log: ``callsign reload``, `SIGHUP`. Empty: the log is silent, for who asks tells what came
-        /// of it.
-        reason: String,
+        /// Why, for the log: ``callsign reload``, `SIGHUP`. None: the log is silent, for who asks tells what came of
+        /// it.
+        reason: Option<String>,
         /// Err: nothing has changed, and why.
         answer: oneshot::Sender<Result<Reloaded, String>>,
     },
@@ -124,7 +124,7 @@ impl Control {
     }
 }
 
-/// `chat: generation 4; 2 workers, 500 connections kept; paused 3 ms`
+/// `chat: generation 4; 2 workers, 500 connections kept; paused 3.7 ms`
 impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { plugins, workers, connections, paused, unchanged, .. } = self;
@@ -133,11 +133,11 @@ impl fmt::Display for Reloaded {
         let plural = |n: usize| if n == 1 { "" } else { "s" };
         write!(
             f,
-            "{}; {workers} worker{}, {connections} connection{} kept; paused {} ms",
+            "{}; {workers} worker{}, {connections} connection{} kept; paused {:.1} ms",
             plugins.join(", "),
             plural(*workers),
             plural(*connections),
-            paused.as_millis()
+            paused.as_secs_f64() * 1000.0
         )?;
         if !unchanged.is_empty() {
             write!(f, "; needs a restart to take effect: {}", unchanged.join(", "))?;
@@ -160,12 +160,12 @@ mod tests {
             paused: Duration::from_micros(3700),
             ..Reloaded::default()
         };
-        let expected = "chat: generation 4; 2 workers, 500 connections kept; paused 3 ms";
+        let expected = "chat: generation 4; 2 workers, 500 connections kept; paused 3.7 ms";
         assert_eq!(reloaded.to_string(), expected);
         reloaded.plugins.push(plugin("web", 2));
         (reloaded.workers, reloaded.connections) = (1, 1);
         reloaded.unchanged = vec!["listen".to_owned(), "workers".to_owned()];
-        let expected = "chat: generation 4, web: generation 2; 1 worker, 1 connection kept; paused 3 ms; needs a \
+        let expected = "chat: generation 4, web: generation 2; 1 worker, 1 connection kept; paused 3.7 ms; needs a \
                         restart to take effect: listen, workers";
         assert_eq!(reloaded.to_string(), expected);
     }

@@ -129,7 +129,7 @@ async fn answer(request: Request, asker: &Asker) -> Answer {
         Request::Reload { plugins } => {
             let which = if plugins.is_empty() { Which::All } else { Which::Named(plugins) };
             let (answer, answered) = oneshot::channel();
-            let ask = Ask::Reload { which, reason: "`callsign reload`".to_owned(), answer };
+            let ask = Ask::Reload { which, reason: Some("`callsign reload`".to_owned()), answer };
             let _ = asker.send(ask);
             answered.await.map(|result| result.map_or_else(Answer::Refused, Answer::Reloaded))
         }

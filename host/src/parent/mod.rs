@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 
 use self::child::Place;
 pub use self::child::{one_line, readable};
@@ -200,16 +200,17 @@ impl Parent {
         Ok(())
     }
 
-    /// Answers what is asked, one after the other.
+    /// Answers what is asked: how it goes at once, and reloads one after the other.
     async fn answer(&'static self, mut asks: Asks) {
+        let turn: &'static Mutex<()> = Box::leak(Box::default());
         while let Some(ask) = asks.recv().await {
             match ask {
                 Ask::Reload { which, reason, answer } => {
-                    let result = self.reload(which, &reason).await;
-                    if let Err(error) = &result {
-                        log::error!("{reason}: nothing was reloaded: {error:#}");
-                    }
-                    let _ = answer.send(result.map_err(|error| format!("{error:#}")));
+                    tokio::task::spawn_local(async move {
+                        let _turn = turn.lock().await;
+                        let result = self.reload(which, reason.as_deref()).await;
+                        let _ = answer.send(result.map_err(|error| format!("{error:#}")));
+                    });
                 }
                 Ask::Status(answer) => _ = answer.send(self.status()),
             }

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use log::Level;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -49,44 +48,34 @@ struct Next {
 }
 
 impl Parent {
-    /// Loads plugins anew on all workers, or on none. Err: nothing has changed, and why.
-    pub async fn reload(&'static self, which: Which, reason: &str) -> Result<Reloaded> {
+    /// Loads plugins anew on all workers, or on none. Err: nothing has changed, and why. With a `reason` the log
+    /// says what came of it.
+    pub async fn reload(&'static self, which: Which, reason: Option<&str>) -> Result<Reloaded> {
+        let result = self.load_anew(which).await;
+        match (&result, reason) {
+            (Ok(reloaded), Some(reason)) => log::info!("{reason}: reloaded {reloaded}"),
+            (Err(error), Some(reason)) => log::error!("{reason}: nothing was reloaded: {error:#}"),
+            (_, None) => {}
+        }
+        result
+    }
+
+    async fn load_anew(&'static self, which: Which) -> Result<Reloaded> {
         let begun = Instant::now();
-        // Who gives no reason says himself what came of it.
-        let (reason, is_told) = if reason.is_empty() { ("asked to", true) } else { (reason, false) };
-        let level = |level| if is_told { Level::Debug } else { level };
         let next = self.next_plan(which).await?;
-        let what = next.loaded.iter().map(|(name, generation)| format!("`{name}` (generation {generation})"));
-        let what = what.collect::<Vec<_>>().join(", ");
-        log::debug!("{reason}: loading {what}");
-        let done = match self.transact(&next).await {
-            Ok(done) => done,
-            Err(error) => {
-                next.new.iter().for_each(|file| self.copies.drop(file));
-                return Err(error);
-            }
-        };
-        let reloaded = Reloaded {
+        let done = self.transact(&next).await;
+        if done.is_err() {
+            next.new.iter().for_each(|file| self.copies.drop(file));
+        }
+        let done = done?;
+        Ok(Reloaded {
             plugins: next.loaded,
             workers: done.len(),
             connections: done.iter().map(|done| done.connections).fold(0, usize::saturating_add),
             took: begun.elapsed(),
             paused: done.iter().map(|done| done.paused).max().unwrap_or_default(),
             unchanged: next.unchanged,
-        };
-        log::log!(
-            level(Level::Info),
-            "{reason}: reloaded {what}; {} connections kept, paused for {:.1?}",
-            reloaded.connections,
-            reloaded.paused
-        );
-        for setting in &reloaded.unchanged {
-            log::log!(
-                level(Level::Warn),
-                "{reason}: `{setting}` has changed, and needs a restart to take effect"
-            );
-        }
-        Ok(reloaded)
+        })
     }
 
     /// All workers together: all use the plan in the end, or none.

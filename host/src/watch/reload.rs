@@ -41,7 +41,7 @@ pub fn start(plugins: &[PluginSource], asker: Asker) -> Result<()> {
 fn reload(asker: &Asker, names: Vec<String>) -> bool {
     let what = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let (answer, answered) = oneshot::channel();
-    let ask = Ask::Reload { which: Which::Named(names), reason: String::new(), answer };
+    let ask = Ask::Reload { which: Which::Named(names), reason: None, answer };
     if asker.send(ask).is_err() {
         return false;
     }
