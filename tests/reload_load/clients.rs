@@ -275,7 +275,7 @@ impl<'a> Crowd<'a> {
     fn take(&mut self, index: usize, text: &str) {
         let client = &mut self.clients[index];
         if let Some((marked, rest)) = text.split_once(':') {
-            let generation = self.generation(marked);
+            let generation = generation(self.shared, marked);
             return match rest.strip_prefix('!') {
                 Some(rest) => self.take_broadcast(index, generation, rest),
                 None => self.take_echo(index, generation, rest),
@@ -292,21 +292,15 @@ impl<'a> Crowd<'a> {
                 Stage::Sending
             }
             Stage::Asking => {
-                let (_, note) = text.split_once(' ').expect("generation and note");
-                assert!(note.starts_with(&format!("note {index}.")), "client {index}: {text}");
+                let (marked, note) = text.split_once(' ').expect("generation and note");
+                // Each reload has carried it over once, and said so.
+                let (number, once) = (generation(self.shared, marked), " v7");
+                let reloads = once.repeat(number as usize - 1);
+                assert_eq!(note, format!("note {index}.{reloads}"), "client {index}");
                 Stage::Done
             }
             stage => panic!("client {index} {stage:?}: {text}"),
         };
-    }
-
-    /// `MARK.NUMBER`: of the right library, not from the future.
-    fn generation(&self, marked: &str) -> u32 {
-        let (library, number) = marked.split_once('.').expect("mark and number");
-        let number = number.parse().expect("the number of a generation");
-        assert_eq!(library, mark(number), "generation {number}");
-        assert!(number <= self.shared.at_most.load(SeqCst), "generation {number} is not there yet");
-        number
     }
 
     fn take_echo(&mut self, index: usize, generation: u32, rest: &str) {
@@ -335,4 +329,13 @@ impl<'a> Crowd<'a> {
         (*next, *last) = (*next + 1, generation);
         self.report.broadcasts += 1;
     }
+}
+
+/// `MARK.NUMBER`: of the right library, not from the future.
+fn generation(shared: &Shared, marked: &str) -> u32 {
+    let (library, number) = marked.split_once('.').expect("mark and number");
+    let number = number.parse().expect("the number of a generation");
+    assert_eq!(library, mark(number), "generation {number}");
+    assert!(number <= shared.at_most.load(SeqCst), "generation {number} is not there yet");
+    number
 }

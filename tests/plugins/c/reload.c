@@ -17,9 +17,13 @@
 #define STATE_VERSION 0
 #endif
 
+#ifndef NOTE_SIZE
+#define NOTE_SIZE 32
+#endif
+
 /* What a client has told with `set`. */
 struct note {
-	char text[32];
+	char text[NOTE_SIZE];
 };
 
 static char mark[32] = GENERATION; /* what answers begin with */
@@ -172,7 +176,7 @@ CALLSIGN_ONCONNECT(message);
  * with `!`. */
 static void message(struct connection *c, uint8_t op, const void *data, size_t length)
 {
-	char text[80];
+	char text[48 + NOTE_SIZE];
 	struct note *note = c->data;
 	if (is(data, length, "who")) {
 		callsign_text(c, mark);
