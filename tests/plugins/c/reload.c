@@ -26,7 +26,7 @@ struct note {
 	char text[NOTE_SIZE];
 };
 
-static char mark[32] = GENERATION; /* what answers begin with */
+__attribute__((unused)) static char mark[32] = GENERATION; /* what answers begin with */
 static int loaded_notes; /* of the generation before, told at load */
 __attribute__((unused)) static int notes;
 
