@@ -18,9 +18,10 @@ const CLIENTS: usize = 500;
 /// Echoes that have to come between two reloads.
 const BETWEEN: u64 = CLIENTS as u64 / 2;
 
-/// What a reload may leave behind for good: pages of the library that are written to when it is loaded, and the
-/// host's knowledge of it, in each worker; the parent's knowledge of it; the library and its tables, which the workers
-/// share. The clients' notes, if they were not freed, would be 250 KiB in each worker.
+/// What a reload may leave behind for good. In each worker: pages of the library that are written to when it is
+/// loaded, and what the host knows of it. In all besides: the library's other pages, which the workers share. In the
+/// parent: nothing; its links' buffers, of 256 KiB each, are touched bit by bit. If the clients' notes were not freed,
+/// they would be 250 KiB in each worker.
 const LEFT_IN_WORKER_KIB: f64 = 16.0;
 const LEFT_IN_PARENT_KIB: f64 = 4.0;
 const LEFT_IN_ALL_KIB: f64 = 64.0;
