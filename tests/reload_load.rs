@@ -24,7 +24,7 @@ const BETWEEN: u64 = CLIENTS as u64 / 2;
 /// they would be 250 KiB in each worker.
 const LEFT_IN_WORKER_KIB: f64 = 16.0;
 const LEFT_IN_PARENT_KIB: f64 = 4.0;
-const LEFT_IN_ALL_KIB: f64 = 64.0;
+const LEFT_IN_ALL_KIB: f64 = 96.0;
 
 /// With notes that are carried over, and answers that tell the number of the generation.
 const DEFINES: [&str; 4] = ["-DHOOKS", "-DSTATE_VERSION=7", "-DNOTE_SIZE=1024", "-DTELL_GENERATION"];
