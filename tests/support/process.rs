@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,22 @@ impl Process {
     /// Memory that it has resident, in KiB.
     pub fn resident_kib(self) -> u64 {
         self.status("VmRSS").trim_end_matches(" kB").parse().expect("it is a number")
+    }
+
+    /// A kind of memory that it has, in KiB: a field of its smaps_rollup, such as `Pss` (pages that several map are
+    /// shared out) or `Anonymous` (pages of no file).
+    pub fn memory_kib(self, field: &str) -> u64 {
+        let rollup = self.file("smaps_rollup");
+        let value = rollup.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let value = value.unwrap_or_else(|| panic!("no {field}: {rollup}"));
+        value.trim().trim_end_matches(" kB").parse().expect("it is a number")
+    }
+
+    /// The files that it has open.
+    pub fn files(self) -> Vec<PathBuf> {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.0)).expect("it is alive");
+        // One that was closed meanwhile is none.
+        descriptors.flatten().filter_map(|descriptor| fs::read_link(descriptor.path()).ok()).collect()
     }
 
     /// How many descriptors it has open.

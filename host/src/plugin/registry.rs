@@ -15,6 +15,7 @@ use super::loaded::Plugin;
 use crate::board;
 use crate::nearest::nearest;
 use crate::plan::PlannedPlugin;
+use crate::settings::PluginSource;
 
 /// The plugins in use. It never changes: a reload makes the next one.
 #[derive(Debug, Default)]
@@ -87,25 +88,20 @@ impl Registry {
     /// The index of the copy, if it had to be loaded.
     fn add(&mut self, planned: &PlannedPlugin) -> Result<Option<usize>> {
         let PlannedPlugin { source, file, generation, .. } = planned;
+        let same = |plugin: &Rc<Plugin>| plugin.name == planned.name && plugin.generation == *generation;
+        let kept = self.plugins.iter().position(same).filter(|index| !self.order.contains(index));
+        if let Some(index) = kept {
+            self.check_place(&planned.name, source)?;
+            self.order.push(index);
+            return Ok(None);
+        }
         let image = Image::read(file)?;
         let name = source.name.clone().unwrap_or_else(|| image.name.clone());
-        if let Some(other) = self.plugins().find(|other| other.name == name) {
-            bail!(
-                "its name `{name}` is taken by {}; give one of them another name: `[plugin.NAME]` in the \
-                 configuration file, or in its source",
-                other.path.display()
-            );
-        }
-        // Two copies with a state each are rarely what is wanted.
-        let same = |other: &&Plugin| other.path.canonicalize().ok() == source.path.canonicalize().ok();
-        if let Some(other) = self.plugins().find(same) {
-            bail!("it is loaded already, as plugin `{}`; name it once", other.name);
-        }
+        self.check_place(&name, source)?;
         let old = self.plugins.iter().position(|plugin| plugin.name == name);
         let index = old.unwrap_or(self.plugins.len());
         self.order.push(index);
         let retained = match old.map(|index| &self.plugins[index]) {
-            Some(plugin) if plugin.generation == *generation => return Ok(None),
             Some(plugin) => plugin.retained + 1,
             None => 0,
         };
@@ -115,6 +111,23 @@ impl Registry {
             None => self.plugins.push(plugin),
         }
         Ok(Some(index))
+    }
+
+    /// Whether another plugin has that name, or is that library.
+    fn check_place(&self, name: &str, source: &PluginSource) -> Result<()> {
+        if let Some(other) = self.plugins().find(|other| other.name == name) {
+            bail!(
+                "its name `{name}` is taken by {}; give one of them another name: `[plugin.NAME]` in the \
+                 configuration file, or in its source",
+                other.path.display()
+            );
+        }
+        // Two copies with a state each are rarely what is wanted.
+        let same = |other: &&Plugin| other.path.canonicalize().ok() == source.path.canonicalize().ok();
+        match self.plugins().find(same) {
+            Some(other) => bail!("it is loaded already, as plugin `{}`; name it once", other.name),
+            None => Ok(()),
+        }
     }
 
     /// Takes over the names that are known so far, as far as there is something behind them still. What that will be,
