@@ -116,6 +116,7 @@ impl Setup {
             vec![library.to_path_buf()],
             DEFAULT_DEV_WORKERS,
         )?;
+        settings.config = self.config.clone();
         // Before the first build there is none.
         let Ok(image) = Image::read(library) else { return Ok(settings) };
         let real = library.canonicalize().ok();

@@ -96,7 +96,7 @@ fn unreadable(path: &Path, error: std::io::Error) -> anyhow::Error {
         std::io::ErrorKind::NotFound => {}
         std::io::ErrorKind::IsADirectory => {
             return anyhow!(
-                "a folder, not a shared library; `callsign dev FOLDER` builds and serves a plugin's crate"
+                "a folder, not a shared library; `callsign dev FOLDER` builds a plugin and serves it"
             );
         }
         _ => return anyhow::Error::new(error).context("cannot be read"),
