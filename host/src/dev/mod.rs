@@ -101,7 +101,8 @@ pub struct Setup {
 
 impl Setup {
     fn of(options: DevOptions) -> Self {
-        let found = Some(options.folder.join(CONFIG)).filter(|file| file.is_file());
+        let folder = options.folder.strip_prefix(".").unwrap_or(&options.folder);
+        let found = Some(folder.join(CONFIG)).filter(|file| file.is_file());
         let config = options.options.config.clone().or(found);
         Self { options, config }
     }
