@@ -17,7 +17,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// The time for which workers are killed at random.
 const KILLING: Duration = Duration::from_secs(60);
 
-const ONLOAD: &str = "plugin `crash` (generation 1): onload handler `onload`";
+const ONLOAD: &str = "plugin `crash` (generation 1): onload hook `onload`";
 const ONMESSAGE: &str = "plugin `crash` (generation 1): onmessage handler `onmessage`";
 
 /// A server with that many workers, all of which serve.

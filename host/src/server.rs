@@ -64,7 +64,10 @@ fn run_alone(settings: &Settings) -> Result<()> {
         // Nobody has to read it.
         let _ = io::stdout().write_all(banner::complete(&Loaded::of(worker), 0, &addresses).as_bytes());
         serve(worker, listeners, stop.requested()).await?;
-        log::info!("stopping: {} connections are told to close", worker.connections());
+        match worker.connections() {
+            1 => log::info!("stopping: 1 connection is told to close"),
+            n => log::info!("stopping: {n} connections are told to close"),
+        }
         drain(worker, &settings.limits, stop.requested()).await?;
         log::info!("stopped: all connections are closed");
         Ok(())

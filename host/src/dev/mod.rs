@@ -101,7 +101,8 @@ pub struct Setup {
 
 impl Setup {
     fn of(options: DevOptions) -> Self {
-        let found = Some(options.folder.join(CONFIG)).filter(|file| file.is_file());
+        let folder = options.folder.strip_prefix(".").unwrap_or(&options.folder);
+        let found = Some(folder.join(CONFIG)).filter(|file| file.is_file());
         let config = options.options.config.clone().or(found);
         Self { options, config }
     }
@@ -116,6 +117,7 @@ impl Setup {
             vec![library.to_path_buf()],
             DEFAULT_DEV_WORKERS,
         )?;
+        settings.config = self.config.clone();
         // Before the first build there is none.
         let Ok(image) = Image::read(library) else { return Ok(settings) };
         let real = library.canonicalize().ok();

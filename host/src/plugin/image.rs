@@ -109,7 +109,7 @@ fn unreadable(path: &Path, error: io::Error) -> anyhow::Error {
         ErrorKind::NotFound => {}
         ErrorKind::IsADirectory => {
             return anyhow!(
-                "a folder, not a shared library; `callsign dev FOLDER` builds and serves a plugin's crate"
+                "a folder, not a shared library; `callsign dev FOLDER` builds a plugin and serves it"
             );
         }
         _ => return anyhow::Error::new(error).context("cannot be read"),

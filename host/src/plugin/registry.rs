@@ -261,8 +261,9 @@ impl Registry {
         });
         let text = if let Some((plugin, its_kind)) = other_kind {
             format!(
-                "{}: `{symbol}` is an {its_kind} handler, and an {kind} handler is needed here",
-                plugin.label()
+                "{}: `{symbol}` is an {}, and an {kind} handler is needed here",
+                plugin.label(),
+                its_kind.noun()
             )
         } else {
             let fitting = order.iter().flat_map(|&index| self.plugins[index].names(kind));
