@@ -30,7 +30,10 @@ fn start(workers: usize, options: &[&str]) -> Host {
 
 /// Its worker.
 fn worker_of(c: &mut WebSocket) -> Process {
-    let who = c.ask("who");
+    c.text("who");
+    // Others may broadcast meanwhile.
+    let who =
+        std::iter::repeat_with(|| c.next_text()).find(|text| text != "noise").expect("it goes on for ever");
     Process(who.split(' ').next().and_then(|pid| pid.parse().ok()).expect("the process comes first"))
 }
 

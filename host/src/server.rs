@@ -65,6 +65,7 @@ fn run_alone(settings: &Settings) -> Result<()> {
         let _ = io::stdout().write_all(banner::complete(&Loaded::of(worker), 0, &addresses).as_bytes());
         serve(worker, listeners, stop.requested()).await?;
         match worker.connections() {
+            0 => log::info!("stopping"),
             1 => log::info!("stopping: 1 connection is told to close"),
             n => log::info!("stopping: {n} connections are told to close"),
         }

@@ -156,7 +156,8 @@ pub enum Command {
     /// Try whether this host would load plugins
     ///
     /// Reads the libraries, then loads them in a process that is thrown away: constructors and onload hooks run, and
-    /// the names that the routes use are looked up. If a library crashes or hangs, it is said where. Libraries that are
+    /// the names that the routes use are looked up. If a library crashes or hangs, it is said how, and where
+    /// if that can be told. Libraries that are
     /// given together are loaded together, as a server would.
     ///
     /// Exit status: 0 they would be loaded, 1 they would not, 2 wrong usage.

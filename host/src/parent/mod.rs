@@ -282,6 +282,7 @@ impl Parent {
         self.listeners.borrow_mut().clear();
         if result.is_ok() {
             match self.clients() {
+                0 => log::info!("stopping"),
                 1 => log::info!("stopping: 1 client is told to close"),
                 n => log::info!("stopping: {n} clients are told to close"),
             }
