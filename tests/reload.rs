@@ -14,6 +14,15 @@ mod support;
 #[path = "reload/refusals.rs"]
 mod refusals; // what changes nothing
 
+#[path = "reload/steps.rs"]
+mod steps; // what happens between and beside the steps
+
+#[path = "reload/copies.rs"]
+mod copies; // the libraries' copies
+
+#[path = "reload/two.rs"]
+mod two; // two plugins at once
+
 #[path = "reload/state.rs"]
 mod state; // what is carried over, in C
 
@@ -41,10 +50,10 @@ fn a_live_connection_has_its_next_message_handled_by_the_new_code() {
     for client in &mut clients {
         assert_eq!(client.ask("who"), "2");
     }
-    assert_eq!(get(&reloading.host, "/page").text(), "page 2");
-    assert_eq!(reloading.host.open("/").next_text(), "join 2");
     // Nobody left, and nobody came.
     assert!(reloading.host.log_lines("left with").is_empty());
+    assert_eq!(get(&reloading.host, "/page").text(), "page 2");
+    assert_eq!(reloading.host.open("/").next_text(), "join 2");
     let client = clients.pop().expect("there are eight");
     assert_eq!(client.close(1000, ""), Some((1000, String::new())));
     reloading.host.log_line("2: connection ");

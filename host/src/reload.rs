@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -18,9 +19,11 @@ use crate::dispatch::Dispatch;
 use crate::link::Tag;
 use crate::link::orders::{Done, Order, Reply};
 use crate::plan::{Plan, PlannedPlugin};
+use crate::plugin::call;
 use crate::plugin::hooks::{Data, Saved, has_data, swap_data};
 use crate::plugin::loaded::{Carried, Plugin, release};
 use crate::plugin::registry::{Next, Registry};
+use crate::route::Route;
 use crate::session;
 use crate::worker::Worker;
 
@@ -46,6 +49,7 @@ pub async fn follow(worker: &'static Worker) {
     let mut candidate: Option<Candidate> = None;
     loop {
         match worker.next_order().await {
+            Order::Load(number, _) if worker.is_decided(number) => {}
             Order::Load(number, plan) => {
                 candidate.take().into_iter().for_each(|old| old.forget(worker));
                 match Candidate::load(worker, number, &plan) {
@@ -56,6 +60,8 @@ pub async fn follow(worker: &'static Worker) {
                     Err(error) => refuse(worker, number, &error),
                 }
             }
+            // The worker was busy for so long that it is given up: the word of that follows.
+            Order::Prepare(number) if worker.is_decided(number) => {}
             Order::Prepare(number) => match candidate.take_if(|candidate| candidate.number == number) {
                 Some(candidate) => candidate.decide(worker),
                 None => refuse(worker, number, &anyhow!("it has loaded nothing new")),
@@ -84,6 +90,7 @@ struct Candidate {
     /// The transaction's.
     number: u32,
     next: Next,
+    routes: Vec<Route>,
     dispatch: Dispatch,
     /// What the new copies have made for connections.
     carried: Vec<(Rc<Connection>, usize, Data)>,
@@ -94,10 +101,14 @@ struct Candidate {
 impl Candidate {
     fn load(worker: &Worker, number: u32, plan: &Plan) -> Result<Self> {
         let next = worker.registry().next(&plan.plugins)?;
-        match Dispatch::resolve(&next.registry, &plan.routes) {
-            Ok(dispatch) => Ok(Self { number, next, dispatch, carried: Vec::new(), restarts: Vec::new() }),
+        let routes = plan.routes.clone();
+        match Dispatch::resolve(&next.registry, &routes) {
+            Ok(dispatch) => {
+                Ok(Self { number, next, routes, dispatch, carried: Vec::new(), restarts: Vec::new() })
+            }
             Err(error) => {
                 next.loaded.iter().for_each(|&index| next.registry.plugin(index).retire());
+                next.drop_names(&worker.registry());
                 Err(error)
             }
         }
@@ -120,8 +131,12 @@ impl Candidate {
     }
 
     fn prepare(&mut self, worker: &Worker) -> Result<()> {
-        self.check_names(worker)?;
         let registry = worker.registry();
+        // Since the copies were loaded, handshakes may have asked for names for the first time.
+        if self.next.catch_up(&registry) {
+            self.dispatch = Dispatch::resolve(&self.next.registry, &self.routes)?;
+        }
+        self.check_names(worker)?;
         for index in self.next.loaded.clone() {
             let new = self.next.registry.plugin(index).clone();
             let old = registry.get(index);
@@ -132,6 +147,28 @@ impl Candidate {
                 self.carry_over(worker, old, &new).with_context(|| new.label())?;
             }
         }
+        if self.next.loaded.len() > 1 { self.settle() } else { Ok(()) }
+    }
+
+    /// A connection may have handlers of several new copies: what is in it is one's, and it begins anew once, or not
+    /// at all if that one carries it over.
+    fn settle(&mut self) -> Result<()> {
+        let mut owners = HashMap::new();
+        for (c, index, _) in &self.carried {
+            if let Some(other) = owners.insert(c.id, *index) {
+                let name = |index: usize| &self.next.registry.plugin(index).name;
+                bail!(
+                    "connection {} ({}): plugins `{}` and `{}` have both saved what is in it; a save hook has to \
+                     say what is not its own (NOT_MINE)",
+                    c.id,
+                    c.peer(),
+                    name(other),
+                    name(*index)
+                );
+            }
+        }
+        let mut seen = HashSet::new();
+        self.restarts.retain(|c| !owners.contains_key(&c.id) && seen.insert(c.id));
         Ok(())
     }
 
@@ -197,18 +234,23 @@ impl Candidate {
     /// The new copies are in use from here on.
     fn commit(self, worker: &'static Worker) {
         let before = worker.registry();
-        let restarts: Vec<_> = self.restarts.into_iter().filter(|c| session::leave(c)).collect();
-        for c in &restarts {
+        self.next.loaded.iter().filter_map(|&index| before.get(index)).for_each(|old| old.at_rest());
+        let leave = |c: &Rc<Connection>| {
+            let stays = session::leave(c);
+            // What was there is freed, also if it is closing and the new code sees it leave.
             swap_data(c, Data::NONE);
-        }
+            stays
+        };
+        let restarts: Vec<_> = self.restarts.into_iter().filter(leave).collect();
         for (handler, function) in self.next.changes {
             handler.change(function);
             if function.is_some() {
                 let generation = self.next.registry.plugin(handler.plugin).generation;
                 board::current().define(handler.index.get(), &handler.label(generation));
+            } else {
+                board::undefine(handler.index.replace(0));
             }
         }
-        self.next.loaded.iter().filter_map(|&index| before.get(index)).for_each(|old| old.at_rest());
         for (c, index, data) in self.carried {
             release(before.plugin(index), &c);
             swap_data(&c, data);
@@ -226,8 +268,12 @@ impl Candidate {
         }
     }
 
-    /// The new copies will never be in use.
+    /// The new copies will never be in use, and what they do about that reaches nobody.
     fn forget(self, worker: &Worker) {
+        call::quietly(|| self.forget_quietly(worker));
+    }
+
+    fn forget_quietly(self, worker: &Worker) {
         let new = |index: usize| self.next.registry.plugin(index);
         let old = worker.registry();
         for &index in &self.next.loaded {
@@ -243,6 +289,7 @@ impl Candidate {
             end_later(worker, plugin);
             plugin.retire();
         }
+        self.next.drop_names(&old);
     }
 }
 

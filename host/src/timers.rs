@@ -80,6 +80,11 @@ impl Timers {
         id
     }
 
+    /// Whether there is a timer of that id, and it is such.
+    pub fn is(&self, id: u64, such: impl Fn(&Later) -> bool) -> bool {
+        self.timers.borrow().get(&id).is_some_and(|timer| such(&timer.later))
+    }
+
     /// Ends a timer. False: it has ended already.
     pub fn remove(&self, id: u64) -> bool {
         if self.firing.get() == Some(id) {

@@ -216,6 +216,11 @@ impl Worker {
         }
     }
 
+    /// Whether the parent has decided on that reload, and the word of it waits.
+    pub fn is_decided(&self, transaction: u32) -> bool {
+        self.orders.borrow().iter().any(|order| order.decides(transaction))
+    }
+
     /// Stands still until the parent has decided on the reload that waits: nothing else runs on this thread, and
     /// what clients send waits in the kernel. True: it is to be.
     pub fn stand_still(&self, transaction: u32) -> bool {

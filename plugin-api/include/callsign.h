@@ -530,7 +530,8 @@ struct callsign_host {
 		uint64_t repeat_ms, callsign_onlater_fn call, void *data, callsign_free_fn free);
 	/* Ends a timer; it may be the one whose callback is running. Its `free` is called soon
 	 * after, when no callback runs. Answers a callsign_status: CALLSIGN_STATUS_NOT_FOUND if
-	 * it has ended already. */
+	 * it has ended already, CALLSIGN_STATUS_NOT_NOW for a timer of a copy in use while a
+	 * load, save or restore hook runs. */
 	int32_t (*timer_remove)(uint64_t id);
 	/* Has `work` called on the background pool, as soon as one of its threads is free, and
 	 * then `done`, which may be NULL, on the worker's. Results come in the order in which

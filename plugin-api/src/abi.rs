@@ -499,7 +499,8 @@ pub struct Host {
         free: Option<Free>,
     ) -> u64,
     /// Ends a timer; it may be the one whose callback is running. Its `free` is called soon after, when no
-    /// callback runs. Answers a [`status`]: NOT_FOUND if it has ended already.
+    /// callback runs. Answers a [`status`]: NOT_FOUND if it has ended already, NOT_NOW for a timer of a copy in use
+    /// while a load, save or restore hook runs.
     pub timer_remove: unsafe extern "C" fn(id: u64) -> i32,
     /// Has `work` called on the background pool, as soon as one of its threads is free, and then `done`,
     /// which may be NULL, on the worker's. Results come in the order in which work ends. `caller`: as for

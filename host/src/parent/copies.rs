@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::plan::{Plan, PlannedPlugin};
@@ -26,12 +27,14 @@ const PAUSE: Duration = Duration::from_millis(25);
 pub struct Copies {
     folder: TempDir,
     made: Cell<u32>,
-    /// Locked for as long as this process lives.
+    /// The folder, locked for as long as this process lives: against other servers' [`remove_abandoned`], and whatever
+    /// cleans up temporary files (systemd-tmpfiles leaves out folders that are locked).
     _lock: File,
 }
 
 const PREFIX: &str = "callsign-";
-const LOCK: &str = "lock";
+/// Tells that a folder is one of these.
+const MARK: &str = "lock";
 /// Age from which a folder that nobody has locked is one that a server could not remove when it was killed.
 const ABANDONED: Duration = Duration::from_secs(60);
 
@@ -45,7 +48,10 @@ impl Copies {
         builder.prefix(PREFIX).permissions(Permissions::from_mode(0o755));
         let why = "no folder for copies of the plugins (TMPDIR says where)";
         let folder = builder.tempdir_in(parent).context(why)?;
-        let lock = File::create_new(folder.path().join(LOCK)).context(why)?;
+        // Whatever the umask is.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).context(why)?;
+        File::create_new(folder.path().join(MARK)).context(why)?;
+        let lock = File::open(folder.path()).context(why)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).context(why)?;
         Ok(Self { folder, made: Cell::new(0), _lock: lock })
     }
@@ -100,16 +106,25 @@ impl Copies {
     }
 }
 
-/// Removes the folders of servers that were killed. What is not ours stays.
+/// Removes the folders of servers that were killed. What is not ours stays, and nothing of it is opened: anybody can
+/// put something into a folder for temporary files.
 fn remove_abandoned(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     let ours = |entry: &DirEntry| entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
     for folder in entries.flatten().filter(ours).map(|entry| entry.path()) {
-        let Ok(lock) = File::open(folder.join(LOCK)) else { continue };
-        let age =
-            lock.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
-        let is_old = age.is_some_and(|age| age > ABANDONED);
-        if is_old && flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let (Ok(about), Ok(mark)) = (fs::symlink_metadata(&folder), fs::symlink_metadata(folder.join(MARK)))
+        else {
+            continue;
+        };
+        if !about.is_dir() || about.uid() != geteuid().as_raw() || !mark.is_file() {
+            continue;
+        }
+        let age = mark.modified().ok().and_then(|at| at.elapsed().ok());
+        if age.is_none_or(|age| age <= ABANDONED) {
+            continue;
+        }
+        let Ok(lock) = File::open(&folder) else { continue };
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = fs::remove_dir_all(&folder);
         }
     }

@@ -122,7 +122,12 @@ impl Parent {
             self.tell(&workers, &Order::Prepare(number))?;
             self.all_done(&workers, heard, Instant::now() + patience).await
         };
-        if let Err(error) = prepared.await {
+        let prepared = tokio::select! {
+            prepared = prepared => prepared,
+            // Workers that stand still could not begin to end.
+            () = self.stopped.notified() => Err(anyhow!("the server stops")),
+        };
+        if let Err(error) = prepared {
             self.tell(&workers, &Order::Abort(number))?;
             return Err(error);
         }
@@ -190,10 +195,7 @@ impl Parent {
                 break;
             };
             missing.retain(|other| *other != worker);
-            if let Vote::Done(mut vote) = vote {
-                if let Some(loaded) = vote.loaded.take() {
-                    *self.places[worker].loaded.borrow_mut() = Some(Rc::new(loaded));
-                }
+            if let Vote::Done(vote) = vote {
                 done.push(vote);
             }
         }
@@ -203,7 +205,13 @@ impl Parent {
     /// A worker has answered.
     pub fn vote(&self, worker: usize, reply: Reply) {
         let (number, vote) = match reply {
-            Reply::Done(number, done) => (number, Vote::Done(done)),
+            Reply::Done(number, mut done) => {
+                // Also if nobody waits for it any more.
+                if let Some(loaded) = done.loaded.take() {
+                    *self.places[worker].loaded.borrow_mut() = Some(Rc::new(loaded));
+                }
+                (number, Vote::Done(done))
+            }
             Reply::Refused(number, reason) => (number, Vote::Refused(reason)),
         };
         // It may be an answer to what is given up already.

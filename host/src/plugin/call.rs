@@ -64,10 +64,10 @@ pub(super) fn is_quiet() -> bool {
 }
 
 /// Runs hooks whose effects may have to be undone.
-pub(super) fn quietly<R>(f: impl FnOnce() -> R) -> R {
-    QUIET.set(true);
+pub fn quietly<R>(f: impl FnOnce() -> R) -> R {
+    let before = QUIET.replace(true);
     let result = f();
-    QUIET.set(false);
+    QUIET.set(before);
     result
 }
 

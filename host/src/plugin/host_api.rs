@@ -400,6 +400,15 @@ unsafe extern "C" fn timer_remove(id: u64) -> i32 {
     if !later::on_worker_thread() {
         return status::WRONG_THREAD;
     }
+    // What is in use goes on as it was, if the load is refused in the end.
+    let registry = Worker::current().map(Worker::registry);
+    let in_use = |later: &Later| {
+        let mut plugins = registry.iter().flat_map(|registry| registry.plugins());
+        plugins.any(|plugin| later.is_of(plugin.index, plugin.generation))
+    };
+    if call::is_quiet() && Timers::current().is(id, in_use) {
+        return status::NOT_NOW;
+    }
     if Timers::current().remove(id) { status::SENT } else { status::NOT_FOUND }
 }
 

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::ptr;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
@@ -37,6 +38,49 @@ pub struct Next {
     pub removed: Vec<usize>,
     /// What will be behind the names that are known so far, where that changes; None: nothing.
     pub changes: Vec<(HandlerRef, Option<Function>)>,
+    /// How many names were known when that was found out.
+    known: usize,
+}
+
+impl Next {
+    /// Takes over the names that are known by now, if there are more than there were. True: what was resolved with it
+    /// has to be resolved again.
+    pub fn catch_up(&mut self, before: &Registry) -> bool {
+        if before.interned.borrow().len() == self.known {
+            return false;
+        }
+        self.take_over(before);
+        true
+    }
+
+    /// It will never be in use: gives up the names that only it knows.
+    pub fn drop_names(&self, before: &Registry) {
+        let known = before.interned.borrow();
+        for (key, handler) in self.registry.interned.borrow_mut().drain() {
+            if !known.get(&key).is_some_and(|other| ptr::eq(*other, handler)) {
+                board::undefine(handler.index.replace(0));
+            }
+        }
+    }
+
+    /// Takes over the names that are known so far, as far as there is something behind them still.
+    fn take_over(&mut self, before: &Registry) {
+        self.drop_names(before);
+        let (known, Self { registry, loaded, removed, .. }) = (before.interned.borrow(), &*self);
+        let (mut changes, mut interned) = (Vec::new(), HashMap::new());
+        for (key @ (index, name, kind), &handler) in &*known {
+            if loaded.contains(index) || removed.contains(index) {
+                let function = registry.get(*index).and_then(|plugin| plugin.function(name, *kind));
+                changes.push((handler, function));
+                if function.is_none() {
+                    continue;
+                }
+            }
+            interned.insert(key.clone(), handler);
+        }
+        self.registry.interned.replace(interned);
+        (self.changes, self.known) = (changes, known.len());
+    }
 }
 
 /// Why a name is no handler.
@@ -81,8 +125,9 @@ impl Registry {
         }
         let removed: Vec<usize> =
             self.order.iter().copied().filter(|index| !next.order.contains(index)).collect();
-        let changes = next.take_over(&self.interned.borrow(), &loaded, &removed);
-        Ok(Next { registry: next, loaded, removed, changes })
+        let mut next = Next { registry: next, loaded, removed, changes: Vec::new(), known: 0 };
+        next.take_over(self);
+        Ok(next)
     }
 
     /// The index of the copy, if it had to be loaded.
@@ -122,35 +167,16 @@ impl Registry {
                 other.path.display()
             );
         }
-        // Two copies with a state each are rarely what is wanted.
-        let same = |other: &&Plugin| other.path.canonicalize().ok() == source.path.canonicalize().ok();
+        // Two copies with a state each are rarely what is wanted. Of files that are gone by now, or that this user
+        // cannot reach, only the path tells: workers have copies.
+        let same = |other: &&Plugin| match (other.path.canonicalize(), source.path.canonicalize()) {
+            (Ok(other), Ok(this)) => other == this,
+            _ => other.path == source.path,
+        };
         match self.plugins().find(same) {
             Some(other) => bail!("it is loaded already, as plugin `{}`; name it once", other.name),
             None => Ok(()),
         }
-    }
-
-    /// Takes over the names that are known so far, as far as there is something behind them still. What that will be,
-    /// where it changes.
-    fn take_over(
-        &self,
-        known: &HashMap<(usize, String, Kind), HandlerRef>,
-        loaded: &[usize],
-        removed: &[usize],
-    ) -> Vec<(HandlerRef, Option<Function>)> {
-        let mut changes = Vec::new();
-        let mut interned = self.interned.borrow_mut();
-        for (key @ (index, name, kind), &handler) in known {
-            if loaded.contains(index) || removed.contains(index) {
-                let function = self.order.contains(index).then(|| self.plugins[*index].function(name, *kind));
-                changes.push((handler, function.flatten()));
-                if function.flatten().is_none() {
-                    continue;
-                }
-            }
-            interned.insert(key.clone(), handler);
-        }
-        changes
     }
 
     /// The plugins in use, in load order.

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "callsign.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,27 +21,44 @@
 #ifndef NOTE_SIZE
 #define NOTE_SIZE 32
 #endif
+#ifdef OTHER_NAME
+#define NAME "other"
+#else
+#define NAME "reload"
+#endif
 
 /* What a client has told with `set`. */
 struct note {
 	char text[NOTE_SIZE];
+	char plugin[8]; /* whose it is: a connection can have handlers of two */
 };
 
 __attribute__((unused)) static char mark[32] = GENERATION; /* what answers begin with */
 static int loaded_notes; /* of the generation before, told at load */
 __attribute__((unused)) static int notes;
 
+__attribute__((unused)) static struct note *new_note(void)
+{
+	struct note *note = calloc(1, sizeof *note);
+	strcpy(note->plugin, NAME);
+	return note;
+}
+
 static void release(struct connection *c)
 {
-	if (c->data != NULL)
-		callsign_logf(CALLSIGN_LEVEL_INFO, "%s: released %s", GENERATION, ((struct note *)c->data)->text);
-	free(c->data);
+	struct note *note = c->data;
+	if (note == NULL || strcmp(note->plugin, NAME) != 0)
+		return;
+	callsign_logf(CALLSIGN_LEVEL_INFO, "%s: released %s", GENERATION, note->text);
+	free(note);
 }
 
 #ifdef HOOKS
 static int32_t save(struct connection *c)
 {
 	struct note *note = c->data;
+	if (strcmp(note->plugin, NAME) != 0)
+		return CALLSIGN_SAVED_NOT_MINE;
 	if (strcmp(note->text, "unsavable") == 0) {
 		callsign_fail("this note is not for saving");
 		return CALLSIGN_SAVED_FAILED;
@@ -66,7 +84,7 @@ static int32_t restore(struct connection *c, uint32_t version, const void *state
 		return 0;
 	}
 #endif
-	struct note *note = calloc(1, sizeof *note);
+	struct note *note = new_note();
 	snprintf(note->text, sizeof note->text, "%.*s v%u", (int)length, (const char *)state, version);
 	c->data = note;
 	return callsign_text(c, "from a restore hook") == CALLSIGN_STATUS_NOT_NOW;
@@ -86,22 +104,29 @@ static int32_t restore_plugin(uint32_t version, const void *state, size_t length
 	return 1;
 }
 
-CALLSIGN_PLUGIN_HOOKS("reload", GENERATION, STATE_VERSION, release, save, restore, save_plugin, restore_plugin);
-#elif defined OTHER_NAME
-CALLSIGN_PLUGIN_HOOKS("other", GENERATION, STATE_VERSION, release, NULL, NULL, NULL, NULL);
+CALLSIGN_PLUGIN_HOOKS(NAME, GENERATION, STATE_VERSION, release, save, restore, save_plugin, restore_plugin);
 #else
-CALLSIGN_PLUGIN_HOOKS("reload", GENERATION, STATE_VERSION, release, NULL, NULL, NULL, NULL);
+CALLSIGN_PLUGIN_HOOKS(NAME, GENERATION, STATE_VERSION, release, NULL, NULL, NULL, NULL);
 #endif
 
-#if defined CRASH_CONSTRUCTOR || defined HANG_CONSTRUCTOR
+#if defined CRASH_CONSTRUCTOR || defined HANG_CONSTRUCTOR || defined TELL_CONSTRUCTOR
 __attribute__((constructor)) static void constructor(void)
 {
 #ifdef CRASH_CONSTRUCTOR
 	raise(SIGSEGV);
+#elif defined TELL_CONSTRUCTOR
+	fprintf(stderr, GENERATION ": constructed by %s\n", program_invocation_name);
 #else
 	for (;;)
 		pause();
 #endif
+}
+#endif
+
+#if defined TIMER || defined REMOVE_TIMERS
+static void tick(void *data, struct connection *c)
+{
+	(void)data, (void)c;
 }
 #endif
 
@@ -136,6 +161,18 @@ static int32_t load(const struct callsign_load *load)
 #ifdef TELL_GENERATION
 	snprintf(mark, sizeof mark, GENERATION ".%u", load->generation);
 #endif
+#ifdef TIMER
+	callsign_every(NULL, 3600 * 1000, tick, NULL, NULL);
+#endif
+#ifdef REMOVE_TIMERS
+	/* What the generation before has set stays; what this one has set does not have to. */
+	int removed = 0;
+	uint64_t own = callsign_every(NULL, 3600 * 1000, tick, NULL, NULL);
+	for (uint64_t id = 1; id < own; id++)
+		removed += callsign_timer_remove(id) == CALLSIGN_STATUS_SENT;
+	int own_removed = callsign_timer_remove(own) == CALLSIGN_STATUS_SENT;
+	callsign_logf(CALLSIGN_LEVEL_INFO, "%s: removed %d of others and %d own", GENERATION, removed, own_removed);
+#endif
 	if (load->state_length == sizeof loaded_notes)
 		memcpy(&loaded_notes, load->state, sizeof loaded_notes);
 	callsign_logf(CALLSIGN_LEVEL_INFO, "%s: loaded as generation %u%s", GENERATION, load->generation,
@@ -146,6 +183,10 @@ CALLSIGN_ONLOAD(load);
 
 static void unload(void)
 {
+#ifdef SLOW_UNLOAD
+	if (callsign_worker_index() == 1)
+		sleep(2);
+#endif
 	callsign_logf(CALLSIGN_LEVEL_INFO, "%s: unloaded", GENERATION);
 }
 CALLSIGN_ONUNLOAD(unload);
@@ -172,8 +213,8 @@ static void message(struct connection *c)
 }
 CALLSIGN_ONCONNECT(message);
 #else
-/* `who`, `set TEXT`, `get`, `notes`; all else is echoed behind the generation, and goes to all others if it begins
- * with `!`. */
+/* `who`, `set TEXT`, `get`, `notes`, `bye`; all else is echoed behind the generation, and goes to all others if it
+ * begins with `!`. */
 static void message(struct connection *c, uint8_t op, const void *data, size_t length)
 {
 	char text[48 + NOTE_SIZE];
@@ -182,13 +223,15 @@ static void message(struct connection *c, uint8_t op, const void *data, size_t l
 		callsign_text(c, mark);
 	} else if (length > 4 && memcmp(data, "set ", 4) == 0) {
 		if (note == NULL)
-			c->data = note = calloc(1, sizeof *note);
+			c->data = note = new_note();
 		snprintf(note->text, sizeof note->text, "%.*s", (int)length - 4, (const char *)data + 4);
 		notes++;
 		callsign_text(c, "set");
 	} else if (is(data, length, "get")) {
 		snprintf(text, sizeof text, "%s %s", mark, note == NULL ? "nothing" : note->text);
 		callsign_text(c, text);
+	} else if (is(data, length, "bye")) {
+		callsign_close(c, 1000, "bye");
 	} else if (is(data, length, "notes")) {
 		snprintf(text, sizeof text, "%s %d %d", mark, notes, loaded_notes);
 		callsign_text(c, text);
@@ -227,3 +270,11 @@ static int32_t upgrade(struct callsign_request *request)
 	return callsign_handshake(request, "join", "message", "leave") == 0;
 }
 CALLSIGN_ONREQUEST(upgrade);
+
+static int32_t hang(struct callsign_request *request)
+{
+	(void)request;
+	pause();
+	return 1;
+}
+CALLSIGN_ONREQUEST(hang);
