@@ -114,15 +114,20 @@ impl Use {
     fn of(reloading: &Reloading) -> Self {
         let parent = reloading.host.process();
         let processes: Vec<_> = [vec![parent], reloading.host.workers()].concat();
-        let lock = parent.files().into_iter().find(|file| file.ends_with("lock")).expect("its lock");
-        let folder = lock.parent().expect("it is in a folder");
+        // It is open, for its lock.
+        let is_folder = |file: &PathBuf| {
+            file.is_dir()
+                && file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("callsign-"))
+        };
+        let folder = parent.files().into_iter().find(is_folder);
+        let folder = folder.expect("the parent's folder for copies");
         Self {
             code_kib: processes.iter().map(|process| process.mapped_kib(folder)).sum(),
             processes: processes
                 .iter()
                 .map(|&process| (process, process.anonymous_kib(), process.descriptors()))
                 .collect(),
-            copies: files_below(folder).iter().filter(|&file| *file != lock).count(),
+            copies: files_below(&folder).iter().filter(|file| !file.ends_with("lock")).count(),
         }
     }
 
