@@ -122,7 +122,7 @@ impl Use {
         let folder = parent.files().into_iter().find(is_folder);
         let folder = folder.expect("the parent's folder for copies");
         Self {
-            code_kib: processes.iter().map(|process| process.mapped_kib(folder)).sum(),
+            code_kib: processes.iter().map(|process| process.mapped_kib(&folder)).sum(),
             processes: processes
                 .iter()
                 .map(|&process| (process, process.anonymous_kib(), process.descriptors()))
