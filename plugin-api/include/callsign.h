@@ -170,7 +170,7 @@ enum callsign_closed_by {
 };
 
 /* Methods of requests, for callsign_request.method_code (RFC 9110 section 9.3, RFC 5789); bits,
- * so that several can be told in one number. */
+ * so that several can be told in one number. They are Kore's; 8 is reserved. */
 enum callsign_method {
 	/* Any other. */
 	CALLSIGN_METHOD_OTHER = 0,
@@ -181,13 +181,13 @@ enum callsign_method {
 	/* PUT */
 	CALLSIGN_METHOD_PUT = 4,
 	/* DELETE */
-	CALLSIGN_METHOD_DELETE = 8,
+	CALLSIGN_METHOD_DELETE = 16,
 	/* HEAD */
-	CALLSIGN_METHOD_HEAD = 16,
+	CALLSIGN_METHOD_HEAD = 32,
 	/* OPTIONS */
-	CALLSIGN_METHOD_OPTIONS = 32,
+	CALLSIGN_METHOD_OPTIONS = 64,
 	/* PATCH */
-	CALLSIGN_METHOD_PATCH = 64
+	CALLSIGN_METHOD_PATCH = 128
 };
 
 /* Levels of callsign_host.log. */

@@ -128,7 +128,7 @@ pub mod closed_by {
 }
 
 /// Methods of requests, for [`Request::method_code`] (RFC 9110 §9.3, RFC 5789); bits, so that several can be
-/// told in one number.
+/// told in one number. They are Kore's; 8 is reserved.
 pub mod method {
     /// Any other.
     pub const OTHER: u32 = 0;
@@ -139,13 +139,13 @@ pub mod method {
     /// PUT
     pub const PUT: u32 = 4;
     /// DELETE
-    pub const DELETE: u32 = 8;
+    pub const DELETE: u32 = 0x10;
     /// HEAD
-    pub const HEAD: u32 = 16;
+    pub const HEAD: u32 = 0x20;
     /// OPTIONS
-    pub const OPTIONS: u32 = 32;
+    pub const OPTIONS: u32 = 0x40;
     /// PATCH
-    pub const PATCH: u32 = 64;
+    pub const PATCH: u32 = 0x80;
 }
 
 /// Levels of [`Host::log`].
