@@ -561,13 +561,15 @@ struct callsign_host {
 	 * (CALLSIGN_ALL_WORKERS), where it reaches what callsign_host.worker_receive was told
 	 * for `id`. In order per sender; lost if that worker has no receiver for it, or dies.
 	 * `caller`: as for callsign_host.log. Answers a callsign_status:
-	 * CALLSIGN_STATUS_NOT_FOUND if there is no such worker, CALLSIGN_STATUS_TOO_LARGE above
-	 * the host's `max_message`. */
+	 * CALLSIGN_STATUS_NOT_FOUND if there is no such worker or it is this one,
+	 * CALLSIGN_STATUS_TOO_LARGE above the host's `max_message`, CALLSIGN_STATUS_BAD_ARGUMENT
+	 * if `caller` is unknown. All others are none where there is one worker: SENT. */
 	int32_t (*worker_send)(
 		const struct callsign_host *const *caller, uint32_t worker, uint32_t id,
 		const void *data, size_t length);
 	/* Has `call` called with each message of that `id` from this plugin on other workers;
-	 * NULL: no more. It ends with this copy of the plugin. Answers a callsign_status. */
+	 * NULL: no more. It ends with this copy of the plugin. Answers a callsign_status:
+	 * CALLSIGN_STATUS_BAD_ARGUMENT if `caller` is unknown. */
 	int32_t (*worker_receive)(
 		const struct callsign_host *const *caller, uint32_t id,
 		callsign_onworker_message_fn call);

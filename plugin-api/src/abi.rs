@@ -532,7 +532,8 @@ pub struct Host {
     /// Sends a message to this plugin on another worker, or on all others ([`ALL_WORKERS`]), where it reaches
     /// what [`Host::worker_receive`] was told for `id`. In order per sender; lost if that worker has no receiver
     /// for it, or dies. `caller`: as for [`Host::log`]. Answers a [`status`]: NOT_FOUND if there is no such
-    /// worker, TOO_LARGE above the host's `max_message`.
+    /// worker or it is this one, TOO_LARGE above the host's `max_message`, BAD_ARGUMENT if `caller` is unknown.
+    /// All others are none where there is one worker: SENT.
     pub worker_send: unsafe extern "C" fn(
         caller: *const *const Host,
         worker: u32,
@@ -541,7 +542,7 @@ pub struct Host {
         length: usize,
     ) -> i32,
     /// Has `call` called with each message of that `id` from this plugin on other workers; NULL: no more. It
-    /// ends with this copy of the plugin. Answers a [`status`].
+    /// ends with this copy of the plugin. Answers a [`status`]: BAD_ARGUMENT if `caller` is unknown.
     pub worker_receive:
         unsafe extern "C" fn(caller: *const *const Host, id: u32, call: Option<OnWorkerMessage>) -> i32,
 }
