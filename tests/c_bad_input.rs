@@ -108,7 +108,8 @@ fn messages_to_workers_that_are_none_are_refused_and_only_what_is_taken_arrives(
     bad.ask("workers", 14).close(1000, "");
     bad.host.log_line("received 23: 4 bytes");
     let received = bad.host.log_lines("received");
-    let arrived = ["received 20: 0 bytes", "received 21: 0 bytes", "received 22: 1024 bytes", "received 23: 4 bytes"];
+    let arrived =
+        ["received 20: 0 bytes", "received 21: 0 bytes", "received 22: 1024 bytes", "received 23: 4 bytes"];
     assert_eq!(received.len(), arrived.len(), "{received:#?}");
     assert!(received.iter().zip(arrived).all(|(line, end)| line.ends_with(end)), "{received:#?}");
     bad.check();

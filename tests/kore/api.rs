@@ -8,7 +8,8 @@ use crate::support::{Answer, Host, WebSocket, path, scratch};
 fn serve(test: &str) -> Host {
     let library = scratch(&format!("libkoreapi-{test}.so"));
     compile("cc", &["-O2"], &root().join("tests/plugins/c/kore.c"), &library);
-    let pages = ["/check=check", "/method=method", "/argument=argument", "/cookies=cookies", "/answers=answers"];
+    let pages =
+        ["/check=check", "/method=method", "/argument=argument", "/cookies=cookies", "/answers=answers"];
     let routes = [&pages[..], &["/socket=open_socket"]].concat();
     let routes = routes.iter().flat_map(|route| ["--route", route]);
     let options = ["--workers", "1", "--max-message", "1KiB", "--log", "debug"];
@@ -33,14 +34,9 @@ fn buffers_texts_numbers_headers_and_body() {
 #[test]
 fn methods_have_the_numbers_that_they_have_in_kore() {
     let host = serve("methods");
-    for (name, number) in [
-        ("GET", 0x01),
-        ("POST", 0x02),
-        ("PUT", 0x04),
-        ("DELETE", 0x10),
-        ("OPTIONS", 0x40),
-        ("PATCH", 0x80),
-    ] {
+    for (name, number) in
+        [("GET", 0x01), ("POST", 0x02), ("PUT", 0x04), ("DELETE", 0x10), ("OPTIONS", 0x40), ("PATCH", 0x80)]
+    {
         let answer = request(&host, name, "/method", &[], "");
         assert_eq!((answer.status, answer.text()), (200, &*format!("{number} {name}")));
     }
