@@ -16,6 +16,9 @@ mod reload;
 #[path = "kore/sanitizer.rs"]
 mod sanitizer;
 
+#[path = "kore/valgrind.rs"]
+mod valgrind;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -237,4 +240,47 @@ fn clock_ticks_in_one_worker_and_counts_the_clients_of_both() {
         host.log_line(&format!("plugin `clock`: worker {worker} of 2 begins"));
         host.log_line(&format!("plugin `clock`: worker {worker} ends after "));
     }
+}
+
+/// Clients of the chat come, talk and go in more ways than one.
+fn use_chat(host: &Host, rounds: usize) {
+    for round in 0..rounds {
+        let mut clients: Vec<_> = (0..3).map(|_| host.open("/connect")).collect();
+        clients[0].text("hello");
+        while clients[1].next_text() != "hello" {}
+        assert_eq!(host.connect().request("GET", "/", &[], b"").status, 200);
+        let left = clients.remove(2);
+        if round % 2 == 0 { left.reset() } else { drop(left) }
+    }
+}
+
+/// So do visitors, and requests that are answered and that come to nothing.
+fn use_visitors(host: &Host, rounds: usize) {
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    for _ in 0..rounds {
+        assert_eq!(host.connect().request("GET", "/greet?name=A%20B&days=3&x=y", &[], b"").status, 200);
+        assert_eq!(host.connect().request("POST", "/sum", &form, b"a=1&b=2").text(), "3\n");
+        let mut c = host.connect().upgrade("/talk", &[("Cookie", "name=Ann; b=c")]);
+        assert_eq!(c.ask("one"), "Ann 1: one");
+        // No upgrade: what was put aside for the connection is freed.
+        assert_eq!(host.connect().request("GET", "/talk", &[("Cookie", "name=Ann")], b"").status, 426);
+        let mut leaver = host.connect();
+        leaver.send("GET /talk HTTP/1.1\r\nHost: test\r\nCookie: name=Bob\r\n\r\n");
+        leaver.reset();
+        c.text("bye");
+        assert_eq!(c.closed(), Some((1000, String::new())));
+    }
+}
+
+/// Starts and stops the clock; it runs in the end.
+fn use_clock(one: &mut WebSocket) {
+    for _ in 0..3 {
+        one.text("start");
+        while !one.next_text().starts_with("tick") {}
+        one.text("stop");
+        while one.next_text() != "stopped" {}
+    }
+    // One timer still runs at the end.
+    one.text("start");
+    while !one.next_text().starts_with("tick") {}
 }

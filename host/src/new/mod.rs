@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
+use callsign_plugin::C_HEADER;
 
 use crate::cli::NewOptions;
 
@@ -33,7 +34,6 @@ const C: &[(&str, &str)] = &[
     ("README.md", include_str!("c/README.md.in")),
     (".gitignore", include_str!("c/gitignore.in")),
 ];
-const HEADER: &str = include_str!("../../../plugin-api/include/callsign.h");
 
 /// Makes it. Answers what there is to say: where it is, and what to type next.
 pub fn make(options: &NewOptions) -> Result<String> {
@@ -63,7 +63,7 @@ pub fn make(options: &NewOptions) -> Result<String> {
     let mut files: Vec<_> =
         if options.c { C } else { RUST }.iter().map(|(name, text)| (fill(name), fill(text))).collect();
     if options.c {
-        files.push(("callsign.h".to_owned(), HEADER.to_owned()));
+        files.push(("callsign.h".to_owned(), C_HEADER.to_owned()));
     }
     match fs::create_dir(folder) {
         Ok(()) => {}

@@ -70,7 +70,22 @@ static void check_texts(void)
 	kore_free(NULL);
 	kore_free(kore_malloc(0));
 	kore_free(kore_calloc(0, 8));
+	CHECK(strcmp(http_method_text(HTTP_METHOD_PUT), "PUT") == 0);
+	CHECK(strcmp(http_method_text(HTTP_METHOD_DELETE), "DELETE") == 0);
 	CHECK(strcmp(http_method_text(HTTP_METHOD_PATCH), "PATCH") == 0 && strcmp(http_method_text(3), "") == 0);
+	CHECK(strcmp(http_method_text(0), "") == 0 && strcmp(http_method_text(8), "") == 0);
+	CHECK(strcmp(http_method_text(256), "") == 0 && strcmp(http_method_text(-1), "") == 0);
+	CHECK(HTTP_METHOD_ALL == 0xf7);
+}
+
+/* Answers with the method: its number, and its name. */
+int method(struct http_request *req)
+{
+	char text[32];
+	int length = snprintf(text, sizeof text, "%u %s", (unsigned)req->method, http_method_text((int)req->method));
+
+	http_response(req, HTTP_STATUS_OK, text, (size_t)length);
+	return KORE_RESULT_OK;
 }
 
 /* Answers with what has failed: "" is good. The request's body is `0123456789`. */
