@@ -74,8 +74,15 @@ pub async fn follow(worker: &'static Worker) {
     }
 }
 
+/// Bytes of a plugin's reason that are told: it may quote all of a state.
+const REASON_MAX: usize = 16 * 1024;
+
 fn refuse(worker: &Worker, number: u32, error: &Error) {
-    reply(worker, &Reply::Refused(number, format!("{error:#}")));
+    let mut reason = format!("{error:#}");
+    if reason.len() > REASON_MAX {
+        reason = format!("{}…", String::from_utf8_lossy(&reason.as_bytes()[..REASON_MAX]));
+    }
+    reply(worker, &Reply::Refused(number, reason));
 }
 
 fn reply(worker: &Worker, reply: &Reply) {

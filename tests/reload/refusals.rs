@@ -139,6 +139,8 @@ fn a_load_hook_that_says_no_changes_nothing() {
         &variant("2", &["-DREFUSE_IN_WORKER"]),
         &["worker 1: ", "refused the load: not on worker 1"],
     );
+    // More than a message between worker and parent holds.
+    server.refuses(&variant("2", &["-DLONG_REASON"]), &["refused the load: \u{fffd}\u{fffd}", "…"]);
     server.then_takes_a_good_one(&[]);
 }
 
@@ -166,6 +168,8 @@ fn a_worker_that_dies_meanwhile_changes_nothing_for_the_others() {
     let reason = reloading.reload().expect_err("it has to be refused");
     assert!(reason.contains("worker 1 died meanwhile"), "{reason}");
     reloading.host.log_line("worker 1 (process ");
+    // Its code is in no file of the operator's any more, but can still be read.
+    reloading.host.log_line("  load at ");
     // Those of the other worker are there, with the old code.
     clients.retain_mut(|client| {
         client.text("who");

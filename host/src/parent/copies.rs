@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::{self, DirEntry, File, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(25);
 pub struct Copies {
     folder: TempDir,
     made: Cell<u32>,
+    /// Nobody loads these any more, but a backtrace may still be made of them.
+    spent: RefCell<Vec<PathBuf>>,
     /// The folder, locked for as long as this process lives: against other servers' [`remove_abandoned`], and whatever
     /// cleans up temporary files (systemd-tmpfiles leaves out folders that are locked).
     _lock: File,
@@ -53,7 +55,7 @@ impl Copies {
         File::create_new(folder.path().join(MARK)).context(why)?;
         let lock = File::open(folder.path()).context(why)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).context(why)?;
-        Ok(Self { folder, made: Cell::new(0), _lock: lock })
+        Ok(Self { folder, made: Cell::new(0), spent: RefCell::default(), _lock: lock })
     }
 
     /// Removes them all. No worker runs any more.
@@ -98,11 +100,22 @@ impl Copies {
         taken
     }
 
-    /// A copy that no worker will load any more.
+    /// A copy that no process will load any more, nor has loaded since the last [`sweep`](Self::sweep).
     pub fn drop(&self, file: &Path) {
         if let Some(folder) = file.parent().filter(|folder| folder.starts_with(self.folder.path())) {
             let _ = fs::remove_dir_all(folder);
         }
+    }
+
+    /// The same of one that may have been loaded: it goes with the next [`sweep`](Self::sweep), for the parent reads
+    /// the names of a crash out of it.
+    pub fn drop_later(&self, file: &Path) {
+        self.spent.borrow_mut().push(file.to_owned());
+    }
+
+    /// Removes what was to be dropped.
+    pub fn sweep(&self) {
+        self.spent.take().iter().for_each(|file| self.drop(file));
     }
 }
 
@@ -133,7 +146,9 @@ fn remove_abandoned(parent: &Path) {
 fn copy(path: &Path, folder: &Path, before: &Metadata) -> Result<(PathBuf, Image)> {
     // Under the name that it has, which its own name may come from.
     let file = folder.join(path.file_name().context("no file name")?);
-    fs::create_dir(folder).and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)))?;
+    fs::create_dir(folder)
+        .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)))
+        .context("the server's folder for its copies cannot be written (TMPDIR said where)")?;
     fs::copy(path, &file).context("cannot be copied")?;
     fs::set_permissions(&file, Permissions::from_mode(0o644))?;
     let after = fs::metadata(path)?;

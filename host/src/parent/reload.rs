@@ -62,10 +62,11 @@ impl Parent {
 
     async fn load_anew(&'static self, which: Which) -> Result<Reloaded> {
         let begun = Instant::now();
+        self.copies.sweep();
         let next = self.next_plan(which).await?;
         let done = self.transact(&next).await;
         if done.is_err() {
-            next.new.iter().for_each(|file| self.copies.drop(file));
+            next.new.iter().for_each(|file| self.copies.drop_later(file));
         }
         let done = done?;
         Ok(Reloaded {
@@ -136,7 +137,7 @@ impl Parent {
         self.generations.borrow_mut().extend(next.loaded.iter().cloned());
         self.tell(&workers, &Order::Commit(number))?;
         let done = self.all_answer(&workers, heard, Instant::now() + patience).await;
-        next.old.iter().for_each(|file| self.copies.drop(file));
+        next.old.iter().for_each(|file| self.copies.drop_later(file));
         Ok(done)
     }
 
@@ -175,7 +176,7 @@ impl Parent {
             match vote {
                 Vote::Done(_) => missing.retain(|other| *other != worker),
                 Vote::Refused(reason) => bail!("worker {worker}: {}", readable(&reason)),
-                Vote::Died => bail!("worker {worker} died meanwhile"),
+                Vote::Died => bail!("worker {worker} died meanwhile; the server's log says how"),
             }
         }
         Ok(())

@@ -40,6 +40,11 @@ impl Library {
             let reason = reason.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&reason).to_owned();
             if reason.contains("undefined symbol") {
                 anyhow!("cannot be loaded: {reason}; link the library that defines it, or remove the call")
+            } else if reason.contains("failed to map segment") {
+                anyhow!(
+                    "cannot be loaded: {reason}; is it, or TMPDIR with a server's copies, on a file system \
+                     that is mounted noexec?"
+                )
             } else {
                 anyhow!("cannot be loaded: {reason}")
             }

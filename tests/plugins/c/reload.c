@@ -148,6 +148,16 @@ static int32_t load(const struct callsign_load *load)
 	if (!load->probe && callsign_worker_index() == 1)
 		raise(SIGSEGV);
 #endif
+#ifdef LONG_REASON
+	if (!load->probe) {
+		char *reason = malloc(2 << 20);
+		memset(reason, '\x01', 2 << 20);
+		reason[(2 << 20) - 1] = 0;
+		callsign_fail(reason);
+		free(reason);
+		return 0;
+	}
+#endif
 #ifdef REFUSE_IN_WORKER
 	if (!load->probe && callsign_worker_index() == 1) {
 		callsign_fail("not on worker 1");
