@@ -7,17 +7,22 @@ mod support;
 use support::{Answer, Host, Process, WebSocket, c_plugin_with, path};
 use tungstenite::Message;
 
-/// A server with one worker, which has to be there in the end.
+/// A server whose workers have to be there in the end.
 struct Bad {
     host: Host,
     workers: Vec<Process>,
 }
 
 fn start() -> Bad {
-    let library = c_plugin_with("bad_input.c", &["-pthread"]);
-    let host = Host::start(&["serve", path(&library), "--route", "/*=page", "--log", "debug"]);
-    host.workers_serve(1);
-    host.log_line("load: 5 checks, 0 wrong");
+    start_with(1)
+}
+
+fn start_with(workers: usize) -> Bad {
+    let (library, count) = (c_plugin_with("bad_input.c", &["-pthread"]), workers.to_string());
+    let options = ["--route", "/*=page", "--log", "debug", "--max-message", "1KiB", "--workers", &count];
+    let host = Host::start(&[&["serve", path(&library)], &options[..]].concat());
+    host.workers_serve(workers);
+    host.log_has("load: 30 checks, 0 wrong", workers);
     let workers = host.workers();
     Bad { host, workers }
 }
@@ -88,6 +93,25 @@ fn calls_from_the_background_pool_do_nothing_and_say_so() {
     let bad = start();
     bad.ask("pool", 20).close(1000, "");
     bad.host.log_line("plugin `bad`: from another thread");
+    bad.check();
+}
+
+#[test]
+fn messages_to_workers_that_are_none_are_refused_and_only_what_is_taken_arrives() {
+    let bad = start_with(1);
+    bad.ask("workers", 13).close(1000, "");
+    bad.ask("", 2).close(1000, "");
+    assert_eq!(bad.host.log_lines("received"), [""; 0], "there is nobody else");
+    bad.check();
+
+    let bad = start_with(2);
+    bad.ask("workers", 14).close(1000, "");
+    bad.host.log_line("received 23: 4 bytes");
+    let received = bad.host.log_lines("received");
+    let arrived =
+        ["received 20: 0 bytes", "received 21: 0 bytes", "received 22: 1024 bytes", "received 23: 4 bytes"];
+    assert_eq!(received.len(), arrived.len(), "{received:#?}");
+    assert!(received.iter().zip(arrived).all(|(line, end)| line.ends_with(end)), "{received:#?}");
     bad.check();
 }
 

@@ -1,125 +1,30 @@
 //! Plugins in C under AddressSanitizer and under valgrind: no report that has to do with them or with what the
 //! host does for them. What each checker would say is tried on faults made on purpose.
-//!
-//! The sanitizer comes with gcc; valgrind is installed by `tests/setup`. Under valgrind the server runs in one
-//! process (`--workers 0`): a program cannot start itself through `/proc/self/exe` there.
 #![forbid(unsafe_code)]
 
 mod support;
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{env, process};
 
-use support::{Host, WebSocket, alone, c_plugin_with, made_plugin, path, scratch};
+use support::Checker::{self, Sanitizer, Valgrind};
+use support::{
+    Checked, SANITIZED, WebSocket, alone, c_plugin_with, made_plugin, path, replace, run, scratch,
+};
 use tungstenite::Message;
 
-/// What looks at memory.
-#[derive(Clone, Copy, PartialEq)]
-enum Checker {
-    Sanitizer,
-    Valgrind,
+fn c_plugin(checker: Checker, file: &str) -> PathBuf {
+    let flags = if checker == Sanitizer { &SANITIZED[..] } else { &[] };
+    c_plugin_with(file, &[&["-pthread"], flags].concat())
 }
 
-use Checker::{Sanitizer, Valgrind};
-
-const SANITIZED: [&str; 2] = ["-fsanitize=address", "-fno-omit-frame-pointer"];
-
-impl Checker {
-    fn c_plugin(self, file: &str) -> PathBuf {
-        let flags = if self == Sanitizer { &SANITIZED[..] } else { &[] };
-        c_plugin_with(file, &[&["-pthread"], flags].concat())
-    }
-
-    fn chat(self) -> PathBuf {
-        made_plugin("chat-c", "chat.so", &if self == Sanitizer { SANITIZED.join(" ") } else { String::new() })
-    }
-
-    /// A server with that plugin, which writes its reports into an empty folder of that name.
-    fn start(self, name: &str, library: &Path, options: &[&str]) -> Checked {
-        let reports = scratch(&format!("{name}-{}", if self == Sanitizer { "asan" } else { "valgrind" }));
-        let _ = fs::remove_dir_all(&reports);
-        fs::create_dir_all(&reports).expect("the scratch folder can be made");
-        let file = reports.join("report");
-        let (program, workers) = match self {
-            Sanitizer => {
-                let preload = format!("LD_PRELOAD={}", sanitizer().display());
-                let log = format!("ASAN_OPTIONS=detect_leaks=1:log_path={}", file.display());
-                // What the host leaks on purpose is reported as well; it is sorted out below.
-                let leaks = "LSAN_OPTIONS=exitcode=0".to_owned();
-                (vec!["env".to_owned(), preload, log, leaks], "1")
-            }
-            Valgrind => {
-                let there = Command::new("valgrind").arg("--version").output();
-                assert!(there.is_ok(), "there is no valgrind; run tests/setup");
-                let log = format!("--log-file={}.%p", file.display());
-                let leaks = ["--leak-check=full", "--show-leak-kinds=definite,indirect"];
-                let options = ["valgrind", "--read-inline-info=no", leaks[0], leaks[1], &log];
-                (options.map(str::to_owned).to_vec(), "0")
-            }
-        };
-        let program: Vec<_> = program.iter().map(String::as_str).collect();
-        let arguments = [&["serve", path(library), "--workers", workers], options].concat();
-        let host = Host::start_through(&program, &arguments);
-        Checked { checker: self, host, reports, library: library.to_owned() }
-    }
+fn chat(checker: Checker) -> PathBuf {
+    made_plugin("chat-c", "chat.so", &if checker == Sanitizer { SANITIZED.join(" ") } else { String::new() })
 }
 
-/// The sanitizer's library, which has to come first into a program that is not made with it.
-fn sanitizer() -> PathBuf {
-    let output =
-        Command::new("cc").arg("-print-file-name=libasan.so").output().expect("there is a C compiler");
-    let library = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    assert!(library.is_absolute(), "`cc` has no libasan.so: it is not gcc; run tests/setup");
-    fs::canonicalize(library).expect("the compiler knows where it is")
-}
-
-/// A server under a checker.
-struct Checked {
-    checker: Checker,
-    host: Host,
-    reports: PathBuf,
-    library: PathBuf,
-}
-
-impl Checked {
-    /// Ends the server; what the checker has found.
-    fn findings(mut self) -> String {
-        self.host.terminate();
-        let texts = fs::read_dir(&self.reports).expect("the folder is there").map(|entry| {
-            fs::read_to_string(entry.expect("it can be listed").path()).expect("a report can be read")
-        });
-        let texts: Vec<_> = texts.collect();
-        if self.checker == Valgrind {
-            assert!(texts.iter().any(|text| text.contains("ERROR SUMMARY")), "it did not come to its end");
-        }
-        let of_texts = texts.iter().flat_map(|text| self.records(text));
-        of_texts.collect::<Vec<_>>().join("\n\n")
-    }
-
-    /// Records of errors, and of leaks of memory that the plugin has allocated. The host's are its own: it keeps
-    /// some memory for its whole life.
-    fn records(&self, report: &str) -> Vec<String> {
-        let plain = report.lines().map(|line| match line.strip_prefix("==") {
-            Some(rest) => {
-                rest.split_once("==").map_or("", |(_, text)| text.strip_prefix(' ').unwrap_or(text))
-            }
-            None => line,
-        });
-        let plain = plain.collect::<Vec<_>>().join("\n");
-        let library = self.library.file_name().and_then(|name| name.to_str()).expect("it has a name");
-        let is_finding = |record: &&str| {
-            let is_leak = record.contains("leak of") || record.contains("in loss record");
-            let is_error = record.contains("ERROR: AddressSanitizer") || record.contains("   at 0x");
-            if is_leak { record.contains(library) || record.contains(".c:") } else { is_error }
-        };
-        plain
-            .split("\n\n")
-            .flat_map(|part| part.split("\n \n"))
-            .filter(is_finding)
-            .map(str::to_owned)
-            .collect()
-    }
+/// A server that serves that library.
+fn start(checker: Checker, name: &str, library: &Path, options: &[&str]) -> Checked {
+    checker.start(name, library, &[&[path(library)], options].concat())
 }
 
 /// The next text; pings and pongs may come before.
@@ -135,7 +40,7 @@ fn next_text(c: &mut WebSocket) -> String {
 
 fn chat_is_clean(checker: Checker) {
     let _alone = alone();
-    let checked = checker.start("chat", &checker.chat(), &[]);
+    let checked = start(checker, "chat", &chat(checker), &[]);
     let host = &checked.host;
     let (mut ann, mut bob) = (host.open("/"), host.open("/"));
     assert!(next_text(&mut bob).starts_with("* you are guest-"));
@@ -168,7 +73,7 @@ fn next_text_or_binary(c: &mut WebSocket) -> String {
 
 fn bad_input_is_clean(checker: Checker) {
     let _alone = alone();
-    let checked = checker.start("bad", &checker.c_plugin("bad_input.c"), &["--route", "/*=page"]);
+    let checked = start(checker, "bad", &c_plugin(checker, "bad_input.c"), &["--route", "/*=page"]);
     let host = &checked.host;
     for command in ["nulls", "far timer", "thread", "pool", "nobody's timer fails", "after", ""] {
         let mut c = host.open("/ws");
@@ -198,8 +103,8 @@ fn bad_input_is_clean(checker: Checker) {
 /// Has the plugin make the faults, one after the other in one server; all words are in what is found.
 #[track_caller]
 fn are_found(checker: Checker, faults: &[(&str, &str)]) {
-    let library = checker.c_plugin("memory_bugs.c");
-    let checked = checker.start("faults", &library, &["--route", "/=,message,"]);
+    let library = c_plugin(checker, "memory_bugs.c");
+    let checked = start(checker, "faults", &library, &["--route", "/=,message,"]);
     for (fault, _) in faults {
         let mut c = checked.host.open("/");
         c.text(fault);
@@ -225,6 +130,36 @@ fn the_chat_in_c_is_clean_under_the_address_sanitizer() {
 #[test]
 fn the_chat_in_c_is_clean_under_valgrind() {
     chat_is_clean(Valgrind);
+}
+
+/// Under valgrind there is one process, and so no reload.
+#[test]
+fn a_reload_of_the_chat_in_c_is_clean_under_the_address_sanitizer() {
+    let _alone = alone();
+    let library = scratch("chat-reloaded.so");
+    replace(&library, &chat(Sanitizer));
+    // Short: the name of a socket has about a hundred bytes.
+    let control = env::temp_dir().join(format!("callsign-asan-{}", process::id()));
+    let checked = start(Sanitizer, "reload", &library, &["--control", path(&control)]);
+    let mut guests: Vec<_> = (0..3).map(|_| checked.host.open("/")).collect();
+    for (i, c) in guests.iter_mut().enumerate() {
+        c.text(&format!("/name guest number {i}"));
+        while next_text(c) != format!("* guest-{} is now guest number {i}", i + 1) {}
+    }
+    for flags in ["-O1", "-O2"] {
+        let flags = [&SANITIZED[..], &[flags]].concat().join(" ");
+        replace(&library, &made_plugin("chat-c", "chat.so", &flags));
+        let (code, _, reason) = run(&["reload", "--control", path(&control)]);
+        assert_eq!((code, &*reason), (0, ""));
+        for i in 0..guests.len() {
+            guests[i].text(flags.as_str());
+            let hears = &mut guests[(i + 1) % 3];
+            while next_text(hears) != format!("guest number {i}: {flags}") {}
+        }
+    }
+    drop(guests);
+    let findings = checked.findings();
+    assert!(findings.is_empty(), "{findings}");
 }
 
 #[test]

@@ -132,18 +132,18 @@ fn check_outlives_a_plugin_that_crashes_hangs_or_ends_its_process() {
     let library = plugin("test-crash");
     let of = |text: &str| format!("plugin `crash` ({}) {text}", library.display());
     let said = misfortune("segv", &[]);
-    let expected = of("crashes in its onload handler `onload`: SIGSEGV: no access to address 0x10");
+    let expected = of("crashes in its onload hook `onload`: SIGSEGV: no access to address 0x10");
     assert!(said.starts_with(&expected), "{said}");
     let first = said.lines().next().expect("it says something");
     #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     assert!(first.contains("; at test_crash::write_nowhere at "), "{first}");
-    assert!(misfortune("abort", &[]).starts_with(&of("crashes in its onload handler `onload`: SIGABRT")));
+    assert!(misfortune("abort", &[]).starts_with(&of("crashes in its onload hook `onload`: SIGABRT")));
     assert!(misfortune("overflow", &[]).contains("SIGSEGV: out of stack"));
     for status in [0, 3] {
-        let expected = of(&format!("ends the process with status {status} in its onload handler `onload`\n"));
+        let expected = of(&format!("ends the process with status {status} in its onload hook `onload`\n"));
         assert_eq!(misfortune(&format!("exit {status}"), &[]), expected);
     }
-    let expected = of("hangs in its onload handler `onload`: it did not return within 300ms");
+    let expected = of("hangs in its onload hook `onload`: it did not return within 300ms");
     for what in ["hang", "spin"] {
         let said = misfortune(what, &["--timeout", "300ms"]);
         assert!(said.starts_with(&expected), "{said}");

@@ -213,7 +213,7 @@ fn a_name_of_another_kind_at_run_time_is_a_500_and_one_log_line() {
         ("connect=message", "`message` is an onmessage handler, and an onconnect handler is needed here"),
         ("disconnect=join", "`join` is an onconnect handler, and an ondisconnect handler is needed here"),
         ("connect=page", "`page` is an onrequest handler, and an onconnect handler is needed here"),
-        ("message=load", "`load` is an onload handler, and an onmessage handler is needed here"),
+        ("message=load", "`load` is an onload hook, and an onmessage handler is needed here"),
     ] {
         assert_eq!(host.connect().handshake(&format!("/?{query}"), &[]).status, 500, "{query}");
         host.log_line(&format!(

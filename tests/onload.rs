@@ -79,6 +79,6 @@ fn a_name_that_is_no_hook_is_refused_with_the_nearest_one() {
     );
     assert_eq!(
         refused(0, Some("greet")),
-        "`onload` in [plugin.mine] names `greet`, which is an onconnect handler; name an onload handler or a plain function"
+        "`onload` in [plugin.mine] names `greet`, which is an onconnect handler; name an onload hook or a plain function"
     );
 }

@@ -82,7 +82,7 @@ fn a_file_that_is_no_library_is_refused_with_what_it_is() {
     let build = BUILD.replace("not a shared library", "not a shared one");
     assert_refused(&archive, &format!("a static library (.a), {build}"));
 
-    let message = "a folder, not a shared library; `callsign dev FOLDER` builds and serves a plugin's crate";
+    let message = "a folder, not a shared library; `callsign dev FOLDER` builds a plugin and serves it";
     assert_refused(scratch("folder").parent().expect("it is in a folder"), message);
 }
 

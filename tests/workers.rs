@@ -17,7 +17,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// The time for which workers are killed at random.
 const KILLING: Duration = Duration::from_secs(60);
 
-const ONLOAD: &str = "plugin `crash` (generation 1): onload handler `onload`";
+const ONLOAD: &str = "plugin `crash` (generation 1): onload hook `onload`";
 const ONMESSAGE: &str = "plugin `crash` (generation 1): onmessage handler `onmessage`";
 
 /// A server with that many workers, all of which serve.
@@ -30,7 +30,10 @@ fn start(workers: usize, options: &[&str]) -> Host {
 
 /// Its worker.
 fn worker_of(c: &mut WebSocket) -> Process {
-    let who = c.ask("who");
+    c.text("who");
+    // Others may broadcast meanwhile.
+    let who =
+        std::iter::repeat_with(|| c.next_text()).find(|text| text != "noise").expect("it goes on for ever");
     Process(who.split(' ').next().and_then(|pid| pid.parse().ok()).expect("the process comes first"))
 }
 

@@ -196,7 +196,7 @@ async fn read_answer(link: &mut tokio::net::UnixStream) -> Option<Outcome> {
     }
 }
 
-/// ``plugin `chat` (libchat.so) crashes in its onload handler `configure`: SIGSEGV: no access to address 0x10``
+/// ``plugin `chat` (libchat.so) crashes in its onload hook `configure`: SIGSEGV: no access to address 0x10``
 fn how_it_ended(slot: &Slot, plugins: &[PlannedPlugin], status: ExitStatus) -> String {
     let (who, place) = whereabouts(slot, plugins);
     let crash = slot.crash().filter(|crash| Some(crash.signal) == status.signal());

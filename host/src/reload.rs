@@ -197,8 +197,8 @@ impl Candidate {
             let (clients, use_) = if *count == 1 { ("client", "uses") } else { ("clients", "use") };
             let stop = if missing.ends_with('?') { "" } else { "." };
             bail!(
-                "{missing}{stop} {count} live {clients} of this worker {use_} it, such as {who}; keep it as long \
-                 as they are connected"
+                "{missing}{stop} {count} live {clients} of this worker {use_} it, such as {who}; keep it until \
+                 they have left"
             );
         }
         Ok(())

@@ -34,7 +34,12 @@ pub const NO_RELOAD: &str = "with --workers 0 there is no parent that could relo
 /// Serves until a signal says to stop, and answers what is asked meanwhile. Err: it could not start, or had to cut
 /// connections at the end.
 pub fn run(settings: Settings, desk: Desk) -> Result<()> {
-    if settings.workers == 0 { run_alone(&settings) } else { parent::run(settings, desk) }
+    if settings.workers != 0 {
+        return parent::run(settings, desk);
+    }
+    // Who asks learns that nobody will answer.
+    drop(desk);
+    run_alone(&settings)
 }
 
 /// Everything in one process: what a debugger wants.
@@ -59,7 +64,11 @@ fn run_alone(settings: &Settings) -> Result<()> {
         // Nobody has to read it.
         let _ = io::stdout().write_all(banner::complete(&Loaded::of(worker), 0, &addresses).as_bytes());
         serve(worker, listeners, stop.requested()).await?;
-        log::info!("stopping: {} connections are told to close", worker.connections());
+        match worker.connections() {
+            0 => log::info!("stopping"),
+            1 => log::info!("stopping: 1 connection is told to close"),
+            n => log::info!("stopping: {n} connections are told to close"),
+        }
         drain(worker, &settings.limits, stop.requested()).await?;
         log::info!("stopped: all connections are closed");
         Ok(())

@@ -170,7 +170,7 @@ enum callsign_closed_by {
 };
 
 /* Methods of requests, for callsign_request.method_code (RFC 9110 section 9.3, RFC 5789); bits,
- * so that several can be told in one number. */
+ * so that several can be told in one number. They are Kore's; 8 is reserved. */
 enum callsign_method {
 	/* Any other. */
 	CALLSIGN_METHOD_OTHER = 0,
@@ -181,13 +181,13 @@ enum callsign_method {
 	/* PUT */
 	CALLSIGN_METHOD_PUT = 4,
 	/* DELETE */
-	CALLSIGN_METHOD_DELETE = 8,
+	CALLSIGN_METHOD_DELETE = 16,
 	/* HEAD */
-	CALLSIGN_METHOD_HEAD = 16,
+	CALLSIGN_METHOD_HEAD = 32,
 	/* OPTIONS */
-	CALLSIGN_METHOD_OPTIONS = 32,
+	CALLSIGN_METHOD_OPTIONS = 64,
 	/* PATCH */
-	CALLSIGN_METHOD_PATCH = 64
+	CALLSIGN_METHOD_PATCH = 128
 };
 
 /* Levels of callsign_host.log. */
@@ -562,13 +562,15 @@ struct callsign_host {
 	 * (CALLSIGN_ALL_WORKERS), where it reaches what callsign_host.worker_receive was told
 	 * for `id`. In order per sender; lost if that worker has no receiver for it, or dies.
 	 * `caller`: as for callsign_host.log. Answers a callsign_status:
-	 * CALLSIGN_STATUS_NOT_FOUND if there is no such worker, CALLSIGN_STATUS_TOO_LARGE above
-	 * the host's `max_message`. */
+	 * CALLSIGN_STATUS_NOT_FOUND if there is no such worker or it is this one,
+	 * CALLSIGN_STATUS_TOO_LARGE above the host's `max_message`, CALLSIGN_STATUS_BAD_ARGUMENT
+	 * if `caller` is unknown. All others are none where there is one worker: SENT. */
 	int32_t (*worker_send)(
 		const struct callsign_host *const *caller, uint32_t worker, uint32_t id,
 		const void *data, size_t length);
 	/* Has `call` called with each message of that `id` from this plugin on other workers;
-	 * NULL: no more. It ends with this copy of the plugin. Answers a callsign_status. */
+	 * NULL: no more. It ends with this copy of the plugin. Answers a callsign_status:
+	 * CALLSIGN_STATUS_BAD_ARGUMENT if `caller` is unknown. */
 	int32_t (*worker_receive)(
 		const struct callsign_host *const *caller, uint32_t id,
 		callsign_onworker_message_fn call);

@@ -128,7 +128,7 @@ pub mod closed_by {
 }
 
 /// Methods of requests, for [`Request::method_code`] (RFC 9110 §9.3, RFC 5789); bits, so that several can be
-/// told in one number.
+/// told in one number. They are Kore's; 8 is reserved.
 pub mod method {
     /// Any other.
     pub const OTHER: u32 = 0;
@@ -139,13 +139,13 @@ pub mod method {
     /// PUT
     pub const PUT: u32 = 4;
     /// DELETE
-    pub const DELETE: u32 = 8;
+    pub const DELETE: u32 = 0x10;
     /// HEAD
-    pub const HEAD: u32 = 16;
+    pub const HEAD: u32 = 0x20;
     /// OPTIONS
-    pub const OPTIONS: u32 = 32;
+    pub const OPTIONS: u32 = 0x40;
     /// PATCH
-    pub const PATCH: u32 = 64;
+    pub const PATCH: u32 = 0x80;
 }
 
 /// Levels of [`Host::log`].
@@ -533,7 +533,8 @@ pub struct Host {
     /// Sends a message to this plugin on another worker, or on all others ([`ALL_WORKERS`]), where it reaches
     /// what [`Host::worker_receive`] was told for `id`. In order per sender; lost if that worker has no receiver
     /// for it, or dies. `caller`: as for [`Host::log`]. Answers a [`status`]: NOT_FOUND if there is no such
-    /// worker, TOO_LARGE above the host's `max_message`.
+    /// worker or it is this one, TOO_LARGE above the host's `max_message`, BAD_ARGUMENT if `caller` is unknown.
+    /// All others are none where there is one worker: SENT.
     pub worker_send: unsafe extern "C" fn(
         caller: *const *const Host,
         worker: u32,
@@ -542,7 +543,7 @@ pub struct Host {
         length: usize,
     ) -> i32,
     /// Has `call` called with each message of that `id` from this plugin on other workers; NULL: no more. It
-    /// ends with this copy of the plugin. Answers a [`status`].
+    /// ends with this copy of the plugin. Answers a [`status`]: BAD_ARGUMENT if `caller` is unknown.
     pub worker_receive:
         unsafe extern "C" fn(caller: *const *const Host, id: u32, call: Option<OnWorkerMessage>) -> i32,
 }

@@ -160,6 +160,9 @@ pub use shared::{Shared, shared};
 pub use state::State;
 pub use timer::{Timer, after, every};
 
+/// The text of `callsign.h`, the same ABI for plugins in C: for programs that set up such a plugin.
+pub const C_HEADER: &str = include_str!("../include/callsign.h");
+
 /// What a handler file wants in scope.
 pub mod prelude {
     pub use crate::{

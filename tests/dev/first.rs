@@ -28,6 +28,11 @@ fn a_folder_without_anything_to_build_is_refused() {
         refusal(&[&format!("{name}/not-there")]),
         format!("callsign: there is no folder {name}/not-there; `dev` wants the folder of a plugin\n")
     );
+    fs::write(nothing.join("Cargo.toml"), "[workspace]\nmembers = []\n").unwrap();
+    assert_eq!(
+        refusal(&[name]),
+        format!("callsign: {name} is a workspace; name the folder of a plugin in it\n")
+    );
     let makes = c_project("no-release", "one");
     assert!(refusal(&[path(&makes), "--release"]).contains("--release is for crates"));
 }

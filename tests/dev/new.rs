@@ -13,7 +13,8 @@ fn made(project: &Path, options: &[&str]) -> String {
     let _ = fs::remove_dir_all(project);
     let (code, said, errors) = run(&[&["new", path(project)], options].concat());
     assert_eq!((code, errors.as_str()), (0, ""), "{said}");
-    let next: Vec<_> = said.lines().skip_while(|line| *line != "Next:").skip(1).map(str::trim).collect();
+    let next = said.lines().skip_while(|line| *line != "Next:").skip(1);
+    let next: Vec<_> = next.take_while(|line| !line.is_empty()).map(str::trim).collect();
     let [enter, test, serve] = next[..] else { panic!("not three commands: {said}") };
     assert_eq!(enter, format!("cd {}", project.display()));
     assert!(serve.ends_with("callsign dev ."), "{said}");
@@ -29,9 +30,10 @@ fn assert_talks(host: &Host, name: &str) {
         assert_eq!(client.next_text(), format!("welcome to {name}"));
     }
     one.text("hello");
-    assert_eq!(one.next_text(), "you said: hello");
+    assert_eq!(one.next_text(), "you said: hello (1)");
     assert_eq!(other.next_text(), "hello");
-    assert_eq!(host.connect().request("GET", "/", &[], b"").status, 200);
+    let page = host.connect().request("GET", "/", &[], b"");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     other.close(1000, "");
     host.log_line("has left with 1000");
 }
@@ -47,10 +49,12 @@ fn a_new_crate_builds_passes_its_test_and_is_served() {
     let source = fs::read_to_string(project.join("src/lib.rs")).unwrap();
     let mut client = host.open("/");
     assert_eq!(client.next_text(), "welcome to my-plugin");
+    client.text("hello");
+    assert_eq!(client.next_text(), "you said: hello (1)");
     fs::write(project.join("src/lib.rs"), source.replace("you said", "I heard")).unwrap();
     host.log_line("dev: my-plugin generation 2: ");
     client.text("hello");
-    assert_eq!(client.next_text(), "I heard: hello");
+    assert_eq!(client.next_text(), "I heard: hello (2)");
 }
 
 #[test]
@@ -63,10 +67,12 @@ fn a_new_project_in_c_builds_passes_its_test_and_is_served() {
     let source = fs::read_to_string(project.join("my-plugin.c")).unwrap();
     let mut client = host.open("/");
     assert_eq!(client.next_text(), "welcome to my-plugin");
+    client.text("hello");
+    assert_eq!(client.next_text(), "you said: hello (1)");
     fs::write(project.join("my-plugin.c"), source.replace("you said", "I heard")).unwrap();
     host.log_line("dev: my-plugin generation 2: ");
     client.text("hello");
-    assert_eq!(client.next_text(), "I heard: hello");
+    assert_eq!(client.next_text(), "I heard: hello (2)");
 }
 
 #[test]

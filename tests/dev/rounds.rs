@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::support::{Host, WebSocket, c_plugin_with, path, scratch};
-use super::{c_project, c_source, crate_project, dev, folder, rust_source, write};
+use super::{c_project, c_source, crate_project, dev, folder, rust_source, wait_until, write};
 
 #[track_caller]
 fn assert_answers(client: &mut WebSocket, answer: &str) {
@@ -46,9 +46,9 @@ fn the_new_code_answers_soon_after_it_is_compiled() {
         })
         .collect();
     more.sort();
-    println!("from saving to the answer, without the build: {:?}, at most {:?}", more[4], more[8]);
-    // 100 ms on a machine that has nothing else to do.
-    assert!(more[4] < Duration::from_millis(300), "{more:?}");
+    println!("from saving to the answer, without the build: {:?}, at best {:?}", more[4], more[0]);
+    // 100 ms on a machine that has nothing else to do, which may be so for one of them.
+    assert!(more[0] < Duration::from_millis(200), "{more:?}");
 }
 
 #[test]
@@ -151,17 +151,21 @@ fn a_build_that_writes_into_its_sources_does_not_go_on_for_ever() {
     let project = c_project("writes", "one");
     let makefile = fs::read_to_string(project.join("Makefile")).unwrap();
     // Another content each time, although nothing is to be done.
-    let all = "all: plugin.so\n\tdate +%s%N > build.log\n";
+    let count = scratch("writes.count");
+    write(&count, "");
+    let all = format!("all: plugin.so\n\tdate +%s%N > build.log\n\techo >> {count:?}\n");
     write(project.join("Makefile"), &format!("{all}{makefile}"));
     let host = dev(&project, &[]);
     host.log_line("dev: note: each build writes build.log; no other build for that");
-    let builds = host.log_lines("changed; building").len();
-    assert!(builds <= 3, "{builds}");
-    // It still goes by what people change.
+    let builds = || fs::read_to_string(&count).unwrap().lines().count();
+    // It still goes by what people change, be it while the third build runs or after it.
     write(project.join("plugin.c"), &c_source("two"));
-    host.log_line("dev: plugin.c changed; building");
     host.log_line("dev: tried generation 2: ");
-    assert_eq!(host.log_lines("dev: build.log changed").len(), builds);
+    wait_until("the last build is over", || builds() >= 4);
+    write(project.join("plugin.c"), &c_source("three"));
+    host.log_line("dev: tried generation 3: ");
+    assert!(builds() <= 6, "{}", builds());
+    assert_eq!(host.log_lines("build.log changed"), [""; 0]);
 }
 
 #[test]
@@ -169,8 +173,10 @@ fn any_command_builds_and_a_change_while_it_runs_is_built_after_it() {
     let project = c_project("commanded", "one");
     let go = scratch("commanded.go");
     write(&go, "");
-    let command =
-        format!("while [ ! -e {go:?} ]; do sleep 0.01; done; make plugin.so && cp plugin.so out.so");
+    let count = scratch("commanded.count");
+    write(&count, "");
+    let wait = format!("while [ ! -e {go:?} ]; do sleep 0.01; done");
+    let command = format!("{wait}; make plugin.so && cp plugin.so out.so && echo >> {count:?}");
     let host = dev(&project, &["--build", &command, "--library", "out.so"]);
     let mut client = host.open("/");
     fs::remove_file(&go).unwrap();
@@ -178,10 +184,11 @@ fn any_command_builds_and_a_change_while_it_runs_is_built_after_it() {
     host.log_line("dev: plugin.c changed; building");
     write(project.join("other.inc"), "");
     write(&go, "");
-    host.log_line("dev: other.inc changed; building");
     host.log_line("dev: tried generation 2: ");
     assert_answers(&mut client, "two");
-    assert_eq!(host.log_lines("dev: out.so"), [""; 0]);
+    let builds = || fs::read_to_string(&count).unwrap().lines().count();
+    wait_until("it is built once more", || builds() == 3);
+    assert_eq!(host.log_lines("out.so changed"), [""; 0]);
 }
 
 #[test]
@@ -206,6 +213,25 @@ fn the_config_of_the_folder_counts_and_is_read_again_when_it_changes() {
     write(project.join("callsign.toml"), "lisen = 1\n");
     host.log_line("dev: refused: ");
     assert_answers(&mut other, "one");
+}
+
+#[test]
+fn without_workers_it_builds_and_says_that_nothing_is_reloaded() {
+    let project = c_project("alone", "one");
+    let host = Host::start(&["dev", path(&project), "--workers", "0"]);
+    let mut client = host.open("/");
+    for (count, answer) in ["two", "three"].into_iter().enumerate() {
+        write(project.join("plugin.c"), &c_source(answer));
+        host.log_has(
+            "with --workers 0 there is no parent that could reload the plugins; the old code serves on",
+            count + 1,
+        );
+        assert_answers(&mut client, "one");
+    }
+    drop(host);
+    let library = path(&project.join("plugin.so")).to_owned();
+    let host = Host::start(&["serve", &library, "--workers", "0", "--watch"]);
+    host.log_line("--watch is ignored: with --workers 0 ");
 }
 
 #[test]

@@ -8,8 +8,9 @@ use crate::support::{Answer, Host, WebSocket, path, scratch};
 fn serve(test: &str) -> Host {
     let library = scratch(&format!("libkoreapi-{test}.so"));
     compile("cc", &["-O2"], &root().join("tests/plugins/c/kore.c"), &library);
-    let routes =
-        ["/check=check", "/argument=argument", "/cookies=cookies", "/answers=answers", "/socket=open_socket"];
+    let pages =
+        ["/check=check", "/method=method", "/argument=argument", "/cookies=cookies", "/answers=answers"];
+    let routes = [&pages[..], &["/socket=open_socket"]].concat();
     let routes = routes.iter().flat_map(|route| ["--route", route]);
     let options = ["--workers", "1", "--max-message", "1KiB", "--log", "debug"];
     let args: Vec<&str> = ["serve", path(&library)].into_iter().chain(routes).chain(options).collect();
@@ -28,6 +29,19 @@ fn buffers_texts_numbers_headers_and_body() {
     assert_eq!((answer.header("x-kept"), answer.header("content-length")), (Some("yes"), Some("0")));
     host.log_line("http_response_header: `Content-Length` is left out");
     host.log_line("http_response_header: `bad name` is left out");
+}
+
+#[test]
+fn methods_have_the_numbers_that_they_have_in_kore() {
+    let host = serve("methods");
+    for (name, number) in
+        [("GET", 0x01), ("POST", 0x02), ("PUT", 0x04), ("DELETE", 0x10), ("OPTIONS", 0x40), ("PATCH", 0x80)]
+    {
+        let answer = request(&host, name, "/method", &[], "");
+        assert_eq!((answer.status, answer.text()), (200, &*format!("{number} {name}")));
+    }
+    assert_eq!(request(&host, "BREW", "/method", &[], "").text(), "0 ", "any other");
+    assert_eq!(request(&host, "HEAD", "/method", &[], "").header("content-length"), Some("7"), "32 HEAD");
 }
 
 #[test]
@@ -143,7 +157,7 @@ fn messages_to_this_worker_itself_come_later_and_in_order() {
 
 #[test]
 fn what_cannot_be_sent_is_a_line_of_the_log() {
-    let host = serve("bad");
+    let mut host = serve("bad");
     let mut c = open(&host);
     c.text("b");
     assert_eq!(c.next(), Message::binary(Vec::new()), "nothing came before");
@@ -157,6 +171,7 @@ fn what_cannot_be_sent_is_a_line_of_the_log() {
     ] {
         host.log_line(line);
     }
+    assert!(host.terminate().success());
     assert_eq!(host.log_lines("kore_websocket_").len(), 8, "{}", host.log());
 }
 

@@ -124,10 +124,10 @@ fn a_candidate_that_crashes_or_hangs_while_it_loads_changes_nothing() {
         &variant("2", &["-DCRASH_CONSTRUCTOR"]),
         &["plugin `reload`", "SIGSEGV", "before its onload hook"],
     );
-    server.refuses(&variant("2", &["-DCRASH_ONLOAD"]), &["SIGSEGV", "in its onload handler `load`"]);
+    server.refuses(&variant("2", &["-DCRASH_ONLOAD"]), &["SIGSEGV", "in its onload hook `load`"]);
     server
         .refuses(&variant("2", &["-DHANG_CONSTRUCTOR"]), &["hangs while the library is loaded", "within 1s"]);
-    server.refuses(&variant("2", &["-DHANG_ONLOAD"]), &["hangs in its onload handler `load`", "within 1s"]);
+    server.refuses(&variant("2", &["-DHANG_ONLOAD"]), &["hangs in its onload hook `load`", "within 1s"]);
     server.then_takes_a_good_one(&[]);
 }
 
@@ -152,10 +152,10 @@ fn a_worker_that_is_not_ready_in_time_changes_nothing() {
     ));
     server.refuses(
         &variant("2", &["-DSLOW_IN_WORKER"]),
-        &["worker 1 was not ready within 1s (--reload-timeout)", "onload handler `load`"],
+        &["worker 1 was not ready within 1s (--reload-timeout)", "onload hook `load`"],
     );
     // It forgets what it has loaded as soon as the hook returns.
-    server.reloading.host.log_line("onload handler `load` has returned after");
+    server.reloading.host.log_line("onload hook `load` has returned after");
     server.is_untouched();
     server.then_takes_a_good_one(&[]);
 }

@@ -24,6 +24,9 @@ mod reloading; // a server whose plugin is replaced
 
 mod process; // what the system says of processes
 
+mod checker; // a server under AddressSanitizer or valgrind
+
+pub use checker::{Checked, Checker, SANITIZED};
 pub use host::{Host, run};
 pub use load::{Client, End, Load, Plan, State};
 pub use peer::Peer;

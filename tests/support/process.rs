@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,37 @@ impl Process {
         self.status("VmRSS").trim_end_matches(" kB").parse().expect("it is a number")
     }
 
+    /// Memory of its own that is no file's, in KiB.
+    pub fn anonymous_kib(self) -> u64 {
+        kib(&self.file("smaps_rollup"), "Anonymous")
+    }
+
+    /// Memory that it has of files below that folder, also of those that were removed, in KiB; a page that several
+    /// processes have is shared out among them.
+    pub fn mapped_kib(self, folder: &Path) -> u64 {
+        let smaps = self.file("smaps");
+        // The head of each mapping ends in its path; what follows are fields.
+        let is_head = |line: &str| line.split_once(' ').is_some_and(|(first, _)| first.contains('-'));
+        let (mut is_ours, mut sum) = (false, 0);
+        for line in smaps.lines() {
+            if is_head(line) {
+                is_ours = line.contains(&format!(" {}/", folder.display()));
+            } else if is_ours && line.starts_with("Pss:") {
+                sum += kib(line, "Pss");
+            } else if is_ours && line.starts_with("Anonymous:") {
+                sum -= kib(line, "Anonymous"); // part of the Pss before it
+            }
+        }
+        sum
+    }
+
+    /// The files that it has open.
+    pub fn files(self) -> Vec<PathBuf> {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.0)).expect("it is alive");
+        // One that was closed meanwhile is none.
+        descriptors.flatten().filter_map(|descriptor| fs::read_link(descriptor.path()).ok()).collect()
+    }
+
     /// How many descriptors it has open.
     pub fn descriptors(self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.0)).expect("it is alive").count()
@@ -74,6 +106,13 @@ impl Process {
         fs::read_to_string(format!("/proc/{}/{name}", self.0))
             .unwrap_or_else(|error| panic!("process {}: {error}", self.0))
     }
+}
+
+/// A field of a file such as smaps.
+fn kib(text: &str, field: &str) -> u64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let value = value.unwrap_or_else(|| panic!("no {field}: {text}"));
+    value.trim().trim_end_matches(" kB").parse().expect("it is a number")
 }
 
 /// Lets this test run beside no other that asks for it too. For what is timed.

@@ -129,6 +129,8 @@ watch_disconnect(struct connection *c)
 {
 	(void)c;
 
-	counts[worker->id]--;
+	/* After a reload it was not counted by this copy. */
+	if (counts[worker->id] > 0)
+		counts[worker->id]--;
 	tell_count(KORE_MSG_WORKER_ALL);
 }

@@ -112,6 +112,12 @@ talk_message(struct connection *c, u_int8_t op, const void *data, size_t len)
 	struct kore_buf *buf;
 	struct visitor *visitor = c->hdlr_extra;
 
+	/* Other code has taken over, which does not know what this was. */
+	if (visitor == NULL) {
+		visitor = c->hdlr_extra = kore_calloc(1, sizeof(*visitor));
+		(void)kore_strlcpy(visitor->name, "somebody", sizeof(visitor->name));
+	}
+
 	if (len == 3 && memcmp(data, "bye", 3) == 0) {
 		kore_connection_disconnect(c);
 		return;
@@ -130,5 +136,6 @@ talk_disconnect(struct connection *c)
 {
 	struct visitor *visitor = c->hdlr_extra;
 
-	kore_log(LOG_INFO, "%s has said %u things", visitor->name, visitor->said);
+	if (visitor != NULL)
+		kore_log(LOG_INFO, "%s has said %u things", visitor->name, visitor->said);
 }

@@ -17,7 +17,8 @@ use crate::units::parse_duration;
 pub struct ControlOptions {
     /// Control socket of the server
     ///
-    /// What the server was given as --control.
+    /// As the server has it: from its --control, its config file, or the default. Without XDG_RUNTIME_DIR the default
+    /// is in /tmp/callsign-UID.
     #[arg(long, value_name = "PATH", env = "CALLSIGN_CONTROL", value_parser = Control::parse)]
     pub control: Option<Control>,
 }
@@ -42,7 +43,7 @@ pub struct CheckOptions {
     #[arg(long, value_name = "PATH=HANDLERS", value_parser = Route::from_flag)]
     pub route: Vec<Route>,
 
-    /// Time in which they are to be loaded
+    /// Time for loading them, hooks included
     #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
     pub timeout: Option<Duration>,
 }

@@ -23,7 +23,7 @@ pub struct DevOptions {
 
     /// Command that builds the plugin, instead of cargo or make
     ///
-    /// Run by `sh -c` in DIR, with what it says on the screen. Needs --library.
+    /// Run by `sh -c` in DIR; what it prints is shown. Needs --library.
     #[arg(long, value_name = "COMMAND", requires = "library")]
     pub build: Option<String>,
 

@@ -61,8 +61,9 @@ pub enum Command {
     /// or SIGTERM. SIGHUP rereads the config file and loads the plugins anew, as `callsign reload` does.
     ///
     /// An option on the command line wins over its environment variable, that over the config file, and that
-    /// over the default. Exit status: 0 stopped on request, 1 could not start, or had to cut connections at the end,
-    /// 2 wrong usage.
+    /// over the default.
+    ///
+    /// Exit status: 0 stopped on request, 1 could not start, or had to cut connections at the end, 2 wrong usage.
     #[command(mut_args(|arg| describe(arg, "one per core")), after_long_help = SERVE_EXAMPLES)]
     Serve {
         /// Plugins to load: shared libraries, in this order
@@ -73,7 +74,8 @@ pub enum Command {
 
         /// Reload a plugin when its file changes
         ///
-        /// As soon as the file is whole. If the new code is refused, the old code serves on.
+        /// As soon as the file is whole, as `callsign reload` does. If the new code is refused, the log says why, and
+        /// the old code serves on.
         #[arg(long)]
         watch: bool,
 
@@ -90,8 +92,10 @@ pub enum Command {
     /// refused, the old code serves on. If the first build fails, it waits for a change.
     ///
     /// An option on the command line wins over its environment variable, that over the config file, and that
-    /// over the default. Exit status: 0 stopped on request, 1 nothing to build, or could not start, or had to cut
-    /// connections at the end, 2 wrong usage.
+    /// over the default.
+    ///
+    /// Exit status: 0 stopped on request, 1 nothing to build, or could not start, or had to cut connections at the
+    /// end, 2 wrong usage.
     #[command(
         mut_args(|arg| describe(arg, &settings::DEFAULT_DEV_WORKERS.to_string())),
         after_long_help = DEV_EXAMPLES
@@ -100,22 +104,29 @@ pub enum Command {
 
     /// Make the project of a new plugin
     ///
-    /// In a new folder: sources, a test, a config file, and how to build them. Exit status: 0 made, 1 not made, 2
-    /// wrong usage.
+    /// In a new folder: sources with a page to try them, a test, a config file, and how to build them. Says what to
+    /// type next.
+    ///
+    /// Exit status: 0 made, 1 not made, 2 wrong usage.
     #[command(after_long_help = NEW_EXAMPLES)]
     New(NewOptions),
 
     /// Have a running server load its plugins anew
     ///
     /// Loads the libraries as they are now, in one transaction: all of them on all workers, or none. Connections stay
-    /// open; their next message is handled by the new code. Waits until it is done, and says what was loaded.
+    /// open; their next message is handled by the new code. Waits until it is done, and says what was loaded and for
+    /// how long clients had to wait ("paused").
+    ///
+    /// It is refused, and everything stays as it is, if a library does not load, crashes or hangs, if a handler is
+    /// gone that a route or an open connection uses, if the onload hook says no, or if a connection's state cannot
+    /// be carried over.
     ///
     /// SIGHUP to the server does the same for all plugins, and rereads its config file first.
     ///
-    /// Exit status: 0 reloaded, 1 refused, and everything is as it was, or no server was there to ask, 2 wrong usage.
+    /// Exit status: 0 reloaded, 1 refused, or no server was there to ask, 2 wrong usage.
     #[command(mut_args(|arg| describe(arg, "")), after_long_help = RELOAD_EXAMPLES)]
     Reload {
-        /// Plugins by name; all without one
+        /// Names of the plugins; without any, all of them
         #[arg(value_name = "PLUGIN")]
         plugins: Vec<String>,
 
@@ -124,12 +135,13 @@ pub enum Command {
         server: ControlOptions,
     },
 
-    /// Show how a running server goes
+    /// Show what a running server does
     ///
-    /// Workers with their clients and the callback that runs now, plugins with their generations, routes with the code
-    /// that they are bound to. The answer comes from shared memory, also while a worker hangs.
+    /// Workers with their clients and the callback that runs now; plugins with their generations, which count their
+    /// reloads; routes with the code that they are bound to. Each reload leaves the old copy of a plugin in a
+    /// worker's memory until that worker ends: RETAINED counts these. A worker that hangs is shown as such.
     ///
-    /// Exit status: 0, 1 no server was there to ask, 2 wrong usage.
+    /// Exit status: 0 shown, 1 no server was there to ask, 2 wrong usage.
     #[command(mut_args(|arg| describe(arg, "")), after_long_help = STATUS_EXAMPLES)]
     Status {
         /// Print JSON
@@ -144,8 +156,9 @@ pub enum Command {
     /// Try whether this host would load plugins
     ///
     /// Reads the libraries, then loads them in a process that is thrown away: constructors and onload hooks run, and
-    /// the names that the routes use are looked up. A library that crashes or hangs is reported with the place.
-    /// Libraries that are given together are loaded together, as a server would.
+    /// the names that the routes use are looked up. If a library crashes or hangs, it is said how, and where
+    /// if that can be told. Libraries that are
+    /// given together are loaded together, as a server would.
     ///
     /// Exit status: 0 they would be loaded, 1 they would not, 2 wrong usage.
     #[command(mut_args(|arg| describe(arg, "")), after_long_help = CHECK_EXAMPLES)]
@@ -153,7 +166,8 @@ pub enum Command {
 
     /// Read what is in a plugin without running it
     ///
-    /// Descriptor, ABI, handlers with their kinds, plain functions, hooks, and the libraries that it needs.
+    /// Name and version, the ABI that it was built with, handlers with their kinds, plain functions, hooks, and the
+    /// libraries that it needs.
     ///
     /// Exit status: 0 it is a plugin that fits this host, 1 it is not, 2 wrong usage.
     #[command(after_long_help = INSPECT_EXAMPLES)]

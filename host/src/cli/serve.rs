@@ -70,8 +70,9 @@ pub struct ServeOptions {
 
     /// Socket that `callsign reload` and `status` ask over
     ///
-    /// Only the user who starts the server, and root, can use it. If another server has the default one already, this
-    /// one starts without, and says so. `none`: there is no socket. With --workers 0 there is none either.
+    /// Only the user who starts the server, and root, can use it. Without XDG_RUNTIME_DIR the default is in
+    /// /tmp/callsign-UID. If another server has the default one already, this one starts without, and says so. `none`:
+    /// there is no socket. With --workers 0 there is none either.
     #[arg(long, value_name = "PATH", env = "CALLSIGN_CONTROL", value_parser = Control::parse)]
     pub control: Option<Control>,
 

@@ -25,10 +25,13 @@ const MAX_INLINED: usize = 16;
 const MAX_NAME: usize = 300;
 /// From these outwards every callback has the same callers: where the host calls a plugin, and where the SDK
 /// takes the call. Inlined functions are known by their file alone.
-const CALLERS: [&str; 6] = [
+const CALLERS: [&str; 9] = [
     "callsign::plugin::call::",
     "callsign::plugin::hooks::",
+    "callsign::plugin::library::",
+    "libloading::",
     "plugin/hooks.rs",
+    "plugin/library.rs",
     "callsign_plugin::boundary::entry::",
     "plugin/call.rs",
     "src/boundary/entry.rs",

@@ -19,7 +19,7 @@ mod screen; // what is said of it
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, bail};
 use tokio::sync::mpsc::unbounded_channel;
@@ -29,7 +29,7 @@ use self::project::Project;
 use self::rounds::{Event, Rounds};
 use crate::cli::DevOptions;
 use crate::config;
-use crate::control::Desk;
+use crate::control::{Asker, Desk};
 use crate::plugin::image::Image;
 use crate::server;
 use crate::settings::{DEFAULT_DEV_WORKERS, PluginSource, Settings};
@@ -42,55 +42,67 @@ const CONFIG: &str = "callsign.toml";
 /// start, or had to cut connections at the end. `begin` is called when it is known what to serve, before it is.
 pub fn run(options: DevOptions, begin: impl FnOnce(&Settings)) -> Result<()> {
     let project = Project::open(&options)?;
-    let plan = Plan::of(options);
+    let setup = Setup::of(options);
     // What is wrong with options or config is said before the first build.
-    plan.settings(Path::new(""))?;
+    setup.settings(Path::new(""))?;
     let (asker, asks) = unbounded_channel();
     let (events, heard) = mpsc::channel();
-    let (first, built) = oneshot::channel();
-    let rounds = Rounds::start(project, plan.clone(), (events.clone(), heard), asker.clone(), first)?;
-    let rounds = thread::Builder::new().name("dev".to_owned()).spawn(move || rounds.run());
-    let rounds = rounds.context("cannot start the thread that builds")?;
-    let served = first_build(built).and_then(|library| {
-        let Some(library) = library else { return Ok(()) };
-        let settings = plan.settings(&library)?;
+    let ways = (events.clone(), heard, asker.clone());
+    let Some((rounds, library)) = first_build(project, setup.clone(), ways)? else { return Ok(()) };
+    let served = setup.settings(&library).and_then(|settings| {
         begin(&settings);
         // The thread lives until it is told to stop.
         let _ = events.send(Event::Starts);
-        let reread = Box::new(move || plan.settings(&library));
+        let reread = Box::new(move || setup.settings(&library));
         server::run(settings, Desk { asker, asks, reread })
     });
-    let _ = events.send(Event::Stop);
-    if rounds.join().is_err() {
-        bail!("the thread that builds has failed");
-    }
+    stop(&events, rounds)?;
     served
 }
 
-/// Waits for the library of the first build that succeeds; None if a signal comes before.
-fn first_build(built: oneshot::Receiver<Result<PathBuf>>) -> Result<Option<PathBuf>> {
+/// Starts the rounds, and waits for the library of the first build that succeeds. None: a signal came before.
+fn first_build(
+    project: Project,
+    setup: Setup,
+    (events, heard, asker): (rounds::Sender, mpsc::Receiver<Event>, Asker),
+) -> Result<Option<(JoinHandle<()>, PathBuf)>> {
     // It ends before the server's begins: a signal in between waits for that one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
-        let mut stop = Stop::new()?;
+        // Before anything runs that a signal would leave behind.
+        let mut signal = Stop::new()?;
+        let (first, built) = oneshot::channel();
+        let rounds = Rounds::start(project, setup, (events.clone(), heard), asker, first)?;
+        let rounds = thread::Builder::new().name("dev".to_owned()).spawn(move || rounds.run());
+        let rounds = rounds.context("cannot start the thread that builds")?;
         tokio::select! {
-            library = built => library.context("the thread that builds has failed")?.map(Some),
-            () = stop.requested() => Ok(None),
+            library = built => Ok(Some((rounds, library.context("the thread that builds has failed")?))),
+            () = signal.requested() => stop(&events, rounds).map(|()| None),
         }
     })
 }
 
+/// Ends the rounds, and the build that runs.
+fn stop(events: &rounds::Sender, rounds: JoinHandle<()>) -> Result<()> {
+    let _ = events.send(Event::Stop);
+    if rounds.join().is_err() {
+        bail!("the thread that builds has failed");
+    }
+    Ok(())
+}
+
 /// What to serve, as far as it is known before the build.
 #[derive(Clone)]
-pub struct Plan {
+pub struct Setup {
     options: DevOptions,
     /// The config file, named or found in the folder.
     pub config: Option<PathBuf>,
 }
 
-impl Plan {
+impl Setup {
     fn of(options: DevOptions) -> Self {
-        let found = Some(options.folder.join(CONFIG)).filter(|file| file.is_file());
+        let folder = options.folder.strip_prefix(".").unwrap_or(&options.folder);
+        let found = Some(folder.join(CONFIG)).filter(|file| file.is_file());
         let config = options.options.config.clone().or(found);
         Self { options, config }
     }
@@ -105,6 +117,7 @@ impl Plan {
             vec![library.to_path_buf()],
             DEFAULT_DEV_WORKERS,
         )?;
+        settings.config = self.config.clone();
         // Before the first build there is none.
         let Ok(image) = Image::read(library) else { return Ok(settings) };
         let real = library.canonicalize().ok();

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -35,6 +36,9 @@ impl Project {
         if real.join("Cargo.toml").is_file() {
             if options.library.is_some() {
                 bail!("--library is for make and --build; cargo says itself what it has made");
+            }
+            if is_workspace_alone(&real.join("Cargo.toml")) {
+                bail!("{} is a workspace; name the folder of a plugin in it", folder.display());
             }
             return Ok(Self::Crate(Crate::new(real, options.release)));
         }
@@ -92,6 +96,12 @@ impl Project {
             Self::Folder(it) => it.library(),
         }
     }
+}
+
+/// Whether it is a manifest of no crate. What is wrong with one is cargo's to say.
+fn is_workspace_alone(manifest: &Path) -> bool {
+    let manifest = fs::read_to_string(manifest).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    manifest.is_some_and(|it| it.contains_key("workspace") && !it.contains_key("package"))
 }
 
 /// The path from here, if the file is below: shorter to read.

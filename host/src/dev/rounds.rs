@@ -6,25 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use std::{fs, mem, thread};
 
 use anyhow::{Result, anyhow};
 use tokio::sync::oneshot;
 
-use super::Plan;
+use super::Setup;
 use super::build::{self, Build, Lines};
 use super::project::Project;
 use super::screen::Screen;
 use crate::control::{Ask, Asker, Reloaded, Which};
 use crate::plugin::image::Image;
+use crate::server;
 use crate::watch::folders::Change;
 use crate::watch::tree::{Sources, Tree};
 
 /// From the first event of a change to the build: editors write a file in several steps.
 const SETTLED: Duration = Duration::from_millis(30);
-/// A file that has changed so soon after a build's end may have been changed by it.
-const AFTERGLOW: Duration = Duration::from_millis(20);
 /// A file that so many builds have changed is written by the build.
 const BY_BUILD: u32 = 3;
 
@@ -50,7 +49,7 @@ pub type Sender = mpsc::Sender<Event>;
 /// The thread's state.
 pub struct Rounds {
     project: Project,
-    plan: Plan,
+    setup: Setup,
     config: Option<PathBuf>,
     tree: Tree,
     sources: Sources,
@@ -59,7 +58,7 @@ pub struct Rounds {
     asker: Asker,
     screen: Screen,
     /// Who waits for the first library.
-    first: Option<oneshot::Sender<Result<PathBuf>>>,
+    first: Option<oneshot::Sender<PathBuf>>,
     /// The library that is served, its plugin's name, and its content.
     served: Option<(PathBuf, String, Vec<u8>)>,
     /// Files that have changed and are in no build yet.
@@ -69,9 +68,9 @@ pub struct Rounds {
     build: Option<Build>,
     /// Why it runs.
     reasons: BTreeSet<PathBuf>,
-    /// Begin and end of the last build.
-    window: Option<(SystemTime, Option<SystemTime>)>,
-    /// How many builds have changed a file.
+    /// Whether it runs for nothing but what the last one may have written.
+    is_own: bool,
+    /// How many builds have changed a file, or may have.
     by_build: BTreeMap<PathBuf, u32>,
     /// The server was asked to load this: how long the build took, and the library's content.
     swap: Option<(Option<Duration>, Vec<u8>)>,
@@ -81,22 +80,21 @@ impl Rounds {
     /// Watches the sources and starts the first build. Err: neither can be.
     pub fn start(
         mut project: Project,
-        plan: Plan,
+        setup: Setup,
         (sender, events): (Sender, Receiver<Event>),
         asker: Asker,
-        first: oneshot::Sender<Result<PathBuf>>,
+        first: oneshot::Sender<PathBuf>,
     ) -> Result<Self> {
         let changes = sender.clone();
         let mut tree = Tree::new(move |change| _ = changes.send(Event::Changed(change)))?;
-        let config = plan.config.as_deref().and_then(|file| file.canonicalize().ok());
+        let config = setup.config.as_deref().and_then(|file| file.canonicalize().ok());
         let sources = with_config(project.sources(false), config.as_deref());
         tree.watch(sources.clone())?;
         let screen = Screen::new(project.folder().to_path_buf());
-        let window = Some((SystemTime::now(), None));
         let build = Some(project.start(false, &sender)?);
         Ok(Self {
             project,
-            plan,
+            setup,
             config,
             tree,
             sources,
@@ -110,7 +108,7 @@ impl Rounds {
             due: None,
             build,
             reasons: BTreeSet::new(),
-            window,
+            is_own: false,
             by_build: BTreeMap::new(),
             swap: None,
         })
@@ -130,7 +128,7 @@ impl Rounds {
             }
             let now = Instant::now();
             if self.due.take_if(|due| *due <= now).is_some() {
-                self.look();
+                self.look(self.build.is_some());
             }
             if let Some(build) =
                 self.build.as_mut().filter(|build| build.killed_at.is_some_and(|at| at <= now))
@@ -164,17 +162,15 @@ impl Rounds {
     }
 
     /// Looks which files have changed. A build that does not know of them is ended, if it is not the one that may
-    /// have changed them.
-    fn look(&mut self) {
+    /// have changed them: `is_building`.
+    fn look(&mut self, is_building: bool) {
         let mut changed = match self.tree.changes() {
             Ok(changed) => changed,
             Err(error) => return self.screen.note(&format!("{error:#}")),
         };
-        // Cargo writes it when it builds.
-        let is_lock = |file: &PathBuf| file.file_name().is_some_and(|name| name == "Cargo.lock");
-        changed.retain(|file| !(is_lock(file) && self.is_by_build(file)));
+        changed.retain(|file| !is_building || !is_lock(file));
         if !self.project.is_ended_by_changes() {
-            changed.retain(|file| self.is_news(file));
+            changed.retain(|file| self.is_news(file, is_building));
         }
         if changed.is_empty() {
             return;
@@ -191,8 +187,8 @@ impl Rounds {
 
     /// Whether a change can be no build's own, or is one for the first times: sources that a build makes have to be
     /// built, and a file that each build writes anew would have it built for ever.
-    fn is_news(&mut self, file: &Path) -> bool {
-        if !self.is_by_build(file) {
+    fn is_news(&mut self, file: &Path, is_building: bool) -> bool {
+        if !is_building {
             self.by_build.remove(file);
             return true;
         }
@@ -205,13 +201,16 @@ impl Rounds {
         *times < BY_BUILD
     }
 
-    /// Whether the file has changed while a build ran.
-    fn is_by_build(&self, file: &Path) -> bool {
-        let Some((start, end)) = self.window else { return false };
-        let end = end.map(|end| end + AFTERGLOW);
-        let time = fs::metadata(file).and_then(|file| file.modified()).unwrap_or_else(|_| SystemTime::now());
-        // File systems round down.
-        time + AFTERGLOW >= start && end.is_none_or(|end| time <= end)
+    /// What has changed until now, the build that has just ended may have changed.
+    fn look_at_end(&mut self) {
+        if self.project.is_ended_by_changes() {
+            for lock in self.sources.files.iter().filter(|file| is_lock(file)) {
+                self.tree.note(&Change::Written(lock.clone()));
+            }
+        } else {
+            self.tree.note_all();
+        }
+        self.look(true);
     }
 
     /// Builds what has changed, or has a changed config loaded.
@@ -223,10 +222,13 @@ impl Rounds {
             self.reasons = reasons;
             return self.reload(None);
         }
-        self.screen.changed(&reasons, is_again);
+        // What is nothing but a build's own is worth no line before something comes of it.
+        self.is_own = reasons.iter().all(|file| self.by_build.contains_key(file));
+        if !self.is_own {
+            self.screen.changed(&reasons, is_again);
+        }
         let is_manifest = reasons.iter().any(|file| self.project.is_manifest(file));
         self.reasons = reasons;
-        self.window = Some((SystemTime::now(), None));
         match self.project.start(self.served.is_some() && !is_manifest, &self.sender) {
             Ok(build) => self.build = Some(build),
             Err(error) => self.screen.failed(&format!("{error:#}"), self.served.is_some()),
@@ -238,8 +240,8 @@ impl Rounds {
 
     fn ended(&mut self, lines: &Lines) {
         let Some(build) = self.build.take() else { return };
-        self.window = self.window.map(|(start, _)| (start, Some(SystemTime::now())));
         let (took, is_cancelled) = (build.started.elapsed(), build.is_cancelled);
+        self.look_at_end();
         let status = build.wait();
         if is_cancelled {
             // What it was for is in the next one.
@@ -264,13 +266,13 @@ impl Rounds {
 
     /// The first library is there, if it is one.
     fn begin(&mut self, library: PathBuf) {
-        let name = Image::read(&library).and_then(|_| self.plan.plugin_name(&library));
+        let name = Image::read(&library).and_then(|_| self.setup.plugin_name(&library));
         match name.and_then(|name| Ok((name, fs::read(&library)?))) {
             Ok((name, content)) => {
                 self.served = Some((library.clone(), name, content));
                 if let Some(first) = self.first.take() {
                     // Nobody waits any more if it is to stop.
-                    let _ = first.send(Ok(library));
+                    let _ = first.send(library);
                 }
             }
             Err(error) => self.screen.failed(&format!("{}: {error:#}", library.display()), false),
@@ -289,7 +291,10 @@ impl Rounds {
             return self.screen.note(&text);
         }
         if !is_config && fs::read(library).is_ok_and(|new| new == *content) {
-            return self.screen.same(took);
+            if !self.is_own {
+                self.screen.same(took);
+            }
+            return;
         }
         self.reload(Some(took));
     }
@@ -298,7 +303,7 @@ impl Rounds {
     fn reload(&mut self, built: Option<Duration>) {
         let Some((library, name, _)) = &self.served else { return };
         let is_config = self.config.as_ref().is_some_and(|config| self.reasons.contains(config));
-        let which = match is_config.then(|| self.plan.settings(library)) {
+        let which = match is_config.then(|| self.setup.settings(library)) {
             None => Which::Named(vec![name.clone()]),
             Some(Ok(settings)) => Which::Settings(Box::new(settings)),
             Some(Err(error)) => return self.screen.refused(built, &format!("{error:#}")),
@@ -306,11 +311,11 @@ impl Rounds {
         let content = fs::read(library).unwrap_or_default();
         let (answer, answered) = oneshot::channel();
         if self.asker.send(Ask::Reload { which, reason: None, answer }).is_err() {
-            return self.screen.refused(built, "this server takes no new code; start it with --workers 1");
+            return self.screen.refused(built, server::NO_RELOAD);
         }
         self.swap = Some((built, content));
         self.wait(answered, |answer| {
-            Event::Answered(answer.unwrap_or_else(|_| Err("the server is stopping".to_owned())))
+            Some(Event::Answered(answer.unwrap_or_else(|_| Err("the server is stopping".to_owned()))))
         });
     }
 
@@ -330,9 +335,9 @@ impl Rounds {
 
     fn ask_whether_it_serves(&self) {
         let (answer, answered) = oneshot::channel();
-        // Without workers nobody answers, and there is nothing to watch for.
+        // Nobody answers without workers, and if it cannot start.
         if self.asker.send(Ask::Status(answer)).is_ok() {
-            self.wait(answered, |answer| if answer.is_ok() { Event::Serves } else { Event::Stop });
+            self.wait(answered, |answer| answer.ok().map(|_| Event::Serves));
         }
     }
 
@@ -340,10 +345,13 @@ impl Rounds {
     fn wait<T: Send + 'static>(
         &self,
         answer: oneshot::Receiver<T>,
-        event: impl FnOnce(Result<T>) -> Event + Send + 'static,
+        event: impl FnOnce(Result<T>) -> Option<Event> + Send + 'static,
     ) {
         let sender = self.sender.clone();
-        thread::spawn(move || sender.send(event(answer.blocking_recv().map_err(|error| anyhow!(error)))));
+        thread::spawn(move || {
+            let answer = answer.blocking_recv().map_err(|error| anyhow!(error));
+            event(answer).map(|event| sender.send(event))
+        });
     }
 
     /// Watches what the sources are now.
@@ -377,4 +385,9 @@ impl Rounds {
 fn with_config(mut sources: Sources, config: Option<&Path>) -> Sources {
     sources.files.extend(config.map(Path::to_path_buf));
     sources
+}
+
+/// Cargo writes it when it builds.
+fn is_lock(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == "Cargo.lock")
 }

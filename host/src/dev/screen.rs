@@ -92,7 +92,11 @@ impl Screen {
 
     /// The build has made what is served already.
     pub fn same(&self, took: Duration) {
-        self.say(Colour::Plain, "", &format!("built in {}: the library is the same", seconds(took)));
+        self.say(
+            Colour::Plain,
+            "",
+            &format!("built in {}: the library is the same; nothing to reload", seconds(took)),
+        );
     }
 
     /// Something that is worth a look.

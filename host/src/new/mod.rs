@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
+use callsign_plugin::C_HEADER;
 
 use crate::cli::NewOptions;
 
@@ -20,6 +21,7 @@ const SDK: &str = "callsign-plugin";
 const RUST: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("rust/Cargo.toml.in")),
     ("src/lib.rs", include_str!("rust/lib.rs.in")),
+    ("src/page.html", include_str!("rust/page.html.in")),
     ("callsign.toml", include_str!("callsign.toml.in")),
     ("README.md", include_str!("rust/README.md.in")),
     (".gitignore", include_str!("rust/gitignore.in")),
@@ -32,7 +34,6 @@ const C: &[(&str, &str)] = &[
     ("README.md", include_str!("c/README.md.in")),
     (".gitignore", include_str!("c/gitignore.in")),
 ];
-const HEADER: &str = include_str!("../../../plugin-api/include/callsign.h");
 
 /// Makes it. Answers what there is to say: where it is, and what to type next.
 pub fn make(options: &NewOptions) -> Result<String> {
@@ -62,7 +63,7 @@ pub fn make(options: &NewOptions) -> Result<String> {
     let mut files: Vec<_> =
         if options.c { C } else { RUST }.iter().map(|(name, text)| (fill(name), fill(text))).collect();
     if options.c {
-        files.push(("callsign.h".to_owned(), HEADER.to_owned()));
+        files.push(("callsign.h".to_owned(), C_HEADER.to_owned()));
     }
     match fs::create_dir(folder) {
         Ok(()) => {}
@@ -94,7 +95,10 @@ fn write(folder: &Path, files: &[(String, String)]) -> Result<()> {
 
 fn said(name: &str, folder: &Path, sdk: Option<&Sdk>) -> String {
     let program = program();
-    let (language, test) = if sdk.is_some() { ("Rust", "cargo test") } else { ("C", "make test") };
+    let (language, test, source) = match sdk {
+        Some(_) => ("Rust", "cargo test", "src/lib.rs".to_owned()),
+        None => ("C", "make test", format!("{name}.c")),
+    };
     let uses = match sdk {
         Some(Sdk::Given(path)) => format!("It uses {SDK} from {} (--sdk).\n", path.display()),
         Some(Sdk::OfSources(path)) => {
@@ -108,7 +112,8 @@ fn said(name: &str, folder: &Path, sdk: Option<&Sdk>) -> String {
     };
     let folder = quoted(&folder.to_string_lossy());
     format!(
-        "Made the plugin {name}, in {language}, in {folder}.\n{uses}\nNext:\n  cd {folder}\n  {test}\n  {program} dev .\n"
+        "Made the plugin {name}, in {language}, in {folder}.\n{uses}\nNext:\n  cd {folder}\n  {test}\n  {program} dev .\n\n\
+         Then open the page that it serves, and change {source}: what you save is what answers.\n"
     )
 }
 

@@ -281,7 +281,11 @@ impl Parent {
         self.stopped.notify_waiters();
         self.listeners.borrow_mut().clear();
         if result.is_ok() {
-            log::info!("stopping: {} clients are told to close", self.clients());
+            match self.clients() {
+                0 => log::info!("stopping"),
+                1 => log::info!("stopping: 1 client is told to close"),
+                n => log::info!("stopping: {n} clients are told to close"),
+            }
         }
         for place in &self.places {
             match &*place.queue.borrow() {

@@ -45,6 +45,12 @@ impl Kind {
             _ => return None,
         })
     }
+
+    /// ``onmessage handler``, ``onload hook``: what has a name of that kind.
+    pub fn noun(self) -> String {
+        let noun = if matches!(self, Self::OnLoad | Self::OnUnload) { "hook" } else { "handler" };
+        format!("{self} {noun}")
+    }
 }
 
 impl fmt::Display for Kind {
@@ -100,7 +106,7 @@ impl Handler {
 
     /// ``onmessage handler``, ``timer``
     fn what(&self) -> String {
-        if self.name.is_empty() { self.kind.to_string() } else { format!("{} handler", self.kind) }
+        if self.name.is_empty() { self.kind.to_string() } else { self.kind.noun() }
     }
 }
 

@@ -428,6 +428,9 @@ unsafe extern "C" fn background(
 }
 
 unsafe extern "C" fn save(data: *const c_void, length: usize) -> i32 {
+    if !later::on_worker_thread() {
+        return status::WRONG_THREAD;
+    }
     // SAFETY: the plugin keeps to the ABI.
     let data = unsafe { bytes(data, length) };
     code(data.map(|data| if call::save(data) { status::SENT } else { status::NOT_NOW }))

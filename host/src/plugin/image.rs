@@ -2,11 +2,13 @@
 //! the file's bytes; no code of it runs, so a broken or hostile file can do no harm here.
 
 use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
-use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, SymbolKind};
 
 use super::handler::Kind;
 use crate::nearest::nearest;
@@ -29,21 +31,9 @@ pub struct Image {
 impl Image {
     /// Reads the file. Errors say what is wrong with it and what to do; the caller adds the file's name.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|error| unreadable(path, error))?;
-        if bytes.is_empty() {
-            bail!("the file is empty; is the build still writing it?");
-        }
-        let file = object::File::parse(&*bytes).map_err(|_| {
-            let is_text = !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok();
-            match bytes.first_chunk() {
-                Some(b"\x7fELF") => {
-                    anyhow!("the file is damaged or cut short; is the build still writing it?")
-                }
-                Some(b"!<ar") => anyhow!("a static library (.a), not a shared one; {EXPECTED}"),
-                _ if is_text => anyhow!("a text file, not a shared library; {EXPECTED}"),
-                _ => anyhow!("a file of another format, not a shared library; {EXPECTED}"),
-            }
-        })?;
+        // Of a file with debug information most is never read.
+        let bytes = ReadCache::new(open(path).map_err(|error| unreadable(path, error))?);
+        let file = object::File::parse(&bytes).map_err(|_| not_a_library(path))?;
         if file.architecture() != native() {
             bail!(
                 "built for {:?}, this host runs on {:?}; build it for this machine",
@@ -91,19 +81,42 @@ const DESCRIBE: &str = "add `callsign_plugin::plugin!();` to the library, or in 
 /// What to do about a file that is no shared library.
 const EXPECTED: &str = "build one (crate-type cdylib, in C -shared) and pass that";
 
-fn unreadable(path: &Path, error: std::io::Error) -> anyhow::Error {
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    Ok(file)
+}
+
+fn not_a_library(path: &Path) -> anyhow::Error {
+    let bytes = match fs::read(path) {
+        Ok(bytes) if bytes.is_empty() => return anyhow!("the file is empty; is the build still writing it?"),
+        Ok(bytes) => bytes,
+        Err(error) => return unreadable(path, error),
+    };
+    let is_text = !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok();
+    match bytes.first_chunk() {
+        Some(b"\x7fELF") => anyhow!("the file is damaged or cut short; is the build still writing it?"),
+        Some(b"!<ar") => anyhow!("a static library (.a), not a shared one; {EXPECTED}"),
+        _ if is_text => anyhow!("a text file, not a shared library; {EXPECTED}"),
+        _ => anyhow!("a file of another format, not a shared library; {EXPECTED}"),
+    }
+}
+
+fn unreadable(path: &Path, error: io::Error) -> anyhow::Error {
     match error.kind() {
-        std::io::ErrorKind::NotFound => {}
-        std::io::ErrorKind::IsADirectory => {
+        ErrorKind::NotFound => {}
+        ErrorKind::IsADirectory => {
             return anyhow!(
-                "a folder, not a shared library; `callsign dev FOLDER` builds and serves a plugin's crate"
+                "a folder, not a shared library; `callsign dev FOLDER` builds a plugin and serves it"
             );
         }
         _ => return anyhow::Error::new(error).context("cannot be read"),
     }
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(entries) = std::fs::read_dir(folder) else {
+    let Ok(entries) = fs::read_dir(folder) else {
         return anyhow!("no such file, nor folder; build it, or fix the path");
     };
     let mut names: Vec<_> =
@@ -158,18 +171,21 @@ fn name_of(path: &Path) -> String {
     stem.strip_prefix("lib").unwrap_or(stem).to_owned()
 }
 
+type Bytes<'f> = &'f ReadCache<File>;
+type Symbol<'f> = object::Symbol<'f, 'f, Bytes<'f>>;
+
 /// The symbols that a library defines and exports.
 struct Symbols<'f> {
-    file: &'f object::File<'f>,
-    list: Vec<(String, object::Symbol<'f, 'f>)>,
+    file: &'f object::File<'f, Bytes<'f>>,
+    list: Vec<(String, Symbol<'f>)>,
 }
 
 impl<'f> Symbols<'f> {
-    fn of(file: &'f object::File<'f>) -> Self {
+    fn of(file: &'f object::File<'f, Bytes<'f>>) -> Self {
         // Mach-O puts an underscore before each C name and has no separate dynamic table.
         let mach = file.format() == object::BinaryFormat::MachO;
-        let keep = |symbol: &object::Symbol<'f, 'f>| symbol.is_definition() && symbol.is_global();
-        let named = |symbol: object::Symbol<'f, 'f>| {
+        let keep = |symbol: &Symbol<'f>| symbol.is_definition() && symbol.is_global();
+        let named = |symbol: Symbol<'f>| {
             let name = symbol.name().ok()?;
             let name = if mach { name.strip_prefix('_')? } else { name };
             Some((name.to_owned(), symbol))

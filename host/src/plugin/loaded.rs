@@ -198,7 +198,7 @@ impl Plugin {
     /// Why that name is no load hook, and what to do, as the end of a sentence.
     fn no_hook(&self, named: &str) -> String {
         if let Some((_, kind)) = self.image.handlers.iter().find(|(name, _)| name == named) {
-            return format!(", which is an {kind} handler; name an onload handler or a plain function");
+            return format!(", which is an {}; name an onload hook or a plain function", kind.noun());
         }
         let hint = match nearest(named, self.names(Kind::OnLoad)) {
             Some(near) => format!("did you mean `{near}`?"),

@@ -16,6 +16,7 @@ use super::loaded::Plugin;
 use crate::board;
 use crate::nearest::nearest;
 use crate::plan::PlannedPlugin;
+use crate::settings::PluginSource;
 
 /// The plugins in use. It never changes: a reload makes the next one.
 #[derive(Debug, Default)]
@@ -132,8 +133,33 @@ impl Registry {
     /// The index of the copy, if it had to be loaded.
     fn add(&mut self, planned: &PlannedPlugin) -> Result<Option<usize>> {
         let PlannedPlugin { source, file, generation, .. } = planned;
+        let same = |plugin: &Rc<Plugin>| plugin.name == planned.name && plugin.generation == *generation;
+        let kept = self.plugins.iter().position(same).filter(|index| !self.order.contains(index));
+        if let Some(index) = kept {
+            self.check_place(&planned.name, source)?;
+            self.order.push(index);
+            return Ok(None);
+        }
         let image = Image::read(file)?;
         let name = source.name.clone().unwrap_or_else(|| image.name.clone());
+        self.check_place(&name, source)?;
+        let old = self.plugins.iter().position(|plugin| plugin.name == name);
+        let index = old.unwrap_or(self.plugins.len());
+        self.order.push(index);
+        let retained = match old.map(|index| &self.plugins[index]) {
+            Some(plugin) => plugin.retained + 1,
+            None => 0,
+        };
+        let plugin = Rc::new(Plugin::load(planned, image, name, index, retained)?);
+        match self.plugins.get_mut(index) {
+            Some(place) => *place = plugin,
+            None => self.plugins.push(plugin),
+        }
+        Ok(Some(index))
+    }
+
+    /// Whether another plugin has that name, or is that library.
+    fn check_place(&self, name: &str, source: &PluginSource) -> Result<()> {
         if let Some(other) = self.plugins().find(|other| other.name == name) {
             bail!(
                 "its name `{name}` is taken by {}; give one of them another name: `[plugin.NAME]` in the \
@@ -147,23 +173,10 @@ impl Registry {
             (Ok(other), Ok(this)) => other == this,
             _ => other.path == source.path,
         };
-        if let Some(other) = self.plugins().find(same) {
-            bail!("it is loaded already, as plugin `{}`; name it once", other.name);
+        match self.plugins().find(same) {
+            Some(other) => bail!("it is loaded already, as plugin `{}`; name it once", other.name),
+            None => Ok(()),
         }
-        let old = self.plugins.iter().position(|plugin| plugin.name == name);
-        let index = old.unwrap_or(self.plugins.len());
-        self.order.push(index);
-        let retained = match old.map(|index| &self.plugins[index]) {
-            Some(plugin) if plugin.generation == *generation => return Ok(None),
-            Some(plugin) => plugin.retained + 1,
-            None => 0,
-        };
-        let plugin = Rc::new(Plugin::load(planned, image, name, index, retained)?);
-        match self.plugins.get_mut(index) {
-            Some(place) => *place = plugin,
-            None => self.plugins.push(plugin),
-        }
-        Ok(Some(index))
     }
 
     /// The plugins in use, in load order.
@@ -274,8 +287,9 @@ impl Registry {
         });
         let text = if let Some((plugin, its_kind)) = other_kind {
             format!(
-                "{}: `{symbol}` is an {its_kind} handler, and an {kind} handler is needed here",
-                plugin.label()
+                "{}: `{symbol}` is an {}, and an {kind} handler is needed here",
+                plugin.label(),
+                its_kind.noun()
             )
         } else {
             let fitting = order.iter().flat_map(|&index| self.plugins[index].names(kind));

@@ -100,6 +100,11 @@ impl Tree {
         true
     }
 
+    /// Has every file looked at the next time.
+    pub fn note_all(&mut self) {
+        self.is_all_touched = true;
+    }
+
     /// Files that have another content than when this was asked last, that are new, or gone.
     pub fn changes(&mut self) -> Result<Vec<PathBuf>> {
         if std::mem::take(&mut self.is_all_touched) {

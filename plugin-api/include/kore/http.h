@@ -12,14 +12,14 @@
 #include <strings.h>
 
 /* What a request's method is; 0 for any other. */
-#define HTTP_METHOD_GET 1
-#define HTTP_METHOD_POST 2
-#define HTTP_METHOD_PUT 4
-#define HTTP_METHOD_DELETE 8
-#define HTTP_METHOD_HEAD 16
-#define HTTP_METHOD_OPTIONS 32
-#define HTTP_METHOD_PATCH 64
-#define HTTP_METHOD_ALL 127
+#define HTTP_METHOD_GET 0x01
+#define HTTP_METHOD_POST 0x02
+#define HTTP_METHOD_PUT 0x04
+#define HTTP_METHOD_DELETE 0x10
+#define HTTP_METHOD_HEAD 0x20
+#define HTTP_METHOD_OPTIONS 0x40
+#define HTTP_METHOD_PATCH 0x80
+#define HTTP_METHOD_ALL 0xf7
 
 /* What http_argument_get makes of an argument. */
 #define HTTP_ARG_TYPE_RAW 0

@@ -362,5 +362,7 @@ fn microseconds(duration: Duration) -> u32 {
     duration.as_micros().try_into().unwrap_or(u32::MAX)
 }
 
+mod pace; // at intervals, not as fast as it goes
+
 #[cfg(test)]
 mod tests;

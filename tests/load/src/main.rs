@@ -11,6 +11,10 @@ mod rows; // what is measured, and one measurement
 
 mod scoreboard; // the one measurement without a server
 
+mod reload; // what clients notice of new code
+
+mod edit; // how soon new code answers
+
 mod servers; // start and stop the contenders
 
 mod floor; // the contender that does nothing but the work
@@ -33,11 +37,9 @@ use crate::report::{Report, Sample};
 use crate::rows::RowName;
 use crate::servers::Server;
 
-/// What a measurement takes beside its window, about: start, connections, warm-up, end.
-const BESIDES: Duration = Duration::from_secs(1);
-
 /// Compares Callsign with other WebSocket servers and with a floor: server CPU per message, messages per
-/// second, latency, memory per connection; and Callsign's broadcasts with one and several workers.
+/// second, latency, memory per connection; and Callsign's broadcasts with one and several workers, what clients
+/// notice of its reloads, and how soon an edit answers.
 ///
 /// Every server is a process of its own with one thread that does the work (callsign has one for each worker,
 /// which is one unless the line says more), fresh for every measurement, and they take turns: forwards in one
@@ -60,6 +62,9 @@ struct Options {
     /// Measure these rows alone (separated by commas)
     #[arg(long, value_name = "ROW", value_delimiter = ',', default_values = RowName::NAMES)]
     only: Vec<RowName>,
+    /// How many connections the rows `idle` and `reload` have
+    #[arg(long, value_name = "N", default_value_t = rows::MANY_CONNECTIONS, value_parser = connections)]
+    connections: usize,
     /// Measure these servers alone (separated by commas)
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = Server::NAMES)]
     servers: Vec<Server>,
@@ -81,6 +86,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_string())?;
     let duration = Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())?;
     if duration.is_zero() { Err("more than 0 seconds are needed".into()) } else { Ok(duration) }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("more than 0 connections are needed".into()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("a number of connections is expected".into()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -106,10 +119,13 @@ fn run(options: &Options) -> Result<()> {
         servers::build_callsign()?;
     }
     let processors = Processors::choose()?;
-    let rows = rows::rows(&options.only, &options.servers, measure::raise_open_files());
+    let rows = rows::rows(&options.only, &options.servers, options.connections, measure::raise_open_files());
     let mut report = Report::new(rows, &options.servers, options.rounds, options.duration, processors);
-    let count = options.rounds * report.rows.iter().map(|row| row.lanes.len() as u32).sum::<u32>();
-    let minutes = (count * (options.duration + BESIDES)).as_secs_f64() / 60.0;
+    let lanes = || report.rows.iter().flat_map(|row| &row.lanes);
+    let count = options.rounds * lanes().count() as u32;
+    let minutes = (options.rounds * lanes().map(|lane| lane.takes(options.duration)).sum::<Duration>())
+        .as_secs_f64()
+        / 60.0;
     eprintln!("measuring: {count} times, which takes about {minutes:.0} min; {}", report.conditions);
 
     for round in 1..=options.rounds {

@@ -112,6 +112,7 @@ fn unreadable(what: &str) -> io::Error {
 pub struct Processors {
     pub server: usize,
     pub load: usize,
+    all: CpuSet,
 }
 
 impl Processors {
@@ -120,7 +121,15 @@ impl Processors {
         let allowed = sched_getaffinity(None)?;
         let mut usable = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
         let server = usable.next().context("no processor to run on")?;
-        Ok(Self { server, load: usable.next_back().unwrap_or(server) })
+        Ok(Self { server, load: usable.next_back().unwrap_or(server), all: allowed })
+    }
+
+    /// Lets this thread, and the processes that it starts from now on, use all of them.
+    ///
+    /// # Errors
+    /// They have become fewer.
+    pub fn use_all(self) -> Result<()> {
+        sched_setaffinity(None, &self.all).context("cannot use all processors")
     }
 }
 

@@ -55,7 +55,7 @@ impl Report {
         processors: Processors,
     ) -> Self {
         let (samples, failures, servers) = (Vec::new(), Vec::new(), servers.to_vec());
-        let Processors { server, load } = processors;
+        let Processors { server, load, .. } = processors;
         let plural = if rounds == 1 { "" } else { "s" };
         let apart = if server == load { " (the same: figures are worth less)" } else { "" };
         let conditions = format!(
@@ -126,10 +126,10 @@ impl Row {
     fn ratio_columns(&self) -> Vec<String> {
         let first = self.lanes[0].label;
         let over = format!("/ {}", self.reference);
-        match self.lanes.len() {
-            1 => vec![],
-            _ if self.reference == first => vec![over],
-            _ => vec![over, format!("{first} /")],
+        match self.lanes.len() > 1 && !self.reference.is_empty() {
+            false => vec![],
+            true if self.reference == first => vec![over],
+            true => vec![over, format!("{first} /")],
         }
     }
 }

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::client::{Load, Message, Scope, Window};
+use crate::edit;
 use crate::measure::{Processors, Tree, percentile, pin};
+use crate::reload;
 use crate::scoreboard;
 use crate::servers::{PATIENCE, Running, Server};
 
@@ -16,8 +18,13 @@ use crate::servers::{PATIENCE, Running, Server};
 const WARM_UP: Duration = Duration::from_millis(300);
 /// After the last upgrade, before memory is read: servers finish what they do after the answer.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Connections of the row `idle`, where the limit of open files allows it.
-const IDLE_CONNECTIONS: usize = 10_000;
+/// What a measurement takes beside its window, about: start, connections, warm-up, end.
+const BESIDES: Duration = Duration::from_secs(1);
+/// What a measurement takes that has no window, about.
+const RELOADS_TAKE: Duration = Duration::from_secs(10);
+const EDITS_TAKE: Duration = Duration::from_secs(8);
+/// Connections of the rows `idle` and `reload`, where the limit of open files allows it.
+pub const MANY_CONNECTIONS: usize = 10_000;
 /// Connections of a broadcast.
 const CROWD: usize = 1000;
 /// Descriptors that a process needs besides its connections.
@@ -45,12 +52,26 @@ pub enum RowName {
     Idle,
     /// What each callback pays for being on the scoreboard (callsign alone)
     Scoreboard,
+    /// The longest gap that a client sees around a reload, with 10 000 connections (callsign alone)
+    Reload,
+    /// From saving a source of the chat example to the new code's answer, under `callsign dev` (callsign alone)
+    Edit,
 }
 
 impl RowName {
     /// All rows, in the order in which they are measured.
-    pub const NAMES: [&'static str; 8] =
-        ["echo", "echo-32", "echo-16k", "broadcast", "fan-out", "fan-out-32", "idle", "scoreboard"];
+    pub const NAMES: [&'static str; 10] = [
+        "echo",
+        "echo-32",
+        "echo-16k",
+        "broadcast",
+        "fan-out",
+        "fan-out-32",
+        "idle",
+        "scoreboard",
+        "reload",
+        "edit",
+    ];
 
     /// The name as `--only` takes it.
     pub fn text(self) -> &'static str {
@@ -75,6 +96,21 @@ const MESSAGE_COLUMNS: &[Column] = &[
 const MEMORY_COLUMNS: &[Column] = &[Column { title: "KiB/conn", key: "kib_per_connection", decimals: 2 }];
 const SCOREBOARD_COLUMNS: &[Column] =
     &[Column { title: "ns/callback", key: "scoreboard_ns_per_callback", decimals: 2 }];
+
+const RELOAD_COLUMNS: &[Column] = &[
+    Column { title: "gap ms", key: "longest_gap_ms", decimals: 1 },
+    Column { title: "aim ms", key: "aim_ms", decimals: 0 },
+    Column { title: "worst ms", key: "worst_gap_ms", decimals: 1 },
+    Column { title: "paused ms", key: "told_pause_ms", decimals: 0 },
+    Column { title: "without ms", key: "gap_without_reload_ms", decimals: 1 },
+];
+const EDIT_COLUMNS: &[Column] = &[
+    Column { title: "total ms", key: "save_to_answer_ms", decimals: 0 },
+    Column { title: "build ms", key: "build_ms", decimals: 0 },
+    Column { title: "rest ms", key: "rest_ms", decimals: 0 },
+    Column { title: "aim ms", key: "aim_ms", decimals: 0 },
+    Column { title: "by hand ms", key: "build_by_hand_ms", decimals: 0 },
+];
 
 /// Labels that ratios refer to.
 const SINGLE: &str = "callsign x 1";
@@ -115,13 +151,23 @@ enum Work {
     },
     /// Needs no server.
     Scoreboard,
+    /// With this plugin's library.
+    Reload {
+        connections: usize,
+        plugin: &'static str,
+        aim_ms: f64,
+    },
+    Edit,
 }
 
+/// What is aimed at for the rest of the time from a save to an answer, when the build is over.
+const EDIT_AIM_MS: f64 = 100.0;
+
 /// The rows that were asked for, with a lane for each server that can do the work.
-pub fn rows(only: &[RowName], servers: &[Server], open_files: u64) -> Vec<Row> {
+pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files: u64) -> Vec<Row> {
     let allowed = open_files.saturating_sub(OTHER_FILES) as usize;
-    let idle = IDLE_CONNECTIONS.min(allowed);
-    let limited = if idle < IDLE_CONNECTIONS { " (all that the limit of open files allows)" } else { "" };
+    let many = connections.min(allowed);
+    let limited = if many < connections { " (all that the limit of open files allows)" } else { "" };
     let row = |name, title: String, columns, reference, lanes| Row { name, title, columns, lanes, reference };
     let everybody = |work| -> Vec<Lane> {
         servers.iter().map(|&server| Lane { label: server.name(), server, work }).collect()
@@ -145,6 +191,12 @@ pub fn rows(only: &[RowName], servers: &[Server], open_files: u64) -> Vec<Row> {
             lane("GLOBAL 4 workers", Scope::Global, burst, 4),
         ];
         row(name, title, MESSAGE_COLUMNS, LOCAL, lanes)
+    };
+
+    let reloaded = |label, plugin, aim_ms| Lane {
+        label,
+        server: Server::Callsign,
+        work: Work::Reload { connections: many, plugin, aim_ms },
     };
 
     let mut rows = vec![
@@ -171,10 +223,10 @@ pub fn rows(only: &[RowName], servers: &[Server], open_files: u64) -> Vec<Row> {
         fan_out(RowName::FanOut32, 32, "in bursts of 32"),
         row(
             RowName::Idle,
-            format!("{idle} silent connections{limited}: memory of the server's processes"),
+            format!("{many} silent connections{limited}: memory of the server's processes"),
             MEMORY_COLUMNS,
             "floor",
-            everybody(Work::Idle { connections: idle }),
+            everybody(Work::Idle { connections: many }),
         ),
         row(
             RowName::Scoreboard,
@@ -182,6 +234,27 @@ pub fn rows(only: &[RowName], servers: &[Server], open_files: u64) -> Vec<Row> {
             SCOREBOARD_COLUMNS,
             "",
             vec![Lane { label: "callsign", server: Server::Callsign, work: Work::Scoreboard }],
+        ),
+        row(
+            RowName::Reload,
+            format!(
+                "{} reloads, 2 workers on all processors, {many} connections{limited} of which {} echo, each every \
+                 10 ms; longest time from a message to its answer around each reload, and in as much time without",
+                reload::RELOADS,
+                reload::ECHOING.min(many)
+            ),
+            RELOAD_COLUMNS,
+            "",
+            vec![reloaded("no state", "echo", 25.0), reloaded("small states", "test_session", 100.0)],
+        ),
+        row(
+            RowName::Edit,
+            "from saving a source of the chat example to the new code's answer on an open connection, under \
+             `callsign dev`; the rest is what the build does not take"
+                .into(),
+            EDIT_COLUMNS,
+            "",
+            vec![Lane { label: "callsign", server: Server::Callsign, work: Work::Edit }],
         ),
     ];
     rows.retain(|row| only.contains(&row.name));
@@ -191,6 +264,15 @@ pub fn rows(only: &[RowName], servers: &[Server], open_files: u64) -> Vec<Row> {
 }
 
 impl Lane {
+    /// How long one measurement takes, about.
+    pub fn takes(&self, duration: Duration) -> Duration {
+        match self.work {
+            Work::Reload { .. } => RELOADS_TAKE,
+            Work::Edit => EDITS_TAKE,
+            _ => duration + BESIDES,
+        }
+    }
+
     /// Puts the work on a fresh server for `duration` and returns one figure per column.
     ///
     /// # Errors
@@ -222,6 +304,14 @@ impl Lane {
             Work::Scoreboard => {
                 pin(processors.server)?;
                 Ok(vec![scoreboard::measure(duration)?])
+            }
+            Work::Reload { connections, plugin, aim_ms } => {
+                let [gap, worst, paused, without] = reload::measure(plugin, connections, processors)?;
+                Ok(vec![gap, aim_ms, worst, paused, without])
+            }
+            Work::Edit => {
+                let [total, build, rest, by_hand] = edit::measure(processors)?;
+                Ok(vec![total, build, rest, EDIT_AIM_MS, by_hand])
             }
         }
     }

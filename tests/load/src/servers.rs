@@ -5,7 +5,7 @@
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -68,23 +68,37 @@ impl Server {
     }
 }
 
-/// The one place that knows callsign's command line.
-fn callsign(port: u16, workers: usize) -> Result<Command> {
+/// The one place that knows callsign's command line. `plugin`: its library's name, without what is around it.
+fn callsign(port: u16, workers: usize, plugin: &str, control: Option<&Path>) -> Result<Command> {
     let folder = build_folder()?;
     let mut command = Command::new(folder.join("callsign"));
-    command.arg("serve").arg(folder.join(format!("{DLL_PREFIX}echo{DLL_SUFFIX}")));
-    command.args(["--listen", &format!("127.0.0.1:{port}"), "--log", "error", "--control", "none"]);
+    command.arg("serve").arg(folder.join(format!("{DLL_PREFIX}{plugin}{DLL_SUFFIX}")));
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--log", "error"]);
+    command.arg("--control").arg(control.unwrap_or(Path::new("none")));
     command.args(["--workers", &workers.to_string()]);
     Ok(command)
 }
 
+/// `callsign` with these arguments.
+///
+/// # Errors
+/// This binary is in no folder.
+pub fn callsign_command(arguments: &[&OsStr]) -> Result<Command> {
+    let mut command = Command::new(build_folder()?.join("callsign"));
+    command.args(arguments);
+    Ok(command)
+}
+
 /// Where cargo has put this binary and puts callsign.
-fn build_folder() -> Result<PathBuf> {
+///
+/// # Errors
+/// This binary is in no folder.
+pub fn build_folder() -> Result<PathBuf> {
     let binary = std::env::current_exe()?;
     Ok(binary.parent().context("this binary is in no folder")?.to_owned())
 }
 
-/// Brings `callsign` and the plugin `echo` up to date, in the profile of this binary.
+/// Brings `callsign` and the plugins that it is measured with up to date, in the profile of this binary.
 ///
 /// # Errors
 /// cargo is missing or the build failed.
@@ -95,14 +109,23 @@ pub fn build_callsign() -> Result<()> {
         Some("debug") | None => "dev",
         Some(profile) => profile,
     };
-    eprintln!("building: cargo build --profile {profile} -p callsign -p echo");
+    eprintln!("building: cargo build --profile {profile} -p callsign -p echo -p test-session");
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--profile", profile, "-p", "callsign", "-p", "echo", "--manifest-path"]);
+    build.args(["build", "--quiet", "--profile", profile]);
+    build.args(["-p", "callsign", "-p", "echo", "-p", "test-session", "--manifest-path"]);
     build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
     build.arg("--target-dir").arg(folder.with_file_name(""));
     let status = build.status().context("cannot start cargo to build callsign")?;
-    ensure!(status.success(), "cargo could not build callsign and its plugin `echo` ({status})");
+    ensure!(status.success(), "cargo could not build callsign and its plugins ({status})");
     Ok(())
+}
+
+/// A port of the loopback that nobody listens on now.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// A server's process; dropping it ends it.
@@ -118,9 +141,9 @@ impl Running {
     /// # Errors
     /// It cannot be started, ends at once, or does not upgrade a connection within 10 s.
     pub fn start(server: Server, workers: usize, processors: Processors) -> Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let mut command = match server {
-            Server::Callsign => callsign(port, workers)?,
+        let port = free_port()?;
+        let command = match server {
+            Server::Callsign => callsign(port, workers, "echo", None)?,
             other => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["server", other.name(), &port.to_string()]);
@@ -128,6 +151,27 @@ impl Running {
             }
         };
         pin(processors.server)?; // inherited by the child, and by its children
+        Self::spawn(command, port, processors)
+    }
+
+    /// Starts callsign with that plugin and a control socket, on all processors, stays on the load's, and returns
+    /// as [`Self::start`] does.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_callsign(
+        plugin: &str,
+        workers: usize,
+        control: &Path,
+        processors: Processors,
+    ) -> Result<Self> {
+        let port = free_port()?;
+        let command = callsign(port, workers, plugin, Some(control))?;
+        processors.use_all()?;
+        Self::spawn(command, port, processors)
+    }
+
+    fn spawn(mut command: Command, port: u16, processors: Processors) -> Result<Self> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         pin(processors.load)?;
         let child = child.with_context(|| format!("cannot start {:?}", command.get_program()))?;

@@ -61,6 +61,34 @@ fn callsign_delivers_every_broadcast_with_any_number_of_workers() {
 }
 
 #[test]
+fn gaps_around_reloads_are_measured_without_and_with_states() {
+    let rows = rows_of("reload", &["--only=reload", "--connections=300", "--servers=callsign"]);
+    let [reload] = &rows[..] else { panic!("{} rows", rows.len()) };
+    let lanes = reload["lanes"].as_array().unwrap();
+    assert!(
+        lanes.iter().map(|lane| lane["name"].as_str().unwrap()).eq(["no state", "small states"]),
+        "{reload}"
+    );
+    for lane in lanes {
+        let figure = |key: &str| lane["medians"][key].as_f64().unwrap();
+        assert!(figure("gap_without_reload_ms") > 0.0, "{lane}");
+        assert!(
+            0.0 < figure("longest_gap_ms") && figure("longest_gap_ms") <= figure("worst_gap_ms"),
+            "{lane}"
+        );
+    }
+}
+
+#[test]
+fn an_edit_of_the_chat_example_answers() {
+    let rows = rows_of("edit", &["--only=edit", "--servers=callsign"]);
+    let medians = &rows[0]["lanes"][0]["medians"];
+    let figure = |key: &str| medians[key].as_f64().unwrap();
+    assert!(figure("build_ms") > 0.0 && figure("build_by_hand_ms") > 0.0, "{medians}");
+    assert!(figure("rest_ms") > 0.0 && figure("rest_ms") < figure("save_to_answer_ms"), "{medians}");
+}
+
+#[test]
 fn a_server_that_dies_is_named_and_fails_the_run() {
     let mut command = load(&["--rounds=1", "--seconds=20", "--only=echo", "--servers=floor"]);
     let mut running = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

@@ -19,6 +19,7 @@ static int checks, wrong;
 
 enum {
 	CLOSED = CALLSIGN_STATUS_CLOSED,
+	TOO_LARGE = CALLSIGN_STATUS_TOO_LARGE,
 	BAD_ARGUMENT = CALLSIGN_STATUS_BAD_ARGUMENT,
 	NOT_FOUND = CALLSIGN_STATUS_NOT_FOUND,
 	WRONG_KIND = CALLSIGN_STATUS_WRONG_KIND,
@@ -56,6 +57,13 @@ static void never(void *data, struct connection *c)
 static void never_free(void *data)
 {
 	never(data, NULL);
+}
+
+static void received(uint32_t worker, uint32_t id, const void *data, size_t length)
+{
+	CHECK(worker != callsign_worker_index() && worker < callsign_worker_count());
+	CHECK(data != NULL);
+	callsign_logf(CALLSIGN_LEVEL_INFO, "received %u: %zu bytes", (unsigned)id, length);
 }
 
 /* ---- NULL and length 0 ---- */
@@ -101,9 +109,10 @@ static void nulls(struct connection *c)
 	CHECK(HOST->background(ME, unknown, never_free, never, NULL, never_free) == CLOSED);
 	CHECK(HOST->save("x", 1) == NOT_NOW && HOST->save(NULL, 0) == NOT_NOW);
 	CHECK(HOST->save(NULL, 1) == BAD_ARGUMENT);
-	CHECK(HOST->worker_send(ME, 1000, 1, "x", 1) == NOT_FOUND);
-	CHECK(HOST->worker_send(NULL, 0, 1, "x", 1) < 0 && HOST->worker_send(ME, 0, 1, NULL, 1) < 0);
-	CHECK(HOST->worker_receive(NULL, 1, NULL) < 0);
+	CHECK(HOST->worker_send(NULL, CALLSIGN_ALL_WORKERS, 1, "x", 1) == BAD_ARGUMENT);
+	CHECK(HOST->worker_send(ME, CALLSIGN_ALL_WORKERS, 1, NULL, 1) == BAD_ARGUMENT);
+	CHECK(HOST->worker_receive(NULL, 1, received) == BAD_ARGUMENT);
+	CHECK(HOST->worker_receive(NULL, 1, NULL) == BAD_ARGUMENT);
 }
 
 /* A timer as soon as it can be and for as long as can be said: it does not come while this test runs. */
@@ -115,7 +124,39 @@ static void far_timer(struct connection *c)
 	CHECK(callsign_every(c, 0, never, NULL, never_free) == 0);
 }
 
+/* ---- Other workers ---- */
+
+/* The server has 1 KiB for a message. Only what is SENT arrives, with more than one worker: 20, 21, 22, and 23 last. */
+static void workers(void)
+{
+	static const char large[1025];
+	const struct callsign_host *not_mine = HOST;
+	const uint32_t all = CALLSIGN_ALL_WORKERS, me = callsign_worker_index(), count = callsign_worker_count();
+	CHECK(me < count);
+	CHECK(callsign_worker_send(me, 1, "myself", 6) == NOT_FOUND);
+	CHECK(callsign_worker_send(count, 2, "x", 1) == NOT_FOUND && callsign_worker_send(all - 1, 3, "x", 1) == NOT_FOUND);
+	CHECK(callsign_worker_send(all, 4, NULL, 1) == BAD_ARGUMENT);
+	CHECK(callsign_worker_send(all, 5, large, sizeof large) == TOO_LARGE);
+	CHECK(HOST->worker_send(&not_mine, all, 6, "x", 1) == BAD_ARGUMENT);
+	CHECK(HOST->worker_send(NULL, all, 7, "x", 1) == BAD_ARGUMENT);
+	CHECK(HOST->worker_receive(&not_mine, 8, received) == BAD_ARGUMENT);
+	CHECK(callsign_worker_receive(9, NULL) == CALLSIGN_STATUS_SENT);
+	CHECK(callsign_worker_send(all, 20, NULL, 0) == CALLSIGN_STATUS_SENT);
+	CHECK(callsign_worker_send(all, 21, "", 0) == CALLSIGN_STATUS_SENT);
+	CHECK(callsign_worker_send(all, 22, large, sizeof large - 1) == CALLSIGN_STATUS_SENT);
+	if (count > 1)
+		CHECK(callsign_worker_send(me == 0 ? 1 : 0, 23, "last", 4) == CALLSIGN_STATUS_SENT);
+}
+
 /* ---- Other threads ---- */
+
+static uint32_t worker_index, worker_count;
+
+static void note_worker(void)
+{
+	worker_index = callsign_worker_index();
+	worker_count = callsign_worker_count();
+}
 
 static void on_another_thread(void *data)
 {
@@ -136,10 +177,12 @@ static void on_another_thread(void *data)
 	CHECK(callsign_fail("not in a callback") == WRONG_THREAD && callsign_in_callback() == 0);
 	CHECK(callsign_after(c, 0, never, NULL, never_free) == 0 && callsign_timer_remove(1) == WRONG_THREAD);
 	CHECK(callsign_background(c, never_free, never, NULL, never_free) == WRONG_THREAD);
-	CHECK(callsign_save("x", 1) < 0);
-	CHECK(callsign_worker_send(CALLSIGN_ALL_WORKERS, 1, "x", 1) < 0 && callsign_worker_receive(1, NULL) < 0);
+	CHECK(callsign_save("x", 1) == WRONG_THREAD);
+	CHECK(callsign_worker_send(CALLSIGN_ALL_WORKERS, 1, "x", 1) == WRONG_THREAD);
+	CHECK(HOST->worker_send(NULL, 1000, 1, NULL, 1) == WRONG_THREAD);
+	CHECK(callsign_worker_receive(1, received) == WRONG_THREAD && callsign_worker_receive(1, NULL) == WRONG_THREAD);
 	CHECK(callsign_extension("none/1") == NULL);
-	CHECK(callsign_worker_index() == 0 && callsign_worker_count() == 1);
+	CHECK(callsign_worker_index() == worker_index && callsign_worker_count() == worker_count);
 	callsign_log(CALLSIGN_LEVEL_INFO, "from another thread");
 }
 
@@ -152,6 +195,7 @@ static void *thread_main(void *data)
 static void thread(struct connection *c)
 {
 	pthread_t other;
+	note_worker();
 	CHECK(pthread_create(&other, NULL, thread_main, c) == 0 && pthread_join(other, NULL) == 0);
 }
 
@@ -201,7 +245,10 @@ static void message(struct connection *c, uint8_t op, const void *data, size_t l
 		far_timer(c);
 	else if (IS("thread"))
 		thread(c);
+	else if (IS("workers"))
+		workers();
 	else if (IS("pool")) {
+		note_worker();
 		CHECK(callsign_background(c, on_another_thread, pool_done, c, NULL) == 0);
 		return;
 	} else if (IS("timer fails")) {
@@ -330,6 +377,9 @@ static int32_t load(const struct callsign_load *load)
 	CHECK(callsign_broadcast_text(NULL, "x", CALLSIGN_SCOPE_GLOBAL) == NOT_NOW);
 	CHECK(callsign_close(none, 1000, "") == NOT_NOW);
 	CHECK(callsign_save("x", 1) == NOT_NOW);
+	CHECK(callsign_worker_send(CALLSIGN_ALL_WORKERS, 20, "x", 1) == NOT_NOW);
+	for (uint32_t id = 0; id < 24; id++)
+		CHECK(callsign_worker_receive(id, received) == CALLSIGN_STATUS_SENT);
 	CHECK(callsign_in_callback() == 1 && load->state == NULL && load->state_length == 0);
 	char text[80];
 	say_result(text);

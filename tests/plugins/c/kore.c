@@ -70,7 +70,22 @@ static void check_texts(void)
 	kore_free(NULL);
 	kore_free(kore_malloc(0));
 	kore_free(kore_calloc(0, 8));
+	CHECK(strcmp(http_method_text(HTTP_METHOD_PUT), "PUT") == 0);
+	CHECK(strcmp(http_method_text(HTTP_METHOD_DELETE), "DELETE") == 0);
 	CHECK(strcmp(http_method_text(HTTP_METHOD_PATCH), "PATCH") == 0 && strcmp(http_method_text(3), "") == 0);
+	CHECK(strcmp(http_method_text(0), "") == 0 && strcmp(http_method_text(8), "") == 0);
+	CHECK(strcmp(http_method_text(256), "") == 0 && strcmp(http_method_text(-1), "") == 0);
+	CHECK(HTTP_METHOD_ALL == 0xf7);
+}
+
+/* Answers with the method: its number, and its name. */
+int method(struct http_request *req)
+{
+	char text[32];
+	int length = snprintf(text, sizeof text, "%u %s", (unsigned)req->method, http_method_text((int)req->method));
+
+	http_response(req, HTTP_STATUS_OK, text, (size_t)length);
+	return KORE_RESULT_OK;
 }
 
 /* Answers with what has failed: "" is good. The request's body is `0123456789`. */
@@ -160,9 +175,9 @@ int cookies(struct http_request *req)
 /* What a handler can answer, by the query. */
 int answers(struct http_request *req)
 {
-	req->hdlr_extra = kore_malloc(100);
 	if (strcmp(req->query_string, "error") == 0)
 		return KORE_RESULT_ERROR;
+	req->hdlr_extra = kore_malloc(100);
 	if (strcmp(req->query_string, "status") == 0)
 		http_response(req, 42, NULL, 0);
 	else if (strcmp(req->query_string, "missing") == 0)
@@ -186,6 +201,52 @@ void opened(struct connection *c)
 	kore_websocket_send(c, WEBSOCKET_OP_TEXT, c->hdlr_extra == NULL ? "mine" : "not mine", 4);
 	c->hdlr_extra = kore_strdup(KORE_CONNECTION_IP(c));
 }
+
+#ifdef STATE
+/* State that crosses as data: -DSTATE=0 cannot be saved. The other hooks have the number of connections. */
+static uint32_t restored;
+
+int callsign_save(struct connection *c)
+{
+	char *extra = c->hdlr_extra;
+
+	return STATE && callsign_keep(extra, strlen(extra) + 1);
+}
+
+int callsign_restore(struct connection *c, uint32_t version, const void *state, size_t length)
+{
+	struct kore_buf *buf = kore_buf_alloc(64);
+
+	(void)length;
+	kore_buf_appendf(buf, "%s, from version %u", (const char *)state, version);
+	(void)kore_buf_stringify(buf, &length);
+	c->hdlr_extra = kore_buf_release(buf, &length);
+	restored++;
+	return KORE_RESULT_OK;
+}
+
+int callsign_save_plugin(void)
+{
+	return callsign_keep(&restored, sizeof restored);
+}
+
+int callsign_restore_plugin(uint32_t version, const void *state, size_t length)
+{
+	(void)version;
+	if (length != sizeof restored)
+		return KORE_RESULT_ERROR;
+	memcpy(&restored, state, length);
+	return KORE_RESULT_OK;
+}
+#endif
+
+#ifdef INIT
+int init(int action)
+{
+	kore_log(LOG_NOTICE, action == KORE_MODULE_LOAD ? "init " INIT : "unload " INIT);
+	return strcmp(INIT, "refuses") != 0;
+}
+#endif
 
 static void say(struct connection *c, const char *text)
 {
@@ -256,6 +317,9 @@ void told(struct connection *c, u_int8_t op, const void *data, size_t len)
 		kore_websocket_broadcast(c, WEBSOCKET_OP_BINARY, "x", 1, 3);
 		kore_websocket_send(c, WEBSOCKET_OP_CLOSE, "\x03\xed", 2);
 		kore_websocket_send(c, WEBSOCKET_OP_BINARY, NULL, 0);
+		break;
+	case 'e': /* what hdlr_extra says */
+		say(c, c->hdlr_extra ? c->hdlr_extra : "nothing");
 		break;
 	case 'p': /* control frames */
 		kore_websocket_send(c, WEBSOCKET_OP_PING, "pi", 2);

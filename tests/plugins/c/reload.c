@@ -1,5 +1,6 @@
-/* A plugin that is loaded again and again: -DGENERATION='"2"' tells its copies apart, the rest what a copy does
- * wrong, or how it keeps what clients have told it. */
+/* A plugin that is loaded again and again: -DGENERATION='"2"' tells its copies apart, with -DTELL_GENERATION behind
+ * it the number that the host gives them; the rest tells what a copy does wrong, or how it keeps what clients have
+ * told it. */
 #define _GNU_SOURCE
 #include "callsign.h"
 
@@ -17,6 +18,9 @@
 #define STATE_VERSION 0
 #endif
 
+#ifndef NOTE_SIZE
+#define NOTE_SIZE 32
+#endif
 #ifdef OTHER_NAME
 #define NAME "other"
 #else
@@ -25,10 +29,11 @@
 
 /* What a client has told with `set`. */
 struct note {
-	char text[32];
+	char text[NOTE_SIZE];
 	char plugin[8]; /* whose it is: a connection can have handlers of two */
 };
 
+__attribute__((unused)) static char mark[32] = GENERATION; /* what answers begin with */
 static int loaded_notes; /* of the generation before, told at load */
 __attribute__((unused)) static int notes;
 
@@ -75,6 +80,12 @@ static int32_t restore(struct connection *c, uint32_t version, const void *state
 		callsign_fail("field `text`: not a note");
 		return 0;
 	}
+#ifdef NO_RESTORE_IN_WORKER
+	if (callsign_worker_index() == 1) {
+		callsign_fail("not restored on worker 1");
+		return 0;
+	}
+#endif
 	struct note *note = new_note();
 	snprintf(note->text, sizeof note->text, "%.*s v%u", (int)length, (const char *)state, version);
 	c->data = note;
@@ -159,6 +170,9 @@ static int32_t load(const struct callsign_load *load)
 	if (!load->probe && callsign_worker_index() == 1)
 		sleep(3);
 #endif
+#ifdef TELL_GENERATION
+	snprintf(mark, sizeof mark, GENERATION ".%u", load->generation);
+#endif
 #ifdef TIMER
 	callsign_every(NULL, 3600 * 1000, tick, NULL, NULL);
 #endif
@@ -211,13 +225,14 @@ static void message(struct connection *c)
 }
 CALLSIGN_ONCONNECT(message);
 #else
-/* `who`, `set TEXT`, `get`, `notes`, `bye`; all else is echoed behind the generation. */
+/* `who`, `set TEXT`, `get`, `notes`, `bye`; all else is echoed behind the generation, and goes to all others if it
+ * begins with `!`. */
 static void message(struct connection *c, uint8_t op, const void *data, size_t length)
 {
-	char text[80];
+	char text[48 + NOTE_SIZE];
 	struct note *note = c->data;
 	if (is(data, length, "who")) {
-		callsign_text(c, GENERATION);
+		callsign_text(c, mark);
 	} else if (length > 4 && memcmp(data, "set ", 4) == 0) {
 		if (note == NULL)
 			c->data = note = new_note();
@@ -225,18 +240,23 @@ static void message(struct connection *c, uint8_t op, const void *data, size_t l
 		notes++;
 		callsign_text(c, "set");
 	} else if (is(data, length, "get")) {
-		snprintf(text, sizeof text, "%s %s", GENERATION, note == NULL ? "nothing" : note->text);
+		snprintf(text, sizeof text, "%s %s", mark, note == NULL ? "nothing" : note->text);
 		callsign_text(c, text);
 	} else if (is(data, length, "bye")) {
 		callsign_close(c, 1000, "bye");
 	} else if (is(data, length, "notes")) {
-		snprintf(text, sizeof text, "%s %d %d", GENERATION, notes, loaded_notes);
+		snprintf(text, sizeof text, "%s %d %d", mark, notes, loaded_notes);
 		callsign_text(c, text);
 	} else {
-		char *echo = malloc(length + sizeof GENERATION);
-		memcpy(echo, GENERATION ":", sizeof GENERATION);
-		memcpy(echo + sizeof GENERATION, data, length);
-		callsign_send(c, op, echo, length + sizeof GENERATION);
+		size_t marked = strlen(mark) + 1;
+		char *echo = malloc(marked + length);
+		memcpy(echo, mark, marked - 1);
+		echo[marked - 1] = ':';
+		memcpy(echo + marked, data, length);
+		if (length > 0 && *(const char *)data == '!')
+			callsign_broadcast(c, op, echo, marked + length, CALLSIGN_SCOPE_GLOBAL);
+		else
+			callsign_send(c, op, echo, marked + length);
 		free(echo);
 	}
 }

@@ -322,11 +322,11 @@ static inline void http_response_cookie(struct http_request *req, const char *na
 
 static inline const char *http_method_text(int method)
 {
-	static const char *const texts[] = {"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"};
+	static const char *const texts[] = {"GET", "POST", "PUT", NULL, "DELETE", "HEAD", "OPTIONS", "PATCH"};
 	size_t i;
 
 	for (i = 0; i < sizeof texts / sizeof *texts; i++)
-		if (method == 1 << i)
+		if (method == 1 << i && texts[i] != NULL)
 			return texts[i];
 	return "";
 }

@@ -1,0 +1,19 @@
+/* Faults on purpose: a page that never frees 77 bytes, and if its query is `use` uses others after it has freed them. */
+#include <kore/kore.h>
+#include <kore/http.h>
+
+int leak(struct http_request *req)
+{
+	volatile char *lost = kore_malloc(77);
+
+	lost[0] = 1;
+	lost = NULL;
+	if (strcmp(req->query_string, "use") == 0) {
+		char *used = kore_malloc(8);
+
+		kore_free(used);
+		*(volatile char *)used = 1;
+	}
+	http_response(req, HTTP_STATUS_OK, NULL, 0);
+	return KORE_RESULT_OK;
+}
