@@ -59,6 +59,29 @@ fn names_that_are_asked_for_between_load_and_prepare_are_missed_too() {
     });
 }
 
+/// Workers wait for room in each other's queues, in a callback, when they are told to stand still.
+#[test]
+fn broadcasts_beyond_all_queues_hold_no_reload_up_and_none_is_lost() {
+    let options = ["--workers", "2", "--route", ROUTE, "--max-backlog", "256MiB"];
+    let reloading = Reloading::serve(&variant("1", &[]), &options);
+    second_worker(&reloading);
+    let mut clients = clients(&reloading, 4);
+    for generation in ["2", "3", "4"] {
+        std::thread::scope(|scope| {
+            for client in &mut clients {
+                client.text("flood");
+                scope.spawn(|| {
+                    for _ in 0..4 * 24 {
+                        assert_eq!(client.next_binary().len(), 256 << 10);
+                    }
+                });
+            }
+            reloading.reload_with(&variant(generation, &[])).expect("nothing is wrong with it");
+        });
+        assert!(clients.iter_mut().all(|client| client.ask("who") == generation));
+    }
+}
+
 /// It was asked for under a route that there was, and its body comes when there is no such handler any more.
 #[test]
 fn a_request_whose_handler_goes_before_it_is_called_gets_an_error() {
@@ -167,7 +190,8 @@ fn refused_reloads_take_no_room_on_the_board() {
     write(&(route("/page", "page") + &route("/", "upgrade") + &route("/hang", "hang")));
     kill_process(parent, Signal::HUP).expect("it is ours to signal");
     host.log_line("SIGHUP: reloaded");
-    host.connect().send_request("GET", "/hang", &[], b"");
+    let mut client = host.connect();
+    client.send_request("GET", "/hang", &[], b"");
     let line = host.log_line("has run for");
     assert!(line.contains("onrequest handler `hang`") || line.contains("reload:hang"), "{line}");
 }

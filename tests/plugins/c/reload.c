@@ -225,7 +225,7 @@ static void message(struct connection *c)
 }
 CALLSIGN_ONCONNECT(message);
 #else
-/* `who`, `set TEXT`, `get`, `notes`, `bye`; all else is echoed behind the generation, and goes to all others if it
+/* `who`, `set TEXT`, `get`, `notes`, `bye`, `flood`; all else is echoed behind the generation, and goes to all others if it
  * begins with `!`. */
 static void message(struct connection *c, uint8_t op, const void *data, size_t length)
 {
@@ -244,6 +244,12 @@ static void message(struct connection *c, uint8_t op, const void *data, size_t l
 		callsign_text(c, text);
 	} else if (is(data, length, "bye")) {
 		callsign_close(c, 1000, "bye");
+	} else if (is(data, length, "flood")) {
+		/* More than all queues between the workers hold. */
+		char *flood = calloc(1, 256 << 10);
+		for (int i = 0; i < 24; i++)
+			callsign_broadcast(NULL, CALLSIGN_OP_BINARY, flood, 256 << 10, CALLSIGN_SCOPE_GLOBAL);
+		free(flood);
 	} else if (is(data, length, "notes")) {
 		snprintf(text, sizeof text, "%s %d %d", mark, notes, loaded_notes);
 		callsign_text(c, text);
