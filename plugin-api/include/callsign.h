@@ -242,7 +242,8 @@ struct callsign_request {
 	 * 0. Its `id` is 0 until then. If the request does not become a connection, and `data`
 	 * or `data_tag` is set, callsign_plugin.release of the handler's plugin is called for
 	 * it: right after the handler, when the request is valid still, or later, when the
-	 * client has left before the 101. */
+	 * client has left before the 101. The same if the plugin is reloaded before the 101 is
+	 * written: the connection then begins with NULL, in the new copy. */
 	struct connection *owner;
 	/* One of callsign_method. */
 	uint32_t method_code;
@@ -302,8 +303,10 @@ typedef int32_t (*callsign_onrequest_fn)(struct callsign_request *request);
 typedef int32_t (*callsign_onload_fn)(const struct callsign_load *load);
 
 /* Another generation has taken over: this copy's handlers, timers and hooks are not called any
- * more. Its code stays in memory, and background work of it that was running finishes by itself.
- * Not called when the worker ends, nor for a copy that was refused. [worker thread] */
+ * more. Its code stays in memory: background work of it that was running finishes by itself, and
+ * what it has handed over to be called later, or set for a request whose 101 is on its way, is
+ * freed after this. Not called when the worker ends, nor for a copy that was refused. [worker
+ * thread] */
 typedef void (*callsign_onunload_fn)(void);
 
 /* Saves `c->data` for the next generation: gives bytes to callsign_host.save, and answers one of

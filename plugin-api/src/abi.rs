@@ -202,7 +202,8 @@ pub struct Request {
     /// onconnect on; of the functions of [`Host`] only [`Host::peer`] knows it before, the others answer
     /// [`status::CLOSED`], NULL or 0. Its `id` is 0 until then. If the request does not become a connection, and
     /// `data` or `data_tag` is set, [`Plugin::release`] of the handler's plugin is called for it: right after the
-    /// handler, when the request is valid still, or later, when the client has left before the 101.
+    /// handler, when the request is valid still, or later, when the client has left before the 101. The same if the
+    /// plugin is reloaded before the 101 is written: the connection then begins with NULL, in the new copy.
     pub owner: *mut Connection,
     /// One of [`method`].
     pub method_code: u32,
@@ -258,8 +259,9 @@ pub type OnRequest = unsafe extern "C" fn(request: *mut Request) -> i32;
 pub type OnLoad = unsafe extern "C" fn(load: *const Load) -> i32;
 
 /// Another generation has taken over: this copy's handlers, timers and hooks are not called any more. Its code
-/// stays in memory, and background work of it that was running finishes by itself. Not called when the worker
-/// ends, nor for a copy that was refused. [worker thread]
+/// stays in memory: background work of it that was running finishes by itself, and what it has handed over to be
+/// called later, or set for a request whose 101 is on its way, is freed after this. Not called when the worker ends,
+/// nor for a copy that was refused. [worker thread]
 pub type OnUnload = unsafe extern "C" fn();
 
 /// Saves `c->data` for the next generation: gives bytes to [`Host::save`], and answers one of [`saved`]. `data`
