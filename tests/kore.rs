@@ -16,6 +16,9 @@ mod reload;
 #[path = "kore/sanitizer.rs"]
 mod sanitizer;
 
+#[path = "kore/two_files.rs"]
+mod two_files;
+
 #[path = "kore/valgrind.rs"]
 mod valgrind;
 
@@ -34,9 +37,15 @@ fn root() -> &'static Path {
 /// Compiles a source to that library, without a warning.
 #[track_caller]
 fn compile(compiler: &str, options: &[&str], source: &Path, library: &Path) {
+    compile_all(compiler, options, &[source], library);
+}
+
+/// The same with several sources.
+#[track_caller]
+fn compile_all(compiler: &str, options: &[&str], sources: &[&Path], library: &Path) {
     let include = root().join("plugin-api/include");
     let mut command = Command::new(compiler);
-    command.args(WARNINGS).args(options).arg("-I").args([&include, source]).arg("-o").arg(library);
+    command.args(WARNINGS).args(options).arg("-I").arg(&include).args(sources).arg("-o").arg(library);
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
