@@ -3,6 +3,9 @@
 
 mod support;
 
+#[path = "c_plugins/reload.rs"]
+mod reload;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
