@@ -1,5 +1,6 @@
-//! Sources written for the Kore API: the examples are built with both compilers, served by two workers and spoken to;
-//! the rest of the API is checked by a plugin of its own; and the headers agree with the ABI.
+//! Sources written for the Kore API: the examples are built with both compilers, served by two workers and spoken to,
+//! over a reload, and under AddressSanitizer and valgrind; the rest of the API is checked by a plugin of its own; a
+//! library may be made of several files; and the headers agree with the ABI.
 #![forbid(unsafe_code)]
 
 mod support;
