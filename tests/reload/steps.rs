@@ -59,6 +59,53 @@ fn names_that_are_asked_for_between_load_and_prepare_are_missed_too() {
     });
 }
 
+/// Workers wait for room in each other's queues, in a callback, when they are told to stand still.
+#[test]
+fn broadcasts_beyond_all_queues_hold_no_reload_up_and_none_is_lost() {
+    let options = ["--workers", "2", "--route", ROUTE, "--max-backlog", "256MiB"];
+    let reloading = Reloading::serve(&variant("1", &[]), &options);
+    second_worker(&reloading);
+    let mut clients = clients(&reloading, 4);
+    for generation in ["2", "3", "4"] {
+        std::thread::scope(|scope| {
+            for client in &mut clients {
+                client.text("flood");
+                scope.spawn(|| {
+                    for _ in 0..4 * 24 {
+                        assert_eq!(client.next_binary().len(), 256 << 10);
+                    }
+                });
+            }
+            reloading.reload_with(&variant(generation, &[])).expect("nothing is wrong with it");
+        });
+        assert!(clients.iter_mut().all(|client| client.ask("who") == generation));
+    }
+}
+
+/// It was asked for under a route that there was, and its body comes when there is no such handler any more.
+#[test]
+fn a_request_whose_handler_goes_before_it_is_called_gets_an_error() {
+    let (config, library) = (scratch("gone.toml"), scratch("gone.so"));
+    let write = |library_of: &Path, route: &str| {
+        support::replace(&library, library_of);
+        let text = format!("workers = 1\n[plugin.reload]\npath = {library:?}\n[[route]]\n{route}\n");
+        fs::write(&config, text).expect("the scratch folder can be written");
+    };
+    write(&variant("1", &[]), "path = '/page'\nhandler = 'page'");
+    let host = Host::start(&["serve", "--config", path(&config)]);
+    let mut client = host.connect();
+    client.send("POST /page HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.read_exact(25), b"HTTP/1.1 100 Continue\r\n\r\n");
+    write(&variant("2", &["-DNO_PAGE"]), "path = '/'\nhandler = 'upgrade'");
+    let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("it runs");
+    kill_process(parent, Signal::HUP).expect("it is ours to signal");
+    host.log_line("SIGHUP: reloaded");
+    client.send("body");
+    let answer = client.read_answer(true);
+    assert_eq!((answer.status, answer.text()), (500, "the handler failed\n"));
+    host.log_line("has no handler of that name any more, since it was reloaded");
+}
+
 /// Our Close is sent and the client's has not come: it will be seen leaving anyway, once, and without what the old
 /// code has freed.
 #[test]
@@ -72,7 +119,8 @@ fn a_connection_that_is_closing_leaves_once_and_its_data_is_freed_once() {
     assert_eq!(client.closed(), Some((1000, "bye".to_owned())));
     reloading.host.log_line("2: connection ");
     // Its worker lives, and has said all that it had to say.
-    assert_eq!(reloading.host.open("/").next_text(), "join 2");
+    let mut guest = reloading.host.open("/");
+    assert_eq!(guest.next_text(), "join 2");
     let released = reloading.host.log_lines("released");
     assert!(matches!(&released[..], [line] if line.ends_with("1: released ann")), "{released:?}");
     assert_eq!(reloading.host.log_lines("left with").len(), 1);
@@ -142,7 +190,8 @@ fn refused_reloads_take_no_room_on_the_board() {
     write(&(route("/page", "page") + &route("/", "upgrade") + &route("/hang", "hang")));
     kill_process(parent, Signal::HUP).expect("it is ours to signal");
     host.log_line("SIGHUP: reloaded");
-    host.connect().send_request("GET", "/hang", &[], b"");
+    let mut client = host.connect();
+    client.send_request("GET", "/hang", &[], b"");
     let line = host.log_line("has run for");
     assert!(line.contains("onrequest handler `hang`") || line.contains("reload:hang"), "{line}");
 }

@@ -3,35 +3,48 @@
 use super::*;
 
 /// A server of `reload` and `other`: a client's last callback is the other's.
-fn serve(first: &[&str]) -> Reloading {
-    let other = variant("1", &["-DOTHER_NAME"]);
+fn serve(first: &[&str], other: &[&str]) -> Reloading {
+    let other = variant("1", &[&["-DOTHER_NAME"], other].concat());
     let route = "/=reload:join,reload:message,other:leave";
     Reloading::serve(&variant("1", first), &[path(&other), "--workers", "1", "--route", route])
 }
 
 #[test]
 fn a_connection_of_two_plugins_leaves_once_and_comes_once() {
-    let reloading = serve(&[]);
+    let reloading = serve(&[], &[]);
     let mut client = clients(&reloading, 1).remove(0);
     assert_eq!(client.ask("set ann"), "set");
     reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
     assert_eq!(client.next_text(), "join 2");
     assert_eq!(client.ask("get"), "2 nothing");
-    assert_eq!(reloading.host.log_lines("left with 0").len(), 1, "{}", reloading.host.log());
     client.close(1000, "");
     reloading.host.log_line("left with 1000");
+    assert_eq!(reloading.host.log_lines("left with 0").len(), 1, "{}", reloading.host.log());
     assert_eq!(reloading.host.log_lines("left with").len(), 2);
 }
 
 /// Whoever has saved it, it is carried over, and nobody begins anew.
 #[test]
 fn what_one_of_two_plugins_carries_over_is_not_the_others_to_drop() {
-    let reloading = serve(&["-DHOOKS"]);
+    let reloading = serve(&["-DHOOKS"], &[]);
     let mut client = clients(&reloading, 1).remove(0);
     assert_eq!(client.ask("set ann"), "set");
     reloading.reload_with(&variant("2", &["-DHOOKS"])).expect("nothing is wrong with it");
     assert_eq!(client.ask("get"), "2 ann v0");
+    reloading.host.log_line("reloaded reload: generation 2");
     assert!(reloading.host.log_lines("left with").is_empty(), "{}", reloading.host.log());
+}
+
+#[test]
+fn two_plugins_that_both_save_what_is_in_a_connection_change_nothing() {
+    let reloading = serve(&["-DHOOKS"], &["-DHOOKS", "-DGREEDY"]);
+    let mut client = clients(&reloading, 1).remove(0);
+    assert_eq!(client.ask("set ann"), "set");
+    let reason = reloading.reload_with(&variant("2", &["-DHOOKS"])).expect_err("it has to be refused");
+    assert!(reason.contains("plugins `reload` and `other` have both saved what is in it"), "{reason}");
+    assert_eq!(client.ask("get"), "1 ann");
+    // What both copies have made is freed, each by its own.
+    reloading.host.log_has(": released ann v0", 2);
 }
 
 /// A worker that dies then starts from the copies, and needs nothing else.

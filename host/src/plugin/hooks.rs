@@ -1,17 +1,19 @@
 //! The hooks of a loaded copy, and what plugins put into connections: calls to save, restore and free it. When
 //! that happens is for `session` and `reload` to say.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
 
 use callsign_plugin::abi::{self, saved};
 
 use super::call::{self, Failure};
+use crate::board;
 use crate::connection::Connection;
 use crate::http::exchange::Owner;
 
 /// What a copy's descriptor offers. Only the loader makes one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Hooks {
     release: Option<unsafe extern "C" fn(*mut abi::Connection)>,
     save: Option<abi::Save>,
@@ -21,7 +23,7 @@ pub struct Hooks {
     /// Of what `data` points to, and of what is saved; 0: not told.
     pub state_version: u32,
     /// On the board.
-    index: u32,
+    index: Cell<u32>,
 }
 
 /// What a plugin has put into a connection.
@@ -76,12 +78,17 @@ impl Hooks {
     pub(super) unsafe fn of(descriptor: &abi::Plugin, index: u32) -> Self {
         let &abi::Plugin { release, save, restore, save_plugin, restore_plugin, state_version, .. } =
             descriptor;
-        Self { release, save, restore, save_plugin, restore_plugin, state_version, index }
+        Self { release, save, restore, save_plugin, restore_plugin, state_version, index: Cell::new(index) }
     }
 
     /// Where on the board stands which hook runs.
     pub fn index(&self) -> u32 {
-        self.index
+        self.index.get()
+    }
+
+    /// It stands there no more: if it has to free something later, that is nameless.
+    pub fn leave_board(&self) {
+        board::undefine(self.index.replace(0));
     }
 
     /// Whether connections' states can be saved.
@@ -98,14 +105,14 @@ impl Hooks {
     pub fn release(&self, c: &Connection) -> Result<(), Failure> {
         let Some(release) = self.release else { return Ok(()) };
         // SAFETY: by `of`; the connection outlives the call.
-        call::call(None, self.index, || unsafe { release(c.as_ptr()) })
+        call::call(None, self.index.get(), || unsafe { release(c.as_ptr()) })
     }
 
     /// The same for what no connection came of.
     pub fn release_owner(&self, owner: &mut Owner) -> Result<(), Failure> {
         let Some(release) = self.release else { return Ok(()) };
         // SAFETY: as above.
-        call::call(None, self.index, || unsafe { release(owner.as_ptr()) })
+        call::call(None, self.index.get(), || unsafe { release(owner.as_ptr()) })
     }
 
     /// Saves what the plugin has put into the connection, which stays.
@@ -140,7 +147,7 @@ impl Hooks {
     }
 
     fn saved(&self, f: impl FnOnce() -> i32) -> Result<Saved, Failure> {
-        let (answer, state) = call::collect_saved(|| call::call(None, self.index, f));
+        let (answer, state) = call::collect_saved(|| call::call(None, self.index.get(), f));
         match answer? {
             saved::SAVED => Ok(Saved::State(state.unwrap_or_default())),
             saved::NOT_MINE => Ok(Saved::NotMine),
@@ -150,7 +157,7 @@ impl Hooks {
     }
 
     fn restored(&self, f: impl FnOnce() -> i32) -> Result<(), Failure> {
-        let answer = call::quietly(|| call::call(None, self.index, f))?;
+        let answer = call::quietly(|| call::call(None, self.index.get(), f))?;
         if answer == 1 { Ok(()) } else { Err(NO_REASON.to_owned()) }
     }
 }

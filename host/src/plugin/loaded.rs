@@ -123,7 +123,7 @@ impl Plugin {
     /// From now on it can hand over nothing to be called later, and is called no more.
     pub fn retire(&self) {
         self.library.retire();
-        board::undefine(self.library.hooks().index());
+        self.library.hooks().leave_board();
     }
 
     /// Its hooks; the board says from now on that they run as `what`.

@@ -57,8 +57,10 @@ static void release(struct connection *c)
 static int32_t save(struct connection *c)
 {
 	struct note *note = c->data;
+#ifndef GREEDY
 	if (strcmp(note->plugin, NAME) != 0)
 		return CALLSIGN_SAVED_NOT_MINE;
+#endif
 	if (strcmp(note->text, "unsavable") == 0) {
 		callsign_fail("this note is not for saving");
 		return CALLSIGN_SAVED_FAILED;
@@ -223,7 +225,7 @@ static void message(struct connection *c)
 }
 CALLSIGN_ONCONNECT(message);
 #else
-/* `who`, `set TEXT`, `get`, `notes`, `bye`; all else is echoed behind the generation, and goes to all others if it
+/* `who`, `set TEXT`, `get`, `notes`, `bye`, `flood`; all else is echoed behind the generation, and goes to all others if it
  * begins with `!`. */
 static void message(struct connection *c, uint8_t op, const void *data, size_t length)
 {
@@ -242,6 +244,12 @@ static void message(struct connection *c, uint8_t op, const void *data, size_t l
 		callsign_text(c, text);
 	} else if (is(data, length, "bye")) {
 		callsign_close(c, 1000, "bye");
+	} else if (is(data, length, "flood")) {
+		/* More than all queues between the workers hold. */
+		char *flood = calloc(1, 256 << 10);
+		for (int i = 0; i < 24; i++)
+			callsign_broadcast(NULL, CALLSIGN_OP_BINARY, flood, 256 << 10, CALLSIGN_SCOPE_GLOBAL);
+		free(flood);
 	} else if (is(data, length, "notes")) {
 		snprintf(text, sizeof text, "%s %d %d", mark, notes, loaded_notes);
 		callsign_text(c, text);
@@ -268,11 +276,13 @@ static void leave(struct connection *c)
 }
 CALLSIGN_ONDISCONNECT(leave);
 
+#ifndef NO_PAGE
 static int32_t page(struct callsign_request *request)
 {
 	return callsign_respond_body(request, "page " GENERATION, sizeof "page " GENERATION - 1) == 0;
 }
 CALLSIGN_ONREQUEST(page);
+#endif
 
 /* Binds by a handshake of its own what no route names. */
 static int32_t upgrade(struct callsign_request *request)
