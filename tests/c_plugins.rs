@@ -1,7 +1,11 @@
-//! Plugins in C: the example, the one in the README, and one that was built against ABI 1.0.
+//! Plugins in C: the example, also over a reload, the one in the README, one that was built against ABI 1.0, and one
+//! that takes turns with one in Rust.
 #![forbid(unsafe_code)]
 
 mod support;
+
+#[path = "c_plugins/reload.rs"]
+mod reload;
 
 use std::fs;
 use std::path::Path;

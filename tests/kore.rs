@@ -1,5 +1,6 @@
-//! Sources written for the Kore API: the examples are built with both compilers, served by two workers and spoken to;
-//! the rest of the API is checked by a plugin of its own; and the headers agree with the ABI.
+//! Sources written for the Kore API: the examples are built with both compilers, served by two workers and spoken to,
+//! over a reload, and under AddressSanitizer and valgrind; the rest of the API is checked by a plugin of its own; a
+//! library may be made of several files; and the headers agree with the ABI.
 #![forbid(unsafe_code)]
 
 mod support;
@@ -15,6 +16,9 @@ mod reload;
 
 #[path = "kore/sanitizer.rs"]
 mod sanitizer;
+
+#[path = "kore/two_files.rs"]
+mod two_files;
 
 #[path = "kore/valgrind.rs"]
 mod valgrind;
@@ -34,9 +38,15 @@ fn root() -> &'static Path {
 /// Compiles a source to that library, without a warning.
 #[track_caller]
 fn compile(compiler: &str, options: &[&str], source: &Path, library: &Path) {
+    compile_all(compiler, options, &[source], library);
+}
+
+/// The same with several sources.
+#[track_caller]
+fn compile_all(compiler: &str, options: &[&str], sources: &[&Path], library: &Path) {
     let include = root().join("plugin-api/include");
     let mut command = Command::new(compiler);
-    command.args(WARNINGS).args(options).arg("-I").args([&include, source]).arg("-o").arg(library);
+    command.args(WARNINGS).args(options).arg("-I").arg(&include).args(sources).arg("-o").arg(library);
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

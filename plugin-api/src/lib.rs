@@ -81,6 +81,7 @@
 //! | saving or restoring fails or panics | the reload is refused, and says why |
 //! | the new copy declares no state | the state is dropped; the connection stays, without data |
 //! | the old copy used [`Connection::set_data`] | `ondisconnect` by the old code, `onconnect` by the new; the connection stays open |
+//! | the old copy, in another language, has saved something | the reload is refused |
 //! | nothing was set | nothing: the next [`Connection::state`] makes a default |
 //!
 //! Refused means that nothing changes: the old code goes on with every connection and its state. The reason stands

@@ -27,7 +27,8 @@ pub fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, String
         bytes.split_first().ok_or_else(|| format!("{what} `{name}`: no bytes were saved"))?;
     if *format != FORMAT {
         return Err(format!(
-            "{what} `{name}`: it was saved in format {format}, and this version of callsign-plugin reads {FORMAT} alone"
+            "{what} `{name}`: it was saved in format {format}, and this version of callsign-plugin reads {FORMAT} \
+             alone; is the old copy written in another language, or with a newer callsign-plugin?"
         ));
     }
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
@@ -92,7 +93,8 @@ mod tests {
         let error = decode::<u8>("state", &[9, 1]).unwrap_err();
         assert_eq!(
             error,
-            "state `u8`: it was saved in format 9, and this version of callsign-plugin reads 1 alone"
+            "state `u8`: it was saved in format 9, and this version of callsign-plugin reads 1 alone; is the old \
+             copy written in another language, or with a newer callsign-plugin?"
         );
         assert_eq!(decode::<u8>("state", &[]).unwrap_err(), "state `u8`: no bytes were saved");
     }
