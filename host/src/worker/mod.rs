@@ -1,18 +1,20 @@
 //! A worker: one thread, its plugins, its routes and its share of the connections. It owns the list of
 //! connections and what they share; how one is served is `session`'s.
 
+mod sending; // to one, to many, and when it is written
+
+mod told; // what the parent says, and the answers
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::future::poll_fn;
 use std::ptr;
 use std::rc::{Rc, Weak};
 use std::sync::OnceLock;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use anyhow::Result;
-use bytes::Bytes;
-use callsign_plugin::abi::{ALL_WORKERS, op, scope, status};
+use callsign_plugin::abi::op;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -21,10 +23,8 @@ use crate::clients::{Clients, Rank, Seat};
 use crate::connection::{Connection, Phase};
 use crate::dispatch::Dispatch;
 use crate::http::exchange::Owner;
-use crate::link::Tag;
 use crate::link::orders::Order;
-use crate::link::post::Post;
-use crate::link::uplink::{Event, Uplink};
+use crate::link::uplink::Uplink;
 use crate::outbox::Pool;
 use crate::plan::Plan;
 use crate::plugin::handler::{Callbacks, Handler, HandlerRef};
@@ -32,14 +32,10 @@ use crate::plugin::registry::Registry;
 use crate::posts::Posts;
 use crate::settings::Limits;
 use crate::timers::Timers;
-use crate::websocket::write_frame;
 use crate::{reload, session};
 
 /// Bytes of the buffer that all connections of a worker are read into, one after the other.
 const READ_BUFFER: usize = 256 * 1024;
-/// A broadcast frame from this size on is shared by the queues of its receivers; a smaller one is cheaper to
-/// copy than to count.
-const SHARED_FRAME: usize = 4 * 1024;
 /// RFC 6455 §7.4.1: going away.
 const GOING_AWAY: u16 = 1001;
 
@@ -205,49 +201,6 @@ impl Worker {
         bound
     }
 
-    /// The parent's next word on a reload.
-    pub async fn next_order(&self) -> Order {
-        loop {
-            let order = self.orders.borrow_mut().pop_front();
-            match order {
-                Some(order) => return order,
-                None => self.ordered.notified().await,
-            }
-        }
-    }
-
-    /// Whether the parent has decided on that reload, and the word of it waits.
-    pub fn is_decided(&self, transaction: u32) -> bool {
-        self.orders.borrow().iter().any(|order| order.decides(transaction))
-    }
-
-    /// Stands still until the parent has decided on the reload that waits: nothing else runs on this thread, and
-    /// what clients send waits in the kernel. True: it is to be.
-    pub fn stand_still(&self, transaction: u32) -> bool {
-        let Some(uplink) = self.uplink.get() else { return false };
-        loop {
-            let decision = {
-                let mut orders = self.orders.borrow_mut();
-                let at = orders.iter().position(|order| order.decides(transaction));
-                at.and_then(|at| orders.remove(at))
-            };
-            if let Some(order) = decision {
-                return matches!(order, Order::Commit(_));
-            }
-            // A link that has failed ends the worker.
-            if uplink.wait(|event| self.heard(event)).is_err() {
-                return false;
-            }
-        }
-    }
-
-    /// Answers the parent.
-    pub fn reply(&self, tag: Tag, payload: &[u8]) {
-        if let Some(uplink) = self.uplink.get() {
-            uplink.send(tag, payload, |event| self.heard(event));
-        }
-    }
-
     /// A drain waits until the guard is dropped: an answer is on its way, or a client is to be adopted.
     pub fn expect(&'static self) -> Expected {
         self.expected.set(self.expected.get() + 1);
@@ -270,26 +223,6 @@ impl Worker {
         (c.phase.get() == Phase::Open).then_some(c)
     }
 
-    /// Has GLOBAL reach other workers too.
-    pub fn connect(&'static self, uplink: Uplink) -> &'static Uplink {
-        self.uplink.get_or_init(|| uplink)
-    }
-
-    /// Something came from the parent.
-    pub fn heard(&self, event: Event) {
-        match event {
-            Event::Broadcast(frame) => self.send_to_all(None, frame),
-            Event::Post(payload) => {
-                Post::parse(&payload).into_iter().for_each(|post| self.posts.arrived(post))
-            }
-            Event::Drain => self.drain_wanted.notify_one(),
-            Event::Order(order) => {
-                self.orders.borrow_mut().push_back(order);
-                self.ordered.notify_one();
-            }
-        }
-    }
-
     /// Waits until the worker begins to end.
     pub async fn begins_to_drain(&self) {
         let begun = self.drain_begun.notified();
@@ -298,109 +231,9 @@ impl Worker {
         }
     }
 
-    /// Waits until the parent wants the worker to end.
-    pub async fn told_to_drain(&self) {
-        self.drain_wanted.notified().await;
-    }
-
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.connections.borrow().len()
-    }
-
-    /// Whether such a message may be sent; else a [`status`].
-    #[inline]
-    pub fn sendable(&self, op: u8, data: &[u8]) -> Result<(), i32> {
-        match op {
-            op::BINARY if data.len() <= self.limits.max_message => Ok(()),
-            op::TEXT if data.len() <= self.limits.max_message => {
-                std::str::from_utf8(data).map(drop).map_err(|_| status::BAD_UTF8)
-            }
-            op::PING | op::PONG if data.len() <= 125 => Ok(()),
-            op::BINARY | op::TEXT | op::PING | op::PONG => Err(status::TOO_LARGE),
-            _ => Err(status::BAD_OP),
-        }
-    }
-
-    /// Sends one message to every open connection but `source`; a [`status`]. It is framed once.
-    pub fn broadcast(&self, source: Option<u64>, op: u8, data: &[u8], scope: u32) -> i32 {
-        if !matches!(scope, scope::LOCAL | scope::GLOBAL) {
-            return status::BAD_ARGUMENT;
-        }
-        if let Err(status) = self.sendable(op, data) {
-            return status;
-        }
-        let mut frame = Vec::with_capacity(data.len() + 10);
-        write_frame(&mut frame, op, data);
-        let frame = Bytes::from(frame);
-        self.send_to_all(source, frame.clone());
-        if scope == scope::GLOBAL
-            && self.rank.workers > 1
-            && let Some(uplink) = self.uplink.get()
-        {
-            uplink.send(Tag::Broadcast, &frame, |event| self.heard(event));
-        }
-        status::SENT
-    }
-
-    /// Sends a message to the copies of a plugin on another worker, or all others; a [`status`].
-    pub fn post(&self, target: u32, id: u32, plugin: &str, data: &[u8]) -> i32 {
-        let (source, workers) = (self.rank.index as u32, self.rank.workers as u32);
-        if data.len() > self.limits.max_message {
-            return status::TOO_LARGE;
-        }
-        if target != ALL_WORKERS && (target >= workers || target == source) {
-            return status::NOT_FOUND;
-        }
-        if workers > 1
-            && let Some(uplink) = self.uplink.get()
-        {
-            let post = Post { target, source, id, plugin, data };
-            uplink.send(Tag::Post, &post.to_bytes(), |event| self.heard(event));
-        }
-        status::SENT
-    }
-
-    /// Queues a frame for every connection of this worker but `source`.
-    fn send_to_all(&self, source: Option<u64>, frame: Bytes) {
-        let connections = self.connections.borrow();
-        let others = connections.values().filter(|c| Some(c.id) != source);
-        if frame.len() < SHARED_FRAME {
-            others.for_each(|c| _ = c.send_framed(&frame));
-        } else {
-            others.for_each(|c| _ = c.send_shared(&frame));
-        }
-    }
-
-    /// Has the connection written to at the end of this turn.
-    pub fn flush_later(&self, c: Weak<Connection>) {
-        let mut due = self.due.borrow_mut();
-        due.push(c);
-        if due.len() == 1
-            && let Some(flusher) = &*self.flusher.borrow()
-        {
-            flusher.wake_by_ref();
-        }
-    }
-
-    /// Writes to all connections that are due, once per turn of the loop: woken by the first of them, it runs
-    /// after everything else that was ready in this turn.
-    pub async fn flush_turns(&self) {
-        let mut turn = Vec::new();
-        poll_fn(|cx| {
-            if self.flusher.borrow().is_none() {
-                *self.flusher.borrow_mut() = Some(cx.waker().clone());
-            }
-            std::mem::swap(&mut turn, &mut *self.due.borrow_mut());
-            for c in turn.drain(..).filter_map(|c| c.upgrade()) {
-                c.flush_due.set(false);
-                if !c.blocked.get() {
-                    c.flush();
-                }
-            }
-            Poll::<()>::Pending
-        })
-        .await;
     }
 
     /// Keeps connections alive, and finds those whose client is gone without a word: silent for one interval
