@@ -335,3 +335,19 @@ fn the_start_says_which_plugins_handlers_and_routes_there_are() {
     );
     assert_eq!(host.stdout(), expected);
 }
+
+/// What a worker tells the parent of itself is bounded; what it serves is not.
+#[test]
+fn of_many_routes_all_are_served_and_the_first_are_told() {
+    let config = scratch("many-routes.toml");
+    let mut text = format!("[plugin.left]\npath = {:?}\n", left());
+    for number in 0..3_000 {
+        text += &format!("[[route]]\npath = '/a-path-that-is-rather-long-and-has-a-number/{number}'\n");
+        text += "onconnect = 'join'\nonmessage = 'who'\n";
+    }
+    fs::write(&config, text).expect("the scratch folder can be written");
+    let host = Host::start(&["serve", "--config", path(&config)]);
+    assert!(host.stdout().contains("\nand 2000 more routes\n"), "{}", host.stdout());
+    let mut c = host.open("/a-path-that-is-rather-long-and-has-a-number/2999");
+    assert_eq!(c.next_text(), "join of left");
+}

@@ -13,14 +13,18 @@ use crate::worker::Worker;
 
 /// Plain functions that are told: a library may export thousands that are no handlers.
 const FUNCTIONS_MAX: usize = 100;
+/// Routes that are told: far more than anybody reads.
+const ROUTES_MAX: usize = 1000;
 
 /// What a worker has loaded. From a worker's word, so only to be shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loaded {
     /// In load order.
     pub plugins: Vec<LoadedPlugin>,
-    /// In their order.
+    /// In their order, the first [`ROUTES_MAX`].
     pub routes: Vec<LoadedRoute>,
+    /// How many more of them there are.
+    pub routes_more: usize,
 }
 
 /// One plugin in its current generation.
@@ -78,7 +82,7 @@ impl Loaded {
             functions: plugin.image.functions.iter().take(FUNCTIONS_MAX).cloned().collect(),
             functions_more: plugin.image.functions.len().saturating_sub(FUNCTIONS_MAX),
         });
-        let routes = dispatch.iter().map(|route| LoadedRoute {
+        let routes = dispatch.iter().take(ROUTES_MAX).map(|route| LoadedRoute {
             path: route.path.clone(),
             requests: matches!(route.answerer, Answerer::Handler(_)),
             handlers: match route.answerer {
@@ -86,7 +90,8 @@ impl Loaded {
                 Answerer::Callbacks(callbacks) => callbacks.iter().map(label).collect(),
             },
         });
-        Self { plugins: plugins.collect(), routes: routes.collect() }
+        let routes_more = dispatch.iter().count().saturating_sub(ROUTES_MAX);
+        Self { plugins: plugins.collect(), routes: routes.collect(), routes_more }
     }
 }
 
@@ -111,6 +116,9 @@ impl fmt::Display for Loaded {
         for LoadedRoute { path, requests, handlers } in &self.routes {
             let what = if *requests { "" } else { "WebSocket: " };
             writeln!(f, "route {path}  {what}{}", handlers.join(", "))?;
+        }
+        if self.routes_more > 0 {
+            writeln!(f, "and {} more routes", self.routes_more)?;
         }
         Ok(())
     }

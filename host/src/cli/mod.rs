@@ -75,7 +75,7 @@ pub enum Command {
         /// Reload a plugin when its file changes
         ///
         /// As soon as the file is whole, as `callsign reload` does. If the new code is refused, the log says why, and
-        /// the old code serves on.
+        /// the old code serves on. Plugins that only a later SIGHUP has loaded are not watched.
         #[arg(long)]
         watch: bool,
 

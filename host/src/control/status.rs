@@ -25,6 +25,8 @@ pub struct Status {
     pub plugins: Vec<PluginStatus>,
     /// In their order; at least the convention.
     pub routes: Vec<RouteStatus>,
+    /// How many more of them there are: of thousands, only the first are told.
+    pub routes_more: usize,
 }
 
 /// One worker.
@@ -114,7 +116,7 @@ pub struct Bound {
 /// Tables.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, pid, config, addresses, workers, plugins, routes, .. } = self;
+        let Self { version, pid, config, addresses, workers, plugins, routes, routes_more, .. } = self;
         writeln!(f, "callsign {version}, process {pid}, up {}", time(self.uptime_ms))?;
         if let Some(config) = config {
             writeln!(f, "config file {}", config.display())?;
@@ -165,6 +167,9 @@ impl fmt::Display for Status {
                     generation.to_string(),
                 ]);
             }
+        }
+        if *routes_more > 0 {
+            table.note(format!("and {routes_more} more"));
         }
         write!(f, "\n{table}")
     }
@@ -320,6 +325,7 @@ mod tests {
                     handlers: vec![bound("onconnect", "join"), bound("onmessage", "message")],
                 },
             ],
+            routes_more: 0,
         };
         let expected = "\
 callsign 0.1.0, process 4711, up 3h 12m

@@ -66,7 +66,7 @@ impl Copies {
     /// What a server begins with.
     pub fn first_plan(&self, settings: &Settings) -> Result<Plan> {
         let plan = |source: &PluginSource| {
-            let (file, image) = self.take(&source.path).with_context(|| source.label())?;
+            let (file, image) = take(&source.path, &self.next_folder()).with_context(|| source.label())?;
             let name = source.name.clone().unwrap_or(image.name);
             Ok(PlannedPlugin { name, source: source.clone(), file, generation: 1 })
         };
@@ -76,28 +76,22 @@ impl Copies {
 
     /// Copies a library as soon as it is whole; the copy, and what it says of itself.
     pub async fn take_whole(&self, path: &Path) -> Result<(PathBuf, Image)> {
-        for _ in 1..TRIES {
-            if let Ok(taken) = self.take(path) {
-                return Ok(taken);
+        let mut tries = 1;
+        loop {
+            // A disk may be slow, and workers and broadcasts do not wait for it.
+            let (path, folder) = (path.to_owned(), self.next_folder());
+            let taken = tokio::task::spawn_blocking(move || take(&path, &folder)).await?;
+            if taken.is_ok() || tries == TRIES {
+                return taken;
             }
+            tries += 1;
             tokio::time::sleep(PAUSE).await;
         }
-        self.take(path)
     }
 
-    fn take(&self, path: &Path) -> Result<(PathBuf, Image)> {
-        // What is wrong with a file is said of the operator's.
-        let before = match fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => metadata,
-            _ => return Err(Image::read(path).err().unwrap_or_else(|| anyhow!("not a file"))),
-        };
+    fn next_folder(&self) -> PathBuf {
         self.made.set(self.made.get() + 1);
-        let folder = self.folder.path().join(self.made.get().to_string());
-        let taken = copy(path, &folder, &before);
-        if taken.is_err() {
-            let _ = fs::remove_dir_all(&folder);
-        }
-        taken
+        self.folder.path().join(self.made.get().to_string())
     }
 
     /// A copy that no process will load any more, nor has loaded since the last [`sweep`](Self::sweep).
@@ -141,6 +135,20 @@ fn remove_abandoned(parent: &Path) {
             let _ = fs::remove_dir_all(&folder);
         }
     }
+}
+
+/// Copies a library into a new folder.
+fn take(path: &Path, folder: &Path) -> Result<(PathBuf, Image)> {
+    // What is wrong with a file is said of the operator's.
+    let before = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => metadata,
+        _ => return Err(Image::read(path).err().unwrap_or_else(|| anyhow!("not a file"))),
+    };
+    let taken = copy(path, folder, &before);
+    if taken.is_err() {
+        let _ = fs::remove_dir_all(folder);
+    }
+    taken
 }
 
 fn copy(path: &Path, folder: &Path, before: &Metadata) -> Result<(PathBuf, Image)> {

@@ -144,8 +144,8 @@ pub fn run(settings: Settings, desk: Desk) -> Result<()> {
         settings,
     }));
     let mut runtime = Builder::new_current_thread();
-    // For backtraces, one after the other.
-    runtime.enable_all().max_blocking_threads(1);
+    // For backtraces and for copies of libraries.
+    runtime.enable_all().max_blocking_threads(2);
     let runtime = runtime.build_local(LocalOptions::default())?;
     let result = runtime.block_on(async {
         let mut stop = Stop::new()?;

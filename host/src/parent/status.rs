@@ -30,6 +30,7 @@ impl Parent {
             workers: self.places.iter().map(|place| self.worker(place)).collect(),
             plugins: plugins.collect(),
             routes: loaded.routes.iter().map(|route| bound(route, &loaded)).collect(),
+            routes_more: loaded.routes_more,
         }
     }
 
