@@ -10,7 +10,7 @@ fn serve(test: &str) -> Host {
     compile("cc", &["-O2"], &root().join("tests/plugins/c/kore.c"), &library);
     let pages =
         ["/check=check", "/method=method", "/argument=argument", "/cookies=cookies", "/answers=answers"];
-    let routes = [&pages[..], &["/socket=open_socket"]].concat();
+    let routes = [&pages[..], &["/null=null", "/socket=open_socket", "/early=free_early"]].concat();
     let routes = routes.iter().flat_map(|route| ["--route", route]);
     let options = ["--workers", "1", "--max-message", "1KiB", "--log", "debug"];
     let args: Vec<&str> = ["serve", path(&library)].into_iter().chain(routes).chain(options).collect();
@@ -129,6 +129,27 @@ fn a_handshake_has_the_cookies_of_its_request() {
     let host = serve("handshake");
     let answer = host.connect().handshake("/socket", &[]);
     assert_eq!((answer.status, cookies(&answer)), (101, vec!["joined=yes; Domain=test; HttpOnly; Secure"]));
+}
+
+#[test]
+fn what_a_handler_frees_after_its_handshake_is_not_freed_again() {
+    let host = serve("early");
+    for _ in 0..3 {
+        let mut c = host.open("/early");
+        assert_eq!(c.next_text(), "mine");
+        assert_eq!(request(&host, "GET", "/cookies", &[], "").status, 200);
+        assert_eq!(c.ask("e"), "127.0.0.1");
+    }
+}
+
+#[test]
+fn null_is_refused_and_ends_nothing() {
+    let host = serve("null");
+    let answer = request(&host, "GET", "/null?a=1", &[("Cookie", "a=1")], "");
+    assert_eq!((answer.status, answer.text(), cookies(&answer).len()), (200, "", 0));
+    assert_eq!(host.log_lines("http_response_cookie: a cookie without").len(), 2);
+    host.log_line("kore_timer_add: there is nothing to call");
+    host.log_line("kore_msg_send: there is no worker 1000");
 }
 
 #[test]

@@ -121,6 +121,12 @@ static inline int http_request_cookie(struct http_request *req, const char *name
 static inline void http_response_cookie(struct http_request *req, const char *name, const char *value,
     const char *path, time_t expires, u_int32_t maxage, struct http_cookie **out);
 
+/* The request's hdlr_extra as so many bytes, all 0; what it is; whether there is one; gives it to kore_free. */
+static inline void *http_state_create(struct http_request *req, size_t len);
+static inline void *http_state_get(struct http_request *req);
+static inline int http_state_exists(struct http_request *req);
+static inline void http_state_cleanup(struct http_request *req);
+
 static inline const char *http_method_text(int method);
 
 #define http_argument_get_string(r, n, o) http_argument_get(r, n, (void **)(o), NULL, HTTP_ARG_TYPE_STRING)

@@ -57,7 +57,9 @@
 #define KORE_MODULE_LOAD 1
 #define KORE_MODULE_UNLOAD 2
 
-/* Message ids above APP_BASE are the application's; `dst` is a worker's id, or all of them, the sender too. */
+/* Message ids above APP_BASE are the application's; `dst` is a worker's id, or all of them, the sender too.
+ * The parent is none: what is sent to it, such as SHUTDOWN, is only a line of the log. */
+#define KORE_MSG_SHUTDOWN 4
 #define KORE_MSG_APP_BASE 200
 #define KORE_MSG_PARENT 1000
 #define KORE_MSG_WORKER_ALL 1001

@@ -1,6 +1,8 @@
 /* The parts of plugin-api/include/kore that the examples do not touch: each check that fails is a line of the answer. */
 #include <kore/http.h>
 
+#include <kore/hooks.h>
+
 static struct kore_buf report;
 
 #define CHECK(what)                                                                                            \
@@ -193,6 +195,57 @@ int open_socket(struct http_request *req)
 	req->hdlr_extra = kore_strdup("the request's");
 	http_response_cookie(req, "joined", "yes", NULL, 0, 0, NULL);
 	kore_websocket_handshake(req, "opened", "told", NULL);
+	return KORE_RESULT_OK;
+}
+
+/* The same, and it frees its hdlr_extra itself, after the handshake. */
+int free_early(struct http_request *req)
+{
+	char *state = http_state_create(req, 777);
+
+	CHECK(http_state_get(req) == state && state[776] == 0 && http_state_exists(req));
+	kore_websocket_handshake(req, "opened", "told", NULL);
+	http_state_cleanup(req);
+	CHECK(!http_state_exists(req));
+	return KORE_RESULT_OK;
+}
+
+/* None of Kore's parent's is called. */
+void kore_parent_configure(int argc, char **argv)
+{
+	fatal("%d %p", argc, (void *)argv);
+}
+
+/* NULL where Kore would end: nothing comes of it. */
+static void check_null(struct http_request *req)
+{
+	struct http_cookie *cookie = NULL;
+	const char *value;
+	char *text;
+
+	CHECK(!http_argument_get_string(req, NULL, &text) && !http_request_cookie(req, NULL, &text));
+	CHECK(!http_request_header(req, NULL, &value));
+	CHECK(kore_timer_add(NULL, 1, NULL, KORE_TIMER_ONESHOT) == NULL);
+	http_response_cookie(req, NULL, "v", NULL, 0, 0, &cookie);
+	CHECK(cookie != NULL);
+	http_response_cookie(req, "n", NULL, NULL, 0, 0, NULL);
+	http_response_header(req, NULL, "v");
+	http_response_header(req, "n", NULL);
+	kore_websocket_broadcast(NULL, WEBSOCKET_OP_TEXT, NULL, 0, WEBSOCKET_BROADCAST_LOCAL);
+	kore_connection_disconnect(NULL);
+	CHECK(strcmp(KORE_CONNECTION_IP(NULL), "") == 0);
+}
+
+/* What is asked with NULL, of a request that has arguments and cookies. */
+int null(struct http_request *req)
+{
+	kore_buf_init(&report, 0);
+	http_populate_qs(req);
+	http_populate_cookies(req);
+	check_null(req);
+	kore_msg_send(KORE_MSG_PARENT, KORE_MSG_SHUTDOWN, "1", 1);
+	http_response(req, HTTP_STATUS_OK, report.data, report.offset);
+	kore_buf_cleanup(&report);
 	return KORE_RESULT_OK;
 }
 

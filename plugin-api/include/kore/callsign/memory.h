@@ -101,8 +101,15 @@ static inline void *kore_realloc(void *ptr, size_t len)
 	return moved;
 }
 
+/* What is to be given to kore_free after a request that has become a connection, if the handler does not do it. */
+CALLSIGN_KORE_SHARED void *callsign_kore_kept = NULL;
+
 static inline void kore_free(void *ptr)
 {
+	void *kept = ptr;
+
+	if (ptr != NULL)
+		(void)__atomic_compare_exchange_n(&callsign_kore_kept, &kept, NULL, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 	free(ptr);
 }
 

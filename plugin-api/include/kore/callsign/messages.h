@@ -19,9 +19,14 @@ static inline void callsign_kore_fire(void *data, struct connection *c)
 
 static inline struct kore_timer *kore_timer_add(void (*cb)(void *, u_int64_t), u_int64_t interval, void *arg, int flags)
 {
-	struct kore_timer *timer = (struct kore_timer *)kore_calloc(1, sizeof *timer);
+	struct kore_timer *timer;
 	u_int64_t repeat = flags & KORE_TIMER_ONESHOT ? 0 : interval ? interval : 1;
 
+	if (cb == NULL) {
+		kore_log(LOG_ERR, "kore_timer_add: there is nothing to call");
+		return NULL;
+	}
+	timer = (struct kore_timer *)kore_calloc(1, sizeof *timer);
 	timer->nextrun = kore_time_ms() + interval;
 	timer->interval = interval;
 	timer->flags = flags;

@@ -28,7 +28,8 @@ static inline void http_response(struct http_request *req, int status, const voi
 static inline void http_response_header(struct http_request *req, const char *name, const char *value)
 {
 	if (callsign_kore_host->respond_header(req, name, value) < 0)
-		kore_log(LOG_WARNING, "http_response_header: `%s` is left out: it is malformed, or the server's own", name);
+		kore_log(LOG_WARNING, "http_response_header: `%s` is left out: it is malformed, or the server's own",
+		    name != NULL ? name : "NULL");
 }
 
 static inline int http_request_header(struct http_request *req, const char *name, const char **out)
@@ -187,7 +188,7 @@ static inline int http_argument_get(struct http_request *req, const char *name, 
 {
 	struct http_arg *argument = callsign_kore_of(req)->arguments;
 
-	for (; argument != NULL; argument = argument->next)
+	for (; name != NULL && argument != NULL; argument = argument->next)
 		if (strcmp(argument->name, name) == 0)
 			return callsign_kore_convert(argument->value, out, number, type);
 	return KORE_RESULT_ERROR;
@@ -245,7 +246,7 @@ static inline int http_request_cookie(struct http_request *req, const char *name
 {
 	struct http_cookie *cookie = callsign_kore_of(req)->cookies;
 
-	for (; cookie != NULL; cookie = cookie->callsign_next) {
+	for (; name != NULL && cookie != NULL; cookie = cookie->callsign_next) {
 		if (strcmp(cookie->name, name) == 0) {
 			*out = cookie->value;
 			return KORE_RESULT_OK;
@@ -300,6 +301,12 @@ static inline void http_response_cookie(struct http_request *req, const char *na
 	struct http_cookie **last = &state->answer_cookies;
 	const char *port;
 
+	if (out != NULL)
+		*out = cookie;
+	if (name == NULL || value == NULL) {
+		kore_log(LOG_ERR, "http_response_cookie: a cookie without a name or a value is left out");
+		return;
+	}
 	cookie->name = callsign_kore_text(state, name, strlen(name));
 	cookie->value = callsign_kore_text(state, value, strlen(value));
 	if (path != NULL)
@@ -316,8 +323,30 @@ static inline void http_response_cookie(struct http_request *req, const char *na
 		last = &(*last)->callsign_next;
 	*last = cookie;
 	state->finish = callsign_kore_set_cookies;
-	if (out != NULL)
-		*out = cookie;
+}
+
+static inline void *http_state_create(struct http_request *req, size_t len)
+{
+	if (req->hdlr_extra != NULL)
+		fatal("http_state_create: the request has a hdlr_extra already");
+	req->hdlr_extra = kore_calloc(1, len);
+	return req->hdlr_extra;
+}
+
+static inline void *http_state_get(struct http_request *req)
+{
+	return req->hdlr_extra;
+}
+
+static inline int http_state_exists(struct http_request *req)
+{
+	return req->hdlr_extra != NULL;
+}
+
+static inline void http_state_cleanup(struct http_request *req)
+{
+	kore_free(req->hdlr_extra);
+	req->hdlr_extra = NULL;
 }
 
 static inline const char *http_method_text(int method)

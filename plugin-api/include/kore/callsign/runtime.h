@@ -52,8 +52,6 @@ struct callsign_kore_request {
 	uintptr_t tag;
 	/* NULL after a handshake: then it may be gone. */
 	struct http_request *request;
-	/* After a handshake: what the request's hdlr_extra was. */
-	void *extra;
 	struct callsign_kore_block *blocks;
 	/* Bytes of the body that were read. */
 	size_t body_offset;
@@ -64,7 +62,7 @@ struct callsign_kore_request {
 	void (*finish)(struct http_request *);
 };
 
-CALLSIGN_KORE_SHARED struct callsign_kore_request callsign_kore_request = {0, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL};
+CALLSIGN_KORE_SHARED struct callsign_kore_request callsign_kore_request = {0, NULL, NULL, 0, NULL, NULL, NULL, NULL};
 CALLSIGN_KORE_SHARED uintptr_t callsign_kore_last_tag = 1;
 
 static inline void callsign_kore_end_request(void)
@@ -76,7 +74,7 @@ static inline void callsign_kore_end_request(void)
 		next = block->next;
 		kore_free(block);
 	}
-	kore_free(state->extra);
+	kore_free(callsign_kore_kept);
 	memset(state, 0, sizeof *state);
 }
 
@@ -130,7 +128,7 @@ static inline void kore_websocket_handshake(struct http_request *req, const char
 	if (callsign_kore_host->handshake(req, onconnect, onmessage, ondisconnect) < 0)
 		return;
 	if (state->tag != 0 && state->tag == req->owner->callsign_tag && state->request != NULL) {
-		state->extra = req->hdlr_extra;
+		callsign_kore_kept = req->hdlr_extra;
 		state->request = NULL;
 	}
 }
