@@ -153,6 +153,23 @@ fn null_is_refused_and_ends_nothing() {
 }
 
 #[test]
+fn a_source_in_cpp_compiles_without_a_warning_and_is_served() {
+    for (compiler, standard) in
+        [("g++", "c++11"), ("g++", "c++17"), ("clang++", "c++11"), ("clang++", "c++17")]
+    {
+        let library = scratch(&format!("libkore-{compiler}-{standard}.so").replace('+', "p"));
+        let source = root().join("tests/plugins/c/kore_cpp.cpp");
+        compile(compiler, &["-O1", &format!("-std={standard}")], &source, &library);
+        let mut host = Host::start(&["serve", path(&library), "--workers", "2", "--route", "/=page"]);
+        let answer = request(&host, "GET", "/?name=Ann", &[], "");
+        assert_eq!((answer.text(), cookies(&answer).len()), ("hello Ann", 1));
+        assert_eq!(host.open("/").ask("hi"), "said: hi");
+        host.log_line("worker 2 begins");
+        assert!(host.terminate().success());
+    }
+}
+
+#[test]
 fn timers_fire_once_at_their_time_or_not_at_all() {
     let host = serve("timers");
     let mut c = open(&host);

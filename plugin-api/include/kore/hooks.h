@@ -7,9 +7,17 @@
 
 #include "kore.h"
 
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
 void kore_parent_configure(int argc, char **argv);
 void kore_parent_daemonized(void);
 void kore_parent_teardown(void);
 void kore_worker_signal(int number);
+
+#if defined(__cplusplus)
+}
+#endif
 
 #endif

@@ -11,6 +11,10 @@
 #include <float.h>
 #include <strings.h>
 
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
 /* What a request's method is; 0 for any other. */
 #define HTTP_METHOD_GET 0x01
 #define HTTP_METHOD_POST 0x02
@@ -151,5 +155,9 @@ static inline const char *http_method_text(int method);
 #define http_request_header_double(r, n, o) http_request_header_get(r, n, NULL, o, HTTP_ARG_TYPE_DOUBLE)
 
 #include "callsign/requests.h"
+
+#if defined(__cplusplus)
+}
+#endif
 
 #endif

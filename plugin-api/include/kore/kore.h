@@ -33,6 +33,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
 #define KORE_RESULT_ERROR 0
 #define KORE_RESULT_OK 1
 
@@ -214,5 +218,9 @@ static inline void *kore_mem_find(void *data, size_t length, const void *wanted,
 #include "callsign/memory.h"
 #include "callsign/runtime.h"
 #include "callsign/messages.h"
+
+#if defined(__cplusplus)
+}
+#endif
 
 #endif

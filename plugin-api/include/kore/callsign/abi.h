@@ -99,7 +99,12 @@ struct callsign_kore_handler {
 };
 
 /* One for the library, however many of its files include this: seen by the host, or by nobody else. */
+#if defined(__cplusplus)
+/* There a constant is its file's own otherwise. */
+#define CALLSIGN_KORE_EXPORTED extern __attribute__((weak, visibility("default")))
+#else
 #define CALLSIGN_KORE_EXPORTED __attribute__((weak, visibility("default")))
+#endif
 #define CALLSIGN_KORE_SHARED __attribute__((weak, visibility("hidden")))
 
 /* Written by the host before it calls anything. */
