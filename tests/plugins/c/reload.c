@@ -173,6 +173,22 @@ static int32_t load(const struct callsign_load *load)
 #ifdef TELL_GENERATION
 	snprintf(mark, sizeof mark, GENERATION ".%u", load->generation);
 #endif
+#ifdef EARLY
+	/* Gives clients that have no note one, at load already. */
+	for (uint64_t id = 1; id <= 16; id++) {
+		struct connection *c = callsign_find(id);
+		if (c != NULL && c->data == NULL) {
+			struct note *note = c->data = new_note();
+			strcpy(note->text, "early");
+		}
+	}
+#endif
+#ifdef REFUSE_AT_LAST
+	if (!load->probe) {
+		callsign_fail("not after all");
+		return 0;
+	}
+#endif
 #ifdef TIMER
 	callsign_every(NULL, 3600 * 1000, tick, NULL, NULL);
 #endif
