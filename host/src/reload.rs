@@ -284,9 +284,15 @@ impl Candidate {
         restarts.iter().for_each(|c| session::enter(c));
         for index in self.next.loaded.into_iter().chain(self.next.removed) {
             if let Some(old) = before.get(index) {
+                let empty: Vec<_> = worker.open().into_iter().filter(|c| !has_data(c)).collect();
                 // First: what it hands over to be called later ends with the rest.
                 old.unload();
                 end_later(worker, old);
+                // What it has put into connections the new code would take for its own.
+                for c in empty.into_iter().filter(|c| has_data(c)) {
+                    release(old, &c);
+                    swap_data(&c, Data::NONE);
+                }
                 old.retire();
             }
         }

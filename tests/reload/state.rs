@@ -51,6 +51,17 @@ fn what_a_load_hook_puts_into_connections_is_theirs_only_when_it_was_accepted() 
 }
 
 #[test]
+fn what_an_unload_hook_puts_into_connections_is_freed_by_its_own_copy() {
+    let options = ["--workers", "1", "--route", ROUTE];
+    let reloading = Reloading::serve(&variant("1", &["-DHOOKS", "-DLATE"]), &options);
+    let mut client = clients(&reloading, 1).remove(0);
+    reloading.reload_with(&variant("2", &["-DHOOKS"])).expect("nothing is wrong with it");
+    reloading.host.log_line("1: unloaded");
+    assert_eq!(client.ask("get"), "2 nothing");
+    reloading.host.log_line("1: released late");
+}
+
+#[test]
 fn without_hooks_equal_versions_carry_the_pointer_over() {
     let (reloading, mut client) = carried(&["-DSTATE_VERSION=3"], &["-DSTATE_VERSION=3"]);
     assert_eq!(client.ask("get"), "2 ann");
