@@ -215,6 +215,18 @@ fn a_panic_for_no_connection_is_only_logged() {
 }
 
 #[test]
+fn a_panic_in_the_drop_of_what_was_to_come_after_work_that_panicked_ends_nothing_else() {
+    let host = serve("offloop");
+    let mut neighbour = host.open("/");
+    let mut c = host.open("/");
+    c.text("work-and-drop-panic");
+    assert_eq!(c.closed(), Some((1011, "handler failed".to_owned())));
+    host.log_line("plugin `offloop`: background work failed: panicked: lost at work (");
+    host.log_line("background work: its data cannot be freed: panicked: lost in a drop (");
+    assert_eq!(neighbour.ask("hi"), "hi");
+}
+
+#[test]
 fn a_panic_at_work_for_a_connection_that_has_left_is_logged_too() {
     let host = serve("offloop");
     let (mut one, mut other) = (host.open("/"), host.open("/"));

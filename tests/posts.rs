@@ -5,7 +5,7 @@
 mod support;
 
 use rustix::process::Signal;
-use support::{Host, WebSocket, alone};
+use support::{Host, Reloading, WebSocket, alone, plugin};
 
 fn start(workers: usize) -> Host {
     let host = Host::serve("posts", &["--workers", &workers.to_string(), "--log", "debug"]);
@@ -107,6 +107,18 @@ fn a_panic_in_a_receiver_is_logged_and_the_next_message_comes() {
     assert!(line.contains("src/lib.rs:") && line.contains("(message 3 of worker 0)"), "{line}");
     assert_eq!(clients[0].ask("send 1 1 end"), "Sent");
     assert_eq!(clients[1].next_text(), "0 says end");
+}
+
+#[test]
+fn a_receiver_is_dropped_in_a_callback_when_its_copy_is_replaced_and_when_its_worker_ends() {
+    let mut server = Reloading::serve(&plugin("posts"), &["--workers", "1"]);
+    server.host.log_line("in onload: NotNow");
+    server.reload().expect("it is the same");
+    server.host.log_line("receiver dropped in a callback");
+    server.host.ask_to_stop();
+    assert!(server.host.ended().success());
+    assert_eq!(server.host.log_lines("receiver dropped in a callback").len(), 2);
+    assert_eq!(server.host.log_lines("receiver dropped too late"), [""; 0]);
 }
 
 #[test]

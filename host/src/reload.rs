@@ -149,12 +149,25 @@ impl Candidate {
             let old = registry.get(index);
             let carried = old.map(|old| save_plugin(old)).transpose();
             let carried = carried.with_context(|| new.label())?.flatten();
-            new.start(carried.as_ref(), false).with_context(|| new.label())?;
+            let empty: Vec<_> = worker.open().into_iter().filter(|c| !has_data(c)).collect();
+            let started = new.start(carried.as_ref(), false);
+            self.set_aside(index, empty);
+            started.with_context(|| new.label())?;
             if let Some(old) = old {
                 self.carry_over(worker, old, &new).with_context(|| new.label())?;
             }
         }
         if self.next.loaded.len() > 1 { self.settle() } else { Ok(()) }
+    }
+
+    /// What the load hook has put into connections that had nothing: theirs when the new copy is in use, and until
+    /// then not for the old one to see.
+    fn set_aside(&mut self, index: usize, empty: Vec<Rc<Connection>>) {
+        let filled = empty.into_iter().filter(|c| has_data(c));
+        self.carried.extend(filled.map(|c| {
+            let made = swap_data(&c, Data::NONE);
+            (c, index, made)
+        }));
     }
 
     /// A connection may have handlers of several new copies: what is in it is one's, and it begins anew once, or not
@@ -259,7 +272,11 @@ impl Candidate {
             }
         }
         for (c, index, data) in self.carried {
-            release(before.plugin(index), &c);
+            if let Some(old) = before.get(index)
+                && has_data(&c)
+            {
+                release(old, &c);
+            }
             swap_data(&c, data);
         }
         self.next.loaded.iter().for_each(|&index| self.next.registry.plugin(index).at_rest());
@@ -267,9 +284,15 @@ impl Candidate {
         restarts.iter().for_each(|c| session::enter(c));
         for index in self.next.loaded.into_iter().chain(self.next.removed) {
             if let Some(old) = before.get(index) {
+                let empty: Vec<_> = worker.open().into_iter().filter(|c| !has_data(c)).collect();
                 // First: what it hands over to be called later ends with the rest.
                 old.unload();
                 end_later(worker, old);
+                // What it has put into connections the new code would take for its own.
+                for c in empty.into_iter().filter(|c| has_data(c)) {
+                    release(old, &c);
+                    swap_data(&c, Data::NONE);
+                }
                 old.retire();
             }
         }

@@ -299,7 +299,9 @@ typedef int32_t (*callsign_onrequest_fn)(struct callsign_request *request);
  * before. Answers 1, or 0 to refuse (say why with callsign_host.fail): then the plugin is not
  * used, and a reload changes nothing. It can set timers and hand over background work, which
  * begins when the copy is in use; to clients and other workers it cannot speak yet
- * (CALLSIGN_STATUS_NOT_NOW). [worker thread] */
+ * (CALLSIGN_STATUS_NOT_NOW). What it puts into a connection that has no `data` is there from the
+ * time when the copy is in use; if it is refused, callsign_plugin.release of this copy is called
+ * for it. [worker thread] */
 typedef int32_t (*callsign_onload_fn)(const struct callsign_load *load);
 
 /* Another generation has taken over: this copy's handlers, timers and hooks are not called any

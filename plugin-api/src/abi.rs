@@ -255,7 +255,8 @@ pub type OnRequest = unsafe extern "C" fn(request: *mut Request) -> i32;
 /// The library was loaded; of its functions at most [`Plugin::restore_plugin`] was called before. Answers 1, or
 /// 0 to refuse (say why with [`Host::fail`]): then the plugin is not used, and a reload changes nothing. It can
 /// set timers and hand over background work, which begins when the copy is in use; to clients and other workers
-/// it cannot speak yet ([`status::NOT_NOW`]). [worker thread]
+/// it cannot speak yet ([`status::NOT_NOW`]). What it puts into a connection that has no `data` is there from the time
+/// when the copy is in use; if it is refused, [`Plugin::release`] of this copy is called for it. [worker thread]
 pub type OnLoad = unsafe extern "C" fn(load: *const Load) -> i32;
 
 /// Another generation has taken over: this copy's handlers, timers and hooks are not called any more. Its code

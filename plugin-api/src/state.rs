@@ -128,7 +128,8 @@ impl Connection {
             }
             Held::Foreign => {
                 panic!(
-                    "connection {id} has data of another plugin's already; it has room for one plugin's alone"
+                    "connection {id} has data already, of another plugin's or of another copy of this one; it has \
+                     room for one alone"
                 )
             }
         }

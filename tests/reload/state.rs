@@ -31,6 +31,37 @@ fn hooks_carry_over_what_is_the_plugins_and_the_load_hook_sees_it() {
 }
 
 #[test]
+fn what_a_load_hook_puts_into_connections_is_theirs_only_when_it_was_accepted() {
+    let options = ["--workers", "1", "--route", ROUTE];
+    let reloading = Reloading::serve(&variant("1", &["-DHOOKS"]), &options);
+    let (mut with, mut without) = {
+        let mut clients = clients(&reloading, 2);
+        (clients.remove(0), clients.remove(0))
+    };
+    assert_eq!(with.ask("set ann"), "set");
+    let refused = variant("2", &["-DHOOKS", "-DEARLY", "-DREFUSE_AT_LAST"]);
+    let reason = reloading.reload_with(&refused).expect_err("it refuses");
+    assert!(reason.contains("not after all"), "{reason}");
+    reloading.host.log_line("2: released early");
+    assert_eq!((with.ask("get"), without.ask("get")), ("1 ann".to_owned(), "1 nothing".to_owned()));
+    reloading.reload_with(&variant("3", &["-DHOOKS", "-DEARLY"])).expect("it accepts");
+    assert_eq!((with.ask("get"), without.ask("get")), ("3 ann v0".to_owned(), "3 early".to_owned()));
+    without.close(1000, "");
+    reloading.host.log_line("3: released early");
+}
+
+#[test]
+fn what_an_unload_hook_puts_into_connections_is_freed_by_its_own_copy() {
+    let options = ["--workers", "1", "--route", ROUTE];
+    let reloading = Reloading::serve(&variant("1", &["-DHOOKS", "-DLATE"]), &options);
+    let mut client = clients(&reloading, 1).remove(0);
+    reloading.reload_with(&variant("2", &["-DHOOKS"])).expect("nothing is wrong with it");
+    reloading.host.log_line("1: unloaded");
+    assert_eq!(client.ask("get"), "2 nothing");
+    reloading.host.log_line("1: released late");
+}
+
+#[test]
 fn without_hooks_equal_versions_carry_the_pointer_over() {
     let (reloading, mut client) = carried(&["-DSTATE_VERSION=3"], &["-DSTATE_VERSION=3"]);
     assert_eq!(client.ask("get"), "2 ann");

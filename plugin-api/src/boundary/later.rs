@@ -109,15 +109,18 @@ unsafe extern "C" fn finish<W, T, D: FnOnce(Option<&Connection>, T)>(
 ) {
     // SAFETY: the work is over, so the whole job is this thread's. For `c` see `fire`.
     let (job, c) = unsafe { (&mut *data.cast::<Job<W, T, D>>(), c.cast::<Connection>().as_ref()) };
-    match (job.result.take(), job.done.take()) {
-        (Some(Ok(result)), Some(done)) => {
+    match job.result.take() {
+        Some(Ok(result)) => {
             _ = guard(|| {
-                done(c, result);
+                if let Some(done) = job.done.take() {
+                    done(c, result);
+                }
                 Ok(())
             })
         }
-        (Some(Err(failed)), _) => failed.report(),
-        _ => {}
+        // `done` stays for `free_job`, where a panic of its drop stops.
+        Some(Err(failed)) => failed.report(),
+        None => {}
     }
 }
 

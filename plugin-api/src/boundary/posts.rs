@@ -1,13 +1,14 @@
 //! Messages between a plugin's copies on several workers. The host knows one function for all of them; which
 //! closure a number means is kept here.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::rc::Rc;
 
 use super::entry::guard;
 use super::host::{HOST_SLOT, host};
+use super::later::add_timer;
 use crate::abi::status;
 use crate::message::Status;
 
@@ -16,6 +17,8 @@ type Receiver = Rc<RefCell<dyn FnMut(u32, &[u8])>>;
 thread_local! {
     /// By id. On other threads than the worker's it is empty.
     static RECEIVERS: RefCell<HashMap<u32, Receiver>> = RefCell::default();
+    /// Whether the host tells when they are to be dropped.
+    static KEPT: Cell<bool> = const { Cell::new(false) };
 }
 
 pub fn worker_index() -> u32 {
@@ -42,6 +45,7 @@ pub fn receive(id: u32, receiver: Option<Receiver>) -> Status {
     // SAFETY: the slot is this plugin's own; `dispatch` keeps to the ABI.
     let status = unsafe { (host.worker_receive)(HOST_SLOT, id, call) };
     if status == status::SENT {
+        keep();
         // What it replaces may do anything when it is dropped, which is after the borrow.
         let _replaced = RECEIVERS.with_borrow_mut(|receivers| match receiver {
             Some(receiver) => receivers.insert(id, receiver),
@@ -49,6 +53,26 @@ pub fn receive(id: u32, receiver: Option<Receiver>) -> Status {
         });
     }
     Status::from_code(status)
+}
+
+/// Has the receivers dropped when this copy of the plugin is replaced, or its worker ends, as `shared` has its
+/// state dropped: by a timer that will not fire. The end of a thread would be too late for what their drop may do.
+fn keep() {
+    if !KEPT.get() {
+        let end = End;
+        KEPT.set(add_timer(0, u64::MAX, 0, move |_| _ = &end) != 0);
+    }
+}
+
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if KEPT.replace(false) {
+            // They may do anything when they are dropped, which is after the borrow.
+            drop(RECEIVERS.take());
+        }
+    }
 }
 
 /// # Safety

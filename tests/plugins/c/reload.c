@@ -132,6 +132,18 @@ static void tick(void *data, struct connection *c)
 }
 #endif
 
+/* Gives the clients that have no note one, outside of their own handlers. */
+__attribute__((unused)) static void fill(const char *text)
+{
+	for (uint64_t id = 1; id <= 16; id++) {
+		struct connection *c = callsign_find(id);
+		if (c != NULL && c->data == NULL) {
+			struct note *note = c->data = new_note();
+			strcpy(note->text, text);
+		}
+	}
+}
+
 static int32_t load(const struct callsign_load *load)
 {
 	(void)load;
@@ -173,6 +185,15 @@ static int32_t load(const struct callsign_load *load)
 #ifdef TELL_GENERATION
 	snprintf(mark, sizeof mark, GENERATION ".%u", load->generation);
 #endif
+#ifdef EARLY
+	fill("early");
+#endif
+#ifdef REFUSE_AT_LAST
+	if (!load->probe) {
+		callsign_fail("not after all");
+		return 0;
+	}
+#endif
 #ifdef TIMER
 	callsign_every(NULL, 3600 * 1000, tick, NULL, NULL);
 #endif
@@ -198,6 +219,9 @@ static void unload(void)
 #ifdef SLOW_UNLOAD
 	if (callsign_worker_index() == 1)
 		sleep(2);
+#endif
+#ifdef LATE
+	fill("late");
 #endif
 	callsign_logf(CALLSIGN_LEVEL_INFO, "%s: unloaded", GENERATION);
 }

@@ -72,6 +72,10 @@ fn onmessage(c: &Connection, message: Message<'_>) {
             _ = c.background(|| panic!("lost at work"), |_, ()| unreachable!("it has no result"))
         }
         "done-panics" => _ = c.background(|| (), |_, ()| panic!("lost at the end")),
+        "work-and-drop-panic" => {
+            let bomb = Bomb;
+            c.background(|| panic!("lost at work"), move |_, ()| drop(bomb));
+        }
         "free-work-panics" => _ = background(|| (), |()| panic!("nobody's work")),
         // Timers.
         "after" => {

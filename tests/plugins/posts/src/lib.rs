@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use callsign_plugin::prelude::*;
 use callsign_plugin::worker;
@@ -13,12 +14,24 @@ const NEWS: u32 = 1;
 const NUMBERS: u32 = 2;
 const PANICS: u32 = 3;
 const LARGE: u32 = 4;
+const KEPT: u32 = 5;
 const ONCE: u32 = u32::MAX;
 
 thread_local! {
     /// Next number of each worker.
     static NEXT: RefCell<BTreeMap<u32, u64>> = RefCell::default();
     static TOTAL: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Tells the log when it is dropped, and whether that is in a callback: only there is a timer to be found.
+struct Dropped;
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let place =
+            if after(Duration::from_secs(3600), || ()).cancel() { "in a callback" } else { "too late" };
+        log(Level::Info, format!("receiver dropped {place}"));
+    }
 }
 
 fn tell(text: String) {
@@ -31,6 +44,8 @@ fn onload(_: &Load) {
     worker::receive(NUMBERS, number);
     worker::receive(LARGE, |from, data| tell(format!("{} bytes from {from}", data.len())));
     worker::receive(PANICS, |_, _| panic!("cannot bear it"));
+    let kept = Dropped;
+    worker::receive(KEPT, move |_, _| _ = &kept);
     worker::receive(ONCE, |from, _| {
         // Takes the place of the one that runs.
         worker::receive(ONCE, |from, _| {
