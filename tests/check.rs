@@ -202,3 +202,36 @@ fn check_leaves_no_process_behind() {
     let processes = fs::read_dir("/proc").expect("there is a /proc").flatten();
     assert_eq!(processes.filter(has_it).count(), 0);
 }
+
+#[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    let pipe = scratch("pipe.so");
+    // There from an earlier run.
+    let _ = fs::remove_file(&pipe);
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("there is mkfifo").success());
+    for library in [path(&pipe), "/dev/zero"] {
+        for command in ["inspect", "check"] {
+            let (code, stdout, stderr) = run(&[command, library]);
+            assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+            assert!(stderr.contains("it is a pipe, a socket or a device, and no file"), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn names_of_files_cannot_steer_a_terminal() {
+    let library = scratch("\x1b[31mred.so");
+    fs::copy(good(), &library).expect("the scratch folder can be written");
+    let (code, stdout, stderr) = run(&["inspect", path(&library)]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("\u{fffd}[31mred.so") && !stdout.contains('\x1b'), "{stdout:?}");
+    let missing = library.with_file_name("\x1b[31mre.so");
+    for command in ["inspect", "check"] {
+        let (code, _, stderr) = run(&[command, path(&missing)]);
+        assert_eq!(code, 1);
+        assert!(
+            stderr.contains("did you mean `\u{fffd}[31mred.so`") && !stderr.contains('\x1b'),
+            "{stderr:?}"
+        );
+    }
+}

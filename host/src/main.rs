@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use callsign::cli::{Cli, Command, ServeOptions};
 use callsign::control::Desk;
+use callsign::parent::readable;
 use callsign::plugin::inspect;
 use callsign::settings::{Settings, default_serve_workers};
 use callsign::{check, config, control, dev, new, probe, server, watch};
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("callsign: {error:#}");
+            // It names files, and what is in them.
+            eprintln!("callsign: {}", readable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

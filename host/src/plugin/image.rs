@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -81,21 +81,33 @@ const DESCRIBE: &str = "add `callsign_plugin::plugin!();` to the library, or in 
 /// What to do about a file that is no shared library.
 const EXPECTED: &str = "build one (crate-type cdylib, in C -shared) and pass that";
 
-fn open(path: &Path) -> io::Result<File> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(ErrorKind::IsADirectory.into());
+/// Opens a file, and nothing else: a pipe would be waited for, and a device may have no end.
+pub fn open(path: &Path) -> io::Result<File> {
+    let kind = fs::metadata(path)?.file_type();
+    match kind.is_file() {
+        true => File::open(path),
+        false if kind.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        false => {
+            Err(io::Error::new(ErrorKind::InvalidInput, "it is a pipe, a socket or a device, and no file"))
+        }
     }
-    Ok(file)
 }
 
+/// Bytes of a file that are looked at to say what else it is.
+const BEGINNING: u64 = 64 * 1024;
+
 fn not_a_library(path: &Path) -> anyhow::Error {
-    let bytes = match fs::read(path) {
-        Ok(bytes) if bytes.is_empty() => return anyhow!("the file is empty; is the build still writing it?"),
-        Ok(bytes) => bytes,
+    let mut bytes = Vec::new();
+    // However large it is, its beginning says it.
+    let read = open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut bytes));
+    let bytes = match read {
+        Ok(_) if bytes.is_empty() => return anyhow!("the file is empty; is the build still writing it?"),
+        Ok(_) => bytes,
         Err(error) => return unreadable(path, error),
     };
-    let is_text = !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok();
+    // A character at the end may be cut.
+    let is_text =
+        !bytes.contains(&0) && std::str::from_utf8(&bytes).map_or_else(|e| e.error_len().is_none(), |_| true);
     match bytes.first_chunk() {
         Some(b"\x7fELF") => anyhow!("the file is damaged or cut short; is the build still writing it?"),
         Some(b"!<ar") => anyhow!("a static library (.a), not a shared one; {EXPECTED}"),

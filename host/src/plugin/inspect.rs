@@ -167,7 +167,13 @@ impl fmt::Display for Inspection {
         let Self { path, name, version, abi, architecture, state_version, hooks, handlers, functions, needs } =
             self;
         let space = if version.is_empty() { "" } else { " " };
-        writeln!(f, "plugin {}{space}{} ({})", one_line(name), one_line(version), path.display())?;
+        writeln!(
+            f,
+            "plugin {}{space}{} ({})",
+            one_line(name),
+            one_line(version),
+            one_line(&path.to_string_lossy())
+        )?;
         let mut line = |what: &str, value: &str| writeln!(f, "  {what:<12}  {}", one_line(value));
         line("abi", abi)?;
         line("built for", architecture)?;

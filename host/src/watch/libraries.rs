@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -17,7 +18,7 @@ use anyhow::{Context, Result};
 
 use super::fingerprint;
 use super::folders::{Change, Folders};
-use crate::plugin::image::Image;
+use crate::plugin::image::{self, Image};
 
 /// A file that was put there at once needs no more than for the rest of its events to come.
 const SETTLED_REPLACED: Duration = Duration::from_millis(20);
@@ -187,7 +188,9 @@ impl Library {
     }
 
     fn content(&self) -> io::Result<u64> {
-        fs::read(&self.file).map(|content| fingerprint(&content))
+        let mut content = Vec::new();
+        image::open(&self.file)?.read_to_end(&mut content)?;
+        Ok(fingerprint(&content))
     }
 
     fn look(&mut self) -> Look {
