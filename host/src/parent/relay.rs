@@ -1,6 +1,7 @@
 //! The parent's end of the links: carries each worker's broadcasts to all others, and its plugins' messages to
-//! whom they are for, in order, in one piece for all broadcasts that came at once. Memory is bounded: while a worker's queue is full, no worker is read from; a worker
-//! that does not take what is queued for it is hung, and the watchdog ends it.
+//! whom they are for, in order, in one piece for all broadcasts that came at once. Memory is bounded: while a
+//! worker's queue is full, no worker is read from; a worker that does not take what is queued for it is hung, and
+//! the watchdog ends it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -86,8 +87,12 @@ impl Relay {
             if decoder.buffer.capacity() - decoder.buffer.len() < READ / 4 {
                 decoder.buffer.reserve(READ);
             }
-            if socket.read_buf(&mut decoder.buffer).await? == 0 {
-                return Ok(());
+            match socket.read_buf(&mut decoder.buffer).await {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                // Its end was closed before it had read all that was written to it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                Err(error) => return Err(error),
             }
             loop {
                 let broadcasts = decoder.take_broadcasts().map_err(|_| garbled())?;
@@ -182,8 +187,12 @@ mod tests {
     /// What the worker sends, and the parent's end.
     fn link() -> (UnixStream, OwnedReadHalf) {
         let (worker, parent) = UnixStream::pair().expect("a pair of sockets");
+        (worker, reading(parent))
+    }
+
+    fn reading(parent: UnixStream) -> OwnedReadHalf {
         parent.set_nonblocking(true).expect("it can be set");
-        (worker, tokio::net::UnixStream::from_std(parent).expect("there is a runtime").into_split().0)
+        tokio::net::UnixStream::from_std(parent).expect("there is a runtime").into_split().0
     }
 
     fn queued(queue: &Queue) -> Vec<u8> {
@@ -273,6 +282,21 @@ mod tests {
             assert_eq!(kind, if believed { Ok(()) } else { Err(io::ErrorKind::InvalidData) }, "{wire:?}");
             assert!(queued(&other).is_empty(), "{wire:?}");
         }
+    }
+
+    /// The kernel says then that it was reset.
+    #[tokio::test]
+    async fn a_worker_that_ends_before_it_has_read_all_has_closed_its_link_and_said_what_it_said() {
+        let relay = Relay::default();
+        let other = relay.join(0);
+        let (mut worker, mut parent) = UnixStream::pair().expect("a pair of sockets");
+        parent.write_all(b"unread").expect("it fits");
+        let parent = reading(parent);
+        let last = message(Tag::Broadcast, b"its last");
+        worker.write_all(&last).expect("it fits");
+        drop(worker);
+        relay.read(1, parent, MAX_MESSAGE, |_, _| false).await.expect("it ends well");
+        assert_eq!(queued(&other), last);
     }
 
     #[tokio::test]
