@@ -4,6 +4,7 @@
 use proc_macro::TokenStream;
 use proc_macro2::Span;
 use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::{Error, ItemFn, parse_macro_input};
 
 /// `fn(c: &Connection)`: called when a client was upgraded. May return `Result<(), impl Display>`.
@@ -80,7 +81,8 @@ fn expand(
     }
 
     let name = &signature.ident;
-    let symbol = format!("callsign_handler_{name}");
+    // `r#move` is called `move`.
+    let symbol = format!("callsign_handler_{}", name.unraw());
     let kind_constant = format_ident!("{}", kind.to_uppercase(), span = Span::call_site());
     let kind = format_ident!("{kind}");
     let call = format_ident!("call_{kind}");
@@ -119,4 +121,16 @@ fn expand(
             };
         };
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_whose_name_is_a_keyword_has_that_name() {
+        let function = syn::parse_quote! { fn r#move(c: &Connection, message: Message<'_>) {} };
+        let code = expand("onmessage", 2, quote!(), &function).expect("it is one").to_string();
+        assert!(code.contains("\"callsign_handler_move\""), "{code}");
+    }
 }
