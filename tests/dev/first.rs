@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::process::Signal;
+
 use super::support::{Host, path, run, scratch};
 use super::{c_project, c_source, crate_project, dev, folder, rust_source, wait_until, write};
 
@@ -95,6 +97,21 @@ fn a_signal_ends_the_first_build_and_all_that_it_has_started() {
     assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
     assert!(!process_in(&pid));
     assert_eq!(host.log_lines("the build failed"), [""; 0]);
+}
+
+/// A service manager's "reload" has nothing to do with a build.
+#[test]
+fn a_hangup_during_the_first_build_is_ignored() {
+    let project = c_project("first-hangup", "one");
+    let (pid, go) = (project.join("pid"), project.join("go"));
+    let command = format!("echo $$ > {pid:?}; until test -e {go:?}; do sleep 0.05; done; make -s");
+    let host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
+    wait_until("the build has begun", || pid.exists());
+    host.process().signal(Signal::HUP);
+    host.log_line("SIGHUP is ignored: nothing is built yet");
+    write(&go, "");
+    let host = host.served();
+    assert_eq!(host.open("/").ask("?"), "one");
 }
 
 #[test]

@@ -29,7 +29,7 @@ use self::project::Project;
 use self::rounds::{Event, Rounds};
 use crate::cli::DevOptions;
 use crate::config;
-use crate::control::{Asker, Desk};
+use crate::control::{Asker, Desk, Hangup};
 use crate::plugin::image::Image;
 use crate::server;
 use crate::settings::{DEFAULT_DEV_WORKERS, PluginSource, Settings};
@@ -39,18 +39,18 @@ use crate::stop::Stop;
 const CONFIG: &str = "callsign.toml";
 
 /// Builds, serves and watches until a signal says to stop. Err: there is nothing to build, or the server could not
-/// start, or had to cut connections at the end. `begin` is called when it is known what to serve, before it is.
+/// start, or had to cut connections at the end. `begin` is called with the settings as they are before the first
+/// build, when nothing has been logged.
 pub fn run(options: DevOptions, begin: impl FnOnce(&Settings)) -> Result<()> {
     let project = Project::open(&options)?;
     let setup = Setup::of(options);
     // What is wrong with options or config is said before the first build.
-    setup.settings(Path::new(""))?;
+    begin(&setup.settings(Path::new(""))?);
     let (asker, asks) = unbounded_channel();
     let (events, heard) = mpsc::channel();
     let ways = (events.clone(), heard, asker.clone());
     let Some((rounds, library)) = first_build(project, setup.clone(), ways)? else { return Ok(()) };
     let served = setup.settings(&library).and_then(|settings| {
-        begin(&settings);
         // The thread lives until it is told to stop.
         let _ = events.send(Event::Starts);
         let reread = Box::new(move || setup.settings(&library));
@@ -71,6 +71,7 @@ fn first_build(
     runtime.block_on(async {
         // Before anything runs that a signal would leave behind.
         let mut signal = Stop::new()?;
+        let hangup = Hangup::new()?.ignore("nothing is built yet");
         let (first, built) = oneshot::channel();
         let rounds = Rounds::start(project, setup, (events.clone(), heard), asker, first)?;
         let rounds = thread::Builder::new().name("dev".to_owned()).spawn(move || rounds.run());
@@ -78,6 +79,7 @@ fn first_build(
         tokio::select! {
             library = built => Ok(Some((rounds, library.context("the thread that builds has failed")?))),
             () = signal.requested() => stop(&events, rounds).map(|()| None),
+            () = hangup => unreachable!("it goes on for as long as it is polled"),
         }
     })
 }
