@@ -575,7 +575,8 @@ struct callsign_host {
 		const void *data, size_t length);
 	/* Has `call` called with each message of that `id` from this plugin on other workers;
 	 * NULL: no more. It ends with this copy of the plugin. Answers a callsign_status:
-	 * CALLSIGN_STATUS_BAD_ARGUMENT if `caller` is unknown. */
+	 * CALLSIGN_STATUS_BAD_ARGUMENT if `caller` is unknown, CALLSIGN_STATUS_NOT_NOW for a
+	 * copy in use while a load, save or restore hook runs. */
 	int32_t (*worker_receive)(
 		const struct callsign_host *const *caller, uint32_t id,
 		callsign_onworker_message_fn call);

@@ -546,7 +546,8 @@ pub struct Host {
         length: usize,
     ) -> i32,
     /// Has `call` called with each message of that `id` from this plugin on other workers; NULL: no more. It
-    /// ends with this copy of the plugin. Answers a [`status`]: BAD_ARGUMENT if `caller` is unknown.
+    /// ends with this copy of the plugin. Answers a [`status`]: BAD_ARGUMENT if `caller` is unknown, NOT_NOW for a
+    /// copy in use while a load, save or restore hook runs.
     pub worker_receive:
         unsafe extern "C" fn(caller: *const *const Host, id: u32, call: Option<OnWorkerMessage>) -> i32,
 }

@@ -61,7 +61,7 @@ pub fn send_to_all(id: u32, data: &[u8]) -> Status {
 
 /// Has `f` called with each message of that number: the worker that has sent it, and what it says. It takes the
 /// place of an earlier one for that number. Works from `#[onload]` on; it ends with this copy of the plugin, and is
-/// dropped then. A panic in it is logged.
+/// dropped then. [`Status::NotNow`] while the state of this copy is saved for the next. A panic in it is logged.
 pub fn receive(id: u32, f: impl FnMut(u32, &[u8]) + 'static) -> Status {
     boundary::receive(id, Some(Rc::new(RefCell::new(f))))
 }

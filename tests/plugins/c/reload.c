@@ -69,6 +69,9 @@ static int32_t save(struct connection *c)
 		return CALLSIGN_SAVED_RESTART;
 	if (callsign_text(c, "from a save hook") != CALLSIGN_STATUS_NOT_NOW)
 		return CALLSIGN_SAVED_FAILED;
+	/* What it receives stays as it is, should the reload be refused. */
+	if (callsign_worker_receive(1, NULL) != CALLSIGN_STATUS_NOT_NOW)
+		return CALLSIGN_SAVED_FAILED;
 	return callsign_save(note->text, strlen(note->text)) == 0 ? CALLSIGN_SAVED : CALLSIGN_SAVED_FAILED;
 }
 

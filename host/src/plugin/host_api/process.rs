@@ -85,13 +85,7 @@ pub(super) unsafe extern "C" fn timer_remove(id: u64) -> i32 {
     if !later::on_worker_thread() {
         return status::WRONG_THREAD;
     }
-    // What is in use goes on as it was, if the load is refused in the end.
-    let registry = Worker::current().map(Worker::registry);
-    let in_use = |later: &Later| {
-        let mut plugins = registry.iter().flat_map(|registry| registry.plugins());
-        plugins.any(|plugin| later.is_of(plugin.index, plugin.generation))
-    };
-    if call::is_quiet() && Timers::current().is(id, in_use) {
+    if Timers::current().is(id, |timer| must_stay(|index, generation| timer.is_of(index, generation))) {
         return status::NOT_NOW;
     }
     if Timers::current().remove(id) { status::SENT } else { status::NOT_FOUND }
@@ -156,10 +150,21 @@ pub(super) unsafe extern "C" fn worker_receive(
     if !later::on_worker_thread() {
         return status::WRONG_THREAD;
     }
-    code(later::who(caller, Kind::Post).map(|(label, generation)| {
+    code(later::who(caller, Kind::Post).and_then(|(label, generation)| {
+        if must_stay(|index, in_use| (index, in_use) == (label.plugin, generation)) {
+            return Err(status::NOT_NOW);
+        }
         // SAFETY: the plugin keeps to the ABI.
         let receiver = call.map(|call| unsafe { Receiver::new(call, label) });
         Posts::current().receive(label.plugin, generation, id, receiver);
-        status::SENT
+        Ok(status::SENT)
     }))
+}
+
+/// Whether a hook of a load runs, and a copy in use, of that index and generation, is meant: it goes on as it was if
+/// the load is refused in the end.
+fn must_stay(is_meant: impl Fn(usize, u32) -> bool) -> bool {
+    let in_use =
+        |worker: &Worker| worker.registry().plugins().any(|plugin| is_meant(plugin.index, plugin.generation));
+    call::is_quiet() && Worker::current().is_some_and(in_use)
 }
