@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::client::{Load, Message};
 use crate::measure::{Processors, median};
@@ -32,10 +32,7 @@ pub fn measure(plugin: &str, connections: usize, processors: Processors) -> Resu
     let control = std::env::temp_dir().join(format!("callsign-load-{}", std::process::id()));
     let mut server = Running::start_callsign(plugin, WORKERS, &control, processors)?;
     let gaps = gaps(server.port, connections, &control, processors);
-    match server.death()? {
-        Some(status) => bail!("the server died ({status})"),
-        None => gaps,
-    }
+    server.unless_dead(gaps)
 }
 
 fn gaps(port: u16, connections: usize, control: &Path, processors: Processors) -> Result<[f64; 4]> {

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::client::{Load, Message, Scope, Window};
@@ -325,10 +325,7 @@ impl Lane {
     ) -> Result<Vec<f64>> {
         let mut server = Running::start(self.server, workers, processors)?;
         let result = measure(&server);
-        match server.death()? {
-            Some(status) => bail!("the server died ({status})"),
-            None => result,
-        }
+        server.unless_dead(result)
     }
 }
 

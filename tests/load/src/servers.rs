@@ -6,7 +6,7 @@ use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ use crate::measure::{Processors, pin};
 
 /// A server may take this long from its start to its first upgrade, and from the signal to its end.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// A server whose sockets have failed may take this long to have ended.
+const DYING: Duration = Duration::from_secs(1);
 /// Between two looks at a server that is starting or ending.
 const INTERVAL: Duration = Duration::from_millis(5);
 /// tungstenite's own advice for many connections; the default of 128 KiB is zeroed at every read.
@@ -183,7 +185,7 @@ impl Running {
     fn wait_until_ready(&mut self) -> Result<()> {
         let started = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            if let Some(status) = self.death()? {
+            if let Some(status) = self.child.try_wait()? {
                 bail!("the server ended before it accepted a connection ({status})");
             }
             ensure!(
@@ -193,16 +195,30 @@ impl Running {
             );
             sleep(INTERVAL);
         }
-        Load::open(self.port, 1, Message::Echo { size: 20 }).context("first upgrade").map(drop)
+        let upgraded = Load::open(self.port, 1, Message::Echo { size: 20 }).context("first upgrade");
+        self.unless_dead(upgraded).map(drop)
+    }
+
+    /// `result`, which came of the server's doing.
+    ///
+    /// # Errors
+    /// The server has died: what else went wrong came of that.
+    pub fn unless_dead<T>(&mut self, result: Result<T>) -> Result<T> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server died ({status})");
+            }
+            // Its sockets are closed a little before it has ended.
+            if result.is_ok() || begun.elapsed() > DYING {
+                return result;
+            }
+            sleep(INTERVAL);
+        }
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// How the server ended, if it did.
-    pub fn death(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self.child.try_wait()?)
     }
 }
 
