@@ -4,7 +4,9 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -234,4 +236,22 @@ fn names_of_files_cannot_steer_a_terminal() {
             "{stderr:?}"
         );
     }
+}
+
+#[test]
+fn a_path_that_is_no_text_is_named() {
+    let file = scratch("plain").with_file_name(OsStr::from_bytes(b"no-\xFF-text.so"));
+    fs::copy(good(), &file).expect("the scratch folder can be written");
+    for (arguments, why) in [
+        (&["serve"][..], "its path is not UTF-8; rename it"),
+        (&["check"], "its path is not UTF-8; rename it"),
+        (&["inspect", "--json"], "path contains invalid UTF-8 characters"),
+    ] {
+        let arguments = arguments.iter().map(OsStr::new).chain([file.as_os_str()]);
+        let (code, _, stderr) = run(&arguments.collect::<Vec<_>>());
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stderr.contains("no-\u{FFFD}-text.so: ") && stderr.trim_end().ends_with(why), "{stderr}");
+    }
+    let (code, stdout, stderr) = run(&[OsStr::new("inspect"), file.as_os_str()]);
+    assert!(code == 0 && stdout.contains("no-\u{FFFD}-text.so"), "{stdout}{stderr}");
 }

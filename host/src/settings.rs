@@ -120,6 +120,10 @@ impl Settings {
         if plugins.is_empty() {
             bail!("no plugin to serve: name a library's file, or a [plugin.NAME] in the config file");
         }
+        // It is told to workers as text.
+        if let Some(plugin) = plugins.iter().find(|plugin| plugin.path.to_str().is_none()) {
+            bail!("plugin {}: its path is not UTF-8; rename it", plugin.path.display());
+        }
         let workers = options.workers.or(config.workers).unwrap_or(default_workers);
         if workers > MAX_WORKERS {
             bail!("workers is {workers}, expected at most {MAX_WORKERS}; one per core serves best");

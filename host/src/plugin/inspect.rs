@@ -50,8 +50,13 @@ pub struct NamedKind {
 
 /// Prints what is in the library. Err: it is no plugin that fits this host.
 pub fn run(library: &Path, json: bool) -> Result<()> {
-    let inspection = Inspection::read(library).with_context(|| format!("plugin {}", library.display()))?;
-    let text = if json { serde_json::to_string_pretty(&inspection)? + "\n" } else { inspection.to_string() };
+    let plugin = || format!("plugin {}", library.display());
+    let inspection = Inspection::read(library).with_context(plugin)?;
+    let text = if json {
+        serde_json::to_string_pretty(&inspection).with_context(plugin)? + "\n"
+    } else {
+        inspection.to_string()
+    };
     match io::stdout().write_all(text.as_bytes()) {
         // Whoever reads has enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
