@@ -7,7 +7,6 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -33,8 +32,6 @@ const UNLINKED_PATIENCE: Duration = Duration::from_secs(1);
 const ORDERS_PATIENCE: Duration = Duration::from_secs(1);
 /// Time beyond the hang time-out after which a worker that takes no broadcasts is ended.
 const LINK_PATIENCE: Duration = Duration::from_secs(1);
-/// Backtraces that may wait to be looked up: workers can crash faster than debug information can be read.
-const BACKTRACES_MAX: usize = 8;
 /// More than any worker can have had.
 const CONNECTIONS_MAX: u64 = 1 << 36;
 
@@ -315,24 +312,6 @@ fn report(
         "worker {} (process {pid}) {how}; it had lived for {lived:.1?}; clients lost: {clients}",
         place.index
     )
-}
-
-/// Says later, when the next worker has been started, where the last one was. Reading the libraries' debug
-/// information takes its time.
-pub fn log_backtrace(place: &Place, crash: Crash) {
-    static WAITING: AtomicUsize = AtomicUsize::new(0);
-    let index = place.index;
-    if WAITING.load(Relaxed) >= BACKTRACES_MAX {
-        return log::error!("worker {index} has left a backtrace, but too many are being looked up already");
-    }
-    WAITING.fetch_add(1, Relaxed);
-    tokio::task::spawn_blocking(move || {
-        let lines = crash::describe(&crash);
-        if !lines.is_empty() {
-            log::error!("worker {index} was here when it ended:\n{}", lines.join("\n"));
-        }
-        WAITING.fetch_sub(1, Relaxed);
-    });
 }
 
 /// Which callback it was in, and for how long as far as the watchdog's looks can tell.

@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+mod backtraces; // where dead workers were
+
 mod child; // one worker process: start it, say how it ended
 
 mod copies; // libraries that nobody writes to
@@ -144,7 +146,7 @@ pub fn run(settings: Settings, desk: Desk) -> Result<()> {
         settings,
     }));
     let mut runtime = Builder::new_current_thread();
-    // For backtraces and for copies of libraries.
+    // One for backtraces, one for copies of libraries.
     runtime.enable_all().max_blocking_threads(2);
     let runtime = runtime.build_local(LocalOptions::default())?;
     let result = runtime.block_on(async {
@@ -238,7 +240,7 @@ impl Parent {
             // Who signals parent and workers together means a stop; the signal may be seen after a worker's end.
             tokio::task::yield_now().await;
             if let Some(crash) = end.crash {
-                child::log_backtrace(place, crash);
+                backtraces::log(place.index, crash);
             }
             if self.stopping.get() {
                 place.unclean.set(end.was_ready && !end.is_clean);
