@@ -1,6 +1,7 @@
 //! The folder of the copies: who can read it, what it keeps off, and what is left of others there.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use rustix::fs::{FlockOperation, Mode, flock, mkfifoat};
 
@@ -67,4 +68,62 @@ fn what_somebody_else_has_put_beside_it_holds_no_server_up() {
     let (folder, host) = serve("trap", &[], prepare);
     assert_eq!(host.open("/").next_text(), "join 1");
     assert!(folder.join("callsign-trap/lock").exists());
+}
+
+/// Compiles one of `tests/plugins/c`, in a folder.
+fn compile(folder: &Path, source: &str, library: &str, options: &[&str]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host is a folder of the workspace");
+    let mut cc = Command::new("cc");
+    cc.current_dir(folder).args(["-shared", "-fPIC", "-I", path(&root.join("plugin-api/include"))]);
+    cc.arg(root.join("tests/plugins/c").join(source)).args(["-o", library]).args(options);
+    assert!(cc.status().expect("there is a compiler").success(), "{cc:?}");
+}
+
+/// `$ORIGIN` is the folder of a library, and it is a copy that is loaded.
+#[test]
+fn libraries_that_a_plugin_brings_along_are_found_from_its_copy() {
+    let folder = scratch("brings");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("plugins/more")).expect("the scratch folder can be written");
+    let copies = folder.join("copies");
+    fs::create_dir(&copies).expect("the scratch folder can be written");
+    compile(&folder, "part.c", "libabove.so", &["-DPART=above"]);
+    compile(&folder, "part.c", "plugins/more/libbelow.so", &["-DPART=below"]);
+    compile(&folder, "part.c", "plugins/libdeep.so", &["-DPART=deep"]);
+    let run_path = "-Wl,--no-as-needed,-rpath,$ORIGIN";
+    compile(
+        &folder,
+        "part.c",
+        "plugins/libbeside.so",
+        &["-DPART=beside", "-DNEEDS=deep", run_path, "-Lplugins", "-ldeep"],
+    );
+    let plugin = |generation: &str, library: &str| {
+        let generation = format!("-DGENERATION=\"{generation}\"");
+        let run_path = format!("{run_path}:${{ORIGIN}}/../:$ORIGIN/more:$ORIGIN/nowhere");
+        let folders = ["-L.", "-Lplugins", "-Lplugins/more", "-Wl,-rpath-link,plugins"];
+        let needed = ["-labove", "-lbelow", "-lbeside"];
+        let options = [&[generation.as_str(), &run_path][..], &folders, &needed].concat();
+        compile(&folder, "brings.c", library, &options);
+    };
+    plugin("one", "plugins/brings.so");
+    let library = folder.join("plugins/brings.so");
+    let control = folder.join("control");
+    let tmpdir = format!("TMPDIR={}", path(&copies));
+    let mut host =
+        Host::start_through(&["env", &tmpdir], &["serve", path(&library), "--control", path(&control)]);
+    let mut client = host.open("/");
+    assert_eq!(client.ask("?"), "one");
+
+    plugin("two", "plugins/next.so");
+    fs::rename(folder.join("plugins/next.so"), &library).expect("it is there");
+    let (code, _, stderr) = support::run(&["reload", "--control", path(&control)]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(client.ask("?"), "two");
+
+    drop(client);
+    assert!(host.terminate().success());
+    assert_eq!(fs::read_dir(&copies).expect("it is there").count(), 0, "nothing is left of the copies");
+    let mut left = fs::read_dir(folder.join("plugins")).expect("it is there").collect::<Vec<_>>();
+    left.retain(|entry| entry.as_ref().expect("it can be read").file_name() != "brings.so");
+    assert_eq!(left.len(), 3, "what was brought along is still there, and nothing else: {left:?}");
 }

@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
+use super::origin;
 use crate::plan::{Plan, PlannedPlugin};
 use crate::plugin::image::Image;
 use crate::settings::{PluginSource, Settings};
@@ -96,8 +97,9 @@ impl Copies {
 
     /// A copy that no process will load any more, nor has loaded since the last [`sweep`](Self::sweep).
     pub fn drop(&self, file: &Path) {
-        if let Some(folder) = file.parent().filter(|folder| folder.starts_with(self.folder.path())) {
-            let _ = fs::remove_dir_all(folder);
+        let number = file.strip_prefix(self.folder.path()).ok().and_then(|file| file.components().next());
+        if let Some(number) = number {
+            let _ = fs::remove_dir_all(self.folder.path().join(number));
         }
     }
 
@@ -166,5 +168,5 @@ fn copy(path: &Path, folder: &Path, before: &Metadata) -> Result<(PathBuf, Image
         bail!("it is being written to; is a build still running?");
     }
     let image = Image::read(&file)?;
-    Ok((file, image))
+    Ok((origin::settle(file, path, &image.dynamic.run_path)?, image))
 }

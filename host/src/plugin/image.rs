@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
 use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, SymbolKind};
 
+use super::dynamic::Dynamic;
 use super::handler::Kind;
 use crate::nearest::nearest;
 
@@ -26,6 +27,8 @@ pub struct Image {
     pub handlers: Vec<(String, Kind)>,
     /// Other exported functions: what a plain C plugin calls its handlers by.
     pub functions: Vec<String>,
+    /// What the loader is told.
+    pub dynamic: Dynamic,
 }
 
 impl Image {
@@ -65,7 +68,8 @@ impl Image {
                 name.escape_debug()
             );
         }
-        Ok(Self { name, version, abi, handlers: symbols.handlers()?, functions: symbols.functions() })
+        let (handlers, functions, dynamic) = (symbols.handlers()?, symbols.functions(), Dynamic::of(&file));
+        Ok(Self { name, version, abi, handlers, functions, dynamic })
     }
 }
 

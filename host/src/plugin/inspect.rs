@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use callsign_plugin::abi;
-use object::elf::{DT_NEEDED, DT_STRTAB};
 use object::{Object, ObjectSection, ObjectSymbol};
 use serde::Serialize;
 
@@ -67,7 +66,7 @@ pub fn run(library: &Path, json: bool) -> Result<()> {
 impl Inspection {
     /// Reads the file. Errors as of [`Image::read`].
     pub fn read(path: &Path) -> Result<Self> {
-        let Image { name, version, abi: (major, minor), handlers, functions } = Image::read(path)?;
+        let Image { name, version, abi: (major, minor), handlers, functions, dynamic } = Image::read(path)?;
         let bytes = std::fs::read(path).context("cannot be read")?;
         let file = object::File::parse(&*bytes).context("has changed while it was read")?;
         let descriptor = Descriptor::find(&file).context("has changed while it was read")?;
@@ -88,7 +87,7 @@ impl Inspection {
                 .map(|(name, kind)| NamedKind { name, kind: kind.to_string() })
                 .collect(),
             functions,
-            needs: needs(&file).unwrap_or_default(),
+            needs: dynamic.needs,
         })
     }
 }
@@ -138,32 +137,6 @@ impl<'f> Descriptor<'f> {
         let field = &self.bytes[at..][..size_of::<usize>()];
         self.filled.contains(&(at as u64)) || field.iter().any(|&byte| byte != 0)
     }
-}
-
-/// The libraries that an ELF file names as needed. None: they cannot be read.
-fn needs(file: &object::File<'_>) -> Option<Vec<String>> {
-    if !file.is_64() || file.format() != object::BinaryFormat::Elf {
-        return None;
-    }
-    let table = file.section_by_name(".dynamic")?.data().ok()?;
-    let word = |bytes: &[u8]| bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-    let entries = table.chunks_exact(16).filter_map(|entry| Some((word(entry)?, word(&entry[8..])?)));
-    let entries: Vec<(u64, u64)> = entries.take_while(|(tag, _)| *tag != 0).collect();
-    let (_, strings) = entries.iter().find(|(tag, _)| *tag == DT_STRTAB.0.cast_unsigned())?;
-    let strings =
-        file.sections().find(|section| section.address() == *strings && section.size() > 0)?.data().ok()?;
-    let name = |at: u64| {
-        let bytes = strings.get(usize::try_from(at).ok()?..)?;
-        let end = bytes.iter().position(|&byte| byte == 0)?;
-        Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
-    };
-    Some(
-        entries
-            .iter()
-            .filter(|(tag, _)| *tag == DT_NEEDED.0.cast_unsigned())
-            .filter_map(|(_, at)| name(*at))
-            .collect(),
-    )
 }
 
 /// Line by line; what the file says can hold anything, and is shown without what moves the cursor.

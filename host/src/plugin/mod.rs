@@ -6,6 +6,8 @@
 
 pub mod image; // what a library file says of itself, without running it
 
+mod dynamic; // what it says to the loader
+
 pub mod inspect; // the same, for people and programs to read
 
 #[allow(unsafe_code)]

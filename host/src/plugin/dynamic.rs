@@ -1,0 +1,49 @@
+//! What an ELF library's dynamic section says to the loader.
+
+use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_STRTAB};
+use object::{BinaryFormat, Object, ObjectSection, ReadRef};
+
+/// Nothing, for a library of another format.
+#[derive(Clone, Debug, Default)]
+pub struct Dynamic {
+    /// The libraries that it needs.
+    pub needs: Vec<String>,
+    /// The folders in which they are looked for, before the system's.
+    pub run_path: Vec<String>,
+}
+
+impl Dynamic {
+    /// What cannot be read is left out.
+    pub fn of<'f, R: ReadRef<'f>>(file: &object::File<'f, R>) -> Self {
+        Self::read(file).unwrap_or_default()
+    }
+
+    fn read<'f, R: ReadRef<'f>>(file: &object::File<'f, R>) -> Option<Self> {
+        if !file.is_64() || file.format() != BinaryFormat::Elf {
+            return None;
+        }
+        let table = file.section_by_name(".dynamic")?.data().ok()?;
+        let word = |bytes: &[u8]| bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        let entries = table.chunks_exact(16).filter_map(|entry| Some((word(entry)?, word(&entry[8..])?)));
+        let entries: Vec<(u64, u64)> = entries.take_while(|(tag, _)| *tag != 0).collect();
+        let (_, strings) = entries.iter().find(|(tag, _)| *tag == DT_STRTAB.0.cast_unsigned())?;
+        let strings = file
+            .sections()
+            .find(|section| section.address() == *strings && section.size() > 0)?
+            .data()
+            .ok()?;
+        let text = |at: u64| {
+            let bytes = strings.get(usize::try_from(at).ok()?..)?;
+            let end = bytes.iter().position(|&byte| byte == 0)?;
+            Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+        };
+        let texts = |wanted: i64| {
+            let of_it = entries.iter().filter(move |(tag, _)| *tag == wanted.cast_unsigned());
+            of_it.filter_map(|(_, at)| text(*at))
+        };
+        // The older one counts where the newer one is not.
+        let run_path = texts(DT_RUNPATH.0).next().or_else(|| texts(DT_RPATH.0).next()).unwrap_or_default();
+        let folders = run_path.split(':').filter(|folder| !folder.is_empty());
+        Some(Self { needs: texts(DT_NEEDED.0).collect(), run_path: folders.map(str::to_owned).collect() })
+    }
+}

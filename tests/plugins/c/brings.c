@@ -1,0 +1,16 @@
+/* A plugin that needs libraries of its own, and answers with its GENERATION when they do. */
+#include "callsign.h"
+
+int above(void);
+int below(void);
+int beside(void);
+
+CALLSIGN_PLUGIN("brings", "1");
+
+void onmessage(struct connection *c, uint8_t op, const void *data, size_t length)
+{
+	(void)op;
+	(void)data;
+	(void)length;
+	callsign_text(c, above() && below() && beside() ? GENERATION : "they do not answer");
+}
