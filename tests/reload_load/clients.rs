@@ -137,6 +137,8 @@ struct Crowd<'a> {
     plan: Plan,
     poll: Poll,
     clients: Vec<Client>,
+    /// Whether all are: nobody sends before, for who is not there yet misses a broadcast.
+    are_served: bool,
     report: Report,
 }
 
@@ -179,7 +181,7 @@ impl<'a> Crowd<'a> {
             heard: [(0, 1); SOURCES],
         };
         let clients = (0..plan.clients).map(client).collect();
-        Self { shared, plan, poll, clients, report: Report::default() }
+        Self { shared, plan, poll, clients, are_served: false, report: Report::default() }
     }
 
     fn run(mut self) -> Report {
@@ -201,12 +203,13 @@ impl<'a> Crowd<'a> {
             }
             due = Instant::now() + TURN;
             turn += 1;
-            if !self.shared.is_ending.load(SeqCst) {
-                (turn % TURNS..self.clients.len()).step_by(TURNS).for_each(|index| self.send(index));
-            } else {
+            self.are_served |= self.clients.iter().all(|client| client.stage == Stage::Sending);
+            if self.shared.is_ending.load(SeqCst) {
                 let end = *end.get_or_insert_with(|| Instant::now() + DEADLINE);
                 assert!(Instant::now() < end, "not all that was sent comes: {}", self.missing());
                 self.ask_if_all_came();
+            } else if self.are_served {
+                (turn % TURNS..self.clients.len()).step_by(TURNS).for_each(|index| self.send(index));
             }
         }
         self.report
