@@ -315,10 +315,12 @@ fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
     let host = start(WORKERS, &[]);
     let parent = host.process();
     let load = Load::start(host.port, Plan { replace: true, noise: true, ..Plan::clients(40) });
-    let complete = || {
+    let complete = |killed: &[Process]| {
         // One that died again and again is not replaced at once.
         let end = Instant::now() + DEADLINE;
-        while host.workers().len() < WORKERS {
+        let are_there =
+            |workers: &[Process]| workers.len() == WORKERS && !workers.iter().any(|it| killed.contains(it));
+        while !are_there(&host.workers()) {
             assert!(Instant::now() < end, "the workers do not come back");
             load.wait_for_echoes(100);
         }
@@ -326,6 +328,11 @@ fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
             if !load.look(|state| state.workers().contains_key(&worker.0)) {
                 open_where(&host, |process| process == worker);
             }
+        }
+        // Backtraces are looked up beside the first thread.
+        while !parent.other_threads_wait() {
+            assert!(Instant::now() < end, "backtraces are looked up for ever");
+            load.wait_for_echoes(100);
         }
         (parent.descriptors(), parent.resident_kib())
     };
@@ -349,10 +356,10 @@ fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
         load.wait_for_echoes(random(4000) as u64);
         // What is used once is used by now.
         if killed.len() == 20 {
-            first = Some(complete());
+            first = Some(complete(&killed));
         }
     }
-    let (descriptors, kib) = complete();
+    let (descriptors, kib) = complete(&killed);
     let (first_descriptors, first_kib) = first.expect("20 are killed in this time");
     load.look(|state| {
         let (longest, machine) = (state.longest(|_| true), state.machine);

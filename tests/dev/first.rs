@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use super::support::{Host, path, run, scratch};
+use super::support::{Host, Process, path, run, scratch};
 use super::{c_project, c_source, crate_project, dev, folder, rust_source, wait_until, write};
 
 #[track_caller]
@@ -78,12 +78,10 @@ fn a_crate_that_makes_no_library_is_told_how() {
     host.served();
 }
 
-/// Processes that a build has started write their number there.
-fn process_in(file: &Path) -> bool {
-    let pid = fs::read_to_string(file).unwrap_or_default();
-    let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    // One that has ended may still be waited for, by whoever it was left to.
-    !state.is_empty() && !state.contains(") Z ")
+/// A process that a build has started writes its number there.
+fn process_in(file: &Path) -> Process {
+    let pid = fs::read_to_string(file).unwrap();
+    Process(pid.trim().parse().expect("the number of a process"))
 }
 
 #[test]
@@ -93,9 +91,10 @@ fn a_signal_ends_the_first_build_and_all_that_it_has_started() {
     let command = format!("sh -c 'echo $$ > {0:?}.tmp; mv {0:?}.tmp {0:?}; exec sleep 1000'; true", pid);
     let mut host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
     wait_until("the build has begun", || pid.exists());
-    assert!(process_in(&pid));
+    let build = process_in(&pid);
+    assert!(build.is_alive());
     assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
-    assert!(!process_in(&pid));
+    build.wait_for_end();
     assert_eq!(host.log_lines("the build failed"), [""; 0]);
 }
 
@@ -122,8 +121,9 @@ fn a_build_that_ignores_the_signal_is_killed() {
         format!("trap '' INT TERM; echo $$ > {0:?}.tmp; mv {0:?}.tmp {0:?}; while :; do sleep 1; done", pid);
     let mut host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
     wait_until("the build has begun", || pid.exists());
+    let build = process_in(&pid);
     assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
-    assert!(!process_in(&pid));
+    build.wait_for_end();
 }
 
 #[test]
@@ -136,19 +136,23 @@ fn a_signal_ends_server_and_build_in_good_order() {
     let mut client = host.open("/");
     write(project.join("build.rs"), &build_script(&pid, &go));
     wait_until("the build has begun", || pid.exists());
-    assert!(process_in(&pid));
+    let build = process_in(&pid);
+    assert!(build.is_alive());
     host.ask_to_stop();
     assert_eq!(client.peek_close(), 1001);
     drop(client);
     assert_eq!(host.ended().code(), Some(0), "{}", host.log());
-    assert!(!process_in(&pid), "cargo and its children have ended");
+    build.wait_for_end();
 }
 
 /// It writes its number, and waits until there is the other file.
 fn build_script(pid: &Path, go: &Path) -> String {
+    // Whoever waits for the file finds the whole number in it.
+    let written = pid.with_extension("tmp");
     format!(
         "fn main() {{\n\
-         std::fs::write({pid:?}, std::process::id().to_string()).unwrap();\n\
+         std::fs::write({written:?}, std::process::id().to_string()).unwrap();\n\
+         std::fs::rename({written:?}, {pid:?}).unwrap();\n\
          while !std::path::Path::new({go:?}).exists() {{\n\
          std::thread::sleep(std::time::Duration::from_millis(5));\n}}\n}}\n"
     )

@@ -93,6 +93,15 @@ impl Process {
         fs::read_dir(format!("/proc/{}/fd", self.0)).expect("it is alive").count()
     }
 
+    /// Whether all its threads but the first wait for something to do.
+    pub fn other_threads_wait(self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.0)).expect("it is alive").flatten();
+        let others = threads.filter(|thread| thread.file_name().to_string_lossy() != self.0.to_string());
+        // One that has ended meanwhile waits for nothing any more.
+        let mut stats = others.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+        stats.all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')))
+    }
+
     /// Processor time that it has used.
     pub fn processor_time(self) -> Duration {
         let stat = self.file("stat");
