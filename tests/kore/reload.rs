@@ -55,6 +55,13 @@ impl Reloading {
     }
 }
 
+impl Drop for Reloading {
+    fn drop(&mut self) {
+        // A server that is killed leaves it.
+        let _ = fs::remove_file(&self.control);
+    }
+}
+
 #[test]
 fn equal_state_versions_carry_hdlr_extra_over_as_it_is() {
     let mut server = Reloading::example("visitors", "carried", &["-DCALLSIGN_STATE_VERSION=1"]);

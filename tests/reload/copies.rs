@@ -107,7 +107,8 @@ fn libraries_that_a_plugin_brings_along_are_found_from_its_copy() {
     };
     plugin("one", "plugins/brings.so");
     let library = folder.join("plugins/brings.so");
-    let control = folder.join("control");
+    // Short: the name of a socket has about a hundred bytes. Removed by the server.
+    let control = std::env::temp_dir().join(format!("callsign-brings-{}", std::process::id()));
     let tmpdir = format!("TMPDIR={}", path(&copies));
     let mut host =
         Host::start_through(&["env", &tmpdir], &["serve", path(&library), "--control", path(&control)]);
