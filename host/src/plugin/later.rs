@@ -192,7 +192,12 @@ impl Later {
 
     /// Whether it was handed over by that copy of that plugin.
     pub fn is_of(&self, plugin: usize, generation: u32) -> bool {
-        self.label.plugin == plugin && self.generation == generation
+        self.whose() == (plugin, generation)
+    }
+
+    /// Index and generation of the copy of a plugin that has handed it over.
+    pub fn whose(&self) -> (usize, u32) {
+        (self.label.plugin, self.generation)
     }
 
     /// From now on it is void.

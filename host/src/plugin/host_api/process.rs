@@ -85,7 +85,7 @@ pub(super) unsafe extern "C" fn timer_remove(id: u64) -> i32 {
     if !later::on_worker_thread() {
         return status::WRONG_THREAD;
     }
-    if Timers::current().is(id, |timer| must_stay(|index, generation| timer.is_of(index, generation))) {
+    if call::is_quiet() && Timers::current().is(id, |timer| is_in_use(timer.whose())) {
         return status::NOT_NOW;
     }
     if Timers::current().remove(id) { status::SENT } else { status::NOT_FOUND }
@@ -151,7 +151,7 @@ pub(super) unsafe extern "C" fn worker_receive(
         return status::WRONG_THREAD;
     }
     code(later::who(caller, Kind::Post).and_then(|(label, generation)| {
-        if must_stay(|index, in_use| (index, in_use) == (label.plugin, generation)) {
+        if call::is_quiet() && is_in_use((label.plugin, generation)) {
             return Err(status::NOT_NOW);
         }
         // SAFETY: the plugin keeps to the ABI.
@@ -161,10 +161,9 @@ pub(super) unsafe extern "C" fn worker_receive(
     }))
 }
 
-/// Whether a hook of a load runs, and a copy in use, of that index and generation, is meant: it goes on as it was if
-/// the load is refused in the end.
-fn must_stay(is_meant: impl Fn(usize, u32) -> bool) -> bool {
-    let in_use =
-        |worker: &Worker| worker.registry().plugins().any(|plugin| is_meant(plugin.index, plugin.generation));
-    call::is_quiet() && Worker::current().is_some_and(in_use)
+/// Whether that copy of a plugin, by index and generation, is in use. While hooks of a load run it stays as it is: the
+/// load may be refused in the end.
+fn is_in_use((index, generation): (usize, u32)) -> bool {
+    let registry = Worker::current().map(Worker::registry);
+    registry.is_some_and(|registry| registry.get(index).is_some_and(|plugin| plugin.generation == generation))
 }
