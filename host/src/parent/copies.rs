@@ -3,8 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+mod origin; // what a library brings along
+
 use std::cell::{Cell, RefCell};
 use std::fs::{self, DirEntry, File, Metadata, Permissions};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +17,6 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
-use super::origin;
 use crate::plan::{Plan, PlannedPlugin};
 use crate::plugin::image::Image;
 use crate::settings::{PluginSource, Settings};
@@ -36,6 +38,7 @@ pub struct Copies {
 }
 
 const PREFIX: &str = "callsign-";
+const UNWRITABLE: &str = "the server's folder for its copies cannot be written (TMPDIR said where)";
 /// Tells that a folder is one of these.
 const MARK: &str = "lock";
 /// Age from which a folder that nobody has locked is one that a server could not remove when it was killed.
@@ -156,9 +159,7 @@ fn take(path: &Path, folder: &Path) -> Result<(PathBuf, Image)> {
 fn copy(path: &Path, folder: &Path, before: &Metadata) -> Result<(PathBuf, Image)> {
     // Under the name that it has, which its own name may come from.
     let file = folder.join(path.file_name().context("no file name")?);
-    fs::create_dir(folder)
-        .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)))
-        .context("the server's folder for its copies cannot be written (TMPDIR said where)")?;
+    make_folder(folder).context(UNWRITABLE)?;
     fs::copy(path, &file).context("cannot be copied")?;
     fs::set_permissions(&file, Permissions::from_mode(0o644))?;
     let after = fs::metadata(path)?;
@@ -168,5 +169,12 @@ fn copy(path: &Path, folder: &Path, before: &Metadata) -> Result<(PathBuf, Image
         bail!("it is being written to; is a build still running?");
     }
     let image = Image::read(&file)?;
-    Ok((origin::settle(file, path, &image.dynamic.run_path)?, image))
+    let file = origin::settle(file, path, &image.dynamic.run_path).context(UNWRITABLE)?;
+    Ok((file, image))
+}
+
+/// For copies, which workers may read as another user, whatever the umask is.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::create_dir(folder)?;
+    fs::set_permissions(folder, Permissions::from_mode(0o755))
 }

@@ -9,8 +9,6 @@ mod child; // one worker process: start it, say how it ended
 
 mod copies; // libraries that nobody writes to
 
-mod origin; // what such a library brings along
-
 mod reload; // from one generation to the next, on all workers or none
 
 mod relay; // broadcasts from each worker to all others

@@ -1,10 +1,11 @@
 //! What a plugin's library brings along: the loader looks for it where the library's run path says, and `$ORIGIN` in
 //! that is the folder of the copy. From there, links lead to what is beside the original.
 
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
+use std::{fs, io};
+
+use super::make_folder;
 
 /// `..` at the beginning of an entry beyond which it is left alone.
 const UP_MAX: usize = 8;
@@ -55,7 +56,7 @@ pub fn settle(copy: PathBuf, original: &Path, run_path: &[String]) -> io::Result
     let mut folders = vec![top.to_path_buf()];
     for level in 0..up {
         let folder = folders[level].join(LEVEL);
-        make(&folder)?;
+        make_folder(&folder)?;
         folders.push(folder);
     }
     let file = folders[up].join(name);
@@ -78,7 +79,7 @@ fn link(folder: &Path, down: &Path, target: &Path) -> io::Result<()> {
     let mut place = folder.to_path_buf();
     for name in down.components() {
         if place.symlink_metadata().is_err() {
-            make(&place)?;
+            make_folder(&place)?;
         }
         if !place.symlink_metadata()?.is_dir() {
             return Ok(());
@@ -103,12 +104,6 @@ fn link_libraries(place: &Path, target: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Workers may run as another user.
-fn make(folder: &Path) -> io::Result<()> {
-    fs::create_dir(folder)?;
-    fs::set_permissions(folder, Permissions::from_mode(0o755))
 }
 
 #[cfg(test)]
