@@ -14,6 +14,7 @@ use crate::config::{self, Config};
 use crate::plan::PlannedPlugin;
 use crate::plugin::image::Image;
 use crate::probe::{Trial, probe};
+use crate::readable::readable;
 use crate::settings::{PluginSource, Settings};
 
 /// Prints what is in them. Err: why they would not be loaded.
@@ -25,7 +26,7 @@ pub fn run(options: CheckOptions) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let loaded = runtime.block_on(probe(trial, None, time_limit)).map_err(|why| anyhow!(why))?;
     let plural = if count == 1 { "plugin" } else { "plugins" };
-    let text = crate::parent::readable(&loaded.to_string());
+    let text = readable(&loaded.to_string());
     let text = format!("{text}good: {count} {plural}, loaded within {} ms\n", begun.elapsed().as_millis());
     match io::stdout().write_all(text.as_bytes()) {
         // Whoever reads has enough.

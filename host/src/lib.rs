@@ -12,6 +12,8 @@ pub mod units; // sizes and times as people write them
 
 pub mod nearest; // "did you mean"
 
+pub mod readable; // other people's texts on a terminal
+
 pub mod route; // request path to the names of handlers
 
 pub mod new; // makes a plugin's project

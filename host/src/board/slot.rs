@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use super::text::Text;
+use crate::readable::one_line;
 
 use Ordering::{Acquire, Relaxed, Release};
 
@@ -269,7 +270,7 @@ impl Slot {
     pub(super) fn label(&self, handler: u64) -> Label {
         let Some(text) = self.labels.get(handler as usize) else { return Label::default() };
         let text = text.read();
-        let mut fields = text.splitn(4, '\n').map(printable);
+        let mut fields = text.splitn(4, '\n').map(one_line);
         let generation = fields.next().and_then(|number| number.parse().ok()).unwrap_or(0);
         let [kind, plugin, name] = from_fn(|_| fields.next().unwrap_or_default());
         Label { plugin, kind, name, generation }
@@ -319,10 +320,5 @@ fn module(line: &str) -> Option<Module> {
     let mut fields = line.strip_suffix('\n')?.splitn(4, ' ');
     let mut number = || u64::from_str_radix(fields.next()?, 16).ok();
     let (start, end, bias) = (number()?, number()?, number()?);
-    Some(Module { start, end, bias, path: printable(fields.next()?) })
-}
-
-/// Nothing that a worker writes moves the cursor of who reads the log.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    Some(Module { start, end, bias, path: one_line(fields.next()?) })
 }

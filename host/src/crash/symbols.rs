@@ -14,6 +14,7 @@ use addr2line::{Context, demangle_auto};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 use crate::board::{Crash, Module};
+use crate::readable::one_line;
 
 /// Bytes of a file that is still read, with its debug information.
 const MAX_FILE: u64 = 512 * 1024 * 1024;
@@ -206,6 +207,5 @@ fn shortened(file: &str) -> Cow<'_, str> {
 }
 
 fn tidy(name: Cow<'_, str>) -> String {
-    let printable = name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
-    printable.take(MAX_NAME).collect()
+    one_line(&name).chars().take(MAX_NAME).collect()
 }

@@ -23,6 +23,7 @@ use crate::crash;
 use crate::link::Tag;
 use crate::link::orders::{Orders, Reply};
 use crate::plan::Plan;
+use crate::readable::readable;
 
 /// Time for the last words of a worker that has ended; a plugin may have left a process that holds its socket.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -268,17 +269,6 @@ async fn end_unlinked(place: &'static Place, pid: Option<Pid>, why: String) {
         place.hung.replace(Some(format!("was ended: {why}")));
         place.kill();
     }
-}
-
-/// A worker's text, for the terminal: its word, so without what could move the cursor.
-pub fn readable(text: &str) -> String {
-    let printable = |c: char| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
-    text.chars().map(printable).collect()
-}
-
-/// The same on one line, for a cell of a table.
-pub fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// What happened, to which worker, in which code of which plugin.

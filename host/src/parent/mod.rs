@@ -31,7 +31,6 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Mutex, Notify, mpsc};
 
 use self::child::Place;
-pub use self::child::{one_line, readable};
 use self::copies::Copies;
 use self::relay::Relay;
 use self::reload::Ballot;
@@ -41,6 +40,7 @@ use crate::control::{self, Ask, Asks, Desk, Hangup};
 use crate::link::orders::LISTENERS_MAX;
 use crate::link::{Tag, message};
 use crate::plan::Plan;
+use crate::readable::readable;
 use crate::settings::Settings;
 use crate::stop::Stop;
 use crate::{banner, listen, privileges};

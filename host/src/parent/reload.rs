@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::Parent;
-use super::child::readable;
 use crate::control::{Reloaded, Which};
 use crate::link::orders::{Done, Order, Reply};
 use crate::link::{self, Tag};
 use crate::nearest::nearest;
 use crate::plan::{Plan, PlannedPlugin};
 use crate::probe::{self, Trial};
+use crate::readable::readable;
 use crate::settings::PluginSource;
 
 /// What workers say in the transaction that goes on.

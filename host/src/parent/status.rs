@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use super::Parent;
-use super::child::{Place, one_line};
+use super::child::Place;
 use crate::banner::{Loaded, LoadedRoute};
 use crate::board::Running;
 use crate::control::{Bound, PluginStatus, RouteStatus, RunningStatus, Status, WorkerPlugin, WorkerStatus};
+use crate::readable::one_line;
 
 impl Parent {
     /// How it goes now.

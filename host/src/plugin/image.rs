@@ -110,8 +110,8 @@ fn not_a_library(path: &Path) -> anyhow::Error {
         Err(error) => return unreadable(path, error),
     };
     // A character at the end may be cut.
-    let is_text =
-        !bytes.contains(&0) && std::str::from_utf8(&bytes).map_or_else(|e| e.error_len().is_none(), |_| true);
+    let is_utf8 = !std::str::from_utf8(&bytes).is_err_and(|error| error.error_len().is_some());
+    let is_text = is_utf8 && !bytes.contains(&0);
     match bytes.first_chunk() {
         Some(b"\x7fELF") => anyhow!("the file is damaged or cut short; is the build still writing it?"),
         Some(b"!<ar") => anyhow!("a static library (.a), not a shared one; {EXPECTED}"),

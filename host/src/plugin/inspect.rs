@@ -11,7 +11,7 @@ use object::{Object, ObjectSection, ObjectSymbol};
 use serde::Serialize;
 
 use super::image::Image;
-use crate::parent::one_line;
+use crate::readable::one_line;
 
 /// What is in a plugin's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
