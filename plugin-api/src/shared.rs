@@ -7,7 +7,7 @@ use std::cell::{Cell, Ref, RefCell, RefMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::boundary::{add_timer, is_off_the_worker};
+use crate::boundary::{at_end, is_off_the_worker};
 use crate::saved::short_name;
 
 /// The plugin's own state, one for each worker. [`plugin!`](crate::plugin)`(shared = Room)` makes `Room` it; do
@@ -100,12 +100,14 @@ impl<S> Place<S> {
         Ok(())
     }
 
-    /// Has it dropped when this copy of the plugin is replaced, or its worker ends. The host tells that to
-    /// nobody but timers, whose closures it frees; so this sets one that will not fire.
+    /// Has it dropped when this copy of the plugin is replaced, or its worker ends.
     fn keep(&'static self) {
         if !self.kept.get() {
-            let end = End(self);
-            self.kept.set(add_timer(0, u64::MAX, 0, move |_| _ = &end) != 0);
+            self.kept.set(at_end(|| {
+                self.kept.set(false);
+                let value = self.value.try_borrow_mut().map(|mut value| value.take());
+                drop(value);
+            }));
         }
     }
 }
@@ -115,16 +117,4 @@ fn borrowed<S>() -> String {
     format!(
         "shared state `{name}`: it is borrowed; a guard of shared::<{name}>() was kept or forgotten, let it go"
     )
-}
-
-/// Drops what is in a place when it is dropped itself, unless the host has not taken it.
-struct End<S: 'static>(&'static Place<S>);
-
-impl<S> Drop for End<S> {
-    fn drop(&mut self) {
-        if self.0.kept.replace(false) {
-            let value = self.0.value.try_borrow_mut().map(|mut value| value.take());
-            drop(value);
-        }
-    }
 }

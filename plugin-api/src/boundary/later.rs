@@ -1,7 +1,9 @@
 //! Closures that the host calls later: each is boxed, goes to the host as an address with the functions that
 //! know its type, and comes back to be called and dropped. Panics stop here, as in `entry`.
 
+use std::cell::Cell;
 use std::ffi::c_void;
+use std::rc::Rc;
 
 use super::entry::{Failed, catch_at_work, guard};
 use super::host::{HOST_SLOT, host, log};
@@ -28,6 +30,30 @@ pub fn add_timer<F: FnMut(Option<&Connection>) + 'static>(
         drop(unsafe { Box::from_raw(data.cast::<F>()) });
     }
     id
+}
+
+/// Has `f` called when this copy of the plugin is replaced, or its worker ends. The host tells that to nobody but
+/// timers, whose closures it frees; so this sets one that will not fire. False: the host does not take it, and `f` is
+/// dropped already.
+pub fn at_end(f: impl FnOnce() + 'static) -> bool {
+    let is_taken = Rc::new(Cell::new(false));
+    let end = AtEnd { is_taken: is_taken.clone(), f: Some(f) };
+    is_taken.set(add_timer(0, u64::MAX, 0, move |_| _ = &end) != 0);
+    is_taken.get()
+}
+
+/// Calls `f` when it is dropped, unless that is because the host has not taken it.
+struct AtEnd<F: FnOnce()> {
+    is_taken: Rc<Cell<bool>>,
+    f: Option<F>,
+}
+
+impl<F: FnOnce()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        if self.is_taken.get() {
+            self.f.take().into_iter().for_each(|f| f());
+        }
+    }
 }
 
 /// Whether there was such a timer.

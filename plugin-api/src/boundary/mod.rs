@@ -22,7 +22,7 @@ pub use entry::{
 };
 pub use host::{HOST_SLOT, broadcast_to_all, is_off_the_worker, log, with_connection};
 pub use host::{RawConnection, RawLoad, RawRequest};
-pub use later::{add_background, add_timer, remove_timer};
+pub use later::{add_background, add_timer, at_end, remove_timer};
 pub use posts::{receive, send_to_worker, worker_count, worker_index};
 pub use reload::{restore, restore_no_state, restore_plugin, save, save_no_state, save_plugin};
 

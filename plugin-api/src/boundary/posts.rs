@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::entry::guard;
 use super::host::{HOST_SLOT, host};
-use super::later::add_timer;
+use super::later::at_end;
 use crate::abi::status;
 use crate::message::Status;
 
@@ -55,23 +55,15 @@ pub fn receive(id: u32, receiver: Option<Receiver>) -> Status {
     Status::from_code(status)
 }
 
-/// Has the receivers dropped when this copy of the plugin is replaced, or its worker ends, as `shared` has its
-/// state dropped: by a timer that will not fire. The end of a thread would be too late for what their drop may do.
+/// Has the receivers dropped when this copy of the plugin is replaced, or its worker ends: the end of a thread would
+/// be too late for what their drop may do.
 fn keep() {
     if !KEPT.get() {
-        let end = End;
-        KEPT.set(add_timer(0, u64::MAX, 0, move |_| _ = &end) != 0);
-    }
-}
-
-struct End;
-
-impl Drop for End {
-    fn drop(&mut self) {
-        if KEPT.replace(false) {
+        KEPT.set(at_end(|| {
+            KEPT.set(false);
             // They may do anything when they are dropped, which is after the borrow.
             drop(RECEIVERS.take());
-        }
+        }));
     }
 }
 
