@@ -149,7 +149,7 @@ impl Candidate {
             let old = registry.get(index);
             let carried = old.map(|old| save_plugin(old)).transpose();
             let carried = carried.with_context(|| new.label())?.flatten();
-            let empty: Vec<_> = worker.open().into_iter().filter(|c| !has_data(c)).collect();
+            let empty = without_data(worker);
             let started = new.start(carried.as_ref(), false);
             self.set_aside(index, empty);
             started.with_context(|| new.label())?;
@@ -284,7 +284,7 @@ impl Candidate {
         restarts.iter().for_each(|c| session::enter(c));
         for index in self.next.loaded.into_iter().chain(self.next.removed) {
             if let Some(old) = before.get(index) {
-                let empty: Vec<_> = worker.open().into_iter().filter(|c| !has_data(c)).collect();
+                let empty = without_data(worker);
                 // First: what it hands over to be called later ends with the rest.
                 old.unload();
                 end_later(worker, old);
@@ -334,4 +334,9 @@ fn end_later(worker: &Worker, plugin: &Plugin) {
     worker.timers.end_plugin(plugin.index, plugin.generation);
     worker.background.end_plugin(plugin.index, plugin.generation);
     worker.posts.end_plugin(plugin.index, plugin.generation);
+}
+
+/// The open connections into which no plugin has put anything.
+fn without_data(worker: &Worker) -> Vec<Rc<Connection>> {
+    worker.open().into_iter().filter(|c| !has_data(c)).collect()
 }
