@@ -18,7 +18,7 @@ use std::process::Command;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use support::{DEADLINE, Host, path, scratch};
+use support::{DEADLINE, Host, path, root, scratch};
 
 /// An empty folder in the scratch folder.
 fn folder(name: &str) -> PathBuf {
@@ -35,15 +35,10 @@ fn write(file: impl AsRef<Path>, text: &str) {
     fs::write(file, text).expect("the scratch folder can be written");
 }
 
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host is a folder of the workspace")
-}
-
 /// A plugin in C that answers every message with this text, and a Makefile for it.
 fn c_project(name: &str, answer: &str) -> PathBuf {
     let folder = folder(name);
-    fs::copy(repository().join("plugin-api/include/callsign.h"), folder.join("callsign.h"))
-        .expect("there is one");
+    fs::copy(root().join("plugin-api/include/callsign.h"), folder.join("callsign.h")).expect("there is one");
     write(folder.join("plugin.c"), &c_source(answer));
     write(
         folder.join("Makefile"),
@@ -67,7 +62,7 @@ fn crate_project(name: &str, answer: &str) -> PathBuf {
     // There from an earlier run.
     let _ = fs::remove_dir_all(&folder);
     share_target();
-    let sdk = repository().join("plugin-api");
+    let sdk = root().join("plugin-api");
     write(
         folder.join("Cargo.toml"),
         &format!(
@@ -97,7 +92,7 @@ fn share_target() {
             &format!("[build]\ntarget-dir = {target:?}\n[net]\noffline = true\n"),
         );
         let warm = scratch("crates").join("warm");
-        let sdk = repository().join("plugin-api");
+        let sdk = root().join("plugin-api");
         write(
             warm.join("Cargo.toml"),
             &format!(

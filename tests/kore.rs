@@ -27,13 +27,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Host, WebSocket, path, scratch};
+use support::{Host, WebSocket, path, root, scratch};
 
 const WARNINGS: [&str; 6] = ["-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host is a folder of the workspace")
-}
 
 /// Compiles a source to that library, without a warning.
 #[track_caller]

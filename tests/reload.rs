@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
-use support::{Answer, Host, ROUTE, Reloading, WebSocket, c_plugin_with, path, scratch, variant};
+use support::{Answer, Host, ROUTE, Reloading, WebSocket, c_plugin_with, compile_c, path, scratch, variant};
 
 mod support;
 

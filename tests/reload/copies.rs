@@ -1,7 +1,6 @@
 //! The folder of the copies: who can read it, what it keeps off, and what is left of others there.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use rustix::fs::{FlockOperation, Mode, flock, mkfifoat};
 
@@ -70,15 +69,6 @@ fn what_somebody_else_has_put_beside_it_holds_no_server_up() {
     assert!(folder.join("callsign-trap/lock").exists());
 }
 
-/// Compiles one of `tests/plugins/c`, in a folder.
-fn compile(folder: &Path, source: &str, library: &str, options: &[&str]) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host is a folder of the workspace");
-    let mut cc = Command::new("cc");
-    cc.current_dir(folder).args(["-shared", "-fPIC", "-I", path(&root.join("plugin-api/include"))]);
-    cc.arg(root.join("tests/plugins/c").join(source)).args(["-o", library]).args(options);
-    assert!(cc.status().expect("there is a compiler").success(), "{cc:?}");
-}
-
 /// `$ORIGIN` is the folder of a library, and it is a copy that is loaded.
 #[test]
 fn libraries_that_a_plugin_brings_along_are_found_from_its_copy() {
@@ -87,23 +77,24 @@ fn libraries_that_a_plugin_brings_along_are_found_from_its_copy() {
     fs::create_dir_all(folder.join("plugins/more")).expect("the scratch folder can be written");
     let copies = folder.join("copies");
     fs::create_dir(&copies).expect("the scratch folder can be written");
-    compile(&folder, "part.c", "libabove.so", &["-DPART=above"]);
-    compile(&folder, "part.c", "plugins/more/libbelow.so", &["-DPART=below"]);
-    compile(&folder, "part.c", "plugins/libdeep.so", &["-DPART=deep"]);
-    let run_path = "-Wl,--no-as-needed,-rpath,$ORIGIN";
-    compile(
-        &folder,
-        "part.c",
-        "plugins/libbeside.so",
-        &["-DPART=beside", "-DNEEDS=deep", run_path, "-Lplugins", "-ldeep"],
-    );
+    let [top, plugins, more] = ["", "plugins", "plugins/more"].map(|name| folder.join(name));
+    let search = [&top, &plugins, &more].map(|folder| format!("-L{}", path(folder)));
+    // For what a needed library needs.
+    let deeper = format!("-Wl,--no-as-needed,-rpath-link,{}", path(&plugins));
+    let compile = |file: &str, library: &str, options: &[&str]| {
+        let search = search.iter().map(String::as_str);
+        let options: Vec<&str> = search.chain([deeper.as_str()]).chain(options.iter().copied()).collect();
+        compile_c(file, &options, &folder.join(library));
+    };
+    compile("part.c", "libabove.so", &["-DPART=above"]);
+    compile("part.c", "plugins/more/libbelow.so", &["-DPART=below"]);
+    compile("part.c", "plugins/libdeep.so", &["-DPART=deep"]);
+    let beside = ["-DPART=beside", "-DNEEDS=deep", "-Wl,-rpath,$ORIGIN", "-ldeep"];
+    compile("part.c", "plugins/libbeside.so", &beside);
     let plugin = |generation: &str, library: &str| {
         let generation = format!("-DGENERATION=\"{generation}\"");
-        let run_path = format!("{run_path}:${{ORIGIN}}/../:$ORIGIN/more:$ORIGIN/nowhere");
-        let folders = ["-L.", "-Lplugins", "-Lplugins/more", "-Wl,-rpath-link,plugins"];
-        let needed = ["-labove", "-lbelow", "-lbeside"];
-        let options = [&[generation.as_str(), &run_path][..], &folders, &needed].concat();
-        compile(&folder, "brings.c", library, &options);
+        let run_path = "-Wl,-rpath,$ORIGIN:${ORIGIN}/../:$ORIGIN/more:$ORIGIN/nowhere";
+        compile("brings.c", library, &[&generation, run_path, "-labove", "-lbelow", "-lbeside"]);
     };
     plugin("one", "plugins/brings.so");
     let library = folder.join("plugins/brings.so");

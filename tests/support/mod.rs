@@ -31,7 +31,8 @@ pub use host::{Host, run};
 pub use load::{Client, End, Load, Plan, State};
 pub use peer::Peer;
 pub use plugins::{
-    c_plugin, c_plugin_with, crash_config, made_plugin, path, plugin, plugin_variant, replace, scratch,
+    c_plugin, c_plugin_with, compile_c, crash_config, made_plugin, path, plugin, plugin_variant, replace,
+    root, scratch,
 };
 pub use process::{Process, alone};
 pub use raw::{Answer, Raw, frame};

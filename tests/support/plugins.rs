@@ -43,13 +43,18 @@ pub fn c_plugin_with(file: &str, options: &[&str]) -> PathBuf {
     once(&key, || {
         let name: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let library = scratch(&format!("lib{name}.so"));
-        let (sources, include) = (root().join("tests/plugins/c"), root().join("plugin-api/include"));
-        run(Command::new("cc")
-            .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-shared", "-fPIC"])
-            .args(options)
-            .args([Path::new("-I"), &include, Path::new("-o"), &library, &sources.join(file)]));
+        compile_c(file, options, &library);
         library
     })
+}
+
+/// Compiles `tests/plugins/c/FILE` to that library.
+pub fn compile_c(file: &str, options: &[&str], library: &Path) {
+    let (sources, include) = (root().join("tests/plugins/c"), root().join("plugin-api/include"));
+    run(Command::new("cc")
+        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-shared", "-fPIC"])
+        .args(options)
+        .args([Path::new("-I"), &include, Path::new("-o"), library, &sources.join(file)]));
 }
 
 /// What the Makefile of `example-plugins/NAME` makes with these CFLAGS: its file LIBRARY.
@@ -107,7 +112,8 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn root() -> &'static Path {
+/// The folder of the repository.
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host is a folder of the workspace")
 }
 

@@ -39,7 +39,7 @@ impl Process {
     /// Whether it has not ended.
     pub fn is_alive(self) -> bool {
         match fs::read_to_string(format!("/proc/{}/stat", self.0)) {
-            Ok(stat) => !matches!(stat.rsplit(") ").next(), Some(rest) if rest.starts_with(['Z', 'X'])),
+            Ok(stat) => !behind_name(&stat).starts_with(['Z', 'X']),
             Err(error) if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(3) => false,
             Err(error) => panic!("process {}: {error}", self.0),
         }
@@ -99,13 +99,13 @@ impl Process {
         let others = threads.filter(|thread| thread.file_name().to_string_lossy() != self.0.to_string());
         // One that has ended meanwhile waits for nothing any more.
         let mut stats = others.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
-        stats.all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')))
+        stats.all(|stat| behind_name(&stat).starts_with('S'))
     }
 
     /// Processor time that it has used.
     pub fn processor_time(self) -> Duration {
         let stat = self.file("stat");
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        let fields: Vec<&str> = behind_name(&stat).split(' ').collect();
         let ticks = |index: usize| fields[index].parse::<u64>().expect("it is a number");
         // utime and stime, in the 1/100 s that Linux counts in for programs.
         Duration::from_millis((ticks(11) + ticks(12)) * 10)
@@ -115,6 +115,11 @@ impl Process {
         fs::read_to_string(format!("/proc/{}/{name}", self.0))
             .unwrap_or_else(|error| panic!("process {}: {error}", self.0))
     }
+}
+
+/// The fields of a stat file from the state on. The name before them may hold anything.
+fn behind_name(stat: &str) -> &str {
+    stat.rsplit(") ").next().unwrap_or_default()
 }
 
 /// A field of a file such as smaps.
