@@ -1,4 +1,4 @@
-// Ways to die, for tests/crash.rs. Not a plugin: the test calls them by name.
+// Ways to die, for tests/suite/internals/crash.rs. Not a plugin: the test calls them by name.
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include <signal.h>

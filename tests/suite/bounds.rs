@@ -1,0 +1,231 @@
+//! What workers may have: so many clients, so many open files, no more privileges than they need.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{DEADLINE, Host, Raw, path, plugin, run};
+
+/// What "does not spin" means: of a second, a worker at its bound uses less than this.
+const IDLE_MAX: Duration = Duration::from_millis(100);
+/// Longer than a client is left waiting that could be served.
+const SILENCE: Duration = Duration::from_millis(300);
+
+fn start(workers: usize, options: &[&str]) -> Host {
+    let count = workers.to_string();
+    let host = Host::serve("test-crash", &[&["--workers", &count, "--log", "debug"], options].concat());
+    host.workers_serve(workers);
+    host
+}
+
+/// A client that has asked for its upgrade.
+fn asking(host: &Host) -> Raw {
+    let mut c = host.connect();
+    let key = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    c.send_request("GET", "/", &[&key[..], &[("Sec-WebSocket-Version", "13")]].concat(), b"");
+    c
+}
+
+/// Fails if server or workers use the processor, now that there is nothing to do.
+fn nobody_spins(host: &Host) {
+    let processes = || [vec![host.process()], host.workers()].concat();
+    let used = || processes().iter().map(|process| process.processor_time()).collect::<Vec<_>>();
+    let before = used();
+    thread::sleep(Duration::from_secs(1)); // the time that is measured
+    for (before, after) in before.iter().zip(used()) {
+        assert!(after - *before < IDLE_MAX, "{:?} of a second", after - *before);
+    }
+}
+
+#[test]
+fn one_client_too_many_waits_until_another_leaves() {
+    for workers in [1, 4] {
+        let host = start(workers, &["--max-connections", "5"]);
+        let mut clients: Vec<_> = (0..5).map(|_| host.open("/")).collect();
+        clients.iter_mut().for_each(|c| assert_eq!(c.ask("hello"), "hello"));
+        let mut sixth = asking(&host);
+        let mut seventh = asking(&host);
+        assert!(sixth.nothing_for(SILENCE), "with {workers} workers a sixth is served");
+        assert!(seventh.nothing_for(Duration::from_millis(1)), "with {workers} workers a seventh is served");
+        nobody_spins(&host);
+        clients.iter_mut().for_each(|c| assert_eq!(c.ask("hello"), "hello"));
+
+        clients.pop().expect("there are five").close(1000, "");
+        let end = Instant::now() + DEADLINE;
+        let served = loop {
+            if !sixth.nothing_for(Duration::from_millis(10)) {
+                break &mut sixth;
+            }
+            if !seventh.nothing_for(Duration::from_millis(10)) {
+                break &mut seventh;
+            }
+            assert!(Instant::now() < end, "neither is served");
+        };
+        assert_eq!(served.read_answer(false).status, 101);
+        let lines = host.log_lines("5 in all (--max-connections); others wait until one leaves");
+        assert!((1..=workers).contains(&lines.len()), "once in each worker: {lines:?}");
+        assert_eq!(host.log_lines("ERROR").len(), 0, "{}", host.log());
+    }
+}
+
+#[test]
+fn more_workers_do_not_let_more_clients_in() {
+    let host = start(4, &["--max-connections", "5"]);
+    let mut clients: Vec<_> = (0..40).map(|_| asking(&host)).collect();
+    let end = Instant::now() + DEADLINE;
+    let mut served = 0;
+    // Each that is served leaves, and lets another in, until all have been there.
+    while !clients.is_empty() {
+        assert!(Instant::now() < end, "{served} were served, {} wait", clients.len());
+        let (ready, waiting): (Vec<_>, Vec<_>) = clients
+            .into_iter()
+            .map(|mut c| (!c.nothing_for(Duration::from_millis(1)), c))
+            .partition(|(ready, _)| *ready);
+        assert!(ready.len() <= 5, "{} are served at once", ready.len());
+        served += ready.len();
+        for (_, mut c) in ready {
+            assert_eq!(c.read_answer(false).status, 101);
+        }
+        clients = waiting.into_iter().map(|(_, c)| c).collect();
+    }
+    assert_eq!(served, 40);
+}
+
+#[test]
+fn a_low_limit_on_open_files_bounds_the_clients_and_nobody_spins() {
+    let library = plugin("test-crash");
+    let arguments = ["serve", path(&library), "--workers", "2", "--log", "debug"];
+    let host = Host::start_through(&["prlimit", "--nofile=128:128"], &arguments);
+    host.workers_serve(2);
+    let mut clients: Vec<_> = (0..180).map(|_| asking(&host)).collect();
+    let mut served = Vec::new();
+    // What 128 files leave to two workers.
+    while served.len() < 2 * 64 {
+        let ready = clients.iter_mut().position(|c| !c.nothing_for(Duration::from_millis(1)));
+        if let Some(ready) = ready {
+            let mut c = clients.remove(ready);
+            assert_eq!(c.read_answer(false).status, 101);
+            served.push(c);
+        }
+    }
+    assert!(clients.iter_mut().all(|c| c.nothing_for(Duration::from_millis(1))));
+    assert!(clients[0].nothing_for(SILENCE));
+    nobody_spins(&host);
+    let lines = host.log_lines("64 in this worker (limit on open files); others wait until one leaves");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(host.log_lines("cannot accept").len(), 0, "{}", host.log());
+
+    // A worker that has died is replaced also now.
+    let worker = host.workers()[0];
+    worker.signal(rustix::process::Signal::KILL);
+    host.workers_serve(3);
+    let end = Instant::now() + DEADLINE;
+    while !clients.iter_mut().all(|c| !c.nothing_for(Duration::from_millis(1))) {
+        assert!(Instant::now() < end, "the new worker does not take those that wait");
+    }
+}
+
+#[test]
+fn the_limit_on_open_files_is_raised_to_the_hard_limit() {
+    let library = plugin("test-crash");
+    let arguments = ["serve", path(&library), "--workers", "1", "--log", "debug"];
+    let host = Host::start_through(&["prlimit", "--nofile=100:500"], &arguments);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", host.workers()[0].0)).expect("it lives");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("it has this limit");
+    assert_eq!(line.split_whitespace().nth(3), Some("500"), "{line}");
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn workers_gain_no_privileges() {
+    let host = start(2, &[]);
+    for worker in host.workers() {
+        assert_eq!(worker.status("NoNewPrivs"), "1");
+    }
+}
+
+#[test]
+fn started_as_root_workers_run_as_the_user_and_group_that_were_given() {
+    if !is_root() {
+        return; // the next test is for this case
+    }
+    // Where that user may read.
+    let folder = std::env::temp_dir().join(format!("callsign-bounds-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("there is a folder for everybody");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let library = folder.join("libcrash.so");
+    fs::copy(plugin("test-crash"), &library).expect("it can be copied");
+    for (options, group) in
+        [(&["--user", "65534"][..], None), (&["--user", "nobody", "--group", "4242"], Some("4242"))]
+    {
+        let host =
+            Host::start(&[&["serve", path(&library), "--workers", "2", "--log", "debug"], options].concat());
+        host.workers_serve(2);
+        assert_eq!(host.open("/").ask("hello"), "hello");
+        assert_eq!(host.process().status("Uid"), "0\t0\t0\t0", "the parent stays what it is");
+        for worker in host.workers() {
+            assert_eq!(worker.status("Uid"), "65534\t65534\t65534\t65534");
+            let gid = worker.status("Gid");
+            let expected = group.map_or(gid.clone(), |group| [group; 4].join("\t"));
+            assert!(gid == expected && gid != "0\t0\t0\t0", "{gid}");
+            assert!(
+                worker.status("Groups").split_whitespace().all(|group| gid.starts_with(group)),
+                "no other group"
+            );
+            assert_eq!(worker.status("CapEff").trim_start_matches('0'), "");
+            assert_eq!(worker.status("NoNewPrivs"), "1");
+        }
+    }
+    fs::remove_dir_all(&folder).expect("it is ours");
+}
+
+#[test]
+fn a_user_or_group_that_cannot_be_is_refused() {
+    let library = plugin("test-crash");
+    let refusal = |options: &[&str]| {
+        let arguments =
+            [&["serve", path(&library), "--listen", "127.0.0.1:0", "--workers", "2"], options].concat();
+        let (code, stdout, stderr) = run(&arguments);
+        assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        stderr
+    };
+    if is_root() {
+        let text = refusal(&["--user", "no-such-user"]);
+        assert!(text.contains("no user `no-such-user`") && text.contains("--user"), "{text}");
+        let text = refusal(&["--group", "no-such-group"]);
+        assert!(text.contains("no group `no-such-group`") && text.contains("--group"), "{text}");
+    } else {
+        let text = refusal(&["--user", "nobody"]);
+        assert!(text.contains("--user") && text.contains("root"), "{text}");
+    }
+}
+
+#[test]
+fn started_by_another_user_than_root_no_user_can_be_given() {
+    if !is_root() {
+        return; // the last test has shown it
+    }
+    let folder = std::env::temp_dir().join(format!("callsign-user-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("there is a folder for everybody");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let program = folder.join("callsign");
+    fs::copy(env!("CARGO_BIN_EXE_callsign"), &program).expect("it can be copied");
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", path(&program)])
+        .args(["serve", "libnone.so", "--listen", "127.0.0.1:0", "--user", "root"])
+        .output();
+    fs::remove_dir_all(&folder).expect("it is ours");
+    let output = output.expect("setpriv is there");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("callsign: --user and --group need a start as root"), "{text}");
+}

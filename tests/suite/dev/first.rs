@@ -1,0 +1,182 @@
+//! The first build, and the end: what cannot be built, what is waited for, what is left behind.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use super::{c_project, c_source, crate_project, dev, folder, rust_source, wait_until, write};
+use crate::support::{Host, Process, path, run, scratch};
+
+#[track_caller]
+fn refusal(arguments: &[&str]) -> String {
+    let (code, stdout, stderr) = run(&[&["dev"], arguments].concat());
+    assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+    stderr
+}
+
+#[test]
+fn a_folder_without_anything_to_build_is_refused() {
+    let nothing = folder("nothing");
+    let name = path(&nothing);
+    assert_eq!(
+        refusal(&[name]),
+        format!(
+            "callsign: nothing to build in {name}: neither Cargo.toml nor Makefile; name the folder of a plugin, or \
+             give --build and --library\n"
+        )
+    );
+    assert_eq!(
+        refusal(&[&format!("{name}/not-there")]),
+        format!("callsign: there is no folder {name}/not-there; `dev` wants the folder of a plugin\n")
+    );
+    fs::write(nothing.join("Cargo.toml"), "[workspace]\nmembers = []\n").unwrap();
+    assert_eq!(
+        refusal(&[name]),
+        format!("callsign: {name} is a workspace; name the folder of a plugin in it\n")
+    );
+    let makes = c_project("no-release", "one");
+    assert!(refusal(&[path(&makes), "--release"]).contains("--release is for crates"));
+}
+
+#[test]
+fn a_config_that_is_wrong_is_told_before_anything_is_built() {
+    let project = c_project("wrong-config", "one");
+    write(project.join("callsign.toml"), "lisen = \"127.0.0.1:0\"\n");
+    assert!(refusal(&[path(&project)]).contains("callsign.toml:1:1: "));
+    assert!(!project.join("plugin.so").exists());
+}
+
+#[test]
+fn a_first_build_that_fails_waits_for_a_change() {
+    let project = c_project("first-fails", "one");
+    write(project.join("plugin.c"), "this is not C");
+    let host = Host::begin(&["dev", path(&project)]);
+    let line = host.log_line("dev: the build failed after ");
+    assert!(line.ends_with("; waiting for a change"), "{line}");
+    // It builds, and is no plugin.
+    write(project.join("plugin.c"), "int x;\n");
+    let line = host.log_line("no plugin descriptor");
+    assert!(line.ends_with("; waiting for a change"), "{line}");
+    write(project.join("plugin.c"), &c_source("one"));
+    let host = host.served();
+    let mut client = host.open("/");
+    client.text("?");
+    assert_eq!(client.next_text(), "one");
+}
+
+#[test]
+fn a_crate_that_makes_no_library_is_told_how() {
+    let project = crate_project("no-library", "\"one\"");
+    let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
+    write(project.join("Cargo.toml"), &manifest.replace("crate-type = [\"cdylib\"]", ""));
+    let host = Host::begin(&["dev", path(&project)]);
+    host.log_line(
+        "builds no shared library; add `[lib]` with `crate-type = [\"cdylib\"]` to it; waiting for a change",
+    );
+    write(project.join("Cargo.toml"), &manifest);
+    host.served();
+}
+
+/// A process that a build has started writes its number there.
+fn process_in(file: &Path) -> Process {
+    let pid = fs::read_to_string(file).unwrap();
+    Process(pid.trim().parse().expect("the number of a process"))
+}
+
+#[test]
+fn a_signal_ends_the_first_build_and_all_that_it_has_started() {
+    let project = c_project("first-stopped", "one");
+    let pid = project.join("pid");
+    let command = format!("sh -c 'echo $$ > {0:?}.tmp; mv {0:?}.tmp {0:?}; exec sleep 1000'; true", pid);
+    let mut host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
+    wait_until("the build has begun", || pid.exists());
+    let build = process_in(&pid);
+    assert!(build.is_alive());
+    assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
+    build.wait_for_end();
+    assert_eq!(host.log_lines("the build failed"), [""; 0]);
+}
+
+/// A service manager's "reload" has nothing to do with a build.
+#[test]
+fn a_hangup_during_the_first_build_is_ignored() {
+    let project = c_project("first-hangup", "one");
+    let (pid, go) = (project.join("pid"), project.join("go"));
+    let command = format!("echo $$ > {pid:?}; until test -e {go:?}; do sleep 0.05; done; make -s");
+    let host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
+    wait_until("the build has begun", || pid.exists());
+    host.process().signal(Signal::HUP);
+    host.log_line("SIGHUP is ignored: nothing is built yet");
+    write(&go, "");
+    let host = host.served();
+    assert_eq!(host.open("/").ask("?"), "one");
+}
+
+#[test]
+fn a_build_that_ignores_the_signal_is_killed() {
+    let project = c_project("stubborn", "one");
+    let pid = project.join("pid");
+    let command =
+        format!("trap '' INT TERM; echo $$ > {0:?}.tmp; mv {0:?}.tmp {0:?}; while :; do sleep 1; done", pid);
+    let mut host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
+    wait_until("the build has begun", || pid.exists());
+    let build = process_in(&pid);
+    assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
+    build.wait_for_end();
+}
+
+#[test]
+fn a_signal_ends_server_and_build_in_good_order() {
+    let project = crate_project("stopped", "\"one\"");
+    let (pid, go) = (scratch("stopped.pid"), scratch("stopped.go"));
+    // There from an earlier run.
+    let _ = (fs::remove_file(&pid), fs::remove_file(&go));
+    let mut host = dev(&project, &[]);
+    let mut client = host.open("/");
+    write(project.join("build.rs"), &build_script(&pid, &go));
+    wait_until("the build has begun", || pid.exists());
+    let build = process_in(&pid);
+    assert!(build.is_alive());
+    host.ask_to_stop();
+    assert_eq!(client.peek_close(), 1001);
+    drop(client);
+    assert_eq!(host.ended().code(), Some(0), "{}", host.log());
+    build.wait_for_end();
+}
+
+/// It writes its number, and waits until there is the other file.
+fn build_script(pid: &Path, go: &Path) -> String {
+    // Whoever waits for the file finds the whole number in it.
+    let written = pid.with_extension("tmp");
+    format!(
+        "fn main() {{\n\
+         std::fs::write({written:?}, std::process::id().to_string()).unwrap();\n\
+         std::fs::rename({written:?}, {pid:?}).unwrap();\n\
+         while !std::path::Path::new({go:?}).exists() {{\n\
+         std::thread::sleep(std::time::Duration::from_millis(5));\n}}\n}}\n"
+    )
+}
+
+#[test]
+fn a_change_during_a_build_of_cargo_ends_it_and_begins_another() {
+    let project = crate_project("overtaken", "\"one\"");
+    let (pid, go) = (scratch("overtaken.pid"), scratch("overtaken.go"));
+    // There from an earlier run.
+    let _ = (fs::remove_file(&pid), fs::remove_file(&go));
+    write(project.join("build.rs"), &build_script(&pid, &go));
+    let host = Host::begin(&["dev", path(&project)]);
+    wait_until("the build has begun", || pid.exists());
+    let first = fs::read_to_string(&pid).unwrap();
+    write(project.join("src/lib.rs"), &rust_source("\"two\""));
+    host.log_line("dev: src/lib.rs changed");
+    wait_until("another build has begun", || {
+        fs::read_to_string(&pid).is_ok_and(|pid| !pid.is_empty() && pid != first)
+    });
+    write(&go, "");
+    let host = host.served();
+    assert_eq!(host.log_lines("the build failed"), [""; 0]);
+    let mut client = host.open("/");
+    client.text("?");
+    assert_eq!(client.next_text(), "two");
+}

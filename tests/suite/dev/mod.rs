@@ -1,0 +1,125 @@
+//! The developer's loop: `callsign dev` builds, serves and reloads; `callsign new` makes what it builds.
+
+mod rounds;
+
+mod first;
+
+mod new;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use crate::support::{DEADLINE, Host, path, root, scratch};
+
+/// An empty folder in the scratch folder.
+fn folder(name: &str) -> PathBuf {
+    let folder = scratch(name);
+    // There from an earlier run.
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("the scratch folder can be written");
+    folder
+}
+
+fn write(file: impl AsRef<Path>, text: &str) {
+    let file = file.as_ref();
+    fs::create_dir_all(file.parent().expect("it is in a folder")).expect("the scratch folder can be written");
+    fs::write(file, text).expect("the scratch folder can be written");
+}
+
+/// A plugin in C that answers every message with this text, and a Makefile for it.
+fn c_project(name: &str, answer: &str) -> PathBuf {
+    let folder = folder(name);
+    fs::copy(root().join("plugin-api/include/callsign.h"), folder.join("callsign.h")).expect("there is one");
+    write(folder.join("plugin.c"), &c_source(answer));
+    write(
+        folder.join("Makefile"),
+        "plugin.so: plugin.c callsign.h $(wildcard *.inc)\n\tcc -shared -fPIC -o $@.tmp plugin.c && mv $@.tmp $@\n",
+    );
+    folder
+}
+
+fn c_source(answer: &str) -> String {
+    format!(
+        "#include \"callsign.h\"\n\
+         CALLSIGN_PLUGIN(\"tried\", \"1\");\n\
+         void onmessage(struct connection *c, uint8_t op, const void *data, size_t length)\n\
+         {{ (void)op; (void)data; (void)length; callsign_text(c, \"{answer}\"); }}\n"
+    )
+}
+
+/// A plugin's crate, of a workspace with others that share what is built. It answers every message with this text.
+fn crate_project(name: &str, answer: &str) -> PathBuf {
+    let folder = scratch("crates").join(name);
+    // There from an earlier run.
+    let _ = fs::remove_dir_all(&folder);
+    share_target();
+    let sdk = root().join("plugin-api");
+    write(
+        folder.join("Cargo.toml"),
+        &format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n\
+             [lib]\ncrate-type = [\"cdylib\"]\n[dependencies]\ncallsign-plugin = {{ path = {sdk:?} }}\n"
+        ),
+    );
+    write(folder.join("src/lib.rs"), &rust_source(answer));
+    folder
+}
+
+fn rust_source(answer: &str) -> String {
+    format!(
+        "use callsign_plugin::prelude::*;\ncallsign_plugin::plugin!();\n\
+         #[onmessage]\nfn onmessage(c: &Connection, _: Message<'_>) {{\n    c.send({answer});\n}}\n"
+    )
+}
+
+/// Crates below the scratch folder are built in one place, without the network, and what they all depend on is built
+/// before anything has to come in time.
+fn share_target() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let target = scratch("crates-target");
+        write(
+            scratch("crates").join(".cargo/config.toml"),
+            &format!("[build]\ntarget-dir = {target:?}\n[net]\noffline = true\n"),
+        );
+        let warm = scratch("crates").join("warm");
+        let sdk = root().join("plugin-api");
+        write(
+            warm.join("Cargo.toml"),
+            &format!(
+                "[package]\nname = \"warm\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n\
+                 [dependencies]\ncallsign-plugin = {{ path = {sdk:?} }}\n"
+            ),
+        );
+        write(warm.join("src/lib.rs"), "");
+        succeeds(Command::new(cargo()).arg("build").current_dir(&warm));
+    });
+}
+
+fn cargo() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn succeeds(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn dev(folder: &Path, options: &[&str]) -> Host {
+    let host = Host::start(&[&["dev", path(folder)], options].concat());
+    host.log_line("dev: watching ");
+    host
+}
+
+/// Waits for what no line tells.
+#[track_caller]
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < end, "it does not come to this: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,107 @@
+//! `callsign new`: what it makes builds, passes its own test, and runs with `dev`, by the commands that it says.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::{cargo, dev, folder, share_target, succeeds};
+use crate::support::{Host, path, run, scratch};
+
+/// Makes it with these options, and runs the commands that are said but for the last one, which would serve.
+fn made(project: &Path, options: &[&str]) -> String {
+    // There from an earlier run.
+    let _ = fs::remove_dir_all(project);
+    let (code, said, errors) = run(&[&["new", path(project)], options].concat());
+    assert_eq!((code, errors.as_str()), (0, ""), "{said}");
+    let next = said.lines().skip_while(|line| *line != "Next:").skip(1);
+    let next: Vec<_> = next.take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let [enter, test, serve] = next[..] else { panic!("not three commands: {said}") };
+    assert_eq!(enter, format!("cd {}", project.display()));
+    assert!(serve.ends_with("callsign dev ."), "{said}");
+    let test = test.replace("cargo", &cargo().to_string_lossy());
+    succeeds(Command::new("sh").args(["-ec", &format!("{enter}\n{test}")]));
+    said
+}
+
+/// What both projects do.
+fn assert_talks(host: &Host, name: &str) {
+    let (mut one, mut other) = (host.open("/"), host.open("/"));
+    for client in [&mut one, &mut other] {
+        assert_eq!(client.next_text(), format!("welcome to {name}"));
+    }
+    one.text("hello");
+    assert_eq!(one.next_text(), "you said: hello (1)");
+    assert_eq!(other.next_text(), "hello");
+    let page = host.connect().request("GET", "/", &[], b"");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    other.close(1000, "");
+    host.log_line("has left with 1000");
+}
+
+#[test]
+fn a_new_crate_builds_passes_its_test_and_is_served() {
+    share_target();
+    let project = scratch("crates").join("my-plugin");
+    let said = made(&project, &[]);
+    assert!(said.contains("beside the sources of this program"), "{said}");
+    let host = dev(&project, &[]);
+    assert_talks(&host, "my-plugin");
+    let source = fs::read_to_string(project.join("src/lib.rs")).unwrap();
+    let mut client = host.open("/");
+    assert_eq!(client.next_text(), "welcome to my-plugin");
+    client.text("hello");
+    assert_eq!(client.next_text(), "you said: hello (1)");
+    fs::write(project.join("src/lib.rs"), source.replace("you said", "I heard")).unwrap();
+    host.log_line("dev: my-plugin generation 2: ");
+    client.text("hello");
+    assert_eq!(client.next_text(), "I heard: hello (2)");
+}
+
+#[test]
+fn a_new_project_in_c_builds_passes_its_test_and_is_served() {
+    let project = folder("in-c").join("my-plugin");
+    made(&project, &["--c"]);
+    let host = dev(&project, &[]);
+    assert_talks(&host, "my-plugin");
+    assert_eq!(host.log_lines("warning"), [""; 0]);
+    let source = fs::read_to_string(project.join("my-plugin.c")).unwrap();
+    let mut client = host.open("/");
+    assert_eq!(client.next_text(), "welcome to my-plugin");
+    client.text("hello");
+    assert_eq!(client.next_text(), "you said: hello (1)");
+    fs::write(project.join("my-plugin.c"), source.replace("you said", "I heard")).unwrap();
+    host.log_line("dev: my-plugin generation 2: ");
+    client.text("hello");
+    assert_eq!(client.next_text(), "I heard: hello (2)");
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let project = folder("there");
+    fs::write(project.join("kept"), "kept").unwrap();
+    for options in [&[][..], &["--c"]] {
+        let (code, stdout, stderr) = run(&[&["new", path(&project)], options].concat());
+        assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+        let there = format!("callsign: {} is there already, and is left as it is; ", project.display());
+        assert!(stderr.starts_with(&there), "{stderr}");
+        assert_eq!(fs::read_dir(&project).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn a_name_or_a_folder_that_cannot_be_is_refused() {
+    let scratch = folder("names");
+    for (name, reason) in [
+        ("2nd", "it is 1 to 63 letters, digits, `-` and `_`, and begins with a letter"),
+        ("match", "a word that Rust or cargo has taken"),
+        ("none/chat", "there is no folder "),
+    ] {
+        let (code, _, stderr) = run(&["new", path(&scratch.join(name))]);
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stderr.contains(reason), "{stderr}");
+    }
+    let (code, _, stderr) = run(&["new", path(&scratch.join("chat")), "--sdk", path(&scratch)]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("is not the folder of the crate `callsign-plugin` (--sdk)"), "{stderr}");
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "nothing is left of them");
+}

@@ -1,0 +1,286 @@
+//! Broadcasts between workers: every client gets every message of every other source once, in the order of its
+//! source, however many workers there are; and neither floods nor hung workers stop the others.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use tungstenite::Message;
+
+use crate::support::{DEADLINE, Host, Peer, Process, WebSocket, alone};
+
+fn start(workers: usize, options: &[&str]) -> Host {
+    let count = workers.to_string();
+    let host = Host::serve("test-crash", &[&["--workers", &count, "--log", "debug"], options].concat());
+    host.workers_serve(workers);
+    host
+}
+
+/// A client of the hub, which knows how far each source has come.
+struct Listener {
+    peer: Peer,
+    upgraded: bool,
+    worker: Option<u32>,
+    /// Its number, if it is one.
+    source: Option<usize>,
+    heard: Vec<u32>,
+    total: usize,
+}
+
+impl Listener {
+    /// Reads and writes what can be. Whatever is not the next message of its source fails the test.
+    fn turn(&mut self) {
+        self.peer.write().expect("the server takes it");
+        assert!(self.peer.read().expect("the server lives"), "the server has closed");
+        if !self.upgraded {
+            match self.peer.answer() {
+                None => return,
+                Some(is_101) => assert!(is_101),
+            }
+            self.upgraded = true;
+            self.peer.send(0x81, b"who");
+            self.peer.write().expect("the server takes it");
+        }
+        while let Some((first, payload)) = self.peer.frame() {
+            assert_eq!(first, 0x81, "a text");
+            let text = std::str::from_utf8(payload).expect("text is UTF-8");
+            let Some((source, number)) = text.split_once(':') else {
+                assert_eq!(self.worker, None, "{text}");
+                self.worker = text.split(' ').next().and_then(|pid| pid.parse().ok());
+                continue;
+            };
+            let source: usize = source.parse().expect("a source has a number");
+            assert_eq!(number.parse(), Ok(self.heard[source]), "of source {source}, after {:?}", self.heard);
+            self.heard[source] += 1;
+            self.total += 1;
+        }
+    }
+}
+
+/// `sources` of the clients, spread over the workers, broadcast `each` messages, all at once. Returns the time that it took.
+fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> Duration {
+    raise_open_files();
+    let mut poll = Poll::new().expect("there is a poll");
+    let connect = |index| Listener {
+        peer: Peer::connect(port, poll.registry(), Token(index)),
+        upgraded: false,
+        worker: None,
+        source: None,
+        heard: vec![0; sources],
+        total: 0,
+    };
+    let mut listeners: Vec<Listener> = (0..clients).map(connect).collect();
+    run_until(&mut poll, &mut listeners, |listener| listener.worker.is_some());
+    // One in each worker, then another in each.
+    let mut of_workers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (index, listener) in listeners.iter().enumerate() {
+        of_workers.entry(listener.worker).or_default().push(index);
+    }
+    let used = of_workers.len();
+    assert!(used > workers / 2, "the clients are in {used} workers");
+    let mut turns = VecDeque::from_iter(of_workers.into_values());
+    for source in 0..sources {
+        let mut indexes = turns.pop_front().expect("there are more clients than sources");
+        listeners[indexes.pop().expect("none is empty")].source = Some(source);
+        turns.extend((!indexes.is_empty()).then_some(indexes));
+    }
+
+    let begun = Instant::now();
+    for number in 0..each {
+        for listener in &mut listeners {
+            if let Some(source) = listener.source {
+                listener.peer.send(0x81, format!("!{source}:{number}").as_bytes());
+            }
+        }
+    }
+    let all = sources * each as usize;
+    for listener in listeners.iter_mut().filter(|listener| listener.source.is_some()) {
+        // What it does not hear of itself.
+        listener.total += each as usize;
+        listener.peer.write().expect("the server takes it");
+    }
+    run_until(&mut poll, &mut listeners, |listener| listener.total >= all);
+    let took = begun.elapsed();
+
+    // Whatever would come twice comes before this.
+    for listener in &mut listeners {
+        listener.worker = None;
+        listener.peer.send(0x81, b"who");
+        listener.peer.write().expect("the server takes it");
+    }
+    run_until(&mut poll, &mut listeners, |listener| listener.worker.is_some());
+    for (index, listener) in listeners.iter().enumerate() {
+        for (source, heard) in listener.heard.iter().enumerate() {
+            assert_eq!(
+                *heard,
+                if listener.source == Some(source) { 0 } else { each },
+                "client {index} of source {source}"
+            );
+        }
+    }
+    took
+}
+
+/// A thousand clients need more than a process usually may have.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+        .expect("up to there it is allowed");
+}
+
+fn run_until(poll: &mut Poll, listeners: &mut [Listener], is_done: impl Fn(&Listener) -> bool) {
+    let mut events = Events::with_capacity(1024);
+    let mut last = Instant::now();
+    while !listeners.iter().all(&is_done) {
+        if let Err(error) = poll.poll(&mut events, Some(DEADLINE)) {
+            assert_eq!(error.kind(), ErrorKind::Interrupted);
+        }
+        if !events.is_empty() {
+            last = Instant::now();
+        }
+        assert!(last.elapsed() < DEADLINE, "nothing comes any more");
+        for event in &events {
+            listeners[event.token().0].turn();
+        }
+    }
+}
+
+#[test]
+fn every_client_gets_every_message_once_and_in_order() {
+    let _alone = alone();
+    let host = start(4, &[]);
+    let took = hub(host.port, 4, 1000, 8, 10_000 / 8);
+    println!("10,000 broadcasts to 1000 clients of 4 workers: {took:?}");
+}
+
+#[test]
+fn any_number_of_workers_gives_every_client_the_same_messages() {
+    let _alone = alone();
+    for workers in [1, 2, 4, 8] {
+        let host = start(workers, &[]);
+        hub(host.port, workers, 100, 10, 100);
+    }
+    // And none at all.
+    hub(start(0, &[]).port, 1, 50, 5, 100);
+}
+
+/// Two clients in each of two workers; all know where they are.
+fn two_and_two(host: &Host) -> [[WebSocket; 2]; 2] {
+    let mut clients: Vec<(u32, WebSocket)> = Vec::new();
+    loop {
+        let mut c = host.open("/");
+        let worker = worker_of(&mut c).0;
+        clients.push((worker, c));
+        assert!(clients.len() < 200, "all clients are in one worker");
+        let first = clients[0].0;
+        let count = clients.iter().filter(|(worker, _)| *worker == first).count();
+        if count >= 2 && clients.len() - count >= 2 {
+            let (left, right): (Vec<_>, Vec<_>) =
+                clients.into_iter().partition(|(worker, _)| *worker == first);
+            let two = |clients: Vec<(u32, WebSocket)>| {
+                let mut clients = clients.into_iter().map(|(_, c)| c);
+                [clients.next(), clients.next()].map(|c| c.expect("there are two"))
+            };
+            return [two(left), two(right)];
+        }
+    }
+}
+
+fn worker_of(c: &mut WebSocket) -> Process {
+    Process(c.ask("who").split(' ').next().and_then(|pid| pid.parse().ok()).expect("the process comes first"))
+}
+
+#[test]
+fn local_reaches_the_workers_own_clients_global_all_and_the_source_is_left_out() {
+    let host = start(2, &[]);
+    let [[mut a, mut b], [mut c, mut d]] = two_and_two(&host);
+
+    a.text(".local");
+    assert_eq!(a.ask("done"), "done", "the source is left out");
+    assert_eq!(b.next_text(), "local");
+
+    a.text("!global");
+    assert_eq!(a.ask("done"), "done", "the source is left out");
+    assert_eq!(b.next_text(), "global");
+    assert_eq!(c.next_text(), "global", "nothing came before");
+    assert_eq!(d.next_text(), "global", "nothing came before");
+
+    a.text("*everyone");
+    for client in [&mut a, &mut b, &mut c, &mut d] {
+        assert_eq!(client.next_text(), "everyone");
+        assert_eq!(client.ask("done"), "done", "once");
+    }
+}
+
+/// A worker takes nothing while others flood it: it hangs, or was stopped. Then it is ended, and nobody else is.
+/// Answers how many KiB more than before the parent has needed meanwhile.
+fn flooded_while_a_worker_takes_nothing(stop: impl Fn(&mut WebSocket, Process)) -> u64 {
+    let _alone = alone();
+    let host = start(2, &["--hang-timeout", "2s"]);
+    let [[mut bad, _], [mut source, mut reader]] = two_and_two(&host);
+    let (worker, before) = (worker_of(&mut bad), host.workers());
+    let kib = host.process().resident_kib();
+    stop(&mut bad, worker);
+    let begun = Instant::now();
+    // 20 MB in all, far more than all queues hold.
+    for turn in 0..200 {
+        source.text("flood 100 1000");
+        for _ in 0..100 {
+            assert_eq!(reader.next_text().len(), 1000, "turn {turn}");
+        }
+    }
+    assert_eq!(source.ask("done"), "done");
+    assert!(begun.elapsed() > Duration::from_secs(2), "nothing has waited: {:?}", begun.elapsed());
+    let most: u64 = host.process().status("VmHWM").trim_end_matches(" kB").parse().expect("it is a number");
+    host.log_line(&format!("(process {}) ", worker.0));
+    assert_eq!(host.log_lines("; starting another").len(), 1, "{}", host.log());
+    let after = host.workers();
+    assert_eq!(before.iter().filter(|process| after.contains(process)).count(), 1, "nobody else was ended");
+    most - kib
+}
+
+#[test]
+fn a_worker_that_hangs_while_others_flood_it_is_the_only_one_to_be_ended() {
+    // How much memory its backtrace takes is up to the debug information of this build.
+    flooded_while_a_worker_takes_nothing(|bad, _| bad.text("hang"));
+}
+
+/// And the parent does not keep the flood for it.
+#[test]
+fn a_worker_that_is_stopped_while_others_flood_it_is_the_only_one_to_be_ended() {
+    let more = flooded_while_a_worker_takes_nothing(|_, worker| worker.signal(Signal::STOP));
+    assert!(more < 12 * 1024, "{more} KiB");
+}
+
+/// Reads pieces of that size until there were so many, and then the answer to its question.
+fn read_flood(c: &mut WebSocket, count: usize, size: usize) {
+    for _ in 0..count {
+        match c.next() {
+            Message::Text(text) => assert_eq!(text.len(), size),
+            other => panic!("no piece of the flood: {other:?}"),
+        }
+    }
+    c.text("done");
+    assert_eq!(c.next_text(), "done");
+}
+
+#[test]
+fn two_workers_that_flood_each_other_go_on_and_lose_nothing() {
+    const COUNT: usize = 20_000;
+    const SIZE: usize = 1000;
+    // Within one callback nothing holds the plugin back from what waits for its own worker's clients.
+    let host = start(2, &["--max-backlog", "64MiB"]);
+    let [[mut a, mut b], [mut c, mut d]] = two_and_two(&host);
+    // In one callback each: nobody's event loop runs meanwhile.
+    a.text(&format!("flood {COUNT} {SIZE}"));
+    c.text(&format!("flood {COUNT} {SIZE}"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| read_flood(&mut a, COUNT, SIZE));
+        scope.spawn(|| read_flood(&mut c, COUNT, SIZE));
+        scope.spawn(|| read_flood(&mut b, 2 * COUNT, SIZE));
+        scope.spawn(|| read_flood(&mut d, 2 * COUNT, SIZE));
+    });
+    assert_eq!(host.log_lines("ERROR").len(), 0, "{}", host.log());
+}

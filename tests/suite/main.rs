@@ -1,0 +1,62 @@
+//! Tests of the whole program: the real `callsign` binary, real plugins, real sockets.
+//!
+//! All areas are modules of one test program, so `support` compiles once. The tests share one process and run in
+//! parallel; `support` says how a test gets the machine to itself. `cargo test -p callsign --test suite AREA::`
+//! runs one area.
+#![deny(unsafe_code)]
+
+mod support; // starts servers, builds plugins, speaks to them
+
+mod modules; // every file here is declared
+
+mod names; // handlers found by name
+
+mod startup; // what a start refuses
+
+mod callbacks; // a connection's life, as a plugin sees it
+
+mod protocol; // RFC 6455 by hand
+
+mod limits; // message sizes, timeouts, backlog
+
+mod http; // requests, answers, the upgrade
+
+mod workers; // workers that die or hang
+
+mod bounds; // connection limit, open files, privileges
+
+mod drain; // stopping
+
+mod hub; // broadcasts between workers
+
+mod faults; // lost links, orphans, crash loops
+
+mod reload; // new code on live connections
+
+mod control; // the control socket and its commands
+
+mod check; // `callsign check` and `callsign inspect`
+
+mod offloop; // background work and timers
+
+mod dev; // `callsign dev` and `callsign new`
+
+mod posts; // messages between workers
+
+mod onload; // load hooks
+
+mod kore; // plugins written for Kore
+
+mod owner; // values that a plugin owns
+
+mod c_plugins; // plugins in C
+
+mod c_bad_input; // wrong arguments from C
+
+mod c_memory; // C plugins under AddressSanitizer and valgrind
+
+mod reload_state; // connection state across a reload
+
+mod reload_load; // many reloads under load
+
+mod internals; // modules of the host crate, called directly

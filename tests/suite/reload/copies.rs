@@ -1,0 +1,122 @@
+//! The folder of the copies: who can read it, what it keeps off, and what is left of others there.
+
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::fs::{FlockOperation, Mode, flock, mkfifoat};
+
+use super::*;
+use crate::support::run;
+
+/// An empty folder for copies, and a server that has its own in there.
+fn serve(name: &str, before: &[&str], prepare: impl FnOnce(&Path)) -> (std::path::PathBuf, Host) {
+    let folder = scratch(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("the scratch folder can be written");
+    prepare(&folder);
+    let library = variant("1", &[]);
+    let tmpdir = format!("TMPDIR={}", path(&folder));
+    let program = [&["env", tmpdir.as_str()], before].concat();
+    let host = Host::start_through(&program, &["serve", path(&library), "--route", ROUTE]);
+    (folder, host)
+}
+
+/// Those with a copy in them.
+fn copies(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries =
+        fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("it can be read").path());
+    entries.filter(|folder| folder.join("1").is_dir()).collect()
+}
+
+#[test]
+fn workers_of_another_user_can_read_them_under_any_umask() {
+    let shell = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
+    let (folder, host) = serve("umask", &shell, |_| {});
+    assert_eq!(host.open("/").next_text(), "join 1");
+    let [copies] = &copies(&folder)[..] else { panic!("one server has one folder") };
+    for (path, mode) in
+        [(copies.clone(), 0o755), (copies.join("1"), 0o755), (only_file(&copies.join("1")), 0o644)]
+    {
+        let found = fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{}", path.display());
+    }
+}
+
+fn only_file(folder: &Path) -> std::path::PathBuf {
+    fs::read_dir(folder).expect("it is there").next().expect("a copy").expect("it can be read").path()
+}
+
+/// What cleans up folders for temporary files leaves alone what is locked.
+#[test]
+fn their_folder_is_locked_as_long_as_the_server_lives() {
+    let (folder, mut host) = serve("locked", &[], |_| {});
+    let [copies] = &copies(&folder)[..] else { panic!("one server has one folder") };
+    let opened = fs::File::open(copies).expect("it can be read");
+    flock(&opened, FlockOperation::NonBlockingLockShared).expect_err("it is locked");
+    assert!(host.terminate().success());
+    assert!(!copies.exists());
+}
+
+/// Anybody can put something there.
+#[test]
+fn what_somebody_else_has_put_beside_it_holds_no_server_up() {
+    let prepare = |folder: &Path| {
+        let trap = folder.join("callsign-trap");
+        fs::create_dir(&trap).expect("the scratch folder can be written");
+        let trap = fs::File::open(&trap).expect("it can be read");
+        mkfifoat(&trap, "lock", Mode::from_raw_mode(0o666)).expect("the scratch folder can be written");
+    };
+    let (folder, host) = serve("trap", &[], prepare);
+    assert_eq!(host.open("/").next_text(), "join 1");
+    assert!(folder.join("callsign-trap/lock").exists());
+}
+
+/// `$ORIGIN` is the folder of a library, and it is a copy that is loaded.
+#[test]
+fn libraries_that_a_plugin_brings_along_are_found_from_its_copy() {
+    let folder = scratch("brings");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("plugins/more")).expect("the scratch folder can be written");
+    let copies = folder.join("copies");
+    fs::create_dir(&copies).expect("the scratch folder can be written");
+    let [top, plugins, more] = ["", "plugins", "plugins/more"].map(|name| folder.join(name));
+    let search = [&top, &plugins, &more].map(|folder| format!("-L{}", path(folder)));
+    // For what a needed library needs.
+    let deeper = format!("-Wl,--no-as-needed,-rpath-link,{}", path(&plugins));
+    let compile = |file: &str, library: &str, options: &[&str]| {
+        let search = search.iter().map(String::as_str);
+        let options: Vec<&str> = search.chain([deeper.as_str()]).chain(options.iter().copied()).collect();
+        compile_c(file, &options, &folder.join(library));
+    };
+    compile("part.c", "libabove.so", &["-DPART=above"]);
+    compile("part.c", "plugins/more/libbelow.so", &["-DPART=below"]);
+    compile("part.c", "plugins/libdeep.so", &["-DPART=deep"]);
+    let beside = ["-DPART=beside", "-DNEEDS=deep", "-Wl,-rpath,$ORIGIN", "-ldeep"];
+    compile("part.c", "plugins/libbeside.so", &beside);
+    let plugin = |generation: &str, library: &str| {
+        let generation = format!("-DGENERATION=\"{generation}\"");
+        let run_path = "-Wl,-rpath,$ORIGIN:${ORIGIN}/../:$ORIGIN/more:$ORIGIN/nowhere";
+        compile("brings.c", library, &[&generation, run_path, "-labove", "-lbelow", "-lbeside"]);
+    };
+    plugin("one", "plugins/brings.so");
+    let library = folder.join("plugins/brings.so");
+    // Short: the name of a socket has about a hundred bytes. Removed by the server.
+    let control = std::env::temp_dir().join(format!("callsign-brings-{}", std::process::id()));
+    let tmpdir = format!("TMPDIR={}", path(&copies));
+    let mut host =
+        Host::start_through(&["env", &tmpdir], &["serve", path(&library), "--control", path(&control)]);
+    let mut client = host.open("/");
+    assert_eq!(client.ask("?"), "one");
+
+    plugin("two", "plugins/next.so");
+    fs::rename(folder.join("plugins/next.so"), &library).expect("it is there");
+    let (code, _, stderr) = run(&["reload", "--control", path(&control)]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(client.ask("?"), "two");
+
+    drop(client);
+    assert!(host.terminate().success());
+    assert_eq!(fs::read_dir(&copies).expect("it is there").count(), 0, "nothing is left of the copies");
+    let mut left = fs::read_dir(folder.join("plugins")).expect("it is there").collect::<Vec<_>>();
+    left.retain(|entry| entry.as_ref().expect("it can be read").file_name() != "brings.so");
+    assert_eq!(left.len(), 3, "what was brought along is still there, and nothing else: {left:?}");
+}

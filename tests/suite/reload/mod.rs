@@ -1,0 +1,230 @@
+//! Reload as clients and operators see it: new code under the same names, on the same connections; or, if anything
+//! is wrong with it, no change at all.
+
+mod refusals; // what changes nothing
+
+mod steps; // what happens between and beside the steps
+
+mod copies; // the libraries' copies
+
+mod two; // two plugins at once
+
+mod state; // what is carried over, in C
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process};
+
+use crate::support::{
+    Answer, Host, ROUTE, Reloading, WebSocket, c_plugin_with, compile_c, path, scratch, variant,
+};
+
+/// Clients on both workers, past their welcome.
+pub fn clients(reloading: &Reloading, count: usize) -> Vec<WebSocket> {
+    let open = || {
+        let mut client = reloading.host.open("/");
+        assert_eq!(client.next_text(), "join 1");
+        client
+    };
+    (0..count).map(|_| open()).collect()
+}
+
+fn get(host: &Host, path: &str) -> Answer {
+    host.connect().request("GET", path, &[], b"")
+}
+
+#[test]
+fn a_live_connection_has_its_next_message_handled_by_the_new_code() {
+    let reloading = Reloading::serve_c(&[]);
+    let mut clients = clients(&reloading, 8);
+    assert!(clients.iter_mut().all(|client| client.ask("who") == "1"));
+    let said = reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    assert!(said.starts_with("reload: generation 2; 2 workers, 8 connections kept; paused "), "{said}");
+    for client in &mut clients {
+        assert_eq!(client.ask("who"), "2");
+    }
+    // Nobody left, and nobody came.
+    assert!(reloading.host.log_lines("left with").is_empty());
+    assert_eq!(get(&reloading.host, "/page").text(), "page 2");
+    assert_eq!(reloading.host.open("/").next_text(), "join 2");
+    let client = clients.pop().expect("there are eight");
+    assert_eq!(client.close(1000, ""), Some((1000, String::new())));
+    reloading.host.log_line("2: connection ");
+}
+
+#[test]
+fn a_message_in_pieces_is_handled_whole_by_the_new_code() {
+    let reloading = Reloading::serve_c(&[]);
+    let mut clients = clients(&reloading, 2);
+    for client in &mut clients {
+        client.send_frame(0x01, b"half ");
+        // A ping between them tells that the first half has arrived.
+        client.send_frame(0x89, b"there?");
+        assert_eq!(client.next(), tungstenite::Message::Pong(b"there?".to_vec().into()));
+    }
+    reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    for client in &mut clients {
+        client.send_frame(0x80, b"and half");
+        assert_eq!(client.next_text(), "2:half and half");
+    }
+}
+
+#[test]
+fn a_full_write_queue_survives() {
+    const SIZE: usize = 1 << 20;
+    let options = ["--workers", "2", "--route", ROUTE, "--max-backlog", "64MiB"];
+    let reloading = Reloading::serve(&variant("1", &[]), &options);
+    let mut client = clients(&reloading, 1).remove(0);
+    // Far more than socket buffers hold: most of the echo waits in the worker.
+    for byte in b'a'..b'e' {
+        client.binary(&vec![byte; SIZE * 4]);
+    }
+    let mut neighbour = reloading.host.open("/");
+    assert_eq!(neighbour.next_text(), "join 1");
+    reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    let mut generations = Vec::new();
+    for byte in b'a'..b'e' {
+        let echo = client.next_binary();
+        assert_eq!(echo.len(), SIZE * 4 + 2);
+        assert!(echo[2..].iter().all(|&other| other == byte));
+        generations.push(echo[0]);
+    }
+    assert!(generations.is_sorted(), "{generations:?}");
+    assert_eq!(client.ask("who"), "2");
+}
+
+#[test]
+fn all_three_ways_lead_to_the_new_code() {
+    let reloading = Reloading::serve_c(&[]);
+    let mut client = clients(&reloading, 1).remove(0);
+    reloading.put(&variant("2", &[]));
+    reloading.ask("reload", &["reload"]).expect("a plugin can be named");
+    assert_eq!(client.ask("who"), "2");
+    reloading.put(&variant("3", &[]));
+    let parent = rustix::process::Pid::from_raw(reloading.host.pid().cast_signed()).expect("it runs");
+    kill_process(parent, Signal::HUP).expect("it is ours to signal");
+    reloading.host.log_line("SIGHUP: reloaded reload: generation 3");
+    assert_eq!(client.ask("who"), "3");
+}
+
+#[test]
+fn sighup_rereads_the_configuration() {
+    let library = variant("1", &[]);
+    let config = scratch("sighup.toml");
+    let write = |text: &str| {
+        let plugin = format!("workers = 2\n[plugin.reload]\npath = {library:?}\n{text}");
+        fs::write(&config, plugin).expect("the scratch folder can be written");
+    };
+    let hangup = |host: &Host| {
+        let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("it runs");
+        kill_process(parent, Signal::HUP).expect("it is ours to signal");
+    };
+    write("[[route]]\npath = '/old'\nhandler = 'page'\n");
+    let host = Host::start(&["serve", "--config", path(&config), "--workers", "2"]);
+    assert_eq!(get(&host, "/old").status, 200);
+    write("[[route]]\npath = '/new'\nhandler = 'page'\n[worker]\nhang_timeout = '7s'\n");
+    hangup(&host);
+    host.log_line("SIGHUP: reloaded reload: generation 2");
+    host.log_line("needs a restart to take effect: limits");
+    assert_eq!((get(&host, "/old").status, get(&host, "/new").status), (404, 200));
+    write("[[route]]\npath = '/newer'\nhandler = 'pge'\n");
+    hangup(&host);
+    let line = host.log_line("SIGHUP: nothing was reloaded: ");
+    assert!(line.contains("no onrequest handler `pge`; did you mean `page`?"), "{line}");
+    write("[[route]]\npath = 'newer'\n");
+    hangup(&host);
+    host.log_line("SIGHUP: nothing was reloaded: ");
+    assert_eq!(get(&host, "/new").status, 200);
+}
+
+#[test]
+fn load_and_unload_hooks_run_in_their_turn() {
+    let reloading = Reloading::serve_c(&[]);
+    reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    reloading.host.log_line("reloaded reload: generation 2");
+    for line in ["2: loaded as generation 2", "1: unloaded"] {
+        assert_eq!(reloading.host.log_lines(line).len(), 2, "once in each worker: {line}");
+    }
+    // What it says where it is only tried out is nobody's business.
+    assert!(reloading.host.log_lines("in a probe").is_empty());
+}
+
+#[test]
+fn a_worker_that_is_replaced_has_the_newest_code() {
+    let reloading = Reloading::serve_c(&[]);
+    reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    let worker = reloading.host.workers().remove(0);
+    worker.signal(Signal::KILL);
+    reloading.host.log_line("starting another");
+    for _ in 0..8 {
+        assert_eq!(reloading.host.open("/").next_text(), "join 2");
+    }
+    // And takes part in the next reload.
+    let said = reloading.reload_with(&variant("3", &[])).expect("nothing is wrong with it");
+    assert!(said.starts_with("reload: generation 3; 2 workers"), "{said}");
+}
+
+#[test]
+fn status_tells_generations_and_what_is_retained() {
+    let reloading = Reloading::serve_c(&[]);
+    for generation in ["2", "3"] {
+        reloading.reload_with(&variant(generation, &[])).expect("nothing is wrong with it");
+    }
+    let status: serde_json::Value =
+        serde_json::from_str(&reloading.ask("status", &["--json"]).expect("it serves")).expect("it is JSON");
+    let found = |key: &str| find(&status, key);
+    assert!(found("generation").contains("3"), "{status}");
+    assert!(found("retained").contains("2"), "{status}");
+}
+
+/// All values of that key, wherever they are.
+fn find(value: &serde_json::Value, key: &str) -> BTreeSet<String> {
+    match value {
+        serde_json::Value::Object(map) => {
+            let here = map.get(key).map(ToString::to_string);
+            map.values().flat_map(|value| find(value, key)).chain(here).collect()
+        }
+        serde_json::Value::Array(list) => list.iter().flat_map(|value| find(value, key)).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+#[test]
+fn a_file_that_is_being_written_is_waited_for() {
+    let reloading = Reloading::serve_c(&[]);
+    let whole = fs::read(variant("2", &[])).expect("it is built");
+    fs::write(&reloading.library, &whole[..whole.len() / 2]).expect("it can be written");
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| reloading.reload());
+        std::thread::sleep(Duration::from_millis(100));
+        fs::write(&reloading.library, &whole).expect("it can be written");
+        let said = reload.join().expect("it does not panic").expect("nothing is wrong with it");
+        assert!(said.starts_with("reload: generation 2"), "{said}");
+    });
+}
+
+#[test]
+fn nothing_is_left_when_the_server_ends() {
+    let folder = scratch("copies");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("the scratch folder can be written");
+    let library = variant("1", &[]);
+    let mut host = Host::start_through(
+        &["env", &format!("TMPDIR={}", path(&folder))],
+        &["serve", path(&library), "--route", ROUTE, "--workers", "2"],
+    );
+    let copies = || fs::read_dir(Path::new(&folder)).expect("it is there").count();
+    assert_eq!(copies(), 1);
+    assert!(host.terminate().success());
+    assert_eq!(copies(), 0);
+}
+
+#[test]
+fn a_plain_function_is_replaced_as_a_handler_with_a_kind_is() {
+    let old = c_plugin_with("convention.c", &["-DNAME=\"convention\""]);
+    let reloading = Reloading::serve(&old, &["--workers", "1"]);
+    reloading.reload().expect("nothing is wrong with it");
+}

@@ -1,0 +1,197 @@
+//! What clients, operators and plugins do between and beside the steps of a reload.
+
+use super::*;
+
+/// The process, when all serve.
+fn second_worker(reloading: &Reloading) -> crate::support::Process {
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while find(&status(reloading)["workers"], "serves") != BTreeSet::from(["true".to_owned()]) {
+        assert!(std::time::Instant::now() < end, "{}", status(reloading));
+        std::thread::sleep(Duration::from_millis(1)); // nobody tells when the second serves
+    }
+    reloading.host.workers()[1]
+}
+
+fn status(reloading: &Reloading) -> serde_json::Value {
+    serde_json::from_str(&reloading.ask("status", &["--json"]).expect("it serves")).expect("it is JSON")
+}
+
+/// A handshake of a page's own asks for names for the first time, when the new copy is loaded already on that worker
+/// and not yet on the other.
+#[test]
+fn names_that_are_asked_for_between_load_and_prepare_are_reloaded_too() {
+    let reloading = Reloading::serve(&variant("1", &[]), &["--workers", "2", "--route", "/=upgrade"]);
+    let late = second_worker(&reloading);
+    for (generation, defines) in [("2", &["-DTELL_CONSTRUCTOR"][..]), ("3", &["-DTELL_CONSTRUCTOR"])] {
+        late.signal(Signal::STOP);
+        reloading.put(&variant(generation, defines));
+        let mut client = std::thread::scope(|scope| {
+            let reload = scope.spawn(|| reloading.reload());
+            reloading.host.log_line(&format!("{generation}: constructed by callsign: worker 0"));
+            let mut client = reloading.host.open("/");
+            let before = if generation == "2" { "join 1" } else { "join 2" };
+            assert_eq!(client.next_text(), before);
+            late.signal(Signal::CONT);
+            reload.join().expect("it does not panic").expect("nothing is wrong with it");
+            client
+        });
+        assert_eq!(client.ask("who"), generation);
+        assert_eq!(reloading.host.open("/").next_text(), format!("join {generation}"));
+    }
+}
+
+/// The same, with a copy that lacks them.
+#[test]
+fn names_that_are_asked_for_between_load_and_prepare_are_missed_too() {
+    let reloading = Reloading::serve(&variant("1", &[]), &["--workers", "2", "--route", "/=upgrade"]);
+    let late = second_worker(&reloading);
+    late.signal(Signal::STOP);
+    reloading.put(&variant("2", &["-DTELL_CONSTRUCTOR", "-DRENAMED"]));
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| reloading.reload());
+        reloading.host.log_line("2: constructed by callsign: worker 0");
+        let mut client = reloading.host.open("/");
+        assert_eq!(client.next_text(), "join 1");
+        late.signal(Signal::CONT);
+        let reason = reload.join().expect("it does not panic").expect_err("it has to be refused");
+        assert!(reason.contains("no onmessage handler `message`"), "{reason}");
+        assert_eq!(client.ask("who"), "1");
+    });
+}
+
+/// Workers wait for room in each other's queues, in a callback, when they are told to stand still.
+#[test]
+fn broadcasts_beyond_all_queues_hold_no_reload_up_and_none_is_lost() {
+    let options = ["--workers", "2", "--route", ROUTE, "--max-backlog", "256MiB"];
+    let reloading = Reloading::serve(&variant("1", &[]), &options);
+    second_worker(&reloading);
+    let mut clients = clients(&reloading, 4);
+    for generation in ["2", "3", "4"] {
+        std::thread::scope(|scope| {
+            for client in &mut clients {
+                client.text("flood");
+                scope.spawn(|| {
+                    for _ in 0..4 * 24 {
+                        assert_eq!(client.next_binary().len(), 256 << 10);
+                    }
+                });
+            }
+            reloading.reload_with(&variant(generation, &[])).expect("nothing is wrong with it");
+        });
+        assert!(clients.iter_mut().all(|client| client.ask("who") == generation));
+    }
+}
+
+/// It was asked for under a route that there was, and its body comes when there is no such handler any more.
+#[test]
+fn a_request_whose_handler_goes_before_it_is_called_gets_an_error() {
+    let (config, library) = (scratch("gone.toml"), scratch("gone.so"));
+    let write = |library_of: &Path, route: &str| {
+        crate::support::replace(&library, library_of);
+        let text = format!("workers = 1\n[plugin.reload]\npath = {library:?}\n[[route]]\n{route}\n");
+        fs::write(&config, text).expect("the scratch folder can be written");
+    };
+    write(&variant("1", &[]), "path = '/page'\nhandler = 'page'");
+    let host = Host::start(&["serve", "--config", path(&config)]);
+    let mut client = host.connect();
+    client.send("POST /page HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.read_exact(25), b"HTTP/1.1 100 Continue\r\n\r\n");
+    write(&variant("2", &["-DNO_PAGE"]), "path = '/'\nhandler = 'upgrade'");
+    let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("it runs");
+    kill_process(parent, Signal::HUP).expect("it is ours to signal");
+    host.log_line("SIGHUP: reloaded");
+    client.send("body");
+    let answer = client.read_answer(true);
+    assert_eq!((answer.status, answer.text()), (500, "the handler failed\n"));
+    host.log_line("has no handler of that name any more, since it was reloaded");
+}
+
+/// Our Close is sent and the client's has not come: it will be seen leaving anyway, once, and without what the old
+/// code has freed.
+#[test]
+fn a_connection_that_is_closing_leaves_once_and_its_data_is_freed_once() {
+    let reloading = Reloading::serve_c(&[]);
+    let mut client = clients(&reloading, 1).remove(0);
+    assert_eq!(client.ask("set ann"), "set");
+    client.text("bye");
+    assert_eq!(client.peek_close(), 1000);
+    reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    assert_eq!(client.closed(), Some((1000, "bye".to_owned())));
+    reloading.host.log_line("2: connection ");
+    // Its worker lives, and has said all that it had to say.
+    let mut guest = reloading.host.open("/");
+    assert_eq!(guest.next_text(), "join 2");
+    let released = reloading.host.log_lines("released");
+    assert!(matches!(&released[..], [line] if line.ends_with("1: released ann")), "{released:?}");
+    assert_eq!(reloading.host.log_lines("left with").len(), 1);
+}
+
+/// The unload hook runs after the decision; the parent waits for it, but not for ever.
+#[test]
+fn a_worker_that_takes_long_to_commit_is_believed_later() {
+    let options = ["--workers", "2", "--route", ROUTE, "--reload-timeout", "1s"];
+    let reloading = Reloading::serve(&variant("1", &["-DSLOW_UNLOAD"]), &options);
+    reloading.reload_with(&variant("2", &[])).expect("it is decided before");
+    reloading.host.log_line("worker 1 has not said that it uses the new code");
+    reloading.host.log_has("1: unloaded", 2);
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    let generations = || find(&status(&reloading)["workers"], "generation");
+    while generations() != BTreeSet::from(["2".to_owned()]) {
+        assert!(std::time::Instant::now() < end, "{}", status(&reloading));
+        std::thread::sleep(Duration::from_millis(10)); // nobody tells when the parent has heard it
+    }
+}
+
+/// The other workers stand still, and must not have to wait for the one that is slow.
+#[test]
+fn a_server_that_is_told_to_stop_gives_a_reload_up() {
+    let reloading = Reloading::serve_c(&[]);
+    let mut clients = clients(&reloading, 8);
+    reloading.put(&variant("2", &["-DSLOW_IN_WORKER"]));
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| reloading.reload());
+        reloading.host.log_line("2: loaded as generation 2");
+        reloading.host.ask_to_stop();
+        let reason = reload.join().expect("it does not panic").expect_err("it has to be refused");
+        assert!(reason.contains("the server stops"), "{reason}");
+        // The slow hook is not over yet.
+        assert!(reloading.host.log_lines("has returned after").is_empty());
+    });
+    let close = Some((1001, "server is shutting down".to_owned()));
+    assert!(clients.drain(..).all(|client| client.closed() == close));
+}
+
+#[test]
+fn a_load_hook_removes_no_timers_but_its_own() {
+    let reloading = Reloading::serve(&variant("1", &["-DTIMER"]), &["--workers", "1", "--route", ROUTE]);
+    reloading.reload_with(&variant("2", &["-DREMOVE_TIMERS"])).expect("nothing is wrong with it");
+    reloading.host.log_line("2: removed 0 of others and 1 own");
+}
+
+/// A slot of the board has room for 127 labels.
+#[test]
+fn refused_reloads_take_no_room_on_the_board() {
+    let library = variant("1", &[]);
+    let config = scratch("board.toml");
+    let route = |path: &str, name: &str| format!("[[route]]\npath = '{path}'\nhandler = '{name}'\n");
+    let write = |routes: &str| {
+        let text = format!("workers = 1\n[plugin.reload]\npath = {library:?}\n{routes}");
+        fs::write(&config, text).expect("the scratch folder can be written");
+    };
+    write(&route("/page", "page"));
+    let host = Host::start(&["serve", "--config", path(&config)]);
+    // A name that nobody has asked for yet, and one that there is not.
+    write(&(route("/", "upgrade") + &route("/none", "none")));
+    let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("it runs");
+    for count in 1..=130 {
+        kill_process(parent, Signal::HUP).expect("it is ours to signal");
+        host.log_has("SIGHUP: nothing was reloaded: ", count);
+    }
+    write(&(route("/page", "page") + &route("/", "upgrade") + &route("/hang", "hang")));
+    kill_process(parent, Signal::HUP).expect("it is ours to signal");
+    host.log_line("SIGHUP: reloaded");
+    let mut client = host.connect();
+    client.send_request("GET", "/hang", &[], b"");
+    let line = host.log_line("has run for");
+    assert!(line.contains("onrequest handler `hang`") || line.contains("reload:hang"), "{line}");
+}

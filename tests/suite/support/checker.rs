@@ -1,0 +1,112 @@
+//! A server under AddressSanitizer or valgrind, and what they have found in the end.
+//!
+//! The sanitizer comes with gcc; valgrind is installed by `tests/setup`. Under valgrind the server runs in one
+//! process (`--workers 0`): a program cannot start itself through `/proc/self/exe` there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Host, scratch};
+use Checker::{Sanitizer, Valgrind};
+
+/// What looks at memory.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Checker {
+    Sanitizer,
+    Valgrind,
+}
+
+/// What the compiler has to be told for it.
+pub const SANITIZED: [&str; 2] = ["-fsanitize=address", "-fno-omit-frame-pointer"];
+
+impl Checker {
+    /// A server with these arguments, which writes its reports into an empty folder of that name. `library` is what
+    /// its leaks are looked for in.
+    #[track_caller]
+    pub fn start(self, name: &str, library: &Path, arguments: &[&str]) -> Checked {
+        let reports =
+            scratch(&format!("{name}-{}-reports", if self == Sanitizer { "asan" } else { "valgrind" }));
+        let _ = fs::remove_dir_all(&reports);
+        fs::create_dir_all(&reports).expect("the scratch folder can be made");
+        let file = reports.join("report");
+        let (program, workers) = match self {
+            Sanitizer => {
+                let preload = format!("LD_PRELOAD={}", sanitizer().display());
+                let log = format!("ASAN_OPTIONS=detect_leaks=1:log_path={}", file.display());
+                // What the host leaks on purpose is reported as well; it is sorted out below.
+                let leaks = "LSAN_OPTIONS=exitcode=0".to_owned();
+                (vec!["env".to_owned(), preload, log, leaks], "1")
+            }
+            Valgrind => {
+                let there = Command::new("valgrind").arg("--version").output();
+                assert!(there.is_ok(), "there is no valgrind; run tests/setup");
+                let log = format!("--log-file={}.%p", file.display());
+                let leaks = ["--leak-check=full", "--show-leak-kinds=definite,indirect"];
+                let options = ["valgrind", "--read-inline-info=no", leaks[0], leaks[1], &log];
+                (options.map(str::to_owned).to_vec(), "0")
+            }
+        };
+        let program: Vec<_> = program.iter().map(String::as_str).collect();
+        let arguments = [&["serve", "--workers", workers], arguments].concat();
+        let host = Host::start_through(&program, &arguments);
+        Checked { checker: self, host, reports, library: library.to_owned() }
+    }
+}
+
+/// The sanitizer's library, which has to come first into a program that is not made with it.
+fn sanitizer() -> PathBuf {
+    let output =
+        Command::new("cc").arg("-print-file-name=libasan.so").output().expect("there is a C compiler");
+    let library = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    assert!(library.is_absolute(), "`cc` has no libasan.so: it is not gcc; run tests/setup");
+    fs::canonicalize(library).expect("the compiler knows where it is")
+}
+
+/// A server under a checker.
+pub struct Checked {
+    checker: Checker,
+    pub host: Host,
+    reports: PathBuf,
+    library: PathBuf,
+}
+
+impl Checked {
+    /// Ends the server; what the checker has found.
+    pub fn findings(mut self) -> String {
+        self.host.terminate();
+        let texts = fs::read_dir(&self.reports).expect("the folder is there").map(|entry| {
+            fs::read_to_string(entry.expect("it can be listed").path()).expect("a report can be read")
+        });
+        let texts: Vec<_> = texts.collect();
+        if self.checker == Valgrind {
+            assert!(texts.iter().any(|text| text.contains("ERROR SUMMARY")), "it did not come to its end");
+        }
+        let of_texts = texts.iter().flat_map(|text| self.records(text));
+        of_texts.collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// Records of errors, and of leaks of memory that the plugin has allocated. The host's are its own: it keeps
+    /// some memory for its whole life.
+    fn records(&self, report: &str) -> Vec<String> {
+        let plain = report.lines().map(|line| match line.strip_prefix("==") {
+            Some(rest) => {
+                rest.split_once("==").map_or("", |(_, text)| text.strip_prefix(' ').unwrap_or(text))
+            }
+            None => line,
+        });
+        let plain = plain.collect::<Vec<_>>().join("\n");
+        let library = self.library.file_name().and_then(|name| name.to_str()).expect("it has a name");
+        let is_finding = |record: &&str| {
+            let is_leak = record.contains("leak of") || record.contains("in loss record");
+            let is_error = record.contains("ERROR: AddressSanitizer") || record.contains("   at 0x");
+            if is_leak { [library, ".c:", ".h:"].iter().any(|own| record.contains(own)) } else { is_error }
+        };
+        plain
+            .split("\n\n")
+            .flat_map(|part| part.split("\n \n"))
+            .filter(is_finding)
+            .map(str::to_owned)
+            .collect()
+    }
+}
