@@ -2,32 +2,21 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{DEADLINE, Host, Raw, path, plugin, run};
+use crate::support::{DEADLINE, Host, Raw, UPGRADE, isolate, path, plugin, run, serve_crash};
 
 /// What "does not spin" means: of a second, a worker at its bound uses less than this.
 const IDLE_MAX: Duration = Duration::from_millis(100);
 /// Longer than a client is left waiting that could be served.
 const SILENCE: Duration = Duration::from_millis(300);
 
-fn start(workers: usize, options: &[&str]) -> Host {
-    let count = workers.to_string();
-    let host = Host::serve("test-crash", &[&["--workers", &count, "--log", "debug"], options].concat());
-    host.workers_serve(workers);
-    host
-}
-
 /// A client that has asked for its upgrade.
 fn asking(host: &Host) -> Raw {
     let mut c = host.connect();
-    let key = [
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ];
-    c.send_request("GET", "/", &[&key[..], &[("Sec-WebSocket-Version", "13")]].concat(), b"");
+    c.send_request("GET", "/", &UPGRADE, b"");
     c
 }
 
@@ -45,7 +34,7 @@ fn nobody_spins(host: &Host) {
 #[test]
 fn one_client_too_many_waits_until_another_leaves() {
     for workers in [1, 4] {
-        let host = start(workers, &["--max-connections", "5"]);
+        let host = serve_crash(workers, &["--max-connections", "5"]);
         let mut clients: Vec<_> = (0..5).map(|_| host.open("/")).collect();
         clients.iter_mut().for_each(|c| assert_eq!(c.ask("hello"), "hello"));
         let mut sixth = asking(&host);
@@ -75,7 +64,7 @@ fn one_client_too_many_waits_until_another_leaves() {
 
 #[test]
 fn more_workers_do_not_let_more_clients_in() {
-    let host = start(4, &["--max-connections", "5"]);
+    let host = serve_crash(4, &["--max-connections", "5"]);
     let mut clients: Vec<_> = (0..40).map(|_| asking(&host)).collect();
     let end = Instant::now() + DEADLINE;
     let mut served = 0;
@@ -146,7 +135,7 @@ fn is_root() -> bool {
 
 #[test]
 fn workers_gain_no_privileges() {
-    let host = start(2, &[]);
+    let host = serve_crash(2, &[]);
     for worker in host.workers() {
         assert_eq!(worker.status("NoNewPrivs"), "1");
     }
@@ -218,8 +207,13 @@ fn started_by_another_user_than_root_no_user_can_be_given() {
     fs::create_dir_all(&folder).expect("there is a folder for everybody");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
     let program = folder.join("callsign");
-    fs::copy(env!("CARGO_BIN_EXE_callsign"), &program).expect("it can be copied");
-    let output = std::process::Command::new("setpriv")
+    // Copied by another process: Linux runs no file that is open for writing (ETXTBSY), and a child that another
+    // test starts during the copy would keep this one open.
+    let copy = Command::new("cp").arg(env!("CARGO_BIN_EXE_callsign")).arg(&program).status();
+    assert!(copy.expect("cp runs").success());
+    let mut setpriv = Command::new("setpriv");
+    isolate(&mut setpriv);
+    let output = setpriv
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", path(&program)])
         .args(["serve", "libnone.so", "--listen", "127.0.0.1:0", "--user", "root"])
         .output();

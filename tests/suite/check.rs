@@ -4,20 +4,10 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::support::{Host, c_plugin_with, crash_config, path, plugin, run, scratch};
-
-/// A plugin in C with the handlers `join`, `message` and `page`, called `faulty`, with what `option` makes of it.
-fn faulty(option: &str) -> PathBuf {
-    c_plugin_with("faulty.c", &["-DNAME=\"faulty\"", option])
-}
-
-fn good() -> PathBuf {
-    c_plugin_with("faulty.c", &["-DNAME=\"good\""])
-}
+use crate::support::{Host, c_plugin_with, crash_config, faulty, good, path, plugin, run, scratch};
 
 /// What `check` says of plugins that would be loaded.
 #[track_caller]

@@ -8,15 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tungstenite::Message;
 
-use crate::support::{End, Host, Load, Plan, State};
-
-fn start(workers: usize, options: &[&str]) -> Host {
-    let count = workers.to_string();
-    let host = Host::serve("test-crash", &[&["--workers", &count, "--log", "debug"], options].concat());
-    // Without worker processes nobody says so.
-    host.workers_serve(workers);
-    host
-}
+use crate::support::{End, Load, Plan, State, busy, serve_crash};
 
 /// Whether nobody listens there.
 fn is_refused(port: u16) -> bool {
@@ -30,7 +22,7 @@ fn all_ended(state: &State) -> bool {
 /// The server is told to stop while clients have messages under way. What a plugin has echoed arrives before
 /// the Close: the plugin's count at ondisconnect is the client's count.
 fn every_echo_is_accounted_for(workers: usize, signal: Signal) {
-    let mut host = start(workers, &[]);
+    let mut host = serve_crash(workers, &[]);
     let load = Load::start(host.port, Plan { window: 16, ..Plan::clients(60) });
     load.wait_for_echoes(5000);
     host.process().signal(signal);
@@ -72,7 +64,7 @@ fn one_worker_drains_under_load() {
 
 #[test]
 fn one_process_for_everything_serves_and_drains_under_load() {
-    let host = start(0, &[]);
+    let host = serve_crash(0, &[]);
     assert_eq!(host.workers(), []);
     let who = host.open("/").ask("who");
     assert!(who.starts_with(&format!("{} ", host.pid())), "{who}");
@@ -83,7 +75,7 @@ fn one_process_for_everything_serves_and_drains_under_load() {
 #[test]
 fn what_was_sent_before_the_close_arrives_before_the_close() {
     // One worker: what another worker's client broadcasts may come too late.
-    let mut host = start(1, &[]);
+    let mut host = serve_crash(1, &[]);
     let (mut source, mut c) = (host.open("/"), host.open("/"));
     let big = "x".repeat(1 << 20);
     source.ask("hello");
@@ -106,7 +98,8 @@ fn what_was_sent_before_the_close_arrives_before_the_close() {
 
 #[test]
 fn workers_that_flood_each_other_drain() {
-    let mut host = start(2, &["--max-backlog", "64MiB"]);
+    let _busy = busy();
+    let mut host = serve_crash(2, &["--max-backlog", "64MiB"]);
     let mut clients: Vec<_> = (0..24).map(|_| host.open("/")).collect();
     clients.iter_mut().for_each(|c| (0..4).for_each(|_| c.text("flood 100 1000")));
     assert_eq!(clients[0].next_text().len(), 1000, "the flood has begun");
@@ -133,7 +126,7 @@ fn workers_that_flood_each_other_drain() {
 #[test]
 fn while_the_server_drains_new_connections_are_refused() {
     for workers in [0, 3] {
-        let mut host = start(workers, &[]);
+        let mut host = serve_crash(workers, &[]);
         let mut open = host.open("/");
         open.ask("hello");
         host.ask_to_stop();
@@ -151,7 +144,7 @@ fn while_the_server_drains_new_connections_are_refused() {
 
 #[test]
 fn a_client_that_comes_while_the_server_stops_is_refused_or_told() {
-    let mut host = start(2, &[]);
+    let mut host = serve_crash(2, &[]);
     let load = Load::start(host.port, Plan { replace: true, ..Plan::clients(30) });
     let one_leaves = |state: &mut State| {
         // The last one to come: it may have its 101 or not.
@@ -178,7 +171,7 @@ fn a_client_that_comes_while_the_server_stops_is_refused_or_told() {
 #[test]
 fn a_client_that_never_answers_is_cut_at_the_drain_timeout() {
     for workers in [0, 2] {
-        let mut host = start(workers, &["--drain-timeout", "1s"]);
+        let mut host = serve_crash(workers, &["--drain-timeout", "1s"]);
         let load = Load::start(host.port, Plan { answer_close: false, ..Plan::clients(5) });
         let begun = Instant::now();
         host.ask_to_stop();
@@ -195,7 +188,7 @@ fn a_client_that_never_answers_is_cut_at_the_drain_timeout() {
 
 #[test]
 fn a_worker_that_hangs_does_not_stop_the_server_from_stopping() {
-    let mut host = start(2, &["--drain-timeout", "1s"]);
+    let mut host = serve_crash(2, &["--drain-timeout", "1s"]);
     let mut c = host.open("/");
     c.text("hang");
     host.log_line("has run for");
@@ -210,7 +203,7 @@ fn a_worker_that_hangs_does_not_stop_the_server_from_stopping() {
 #[test]
 fn a_second_signal_ends_the_server_at_once() {
     for workers in [0, 2] {
-        let mut host = start(workers, &["--drain-timeout", "20s", "--close-timeout", "20s"]);
+        let mut host = serve_crash(workers, &["--drain-timeout", "20s", "--close-timeout", "20s"]);
         let mut c = host.open("/");
         c.ask("hello");
         host.ask_to_stop();
@@ -226,7 +219,7 @@ fn a_second_signal_ends_the_server_at_once() {
 
 #[test]
 fn workers_that_die_while_they_drain_do_not_disturb_the_parent() {
-    let mut host = start(4, &["--drain-timeout", "5s"]);
+    let mut host = serve_crash(4, &["--drain-timeout", "5s"]);
     let mut clients: Vec<_> = (0..40).map(|_| host.open("/")).collect();
     clients.iter_mut().for_each(|c| _ = c.ask("hello"));
     let workers = host.workers();

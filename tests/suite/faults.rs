@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::{
-    DEADLINE, End, Host, Load, Plan, Process, WebSocket, alone, c_plugin, crash_config, path, plugin,
+    DEADLINE, End, Host, Load, Plan, Process, WebSocket, alone, c_plugin, crash_config, free_port, isolate,
+    path, plugin,
 };
 
 /// A server with that many workers, all of which serve the plugin `test-crash` at `/`, and commands to break them
@@ -161,8 +162,7 @@ fn an_answer_is_written_to_its_end_and_idle_clients_are_not_waited_for() {
 fn workers_end_with_their_parent_however_early_that_is() {
     let (config, at_start) = crash_config("orphans");
     fs::write(&at_start, "hang").expect("the scratch folder can be written");
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let address = free.expect("a free port").to_string();
+    let address = format!("127.0.0.1:{}", free_port());
     let mark = format!("TEST_MARK={}", std::process::id());
     let (name, value) = mark.split_once('=').expect("it has both");
     let marked = || -> Vec<Process> {
@@ -177,6 +177,7 @@ fn workers_end_with_their_parent_however_early_that_is() {
     };
     for number in 0..20 {
         let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
+        isolate(&mut command);
         command.args(["serve", "--config", path(&config), "--workers", "2", "--listen", &address]);
         command.env(name, value).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut parent = command.spawn().expect("the program can be run");

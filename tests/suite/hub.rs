@@ -6,17 +6,10 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::Signal;
 use tungstenite::Message;
 
-use crate::support::{DEADLINE, Host, Peer, Process, WebSocket, alone};
-
-fn start(workers: usize, options: &[&str]) -> Host {
-    let count = workers.to_string();
-    let host = Host::serve("test-crash", &[&["--workers", &count, "--log", "debug"], options].concat());
-    host.workers_serve(workers);
-    host
-}
+use crate::support::{DEADLINE, Host, Peer, Process, WebSocket, alone, busy, serve_crash, worker_of};
 
 /// A client of the hub, which knows how far each source has come.
 struct Listener {
@@ -61,7 +54,6 @@ impl Listener {
 
 /// `sources` of the clients, spread over the workers, broadcast `each` messages, all at once. Returns the time that it took.
 fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> Duration {
-    raise_open_files();
     let mut poll = Poll::new().expect("there is a poll");
     let connect = |index| Listener {
         peer: Peer::connect(port, poll.registry(), Token(index)),
@@ -123,13 +115,6 @@ fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> 
     took
 }
 
-/// A thousand clients need more than a process usually may have.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
-        .expect("up to there it is allowed");
-}
-
 fn run_until(poll: &mut Poll, listeners: &mut [Listener], is_done: impl Fn(&Listener) -> bool) {
     let mut events = Events::with_capacity(1024);
     let mut last = Instant::now();
@@ -150,7 +135,7 @@ fn run_until(poll: &mut Poll, listeners: &mut [Listener], is_done: impl Fn(&List
 #[test]
 fn every_client_gets_every_message_once_and_in_order() {
     let _alone = alone();
-    let host = start(4, &[]);
+    let host = serve_crash(4, &[]);
     let took = hub(host.port, 4, 1000, 8, 10_000 / 8);
     println!("10,000 broadcasts to 1000 clients of 4 workers: {took:?}");
 }
@@ -159,11 +144,11 @@ fn every_client_gets_every_message_once_and_in_order() {
 fn any_number_of_workers_gives_every_client_the_same_messages() {
     let _alone = alone();
     for workers in [1, 2, 4, 8] {
-        let host = start(workers, &[]);
+        let host = serve_crash(workers, &[]);
         hub(host.port, workers, 100, 10, 100);
     }
     // And none at all.
-    hub(start(0, &[]).port, 1, 50, 5, 100);
+    hub(serve_crash(0, &[]).port, 1, 50, 5, 100);
 }
 
 /// Two clients in each of two workers; all know where they are.
@@ -188,13 +173,9 @@ fn two_and_two(host: &Host) -> [[WebSocket; 2]; 2] {
     }
 }
 
-fn worker_of(c: &mut WebSocket) -> Process {
-    Process(c.ask("who").split(' ').next().and_then(|pid| pid.parse().ok()).expect("the process comes first"))
-}
-
 #[test]
 fn local_reaches_the_workers_own_clients_global_all_and_the_source_is_left_out() {
-    let host = start(2, &[]);
+    let host = serve_crash(2, &[]);
     let [[mut a, mut b], [mut c, mut d]] = two_and_two(&host);
 
     a.text(".local");
@@ -218,7 +199,7 @@ fn local_reaches_the_workers_own_clients_global_all_and_the_source_is_left_out()
 /// Answers how many KiB more than before the parent has needed meanwhile.
 fn flooded_while_a_worker_takes_nothing(stop: impl Fn(&mut WebSocket, Process)) -> u64 {
     let _alone = alone();
-    let host = start(2, &["--hang-timeout", "2s"]);
+    let host = serve_crash(2, &["--hang-timeout", "2s"]);
     let [[mut bad, _], [mut source, mut reader]] = two_and_two(&host);
     let (worker, before) = (worker_of(&mut bad), host.workers());
     let kib = host.process().resident_kib();
@@ -268,10 +249,11 @@ fn read_flood(c: &mut WebSocket, count: usize, size: usize) {
 
 #[test]
 fn two_workers_that_flood_each_other_go_on_and_lose_nothing() {
+    let _busy = busy();
     const COUNT: usize = 20_000;
     const SIZE: usize = 1000;
     // Within one callback nothing holds the plugin back from what waits for its own worker's clients.
-    let host = start(2, &["--max-backlog", "64MiB"]);
+    let host = serve_crash(2, &["--max-backlog", "64MiB"]);
     let [[mut a, mut b], [mut c, mut d]] = two_and_two(&host);
     // In one callback each: nobody's event loop runs meanwhile.
     a.text(&format!("flood {COUNT} {SIZE}"));

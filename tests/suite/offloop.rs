@@ -1,10 +1,8 @@
 //! Work off the loop and timers: what runs beside what, what ends with what, and what a failure costs. The
 //! plugin `offloop` has its work wait for permits, so nothing here depends on how long anything takes.
 
-use crate::support::{Host, WebSocket, frame};
+use crate::support::{Host, TEXT, WebSocket, frame};
 
-/// FIN and the opcode of a text (RFC 6455 §5.2).
-const TEXT: u8 = 0x81;
 /// Jobs that the host does at once, and that it takes in all.
 const THREADS: usize = 16;
 const MAX_JOBS: usize = 1024;

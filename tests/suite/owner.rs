@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::support::{Host, c_plugin, path, scratch};
+use crate::support::{Host, UPGRADE, c_plugin, path, scratch};
 
 fn serve() -> Host {
     Host::start(&["serve", path(&c_plugin("owner.c")), "--route", "/*=ask"])
@@ -42,13 +42,7 @@ fn it_is_freed_when_the_client_leaves_before_the_101() {
     let gone = scratch("gone");
     let _ = fs::remove_file(&gone);
     let mut client = host.connect();
-    let headers = [
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ("Sec-WebSocket-Version", "13"),
-    ];
-    client.send_request("GET", &format!("/gone?{}", path(&gone)), &headers, b"");
+    client.send_request("GET", &format!("/gone?{}", path(&gone)), &UPGRADE, b"");
     host.log_line("waits for");
     client.reset();
     fs::write(&gone, "").expect("the scratch folder can be written");

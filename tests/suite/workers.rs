@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{DEADLINE, End, Host, Load, Plan, Process, WebSocket, alone, crash_config, path, run};
+use crate::support::{
+    DEADLINE, End, Host, Load, Plan, Process, WebSocket, alone, crash_config, path, run, serve_crash,
+    worker_of,
+};
 
 /// No client of a living worker waits longer, and no dead worker's place stays empty for longer.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
@@ -17,23 +20,6 @@ const KILLING: Duration = Duration::from_secs(60);
 
 const ONLOAD: &str = "plugin `crash` (generation 1): onload hook `onload`";
 const ONMESSAGE: &str = "plugin `crash` (generation 1): onmessage handler `onmessage`";
-
-/// A server with that many workers, all of which serve.
-fn start(workers: usize, options: &[&str]) -> Host {
-    let count = workers.to_string();
-    let host = Host::serve("test-crash", &[&["--workers", &count, "--log", "debug"], options].concat());
-    host.workers_serve(workers);
-    host
-}
-
-/// Its worker.
-fn worker_of(c: &mut WebSocket) -> Process {
-    c.text("who");
-    // Others may broadcast meanwhile.
-    let who =
-        std::iter::repeat_with(|| c.next_text()).find(|text| text != "noise").expect("it goes on for ever");
-    Process(who.split(' ').next().and_then(|pid| pid.parse().ok()).expect("the process comes first"))
-}
 
 /// Opens clients until one is in a worker for which this is true.
 fn open_where(host: &Host, is_right: impl Fn(Process) -> bool) -> WebSocket {
@@ -77,7 +63,7 @@ fn only_these_noticed(load: &Load, ended: &[Process]) {
 
 #[test]
 fn clients_are_spread_over_the_workers() {
-    let host = start(4, &[]);
+    let host = serve_crash(4, &[]);
     let load = Load::start(host.port, Plan::clients(200));
     let workers = load.look(|state| state.workers());
     assert_eq!(workers.len(), 4, "{workers:?}");
@@ -88,7 +74,7 @@ fn clients_are_spread_over_the_workers() {
 /// `how` is a message, or none for a SIGKILL from outside; `function` is where it happens, if that can be known.
 fn a_worker_dies(how: Option<&str>, report: &str, function: Option<&str>) {
     let _alone = alone();
-    let host = start(4, &[]);
+    let host = serve_crash(4, &[]);
     let load = Load::start(host.port, Plan::clients(60));
     let mut bad = open_where(&host, |process| load.look(|state| state.workers().contains_key(&process.0)));
     let worker = worker_of(&mut bad);
@@ -171,7 +157,7 @@ fn a_sigkill_ends_one_worker() {
 
 #[test]
 fn a_panic_ends_one_connection_and_no_worker() {
-    let host = start(2, &[]);
+    let host = serve_crash(2, &[]);
     let before = host.workers();
     let mut c = host.open("/");
     c.text("panic");
@@ -246,7 +232,7 @@ fn if_no_worker_can_start_the_server_exits_with_1_and_says_why() {
 
 #[test]
 fn a_slow_callback_is_logged_by_name_with_its_duration() {
-    let host = start(1, &["--slow-callback", "50ms"]);
+    let host = serve_crash(1, &["--slow-callback", "50ms"]);
     let mut c = host.open("/");
     c.text("sleep 400");
     let line = host.log_line(&format!("{ONMESSAGE} has run for "));
@@ -263,7 +249,7 @@ fn a_slow_callback_is_logged_by_name_with_its_duration() {
 fn a_worker_that_hangs_is_ended_and_replaced() {
     for how in ["hang", "spin"] {
         let _alone = alone();
-        let host = start(2, &["--hang-timeout", "600ms"]);
+        let host = serve_crash(2, &["--hang-timeout", "600ms"]);
         let load = Load::start(host.port, Plan::clients(20));
         let (mut bad, worker) = open_beside(&host, &load);
         let before = host.workers();
@@ -280,7 +266,7 @@ fn a_worker_that_hangs_is_ended_and_replaced() {
 
 #[test]
 fn a_hang_timeout_of_0_lets_a_callback_run_for_longer_than_the_default() {
-    let host = start(2, &["--hang-timeout", "0"]);
+    let host = serve_crash(2, &["--hang-timeout", "0"]);
     let before = host.workers();
     let mut c = host.open("/");
     c.text("sleep 11000");
@@ -290,7 +276,7 @@ fn a_hang_timeout_of_0_lets_a_callback_run_for_longer_than_the_default() {
 
 #[test]
 fn workers_end_with_their_parent_however_busy_they_are() {
-    let host = start(4, &["--hang-timeout", "0"]);
+    let host = serve_crash(4, &["--hang-timeout", "0"]);
     let workers = host.workers();
     let mut clients: Vec<WebSocket> =
         workers.iter().map(|worker| open_where(&host, |process| process == *worker)).collect();
@@ -310,7 +296,7 @@ fn workers_end_with_their_parent_however_busy_they_are() {
 fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
     let _alone = alone();
     const WORKERS: usize = 4;
-    let host = start(WORKERS, &[]);
+    let host = serve_crash(WORKERS, &[]);
     let parent = host.process();
     let load = Load::start(host.port, Plan { replace: true, noise: true, ..Plan::clients(40) });
     let complete = |killed: &[Process]| {

@@ -9,11 +9,7 @@ mod failing; // handlers that panic or return an Err
 
 use tungstenite::Message;
 
-use crate::support::{Host, Raw, WebSocket, c_plugin_with, frame, path, plugin};
-
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
-const CLOSE: u8 = 0x88;
+use crate::support::{BINARY, CLOSE, Host, Raw, TEXT, WebSocket, c_plugin_with, frame, path, plugin};
 
 /// A server whose route `/` reports everything.
 fn probe(options: &[&str]) -> Host {

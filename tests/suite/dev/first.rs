@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use super::{c_project, c_source, crate_project, dev, folder, rust_source, wait_until, write};
-use crate::support::{Host, Process, path, run, scratch};
+use super::{c_project, c_source, crate_project, dev, rust_source, write};
+use crate::support::{Host, Process, busy, empty_folder, eventually, path, run, scratch};
 
 #[track_caller]
 fn refusal(arguments: &[&str]) -> String {
@@ -17,7 +17,7 @@ fn refusal(arguments: &[&str]) -> String {
 
 #[test]
 fn a_folder_without_anything_to_build_is_refused() {
-    let nothing = folder("nothing");
+    let nothing = empty_folder("nothing");
     let name = path(&nothing);
     assert_eq!(
         refusal(&[name]),
@@ -67,6 +67,7 @@ fn a_first_build_that_fails_waits_for_a_change() {
 
 #[test]
 fn a_crate_that_makes_no_library_is_told_how() {
+    let _busy = busy();
     let project = crate_project("no-library", "\"one\"");
     let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
     write(project.join("Cargo.toml"), &manifest.replace("crate-type = [\"cdylib\"]", ""));
@@ -90,7 +91,7 @@ fn a_signal_ends_the_first_build_and_all_that_it_has_started() {
     let pid = project.join("pid");
     let command = format!("sh -c 'echo $$ > {0:?}.tmp; mv {0:?}.tmp {0:?}; exec sleep 1000'; true", pid);
     let mut host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
-    wait_until("the build has begun", || pid.exists());
+    eventually("the build has begun", || pid.exists());
     let build = process_in(&pid);
     assert!(build.is_alive());
     assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
@@ -105,7 +106,7 @@ fn a_hangup_during_the_first_build_is_ignored() {
     let (pid, go) = (project.join("pid"), project.join("go"));
     let command = format!("echo $$ > {pid:?}; until test -e {go:?}; do sleep 0.05; done; make -s");
     let host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
-    wait_until("the build has begun", || pid.exists());
+    eventually("the build has begun", || pid.exists());
     host.process().signal(Signal::HUP);
     host.log_line("SIGHUP is ignored: nothing is built yet");
     write(&go, "");
@@ -120,7 +121,7 @@ fn a_build_that_ignores_the_signal_is_killed() {
     let command =
         format!("trap '' INT TERM; echo $$ > {0:?}.tmp; mv {0:?}.tmp {0:?}; while :; do sleep 1; done", pid);
     let mut host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
-    wait_until("the build has begun", || pid.exists());
+    eventually("the build has begun", || pid.exists());
     let build = process_in(&pid);
     assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
     build.wait_for_end();
@@ -128,6 +129,7 @@ fn a_build_that_ignores_the_signal_is_killed() {
 
 #[test]
 fn a_signal_ends_server_and_build_in_good_order() {
+    let _busy = busy();
     let project = crate_project("stopped", "\"one\"");
     let (pid, go) = (scratch("stopped.pid"), scratch("stopped.go"));
     // There from an earlier run.
@@ -135,7 +137,7 @@ fn a_signal_ends_server_and_build_in_good_order() {
     let mut host = dev(&project, &[]);
     let mut client = host.open("/");
     write(project.join("build.rs"), &build_script(&pid, &go));
-    wait_until("the build has begun", || pid.exists());
+    eventually("the build has begun", || pid.exists());
     let build = process_in(&pid);
     assert!(build.is_alive());
     host.ask_to_stop();
@@ -160,17 +162,18 @@ fn build_script(pid: &Path, go: &Path) -> String {
 
 #[test]
 fn a_change_during_a_build_of_cargo_ends_it_and_begins_another() {
+    let _busy = busy();
     let project = crate_project("overtaken", "\"one\"");
     let (pid, go) = (scratch("overtaken.pid"), scratch("overtaken.go"));
     // There from an earlier run.
     let _ = (fs::remove_file(&pid), fs::remove_file(&go));
     write(project.join("build.rs"), &build_script(&pid, &go));
     let host = Host::begin(&["dev", path(&project)]);
-    wait_until("the build has begun", || pid.exists());
+    eventually("the build has begun", || pid.exists());
     let first = fs::read_to_string(&pid).unwrap();
     write(project.join("src/lib.rs"), &rust_source("\"two\""));
     host.log_line("dev: src/lib.rs changed");
-    wait_until("another build has begun", || {
+    eventually("another build has begun", || {
         fs::read_to_string(&pid).is_ok_and(|pid| !pid.is_empty() && pid != first)
     });
     write(&go, "");

@@ -10,18 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
-use std::time::{Duration, Instant};
 
-use crate::support::{DEADLINE, Host, path, root, scratch};
-
-/// An empty folder in the scratch folder.
-fn folder(name: &str) -> PathBuf {
-    let folder = scratch(name);
-    // There from an earlier run.
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("the scratch folder can be written");
-    folder
-}
+use crate::support::{Host, empty_folder, path, root, scratch};
 
 fn write(file: impl AsRef<Path>, text: &str) {
     let file = file.as_ref();
@@ -31,7 +21,7 @@ fn write(file: impl AsRef<Path>, text: &str) {
 
 /// A plugin in C that answers every message with this text, and a Makefile for it.
 fn c_project(name: &str, answer: &str) -> PathBuf {
-    let folder = folder(name);
+    let folder = empty_folder(name);
     fs::copy(root().join("plugin-api/include/callsign.h"), folder.join("callsign.h")).expect("there is one");
     write(folder.join("plugin.c"), &c_source(answer));
     write(
@@ -112,14 +102,4 @@ fn dev(folder: &Path, options: &[&str]) -> Host {
     let host = Host::start(&[&["dev", path(folder)], options].concat());
     host.log_line("dev: watching ");
     host
-}
-
-/// Waits for what no line tells.
-#[track_caller]
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < end, "it does not come to this: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{cargo, dev, folder, share_target, succeeds};
-use crate::support::{Host, path, run, scratch};
+use super::{cargo, dev, share_target, succeeds};
+use crate::support::{Host, busy, empty_folder, path, run, scratch};
 
 /// Makes it with these options, and runs the commands that are said but for the last one, which would serve.
 fn made(project: &Path, options: &[&str]) -> String {
@@ -40,6 +40,7 @@ fn assert_talks(host: &Host, name: &str) {
 
 #[test]
 fn a_new_crate_builds_passes_its_test_and_is_served() {
+    let _busy = busy();
     share_target();
     let project = scratch("crates").join("my-plugin");
     let said = made(&project, &[]);
@@ -59,7 +60,7 @@ fn a_new_crate_builds_passes_its_test_and_is_served() {
 
 #[test]
 fn a_new_project_in_c_builds_passes_its_test_and_is_served() {
-    let project = folder("in-c").join("my-plugin");
+    let project = empty_folder("in-c").join("my-plugin");
     made(&project, &["--c"]);
     let host = dev(&project, &[]);
     assert_talks(&host, "my-plugin");
@@ -77,7 +78,7 @@ fn a_new_project_in_c_builds_passes_its_test_and_is_served() {
 
 #[test]
 fn nothing_is_overwritten() {
-    let project = folder("there");
+    let project = empty_folder("there");
     fs::write(project.join("kept"), "kept").unwrap();
     for options in [&[][..], &["--c"]] {
         let (code, stdout, stderr) = run(&[&["new", path(&project)], options].concat());
@@ -90,7 +91,7 @@ fn nothing_is_overwritten() {
 
 #[test]
 fn a_name_or_a_folder_that_cannot_be_is_refused() {
-    let scratch = folder("names");
+    let scratch = empty_folder("names");
     for (name, reason) in [
         ("2nd", "it is 1 to 63 letters, digits, `-` and `_`, and begins with a letter"),
         ("match", "a word that Rust or cargo has taken"),

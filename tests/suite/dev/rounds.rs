@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{c_project, c_source, crate_project, dev, folder, rust_source, wait_until, write};
-use crate::support::{Host, WebSocket, c_plugin_with, path, scratch};
+use super::{c_project, c_source, crate_project, dev, rust_source, write};
+use crate::support::{Host, WebSocket, alone, busy, c_plugin_with, empty_folder, eventually, path, scratch};
 
 #[track_caller]
 fn assert_answers(client: &mut WebSocket, answer: &str) {
@@ -14,6 +14,7 @@ fn assert_answers(client: &mut WebSocket, answer: &str) {
 
 #[test]
 fn a_source_that_changes_is_built_and_answers_on_the_open_connection() {
+    let _busy = busy();
     let project = crate_project("edited", "\"one\"");
     let host = dev(&project, &[]);
     let mut client = host.open("/");
@@ -30,6 +31,7 @@ fn a_source_that_changes_is_built_and_answers_on_the_open_connection() {
 /// From saving a source to the new code's answer, besides what cargo takes.
 #[test]
 fn the_new_code_answers_soon_after_it_is_compiled() {
+    let _alone = alone();
     let project = crate_project("soon", "\"0\"");
     let host = dev(&project, &[]);
     let mut client = host.open("/");
@@ -53,6 +55,7 @@ fn the_new_code_answers_soon_after_it_is_compiled() {
 
 #[test]
 fn while_it_does_not_build_the_old_code_serves_on() {
+    let _busy = busy();
     let project = crate_project("broken", "\"one\"");
     let host = dev(&project, &[]);
     let mut client = host.open("/");
@@ -86,6 +89,7 @@ fn a_reload_that_is_refused_is_told_and_the_old_code_serves_on() {
 
 #[test]
 fn what_a_crate_depends_on_by_path_or_includes_is_watched_too() {
+    let _busy = busy();
     let project = crate_project("depends", "\"one\"");
     let (dependency, page) = (scratch("crates").join("dependency"), scratch("crates").join("page.txt"));
     write(
@@ -161,7 +165,7 @@ fn a_build_that_writes_into_its_sources_does_not_go_on_for_ever() {
     // It still goes by what people change, be it while the third build runs or after it.
     write(project.join("plugin.c"), &c_source("two"));
     host.log_line("dev: tried generation 2: ");
-    wait_until("the last build is over", || builds() >= 4);
+    eventually("the last build is over", || builds() >= 4);
     write(project.join("plugin.c"), &c_source("three"));
     host.log_line("dev: tried generation 3: ");
     assert!(builds() <= 6, "{}", builds());
@@ -187,7 +191,7 @@ fn any_command_builds_and_a_change_while_it_runs_is_built_after_it() {
     host.log_line("dev: tried generation 2: ");
     assert_answers(&mut client, "two");
     let builds = || fs::read_to_string(&count).unwrap().lines().count();
-    wait_until("it is built once more", || builds() == 3);
+    eventually("it is built once more", || builds() == 3);
     assert_eq!(host.log_lines("out.so changed"), [""; 0]);
 }
 
@@ -242,7 +246,7 @@ fn serve_with_watch_reloads_a_library_that_is_replaced() {
         fs::read(project.join("plugin.so")).unwrap()
     };
     let (one, two) = (library("one"), library("two"));
-    let file = folder("watched").join("libtried.so");
+    let file = empty_folder("watched").join("libtried.so");
     fs::write(&file, one).unwrap();
     let host = Host::start(&["serve", path(&file), "--watch"]);
     let mut client = host.open("/");

@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +14,7 @@ use callsign::settings::PluginSource;
 use callsign::watch::libraries::{self, News};
 use callsign::watch::reload;
 
-use crate::support::{DEADLINE, c_plugin_with, scratch};
+use crate::support::{DEADLINE, c_plugin_with, empty_folder};
 
 /// Longer than it takes until a file that is written counts as whole.
 const WHOLE: Duration = Duration::from_millis(250);
@@ -22,15 +22,6 @@ const WHOLE: Duration = Duration::from_millis(250);
 /// A plugin with that name, as bytes.
 fn library(name: &str) -> Vec<u8> {
     fs::read(c_plugin_with("faulty.c", &[&format!("-DNAME=\"{name}\"")])).expect("it was built")
-}
-
-/// An empty folder.
-fn folder(name: &str) -> PathBuf {
-    let folder = scratch(name);
-    // There from an earlier run.
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("the scratch folder can be written");
-    folder
 }
 
 /// Puts a file there by a rename, as a linker or `install` does.
@@ -60,7 +51,7 @@ fn assert_silent(news: &Receiver<News>) {
 
 #[test]
 fn a_file_that_takes_anothers_place_is_told() {
-    let file = folder("replaced").join("lib.so");
+    let file = empty_folder("replaced").join("lib.so");
     fs::write(&file, library("one")).unwrap();
     let news = watched(&file);
     replace(&file, &library("two"));
@@ -76,7 +67,7 @@ fn a_file_that_takes_anothers_place_is_told() {
 
 #[test]
 fn a_file_that_is_written_in_place_is_told_when_it_is_whole() {
-    let file = folder("in-place").join("lib.so");
+    let file = empty_folder("in-place").join("lib.so");
     fs::write(&file, library("one")).unwrap();
     let news = watched(&file);
     let content = library("two");
@@ -94,7 +85,7 @@ fn a_file_that_is_written_in_place_is_told_when_it_is_whole() {
 
 #[test]
 fn a_file_that_was_removed_is_told_when_there_is_another() {
-    let file = folder("recreated").join("lib.so");
+    let file = empty_folder("recreated").join("lib.so");
     fs::write(&file, library("one")).unwrap();
     let news = watched(&file);
     fs::remove_file(&file).unwrap();
@@ -107,7 +98,7 @@ fn a_file_that_was_removed_is_told_when_there_is_another() {
 
 #[test]
 fn a_folder_that_was_made_again_is_watched_again() {
-    let top = folder("made-again");
+    let top = empty_folder("made-again");
     let file = top.join("build/out/lib.so");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(&file, library("one")).unwrap();
@@ -126,7 +117,7 @@ fn a_folder_that_was_made_again_is_watched_again() {
 
 #[test]
 fn behind_symbolic_links_each_step_is_watched() {
-    let top = folder("links");
+    let top = empty_folder("links");
     for (release, name) in [("1", "one"), ("2", "two"), ("3", "one")] {
         fs::create_dir_all(top.join(release)).unwrap();
         fs::write(top.join(release).join("lib.so.1"), library(name)).unwrap();
@@ -155,7 +146,7 @@ fn behind_symbolic_links_each_step_is_watched() {
 
 #[test]
 fn what_is_the_same_is_not_told() {
-    let file = folder("same").join("lib.so");
+    let file = empty_folder("same").join("lib.so");
     fs::write(&file, library("one")).unwrap();
     let news = watched(&file);
     File::options().append(true).open(&file).unwrap().set_modified(SystemTime::now()).unwrap();
@@ -168,7 +159,7 @@ fn what_is_the_same_is_not_told() {
 
 #[test]
 fn a_file_that_stays_broken_is_told_once_until_it_is_whole() {
-    let file = folder("broken").join("lib.so");
+    let file = empty_folder("broken").join("lib.so");
     fs::write(&file, library("one")).unwrap();
     let news = watched(&file);
     fs::write(&file, "notes").unwrap();
@@ -190,7 +181,7 @@ fn a_file_that_stays_broken_is_told_once_until_it_is_whole() {
 /// Between the change and its being told: what a developer waits for besides the build.
 #[test]
 fn a_change_is_told_soon() {
-    let file = folder("soon").join("lib.so");
+    let file = empty_folder("soon").join("lib.so");
     fs::write(&file, library("one")).unwrap();
     let news = watched(&file);
     let (contents, rounds) = ([library("one"), library("two")], 20);
@@ -224,7 +215,7 @@ fn asked(asks: &mut Asks) -> (Vec<String>, tokio::sync::oneshot::Sender<Result<R
 
 #[test]
 fn serve_with_watch_asks_for_the_plugin_by_its_name_again_and_again() {
-    let folder = folder("asks");
+    let folder = empty_folder("asks");
     let (file, named) = (folder.join("lib.so"), folder.join("named.so"));
     fs::write(&file, library("one")).unwrap();
     fs::write(&named, library("one")).unwrap();

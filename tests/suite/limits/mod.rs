@@ -6,17 +6,10 @@ mod pace;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{DEADLINE, Host, Process, Raw, frame, path, plugin};
-
-// First bytes of frames, RFC 6455 §5.2.
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
-const CLOSE: u8 = 0x88;
-const PING: u8 = 0x89;
-const PONG: u8 = 0x8A;
-const BINARY_BEGINS: u8 = 0x02;
-const GOES_ON: u8 = 0x00;
-const ENDS: u8 = 0x80;
+use crate::support::{
+    BINARY, BINARY_BEGINS, CLOSE, DEADLINE, ENDS, GOES_ON, Host, PING, PONG, Process, Raw, TEXT, eventually,
+    frame, path, plugin,
+};
 
 /// A server that echoes and logs how connections end; at `/note` it logs messages too, and `close` has it close.
 fn serve(options: &[&str]) -> Host {
@@ -26,30 +19,16 @@ fn serve(options: &[&str]) -> Host {
     Host::start(&[&["serve", path(&echo), path(&requests), "--workers", "1"], &routes[..], options].concat())
 }
 
-fn client(host: &Host) -> Raw {
-    host.connect().upgraded("/", &[])
-}
-
 #[track_caller]
 fn expect_close(client: &mut Raw, code: u16) {
     let (first, payload) = client.read_frame();
     assert_eq!((first, payload.first_chunk()), (CLOSE, Some(&code.to_be_bytes())), "{payload:02x?}");
 }
 
-/// Asks again and again for what no event tells.
-#[track_caller]
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !holds() {
-        assert!(Instant::now() < end, "{what}: not in time");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn a_message_as_large_as_max_message_passes_however_it_is_cut() {
     let host = serve(&["--max-message", "1000"]);
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     let message = [b'm'; 1000];
     client.send_frame(BINARY, &message);
     assert_eq!(client.read_frame(), (BINARY, message.to_vec()));
@@ -74,7 +53,7 @@ fn a_larger_message_is_closed_with_1009_as_soon_as_its_header_says_so() {
         [frame(BINARY_BEGINS, &[0; 600]), header(ENDS, 401)].concat(),
         [frame(BINARY_BEGINS, &[0; 1000]), frame(GOES_ON, b""), header(GOES_ON, 1)].concat(),
     ] {
-        let mut client = client(&host);
+        let mut client = host.upgraded();
         client.send(&bytes);
         expect_close(&mut client, 1009);
         assert_eq!(client.read_to_eof(), b"");
@@ -171,7 +150,7 @@ fn flood(host: &Host, slow: usize) {
     const BATCH: usize = 16; // shorter than the backlog, so that the reader is never too slow
     const MOST: usize = 64 << 20; // far more than the kernel buffers for the slow ones
     const GIVEN_UP: &str = "closing it with 1013";
-    let (mut source, mut reader) = (client(host), client(host));
+    let (mut source, mut reader) = (host.upgraded(), host.upgraded());
     let mut sent = 0;
     while host.log_lines(GIVEN_UP).len() < slow {
         assert!(sent * PAYLOAD < MOST, "nobody is given up");
@@ -195,7 +174,7 @@ fn flood(host: &Host, slow: usize) {
 fn clients_that_stop_reading_cost_their_backlog_and_nobody_else() {
     const SLOW: usize = 4;
     let host = serve(&["--max-backlog", "64KiB", "--close-timeout", "500ms"]);
-    let mut slow: Vec<_> = (0..SLOW).map(|_| client(&host)).collect();
+    let mut slow: Vec<_> = (0..SLOW).map(|_| host.upgraded()).collect();
     let before = resident(&host);
     flood(&host, SLOW);
     let grown = resident(&host).saturating_sub(before);
@@ -211,7 +190,7 @@ fn clients_that_stop_reading_cost_their_backlog_and_nobody_else() {
 #[test]
 fn a_client_that_reads_again_gets_what_was_sent_to_it_and_then_1013() {
     let host = serve(&["--max-backlog", "64KiB", "--close-timeout", "30s"]);
-    let mut slow = client(&host);
+    let mut slow = host.upgraded();
     flood(&host, 1);
     let mut received = 0;
     let close = loop {
@@ -234,7 +213,7 @@ fn a_client_that_only_sends_is_given_up() {
     let host = serve(&["--max-backlog", "64KiB", "--close-timeout", "300ms"]);
     let messages = frame(BINARY, &[1; 16 << 10]).repeat(64);
     for (begin, end) in [(frame(BINARY, b""), "left: 1013"), (frame(0xFF, b"a violation"), "left: 1002")] {
-        let mut client = client(&host);
+        let mut client = host.upgraded();
         client.send(begin);
         let start = Instant::now();
         while client.try_send(&messages) {
@@ -264,7 +243,7 @@ fn a_client_that_does_not_answer_our_close_is_dropped_after_the_close_timeout() 
 fn a_client_that_does_not_leave_after_a_violation_is_dropped_after_the_close_timeout() {
     let host = serve(&["--close-timeout", "300ms"]);
     let before = descriptors(&host);
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     client.send_frame(0xFF, b"?");
     expect_close(&mut client, 1002);
     assert_eq!(client.read_to_eof(), b"");
@@ -275,7 +254,7 @@ fn a_client_that_does_not_leave_after_a_violation_is_dropped_after_the_close_tim
 #[test]
 fn a_silent_client_is_pinged_and_dropped_if_it_does_not_answer() {
     let host = serve(&["--ping-interval", "500ms"]);
-    let (mut silent, mut alive) = (client(&host), client(&host));
+    let (mut silent, mut alive) = (host.upgraded(), host.upgraded());
     for _ in 0..4 {
         let (first, payload) = alive.read_frame();
         assert_eq!(first, PING);

@@ -7,7 +7,7 @@ use super::*;
 fn a_client_that_sends_at_full_speed_and_reads_gets_everything_back() {
     const MESSAGES: usize = 200;
     let host = serve(&[]);
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     let mut sender = client.other_half();
     let message: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
     let framed = frame(BINARY, &message);
@@ -29,7 +29,7 @@ fn a_client_that_floods_and_never_reads_is_closed_with_1013_and_costs_its_backlo
     let host = serve(&["--close-timeout", "300ms"]);
     assert_eq!(host.open("/").ask("hello"), "hello");
     let before = resident(&host);
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     let messages = frame(BINARY, &[1; 64 << 10]).repeat(16);
     let begun = Instant::now();
     thread::scope(|scope| {
@@ -51,7 +51,7 @@ fn a_client_that_is_always_behind_costs_no_more_than_it_is_behind() {
     const AHEAD: usize = 6 << 20; // more than the kernel holds
     const ALL: usize = 64 << 20;
     let host = serve(&["--max-backlog", "8MiB"]);
-    let (mut source, reader) = (client(&host), host.connect());
+    let (mut source, reader) = (host.upgraded(), host.connect());
     reader.buffer_little();
     let mut reader = reader.upgraded("/", &[]);
     let mut read = 0;

@@ -1,6 +1,6 @@
 //! The end of a connection: Close frames good and bad, who says what, and what is no longer delivered.
 
-use super::{CLOSE, PING, TEXT, answer, client, close, each_is_closed_with, echo, expect, expect_closed};
+use super::{CLOSE, PING, TEXT, answer, close, each_is_closed_with, echo, expect, expect_closed};
 use crate::support::{Host, frame, path, plugin};
 
 #[test]
@@ -9,14 +9,14 @@ fn a_close_is_answered_with_its_code_as_of_section_5_5_1() {
     for code in
         [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]
     {
-        let mut client = client(&host);
+        let mut client = host.upgraded();
         client.send_frame(CLOSE, &close(code, "bis später".as_bytes()));
         expect_closed(&mut client, code, "echoed");
     }
-    let mut longest = client(&host);
+    let mut longest = host.upgraded();
     longest.send_frame(CLOSE, &close(1000, &[b'x'; 123]));
     expect_closed(&mut longest, 1000, "the longest reason");
-    let mut bare = client(&host);
+    let mut bare = host.upgraded();
     bare.send_frame(CLOSE, b"");
     expect(&mut bare, &answer(CLOSE, b""));
     assert_eq!(bare.read_to_eof(), b"");
@@ -43,7 +43,7 @@ fn the_reason_of_a_close_is_utf_8_as_of_section_5_5_1() {
 #[test]
 fn the_server_ends_the_stream_first() {
     let host = echo();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     client.send_frame(CLOSE, &close(1000, b""));
     expect(&mut client, &answer(CLOSE, &close(1000, b"")));
     assert_eq!(client.read_to_eof(), b"");
@@ -62,7 +62,7 @@ fn noting() -> Host {
 #[test]
 fn nothing_is_delivered_after_the_clients_close_as_of_section_5_5_1() {
     let host = noting();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     client.send([frame(TEXT, b"last"), frame(CLOSE, &close(4321, b"gone")), frame(TEXT, b"after")].concat());
     expect_closed(&mut client, 4321, "the client closes");
     host.log_line("left: 4321 `gone` by Client");
@@ -72,7 +72,7 @@ fn nothing_is_delivered_after_the_clients_close_as_of_section_5_5_1() {
 #[test]
 fn nothing_is_delivered_after_the_servers_close_as_of_section_5_5_1() {
     let host = noting();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     client.send([frame(TEXT, b"close"), frame(TEXT, b"behind")].concat());
     expect(&mut client, &answer(CLOSE, &close(4000, b"as you wish")));
     client.send([frame(TEXT, b"after"), frame(PING, b"after"), frame(CLOSE, &close(4000, b""))].concat());
@@ -85,7 +85,7 @@ fn nothing_is_delivered_after_the_servers_close_as_of_section_5_5_1() {
 #[test]
 fn a_client_that_leaves_inside_a_frame_is_gone_without_its_message() {
     let host = noting();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     client.send(&frame(TEXT, b"unfinished")[..9]);
     client.half_close();
     client.read_to_eof();

@@ -1,28 +1,14 @@
 //! RFC 6455 from outside: clients that keep the protocol and clients that break it, byte by byte through a real
 //! socket, with the echo plugin behind it.
 
-use crate::support::{Host, Raw, WebSocket, frame};
-
 mod closing;
 
-// First bytes of frames, RFC 6455 §5.2: FIN and opcode.
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
-const CLOSE: u8 = 0x88;
-const PING: u8 = 0x89;
-const PONG: u8 = 0x8A;
-// The same without FIN, and what follows it.
-const TEXT_BEGINS: u8 = 0x01;
-const BINARY_BEGINS: u8 = 0x02;
-const GOES_ON: u8 = 0x00;
-const ENDS: u8 = 0x80;
+use crate::support::{
+    BINARY, BINARY_BEGINS, CLOSE, ENDS, GOES_ON, Host, PING, PONG, Raw, TEXT, TEXT_BEGINS, WebSocket, frame,
+};
 
 fn echo() -> Host {
     Host::serve("echo", &["--workers", "1"])
-}
-
-fn client(host: &Host) -> Raw {
-    host.connect().upgraded("/", &[])
 }
 
 /// A frame of the server: not masked, the length in the fewest bytes.
@@ -75,7 +61,7 @@ fn each_is_closed_with(code: u16, cases: &[(&str, Vec<u8>)]) {
     let host = echo();
     let mut witness = host.open("/");
     for (what, bytes) in cases {
-        let mut client = client(&host);
+        let mut client = host.upgraded();
         client.send([&frame(TEXT, b"before")[..], bytes, &frame(TEXT, b"behind")].concat());
         expect(&mut client, &answer(TEXT, b"before"));
         expect_closed(&mut client, code, what);
@@ -87,7 +73,7 @@ fn each_is_closed_with(code: u16, cases: &[(&str, Vec<u8>)]) {
 #[test]
 fn the_masked_hello_of_section_5_7_is_answered_with_the_unmasked_one() {
     let host = echo();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     client.send([0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
     expect(&mut client, &[0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
 }
@@ -96,7 +82,7 @@ fn the_masked_hello_of_section_5_7_is_answered_with_the_unmasked_one() {
 #[test]
 fn messages_of_every_length_encoding_are_echoed() {
     let host = echo();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     for length in [0, 1, 125, 126, 127, 65_535, 65_536, 1 << 20] {
         let text: Vec<u8> = (b'a'..=b'z').cycle().take(length).collect();
         client.send_frame(TEXT, &text);
@@ -111,7 +97,7 @@ fn messages_of_every_length_encoding_are_echoed() {
 #[test]
 fn any_mask_is_undone() {
     let host = echo();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     for mask in [[0; 4], [0xff; 4], [1, 2, 4, 8]] {
         let payload = b"seventeen bytes!!";
         let masked: Vec<u8> =
@@ -124,7 +110,7 @@ fn any_mask_is_undone() {
 #[test]
 fn fragments_become_one_message_as_of_section_5_4() {
     let host = echo();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     client.send_frame(TEXT_BEGINS, b"Hel");
     client.send_frame(ENDS, b"lo");
     expect(&mut client, &answer(TEXT, b"Hello"));
@@ -146,7 +132,7 @@ fn fragments_become_one_message_as_of_section_5_4() {
 #[test]
 fn pings_between_fragments_are_answered_at_once_as_of_section_5_4() {
     let host = echo();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     client.send_frame(TEXT_BEGINS, b"one ");
     client.send_frame(PING, b"first");
     expect(&mut client, &answer(PONG, b"first"));
@@ -160,7 +146,7 @@ fn pings_between_fragments_are_answered_at_once_as_of_section_5_4() {
 #[test]
 fn a_ping_is_answered_with_its_payload_as_of_section_5_5_3() {
     let host = echo();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     for payload in [&b""[..], b"Hello", &[0xff; 125]] {
         client.send_frame(PING, payload);
         expect(&mut client, &answer(PONG, payload));
@@ -170,7 +156,7 @@ fn a_ping_is_answered_with_its_payload_as_of_section_5_5_3() {
 #[test]
 fn an_unasked_pong_is_not_answered_as_of_section_5_5_3() {
     let host = echo();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     client.send_frame(PONG, b"I am here");
     client.send_frame(TEXT, b"next");
     expect(&mut client, &answer(TEXT, b"next"));
@@ -187,7 +173,7 @@ fn turn(witness: &mut WebSocket) {
 fn frames_may_be_cut_at_every_byte() {
     let host = echo();
     let mut witness = host.open("/");
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     let long = [b'x'; 130];
     let sent = [
         frame(TEXT, "größer".as_bytes()),
@@ -320,7 +306,7 @@ fn continuations_belong_to_a_message_as_of_section_5_4() {
     each_is_closed_with(1002, &cases);
 
     let host = echo();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     client.send([frame(TEXT_BEGINS, b"a"), frame(ENDS, b"b"), frame(ENDS, b"c")].concat());
     expect(&mut client, &answer(TEXT, b"ab"));
     expect_closed(&mut client, 1002, "nothing left to continue");
@@ -347,7 +333,7 @@ fn a_text_is_utf_8() {
 #[test]
 fn a_character_may_be_cut_between_fragments_as_of_section_5_6() {
     let host = echo();
-    let mut client = client(&host);
+    let mut client = host.upgraded();
     let text = "aß水𝄞".as_bytes();
     for cut in 0..=text.len() {
         client.send_frame(TEXT_BEGINS, &text[..cut]);

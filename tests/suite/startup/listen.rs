@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::support::{DEADLINE, Raw};
+use crate::support::{DEADLINE, Raw, free_port};
 
 /// As many `--listen` options for free ports.
 fn addresses(count: usize) -> impl Iterator<Item = String> {
@@ -40,8 +40,7 @@ fn sixty_three_addresses_are_listened_on_and_one_more_is_refused() {
 /// Linux would otherwise have `[::]` take both.
 #[test]
 fn one_port_can_be_listened_on_in_both_families() {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let port = free.expect("a free port").port();
+    let port = free_port();
     let good = good();
     let (six, four) = (format!("[::]:{port}"), format!("0.0.0.0:{port}"));
     let args = ["serve", path(&good), "--route", "/=page", "--listen", &six, "--listen", &four];

@@ -7,17 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Host, c_plugin_with, path, plugin, run, scratch};
-
-/// A plugin in C with the handlers `join`, `message` and `page`, called `good`.
-fn good() -> PathBuf {
-    c_plugin_with("faulty.c", &["-DNAME=\"good\""])
-}
-
-/// The same, called `faulty`, with what `option` makes of it.
-fn faulty(option: &str) -> PathBuf {
-    c_plugin_with("faulty.c", &["-DNAME=\"faulty\"", option])
-}
+use crate::support::{Host, c_plugin_with, faulty, good, path, plugin, run, scratch};
 
 /// The one message of a start that fails, without the program's name before it.
 #[track_caller]

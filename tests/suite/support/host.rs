@@ -4,11 +4,11 @@ use std::env;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Once};
 use std::thread;
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use tempfile::TempDir;
 
 use super::{DEADLINE, Process, Raw, WebSocket, path, plugin};
@@ -101,6 +101,11 @@ impl Host {
         Raw::connect(self.port)
     }
 
+    /// A socket that is upgraded at `/`, for frames by hand.
+    pub fn upgraded(&self) -> Raw {
+        self.connect().upgraded("/", &[])
+    }
+
     /// A WebSocket to the server.
     pub fn open(&self, path: &str) -> WebSocket {
         self.connect().upgrade(path, &[])
@@ -155,6 +160,24 @@ impl Drop for Host {
     }
 }
 
+/// A server with that many workers and the plugin `test-crash`, which breaks its worker on request. All workers serve;
+/// with 0 there are none to wait for.
+pub fn serve_crash(workers: usize, options: &[&str]) -> Host {
+    let count = workers.to_string();
+    let host = Host::serve("test-crash", &[&["--workers", &count, "--log", "debug"], options].concat());
+    host.workers_serve(workers);
+    host
+}
+
+/// The worker of this client of `test-crash`.
+pub fn worker_of(c: &mut WebSocket) -> Process {
+    c.text("who");
+    // Other clients may broadcast before the answer comes.
+    let who = std::iter::repeat_with(|| c.next_text()).find(|text| text != "noise");
+    let pid = who.and_then(|who| who.split(' ').next()?.parse().ok());
+    Process(pid.expect("the answer begins with the process id"))
+}
+
 /// Runs the program to its end: exit code, stdout, stderr. For what must not start a server.
 pub fn run<A: AsRef<OsStr>>(args: &[A]) -> (i32, String, String) {
     let (mut child, _copies) = spawn(args, &[]);
@@ -174,21 +197,36 @@ fn spawn<A: AsRef<OsStr>>(args: &[A], more: &[&str]) -> (Child, TempDir) {
 }
 
 fn spawn_as<A: AsRef<OsStr>>(mut command: Command, args: &[A], more: &[&str]) -> (Child, TempDir) {
-    // The environment of whoever runs the tests configures nothing.
-    env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CALLSIGN_")).for_each(
-        |(name, _)| {
-            command.env_remove(name);
-        },
-    );
-    // One worker if a test does not ask for more: its clients are then neighbours.
-    command.env("CALLSIGN_WORKERS", "1");
-    // Servers of one machine would be in each other's way.
-    command.env("CALLSIGN_CONTROL", "none");
+    raise_open_files();
+    isolate(&mut command);
     command.args(args).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // Where it keeps copies of plugins, which one that is killed leaves behind.
     let copies = tempfile::tempdir().expect("a folder can be made");
     command.env("TMPDIR", copies.path());
     (command.spawn().expect("the program can be run"), copies)
+}
+
+/// Gives the program an environment of its own: nothing that is set for the tests configures it.
+pub fn isolate(command: &mut Command) {
+    let variables = env::vars_os().map(|(name, _)| name);
+    for name in variables.filter(|name| name.to_string_lossy().starts_with("CALLSIGN_")) {
+        command.env_remove(name);
+    }
+    // One worker if a test does not ask for more: its clients are then neighbours.
+    command.env("CALLSIGN_WORKERS", "1");
+    // All servers have the same default socket.
+    command.env("CALLSIGN_CONTROL", "none");
+}
+
+/// Raises this process's limit on open files: the clients of all tests that run at the same time are in it. Servers
+/// inherit the limit, and would raise it themselves.
+fn raise_open_files() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+            .expect("the soft limit may be raised to the hard limit");
+    });
 }
 
 /// What a pipe has brought so far, line by line.

@@ -49,6 +49,16 @@ pub fn c_plugin_with(file: &str, options: &[&str]) -> PathBuf {
     })
 }
 
+/// A plugin in C with the handlers `join`, `message` and `page`, called `good`.
+pub fn good() -> PathBuf {
+    c_plugin_with("faulty.c", &["-DNAME=\"good\""])
+}
+
+/// The same, called `faulty`, with the fault that `option` adds.
+pub fn faulty(option: &str) -> PathBuf {
+    c_plugin_with("faulty.c", &["-DNAME=\"faulty\"", option])
+}
+
 /// Compiles `tests/plugins/c/FILE` to that library.
 pub fn compile_c(file: &str, options: &[&str], library: &Path) {
     let (sources, include) = (root().join("tests/plugins/c"), root().join("plugin-api/include"));
@@ -83,6 +93,16 @@ pub fn scratch(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(area);
     fs::create_dir_all(&folder).expect("the scratch folder can be made");
     folder.join(name)
+}
+
+/// An empty folder of that name in the scratch folder.
+#[track_caller]
+pub fn empty_folder(name: &str) -> PathBuf {
+    let folder = scratch(name);
+    // An earlier run may have left it.
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("the scratch folder can be written");
+    folder
 }
 
 /// A path as an argument for the program.

@@ -1,10 +1,12 @@
 //! What the system says of processes: those of a server, and what they use. Linux only; elsewhere a test that
-//! asks fails.
+//! asks fails. And what keeps tests of this process out of each other's way.
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -129,9 +131,39 @@ fn kib(text: &str, field: &str) -> u64 {
     value.trim().trim_end_matches(" kB").parse().expect("it is a number")
 }
 
-/// Lets this test run beside no other that asks for it too. For what is timed.
-pub fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    // One that failed has failed by itself.
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Asks again and again, for what no event announces.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}: not in time");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A port that is free on every address. The system gives it to nobody who asks for any port, so that neither a
+/// server nor a client of another test can take it.
+pub fn free_port() -> u16 {
+    // Below the ports that systems assign by themselves: from 32768 on Linux, 49152 elsewhere.
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Two runs of the suite start at different ports.
+    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    let ports = std::iter::repeat_with(|| FIRST + (start + NEXT.fetch_add(1, Relaxed)) % COUNT);
+    let is_free = |port: &u16| TcpListener::bind(("0.0.0.0", *port)).is_ok();
+    ports.take(COUNT.into()).find(is_free).expect("a port is free")
+}
+
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Lets this test run beside no other that asks for the same, and beside none that is [`busy`]. For what is timed.
+pub fn alone() -> RwLockWriteGuard<'static, ()> {
+    // A test that panicked with the lock has failed by itself.
+    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets this test run beside others, but beside none that is [`alone`]. For what keeps the processors busy.
+pub fn busy() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,6 +11,26 @@ use super::{DEADLINE, WebSocket};
 /// The key of the example in RFC 6455 §1.3.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
+/// What a client's handshake has besides Host (RFC 6455 §4.1).
+pub const UPGRADE: [(&str, &str); 4] = [
+    ("Upgrade", "websocket"),
+    ("Connection", "Upgrade"),
+    ("Sec-WebSocket-Key", KEY),
+    ("Sec-WebSocket-Version", "13"),
+];
+
+// First bytes of frames: FIN and the opcode (RFC 6455 §5.2).
+pub const TEXT: u8 = 0x81;
+pub const BINARY: u8 = 0x82;
+pub const CLOSE: u8 = 0x88;
+pub const PING: u8 = 0x89;
+pub const PONG: u8 = 0x8A;
+// The first, middle and last frames of a fragmented message (RFC 6455 §5.4).
+pub const TEXT_BEGINS: u8 = 0x01;
+pub const BINARY_BEGINS: u8 = 0x02;
+pub const GOES_ON: u8 = 0x00;
+pub const ENDS: u8 = 0x80;
+
 /// A socket to the server. Reading from it ends in an answer, in the end of the stream, or in a failed test.
 pub struct Raw {
     stream: TcpStream,
@@ -136,13 +156,7 @@ impl Raw {
 
     /// Asks for an upgrade; stays a bare socket.
     pub fn handshake(&mut self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let ours = [
-            ("Upgrade", "websocket"),
-            ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Key", KEY),
-            ("Sec-WebSocket-Version", "13"),
-        ];
-        self.request("GET", path, &[&ours, headers].concat(), b"")
+        self.request("GET", path, &[&UPGRADE, headers].concat(), b"")
     }
 
     /// Upgrades, or fails the test; stays a bare socket.
