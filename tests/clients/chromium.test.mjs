@@ -1,19 +1,21 @@
-// Chromium opens the chat page at CHAT_URL in tabs, is typed into, and speaks WebSocket from the page's own scripts.
-// Leaves screenshots of the page in tests/.cache.
+// Chromium opens the chat page in tabs, is typed into, and speaks WebSocket from the page's own scripts. Each test has a
+// server of its own. Leaves screenshots of the page in tests/.cache.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import net from "node:net";
-import { after, afterEach, before, test } from "node:test";
+import { after, afterEach, before, beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { startServer } from "./server.mjs";
 
 // In ms, far more than anything needs.
 const patience = 60_000; // with one step
 const timeout = 180_000; // of one test
-const url = process.env.CHAT_URL;
 const cache = fileURLToPath(new URL("../.cache/", import.meta.url));
 let browser;
 let context;
+let server;
+let url; // of this test's server
 
 before(async () => {
   browser = await chromium.launch({
@@ -26,7 +28,15 @@ before(async () => {
   context.setDefaultTimeout(patience);
 }, { timeout });
 
-afterEach(() => Promise.all(context.pages().map((page) => page.close())), { timeout });
+beforeEach(async (t) => {
+  server = await startServer(t.name);
+  url = server.url;
+}, { timeout });
+
+afterEach(async () => {
+  await Promise.all(context.pages().map((page) => page.close()));
+  await server.stop();
+}, { timeout });
 
 after(() => browser?.close(), { timeout });
 

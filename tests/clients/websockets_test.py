@@ -1,35 +1,65 @@
-"""The PyPI package `websockets` holds conversations with the chat plugin at CHAT_URL, whose only clients these are."""
+"""The PyPI package `websockets` holds conversations with the chat plugin.
+
+Each test has a server of its own: `run` names the program, the plugin and a folder for logs.
+"""
 
 import asyncio
 import os
 import re
+import subprocess
 import unittest
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-URL = re.sub("^http", "ws", os.environ["CHAT_URL"])
 PATIENCE = 60  # seconds, for one message or one closing: far more than any needs
 
 
-class Client:
-    """One chat client; notices that clients of earlier tests have left are skipped."""
+class Server:
+    """A chat server on a free port; its log is kept under the name of the test."""
 
     @classmethod
-    async def join(cls, names):
+    async def start(cls, name):
+        server = cls()
+        with open(os.path.join(os.environ["LOGS"], name + ".log"), "wb") as log:
+            server.process = await asyncio.create_subprocess_exec(
+                os.environ["CALLSIGN"], "serve", os.environ["CHAT"], "--listen", "127.0.0.1:0", "--control", "none",
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        found = None
+        while not found:
+            line = await asyncio.wait_for(server.process.stdout.readline(), PATIENCE)
+            assert line, "the server ended at its start"
+            found = re.search(r" http(://127\.0\.0\.1:\d+/)$", line.decode().rstrip())
+        server.url = "ws" + found[1]
+        return server
+
+    async def stop(self):
+        self.process.terminate()
+        await asyncio.wait_for(self.process.communicate(), PATIENCE)
+        return self.process.returncode
+
+
+class Client:
+    """One chat client. `names` are those of the clients of this test, in the order in which they joined."""
+
+    @classmethod
+    async def join(cls, url, names):
         client = cls()
-        client.names = names
-        client.socket = await connect(URL, proxy=None, max_size=4 << 20, open_timeout=PATIENCE, close_timeout=PATIENCE)
+        client.earlier = list(names)
+        client.socket = await connect(url, proxy=None, max_size=4 << 20, open_timeout=PATIENCE, close_timeout=PATIENCE)
         client.name = re.fullmatch(r"\* you are (guest-\S+)", await client.next())[1]
-        names.add(client.name)
+        names.append(client.name)
         return client
 
     async def next(self):
-        """The next message: str if it is text, bytes if it is binary."""
+        """The next message: str if it is text, bytes if it is binary.
+
+        Skips notices that earlier clients joined: on the way from another worker they may arrive after this client
+        has joined.
+        """
         while True:
             message = await asyncio.wait_for(self.socket.recv(), PATIENCE)
-            leaver = isinstance(message, str) and re.match(r"\* (\S+) left ", message)
-            if not leaver or leaver[1] in self.names:
+            if message not in [f"* {name} joined" for name in self.earlier]:
                 return message
 
     async def send(self, message, text=None):
@@ -44,15 +74,20 @@ class Chat(unittest.IsolatedAsyncioTestCase):
     maxDiff = 200
 
     async def asyncSetUp(self):
-        names = set()
+        self.server = await Server.start(self.id())
+        self.addAsyncCleanup(self.stop)
+        names = []
         self.ann = await self.enter(names)
         self.bob = await self.enter(names)
         self.assertEqual(await self.ann.next(), f"* {self.bob.name} joined")
 
     async def enter(self, names):
-        client = await Client.join(names)
+        client = await Client.join(self.server.url, names)
         self.addCleanup(client.socket.transport.abort)
         return client
+
+    async def stop(self):
+        self.assertEqual(await self.server.stop(), 0)
 
     async def test_names_differ(self):
         self.assertNotEqual(self.ann.name, self.bob.name)

@@ -1,52 +1,63 @@
-// The npm package `ws` holds conversations with the chat plugin at CHAT_URL, whose only clients these are.
+// The npm package `ws` holds conversations with the chat plugin. Each test has a server of its own: the chat sends to
+// all clients of a server, also what an earlier test left on its way between two workers.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { on, once } from "node:events";
-import { afterEach, test } from "node:test";
+import { afterEach, beforeEach, test } from "node:test";
 import WebSocket from "ws";
+import { startServer } from "./server.mjs";
 
 // In ms, far more than anything needs.
 const patience = 60_000; // with the messages of one client
 const timeout = 120_000; // of one test
 const sockets = new Set();
+let server;
 
-/** One chat client. `names` are those of the clients of this test: notices about earlier ones are skipped. */
+/** One chat client. `names` are those of the clients of this test, in the order in which they joined. */
 class Client {
   static async join(names, path = "") {
     const client = new Client();
-    client.socket = new WebSocket(new URL(path, process.env.CHAT_URL.replace(/^http/, "ws")));
+    client.socket = new WebSocket(new URL(path, server.url.replace(/^http/, "ws")));
     sockets.add(client.socket);
     client.inbox = on(client.socket, "message", { signal: AbortSignal.timeout(patience) });
     client.closed = once(client.socket, "close").then(([code, reason]) => [code, String(reason)]);
-    client.names = names;
+    client.earlier = [...names];
     const [, name] = (await client.next()).match(/^\* you are (guest-\S+)$/);
-    names.add((client.name = name));
+    names.push((client.name = name));
     return client;
   }
 
-  /** The next message: a string if it is text, a Buffer if it is binary. */
+  /**
+   * The next message: a string if it is text, a Buffer if it is binary. Skips notices that earlier clients joined:
+   * on the way from another worker they may arrive after this client has joined.
+   */
   async next() {
     for (;;) {
       const [data, isBinary] = (await this.inbox.next()).value;
       if (isBinary) return data;
-      const [, leaver] = String(data).match(/^\* (\S+) left /) ?? [];
-      if (!leaver || this.names.has(leaver)) return String(data);
+      const text = String(data);
+      if (!this.earlier.some((name) => text === `* ${name} joined`)) return text;
     }
   }
 }
 
 async function pair() {
-  const names = new Set();
+  const names = [];
   const ann = await Client.join(names);
   const bob = await Client.join(names);
   assert.equal(await ann.next(), `* ${bob.name} joined`);
-  return [ann, bob];
+  return [ann, bob, names];
 }
 
-afterEach(() => {
+beforeEach(async (t) => {
+  server = await startServer(t.name);
+}, { timeout });
+
+afterEach(async () => {
   for (const socket of sockets) socket.terminate();
   sockets.clear();
-});
+  await server.stop();
+}, { timeout });
 
 test("ws: a client is told its name, and the others that it joined", { timeout }, async () => {
   const [ann, bob] = await pair();
@@ -54,7 +65,7 @@ test("ws: a client is told its name, and the others that it joined", { timeout }
 });
 
 test("ws: any path can be upgraded", { timeout }, async () => {
-  const ann = await Client.join(new Set(), "/some/where?x=1");
+  const ann = await Client.join([], "/some/where?x=1");
   assert.match(ann.name, /^guest-/);
 });
 
@@ -124,11 +135,11 @@ for (const [how, close, code, heard] of [
   ["without a Close frame", (socket) => socket.terminate(), 1006, "1006"],
 ]) {
   test(`ws: a client that leaves ${how} is heard to, once`, { timeout }, async () => {
-    const [ann, bob] = await pair();
+    const [ann, bob, names] = await pair();
     close(ann.socket);
     assert.equal((await ann.closed)[0], code);
     assert.equal(await bob.next(), `* ${ann.name} left (${heard})`);
-    const eve = await Client.join(bob.names);
+    const eve = await Client.join(names);
     assert.equal(await bob.next(), `* ${eve.name} joined`);
   });
 }
