@@ -1,6 +1,6 @@
-/* callsign.h: plugins for Callsign in C99 or C++. Nothing to link: `cc -shared -fPIC chat.c -o chat.so`.
+/* callsign.h: plugins for Callsign in C99 or C++. No library is linked: `cc -shared -fPIC chat.c -o chat.so`.
  *
- * Generated from plugin-api/src/abi.rs and plugin-api/tests/header/helpers.h; change those, then run
+ * Generated from plugin-api/src/abi.rs and plugin-api/tests/header/helpers.h; edit those, then run
  * `UPDATE_HEADER=1 cargo test -p callsign-plugin --test header`. */
 #ifndef CALLSIGN_H
 #define CALLSIGN_H
@@ -15,30 +15,30 @@
 extern "C" {
 #endif
 
-/* The ABI: everything that crosses the line between host and plugin, and the manual for it.
+/* The ABI between host and plugin, and its reference manual.
  *
- * C only: integers, pointers and lengths, NUL-terminated strings. Append-only: a field or a
- * function, once published, keeps its place, type and meaning; new ones go to the end of their
- * struct and raise CALLSIGN_ABI_MINOR. A reader knows by `struct_size` how much of a struct the
- * other side has.
+ * The ABI is plain C: integers, pointers with lengths, NUL-terminated strings. It is
+ * append-only: a published field, function or constant keeps its position, type and meaning. New
+ * fields and functions go to the end of their struct and raise CALLSIGN_ABI_MINOR. `struct_size`
+ * tells a reader how much of a struct the other side has.
  *
- * Threads. [worker thread]: the one thread of a worker that runs all callbacks, one at a time.
- * [any thread]: whichever. [pool thread]: one of the worker's background threads, beside the
- * worker thread and beside others of their kind. Every function of struct callsign_host is
- * [worker thread] unless it says otherwise; called from elsewhere it does nothing and answers
- * CALLSIGN_STATUS_WRONG_THREAD, NULL or 0.
+ * Threads. [worker thread] is the one thread of a worker that runs all callbacks, one at a time.
+ * [any thread] is any thread of the process. [pool thread] is one of the worker's background
+ * threads; it runs in parallel with the worker thread and with other pool threads. A function of
+ * struct callsign_host without a thread tag is [worker thread]. Called from another thread, it
+ * does nothing and returns CALLSIGN_STATUS_WRONG_THREAD, NULL or 0.
  *
- * Pointers. What a callback is handed belongs to the host and is valid until the callback
- * returns, if nothing else is said. What a function of struct callsign_host is handed is only
- * read, before it returns. Strings are NUL-terminated; those from the host that stem from an
- * HTTP request are bytes, not always UTF-8.
+ * Pointers. The host owns what it passes to a callback; the pointer is valid until the callback
+ * returns unless stated otherwise. The host only reads what a plugin passes to a function of
+ * struct callsign_host, and only before that function returns. Strings are NUL-terminated.
+ * Strings that come from an HTTP request are bytes and may not be valid UTF-8.
  *
- * Wrong arguments end nothing. NULL for a connection, a request or a name, where nothing else is
- * said, and NULL for bytes whose length is not 0, is answered with CALLSIGN_STATUS_BAD_ARGUMENT,
- * NULL or 0; length 0 is always allowed, with any pointer. What cannot be told from a good
- * pointer is the plugin's to get right: a connection after its ondisconnect, a request after its
- * handler, a length beyond the bytes. Keep an id and ask callsign_host.find, which answers NULL
- * for what has ended. */
+ * Invalid arguments. A function of struct callsign_host returns CALLSIGN_STATUS_BAD_ARGUMENT,
+ * NULL or 0 for a connection, request or name that is NULL, unless stated otherwise, and for
+ * bytes that are NULL with a length other than 0. Length 0 is allowed with any pointer. The host
+ * cannot detect a dangling pointer: the plugin must not use a connection after its ondisconnect,
+ * a request after its handler, or a length beyond the end of the bytes. Keep the id of a
+ * connection and call callsign_host.find, which returns NULL for a connection that has ended. */
 
 struct connection;
 struct callsign_handler;
@@ -47,30 +47,31 @@ struct callsign_load;
 struct callsign_plugin;
 struct callsign_request;
 
-/* First field of a struct callsign_plugin: the bytes `callsign`, little-endian. */
+/* First field of a struct callsign_plugin: the bytes `callsign`, read as a little-endian
+ * integer. */
 #define CALLSIGN_MAGIC UINT64_C(0x6e6769736c6c6163)
 
-/* A host refuses a plugin of another major version. */
+/* The host rejects a plugin with another major version. */
 #define CALLSIGN_ABI_MAJOR 1
 
-/* A host serves plugins of its own and of lower minor versions, and of higher ones as far as
- * they ask (by `struct_size`) before they use what is newer. */
+/* The host loads plugins with the same or a lower minor version. It also loads plugins with a
+ * higher minor version; such a plugin must check `struct_size` before it uses newer fields and
+ * functions. */
 #define CALLSIGN_ABI_MINOR 0
 
 /* The data symbol under which a library exports its struct callsign_plugin. */
 #define CALLSIGN_PLUGIN_SYMBOL "callsign_plugin"
 
-/* What stands before a handler's name in the data symbol that exports its struct
- * callsign_handler. */
+/* Prefix of the data symbol that exports a struct callsign_handler; the handler's name follows. */
 #define CALLSIGN_HANDLER_PREFIX "callsign_handler_"
 
-/* callsign_host.worker_send to all workers but the one that sends. */
+/* Value of `worker` in callsign_host.worker_send that means all workers except the sender. */
 #define CALLSIGN_ALL_WORKERS UINT32_MAX
 
-/* Bytes for a plugin's name, the closing NUL included. */
+/* Size of a plugin's name in bytes, including the terminating NUL. */
 #define CALLSIGN_NAME_SIZE 64
 
-/* Bytes for a plugin's version, the closing NUL included. */
+/* Size of a plugin's version in bytes, including the terminating NUL. */
 #define CALLSIGN_VERSION_SIZE 32
 
 /* Message kinds for callsign_host.send and callsign_onmessage_fn: the opcodes of RFC 6455
@@ -86,7 +87,7 @@ enum callsign_op {
 	CALLSIGN_OP_PONG = 10
 };
 
-/* How far a broadcast goes. */
+/* Which clients a broadcast reaches. */
 enum callsign_scope {
 	/* The clients of this worker. */
 	CALLSIGN_SCOPE_LOCAL = 1,
@@ -94,7 +95,7 @@ enum callsign_scope {
 	CALLSIGN_SCOPE_GLOBAL = 2
 };
 
-/* What a handler is, and with which signature it is called. 0 is reserved. */
+/* Handler kinds. The kind determines the signature of the function. 0 is reserved. */
 enum callsign_kind {
 	/* callsign_onconnect_fn */
 	CALLSIGN_KIND_ONCONNECT = 1,
@@ -104,75 +105,78 @@ enum callsign_kind {
 	CALLSIGN_KIND_ONDISCONNECT = 3,
 	/* callsign_onrequest_fn */
 	CALLSIGN_KIND_ONREQUEST = 4,
-	/* callsign_onload_fn; at most one in a plugin. It is found by its kind, whatever its
-	 * name. */
+	/* callsign_onload_fn; at most one per plugin. The host finds it by its kind; the name
+	 * does not matter. */
 	CALLSIGN_KIND_ONLOAD = 5,
-	/* callsign_onunload_fn; at most one in a plugin, found as an onload hook is. */
+	/* callsign_onunload_fn; at most one per plugin. The host finds it by its kind; the name
+	 * does not matter. */
 	CALLSIGN_KIND_ONUNLOAD = 6
 };
 
-/* Answers of the functions of struct callsign_host. Not negative: done. Negative: nothing was
- * done, and why. */
+/* Return values of the functions of struct callsign_host. Not negative: success. Negative:
+ * nothing was done; the value is the reason. */
 enum callsign_status {
-	/* Done; a message leaves with the next write of this turn. */
+	/* Success. A message is written to the socket at the end of this turn of the event loop. */
 	CALLSIGN_STATUS_SENT = 0,
-	/* Done, but more than the high-water mark waits for this client: it reads slower than
-	 * you send. */
+	/* Success, but the client's write queue exceeds the host's `high_water`: the client
+	 * reads more slowly than the plugin sends. */
 	CALLSIGN_STATUS_QUEUED = 1,
-	/* The connection is closing or closed (or there is none of that id). */
+	/* The connection is closing or closed, or no connection has that id. */
 	CALLSIGN_STATUS_CLOSED = -1,
-	/* Longer than the host's `max_message`, or a control message longer than 125 bytes. */
+	/* The message exceeds the host's `max_message`, or a control message exceeds 125 bytes. */
 	CALLSIGN_STATUS_TOO_LARGE = -2,
 	/* Not an opcode of callsign_op. */
 	CALLSIGN_STATUS_BAD_OP = -3,
-	/* CALLSIGN_OP_TEXT that is not UTF-8. */
+	/* CALLSIGN_OP_TEXT that is not valid UTF-8. */
 	CALLSIGN_STATUS_BAD_UTF8 = -4,
-	/* NULL where something is needed, an unknown scope, a close code that RFC 6455 section
-	 * 7.4 does not let an endpoint send, a malformed header. */
+	/* A required argument is NULL, the scope is unknown, an endpoint must not send the close
+	 * code (RFC 6455 section 7.4), or a header is malformed. */
 	CALLSIGN_STATUS_BAD_ARGUMENT = -5,
-	/* No such handler in any plugin where the name was looked for; no such timer. */
+	/* No handler has that name in the plugins that were searched, or no timer has that id. */
 	CALLSIGN_STATUS_NOT_FOUND = -6,
-	/* There is a handler of that name, of another kind. */
+	/* The handler of that name has another kind. */
 	CALLSIGN_STATUS_WRONG_KIND = -7,
 	/* The request is not a WebSocket upgrade. */
 	CALLSIGN_STATUS_NOT_UPGRADE = -8,
-	/* Called from another thread than the worker's. */
+	/* Called from a thread other than the worker thread. */
 	CALLSIGN_STATUS_WRONG_THREAD = -9,
-	/* As much work waits for the background pool as may wait. */
+	/* The queue of the background pool is full. */
 	CALLSIGN_STATUS_BUSY = -10,
-	/* A load, save or restore hook is running: what it does must be as if it had not been,
-	 * if the load is refused in the end, so it can reach nobody. */
+	/* A load, save or restore hook is running. The load may still be rejected and must then
+	 * have no effect, so these hooks cannot send to clients or to other workers. */
 	CALLSIGN_STATUS_NOT_NOW = -11
 };
 
-/* What a callsign_save_fn hook answers. */
+/* Return values of a callsign_save_fn hook. */
 enum callsign_saved {
-	/* It cannot be saved (say why with callsign_host.fail): the reload is refused. */
+	/* The state cannot be saved: the reload is rejected. Report the reason with
+	 * callsign_host.fail. */
 	CALLSIGN_SAVED_FAILED = 0,
-	/* The state was given to callsign_host.save. */
+	/* The hook passed the state to callsign_host.save. */
 	CALLSIGN_SAVED = 1,
-	/* `data` is not this plugin's: it stays as it is. */
+	/* `data` does not belong to this plugin; `data` is kept unchanged. */
 	CALLSIGN_SAVED_NOT_MINE = 2,
-	/* `data` is this plugin's and is not to be carried over: the connection sees
-	 * ondisconnect, by the old code, and onconnect, by the new, and stays open. */
+	/* `data` belongs to this plugin and is not carried over: the host calls ondisconnect of
+	 * the old generation, then onconnect of the new generation. The connection stays open. */
 	CALLSIGN_SAVED_RESTART = 3
 };
 
-/* Which side closed a connection, for callsign_host.closed_by. */
+/* Which side closed a connection, returned by callsign_host.closed_by. */
 enum callsign_closed_by {
-	/* It is open. */
+	/* The connection is open. */
 	CALLSIGN_CLOSED_BY_NOBODY = 0,
-	/* The client: by a Close frame, or by leaving without one. */
+	/* The client closed the connection with a Close frame, or disconnected without one. */
 	CALLSIGN_CLOSED_BY_CLIENT = 1,
-	/* The server: a plugin, or the host because of a violation, a limit, a failed callback,
-	 * a shutdown. */
+	/* The server closed the connection: a plugin did, or the host did because of a protocol
+	 * violation, a limit, a failed callback or a shutdown. */
 	CALLSIGN_CLOSED_BY_SERVER = 2
 };
 
-/* Methods of requests, for callsign_request.method_code (RFC 9110 section 9.3, RFC 5789); bits,
- * so that several can be told in one number. They are Kore's; 8 is reserved. */
+/* HTTP methods for callsign_request.method_code (RFC 9110 section 9.3, RFC 5789). Each method is
+ * one bit, so one integer can hold a set of methods. The values are those of Kore; 8 is
+ * reserved. */
 enum callsign_method {
-	/* Any other. */
+	/* Any other method. */
 	CALLSIGN_METHOD_OTHER = 0,
 	/* GET */
 	CALLSIGN_METHOD_GET = 1,
@@ -190,43 +194,45 @@ enum callsign_method {
 	CALLSIGN_METHOD_PATCH = 128
 };
 
-/* Levels of callsign_host.log. */
+/* Log levels for callsign_host.log. */
 enum callsign_level {
-	/* Something failed. */
+	/* An operation failed. */
 	CALLSIGN_LEVEL_ERROR = 1,
-	/* Something is wrong and goes on. */
+	/* A problem that does not stop the operation. */
 	CALLSIGN_LEVEL_WARN = 2,
-	/* What an operator wants to see. */
+	/* Information for the operator. */
 	CALLSIGN_LEVEL_INFO = 3,
-	/* What a developer wants to see. */
+	/* Information for the developer. */
 	CALLSIGN_LEVEL_DEBUG = 4
 };
 
-/* One WebSocket client, `struct connection` in C. Valid from its onconnect until its
- * ondisconnect returns; keep its `id`, not its address, and ask callsign_host.find. */
+/* One WebSocket connection, `struct connection` in C. Valid from its onconnect until its
+ * ondisconnect returns. To refer to a connection later, keep its `id`, not its address, and call
+ * callsign_host.find. */
 struct connection {
-	/* The plugin's own; NULL at first. The host never looks at it. */
+	/* Owned by the plugin; initially NULL. The host never dereferences `data`. */
 	void *data;
-	/* Stable and never used twice while the server lives. Read only. */
+	/* Never reused while the server runs, and unchanged by a reload. Read only. */
 	uint64_t id;
-	/* For the SDK: tells whose `data` is. A plugin that sets `data` by hand leaves it alone. */
+	/* Used by the SDK to record which plugin set `data`. A plugin that sets `data` itself
+	 * must not write this field. */
 	size_t data_tag;
 };
 
-/* One HTTP request, `struct callsign_request` in C. Valid until the onrequest handler returns;
- * read only, `data` excepted. */
+/* One HTTP request, `struct callsign_request` in C. Valid until the onrequest handler returns.
+ * Read only, except `data`. */
 struct callsign_request {
-	/* The handler's own; NULL at first. */
+	/* Owned by the handler; initially NULL. */
 	void *data;
-	/* Size of this struct in the host that made it, in bytes. */
+	/* Size of this struct in the host, in bytes. */
 	uint32_t struct_size;
-	/* 1 if the request is a good WebSocket upgrade (RFC 6455 section 4.2.1), else 0. */
+	/* 1 if the request is a valid WebSocket upgrade (RFC 6455 section 4.2.1), else 0. */
 	uint32_t upgrade;
 	/* "GET", ... */
 	const char *method;
-	/* As sent, without the query, percent-encoding kept. */
+	/* The path as sent, without the query. Percent-encoding is kept. */
 	const char *path;
-	/* What follows the `?`; "" if there is none. */
+	/* The part after the `?`; "" without one. */
 	const char *query;
 	/* Address and port of the client. */
 	const char *peer;
@@ -234,124 +240,136 @@ struct callsign_request {
 	const uint8_t *body;
 	/* In bytes; at most the host's `max_body`. */
 	size_t body_length;
-	/* The Host header as sent; "" if there is none. */
+	/* The value of the Host header as sent; "" without one. */
 	const char *host;
-	/* The connection that the request may become. Its `data`, NULL at first, is the
-	 * connection's own from its onconnect on; of the functions of struct callsign_host only
-	 * callsign_host.peer knows it before, the others answer CALLSIGN_STATUS_CLOSED, NULL or
-	 * 0. Its `id` is 0 until then. If the request does not become a connection, and `data`
-	 * or `data_tag` is set, callsign_plugin.release of the handler's plugin is called for
-	 * it: right after the handler, when the request is valid still, or later, when the
-	 * client has left before the 101. The same if the plugin is reloaded before the 101 is
-	 * written: the connection then begins with NULL, in the new copy. */
+	/* The connection that the request may become. Its `data` is initially NULL and becomes
+	 * the connection's `data` when onconnect is called. Its `id` is 0 until then. Of the
+	 * functions of struct callsign_host, only callsign_host.peer accepts the pointer before
+	 * onconnect; the others return CALLSIGN_STATUS_CLOSED, NULL or 0.
+	 *
+	 * If `data` or `data_tag` is set and the request does not become a connection, the host
+	 * calls callsign_plugin.release of the handler's plugin with this pointer: right after
+	 * the handler, while the request is still valid, or later, if the client disconnects
+	 * before the 101 is written. The host also calls callsign_plugin.release if the plugin
+	 * is reloaded before the 101 is written; the connection then starts with NULL in the new
+	 * generation. */
 	struct connection *owner;
 	/* One of callsign_method. */
 	uint32_t method_code;
 };
 
-/* What a callsign_onload_fn hook is told, `struct callsign_load` in C. */
+/* The argument of a callsign_onload_fn hook, `struct callsign_load` in C. */
 struct callsign_load {
-	/* Size of this struct in the host that made it, in bytes. */
+	/* Size of this struct in the host, in bytes. */
 	uint32_t struct_size;
-	/* 1 for the copy of the plugin that the server has started with; each reload counts one
-	 * up. */
+	/* 1 for the generation that the server started with; each reload adds 1. */
 	uint32_t generation;
-	/* The plugin's name, under which its handlers are called. */
+	/* The plugin's name, as used in routes and handshakes. */
 	const char *plugin;
-	/* The plugin's `config` table as a JSON object, UTF-8; "{}" if there is none. */
+	/* The plugin's `config` table as a JSON object in UTF-8; "{}" without one. */
 	const char *config;
-	/* What callsign_plugin.save_plugin of the generation before has saved on this worker,
-	 * `state_length` bytes; NULL if there is nothing. callsign_plugin.restore_plugin was
-	 * given the same. */
+	/* What callsign_plugin.save_plugin of the previous generation saved on this worker:
+	 * `state_length` bytes, or NULL if nothing was saved. callsign_plugin.restore_plugin
+	 * receives the same bytes. */
 	const void *state;
 	/* In bytes. */
 	size_t state_length;
-	/* The callsign_plugin.state_version of the generation that has saved it. */
+	/* The callsign_plugin.state_version of the generation that saved `state`. */
 	uint32_t state_version;
-	/* 1 in the process that tries out a new copy before any worker loads it: it ends right
-	 * after this hook, serves nobody, and has nothing carried over. Refuse here what you
-	 * would refuse there, and leave the rest of the world as it is. */
+	/* 1 in the probe, a process that loads a new generation before any worker does. The
+	 * probe exits right after this hook, serves no clients, and carries no state over.
+	 * Reject in the probe what the hook would reject in a worker, and do not change anything
+	 * outside the process. */
 	uint32_t probe;
 	/* The plain function that the config file names as the plugin's `onload`, if the library
-	 * has one of that name beside this hook; else NULL. Its signature is the plugin's own
-	 * business. */
+	 * exports one in addition to this hook; else NULL. The plugin defines its signature. */
 	void (*function)(void);
 };
 
-/* A client was upgraded. [worker thread], never beside another callback of the same worker. */
+/* The client was upgraded. The host never calls it while another callback of the same worker
+ * runs. [worker thread] */
 typedef void (*callsign_onconnect_fn)(struct connection *c);
 
-/* One whole message from the client. The host owns `data` until this returns. `op` is
- * CALLSIGN_OP_TEXT (valid UTF-8) or CALLSIGN_OP_BINARY (RFC 6455 section 5.6). `data` is never
- * NULL. [worker thread] */
+/* One complete message from the client. The host owns `data`, valid until this returns; `data`
+ * is never NULL. `op` is CALLSIGN_OP_TEXT (valid UTF-8) or CALLSIGN_OP_BINARY (RFC 6455 section
+ * 5.6). [worker thread] */
 typedef void (*callsign_onmessage_fn)(
 	struct connection *c, uint8_t op, const void *data, size_t length);
 
-/* The connection has ended. Called once for each connection that was upgraded, as the last of
- * its callbacks; callsign_host.close_code and the like still answer. [worker thread] */
+/* The connection has ended. The host calls it once for each upgraded connection, as the last
+ * callback of the connection. callsign_host.close_code and the other getters still work. [worker
+ * thread] */
 typedef void (*callsign_ondisconnect_fn)(struct connection *c);
 
-/* A request for a route. Answers 1 when the request is handled (by `respond_...` or
- * `handshake`); 0, or any other number, is an error: the client gets a 500. [worker thread] */
+/* A request for a route. Returns 1 if the request is handled, by the `respond_...` functions or
+ * by `handshake`. Any other value is an error: the client gets a 500. [worker thread] */
 typedef int32_t (*callsign_onrequest_fn)(struct callsign_request *request);
 
-/* The library was loaded; of its functions at most callsign_plugin.restore_plugin was called
- * before. Answers 1, or 0 to refuse (say why with callsign_host.fail): then the plugin is not
- * used, and a reload changes nothing. It can set timers and hand over background work, which
- * begins when the copy is in use; to clients and other workers it cannot speak yet
- * (CALLSIGN_STATUS_NOT_NOW). What it puts into a connection that has no `data` is there from the
- * time when the copy is in use; if it is refused, callsign_plugin.release of this copy is called
- * for it. [worker thread] */
+/* The library was loaded. The host calls the hook before any other function of the library,
+ * except callsign_plugin.restore_plugin. Returns 1 to accept. Returns 0 to reject (report the
+ * reason with callsign_host.fail): the plugin is then not used, and a reload changes nothing.
+ *
+ * The hook can set timers and submit background work; both start when the generation is in use.
+ * It cannot send to clients or to other workers yet (CALLSIGN_STATUS_NOT_NOW). `data` that the
+ * hook sets in a connection without `data` becomes visible when the generation is in use; if the
+ * generation is rejected, the host calls its callsign_plugin.release for that connection.
+ * [worker thread] */
 typedef int32_t (*callsign_onload_fn)(const struct callsign_load *load);
 
-/* Another generation has taken over: this copy's handlers, timers and hooks are not called any
- * more. Its code stays in memory: background work of it that was running finishes by itself, and
- * what it has handed over to be called later, or set for a request whose 101 is on its way, is
- * freed after this. Not called when the worker ends, nor for a copy that was refused. [worker
- * thread] */
+/* A new generation has replaced this one: the host no longer calls handlers, timers and hooks of
+ * this generation. The code stays in memory. Background work that is running finishes. After
+ * this hook, the host frees the data of this generation's timers and background work, and of
+ * requests whose 101 is not written yet. The host does not call this hook when the worker exits,
+ * or for a generation that was rejected. [worker thread] */
 typedef void (*callsign_onunload_fn)(void);
 
-/* Saves `c->data` for the next generation: gives bytes to callsign_host.save, and answers one of
- * callsign_saved. `data` stays as it is: the reload may still be refused. Called for each
- * connection with a handler of this plugin and `data` that is not NULL. [worker thread] */
+/* Saves `c->data` for the next generation: passes bytes to callsign_host.save and returns one of
+ * callsign_saved. The hook must not change `data`, because the reload may still be rejected. The
+ * host calls it for each connection that has a handler of this plugin and `data` that is not
+ * NULL. [worker thread] */
 typedef int32_t (*callsign_save_fn)(struct connection *c);
 
-/* Sets `c->data`, which is NULL, from what the callsign_save_fn hook of the generation before
- * has saved (`length` bytes at `state`) and that generation's `version`. Answers 1, or 0 if it
- * cannot (say why with callsign_host.fail): then the reload is refused. If it is refused later,
- * callsign_plugin.release of this copy is called for what was set. [worker thread] */
+/* Sets `c->data`, which is NULL, from the bytes that the callsign_save_fn hook of the previous
+ * generation saved: `length` bytes at `state`. `version` is the state version of that
+ * generation. Returns 1, or 0 if the state cannot be restored (report the reason with
+ * callsign_host.fail): the reload is then rejected. If the reload is rejected later, the host
+ * calls callsign_plugin.release of this generation for what the hook set. [worker thread] */
 typedef int32_t (*callsign_restore_fn)(
 	struct connection *c, uint32_t version, const void *state, size_t length);
 
-/* Saves what is not any connection's, as callsign_save_fn does; CALLSIGN_SAVED_NOT_MINE and
- * CALLSIGN_SAVED_RESTART say that there is nothing. Each worker has its own. [worker thread] */
+/* Saves the state of the plugin that belongs to no connection, in the same way as
+ * callsign_save_fn. CALLSIGN_SAVED_NOT_MINE and CALLSIGN_SAVED_RESTART mean that there is
+ * nothing to save. Each worker has its own state. [worker thread] */
 typedef int32_t (*callsign_save_plugin_fn)(void);
 
-/* Takes over what callsign_save_plugin_fn has saved, as callsign_restore_fn does. Called before
- * the onload hook, not at all if nothing was saved. [worker thread] */
+/* Restores what callsign_save_plugin_fn saved, in the same way as callsign_restore_fn. The host
+ * calls it before the onload hook, and does not call it if nothing was saved. [worker thread] */
 typedef int32_t (*callsign_restore_plugin_fn)(uint32_t version, const void *state, size_t length);
 
-/* A message of this plugin's from worker number `worker`, sent by callsign_host.worker_send as
- * number `id`. `data` is never NULL. [worker thread], never beside or inside another callback. */
+/* A worker message: the plugin's instance on worker number `worker` sent it with
+ * callsign_host.worker_send under the id `id`. `data` is never NULL. The host never calls it
+ * while another callback of the same worker runs. [worker thread] */
 typedef void (*callsign_onworker_message_fn)(
 	uint32_t worker, uint32_t id, const void *data, size_t length);
 
-/* A timer is due, or work off the loop is done: `data` is what was handed over with it. `c` is
- * the connection that it was handed over for, open; NULL if for none. It may fail by
- * callsign_host.fail: that is logged, and closes `c` with 1011; a timer for no connection goes
- * on. [worker thread], never beside or inside another callback. */
+/* A timer fired, or background work completed. `data` is the pointer that was registered with
+ * it. `c` is the connection that it was registered for, which is open, or NULL if it was
+ * registered for none. The function may report failure with callsign_host.fail: the host logs
+ * the failure and closes `c` with 1011. A repeating timer without connection keeps running. The
+ * host never calls it while another callback of the same worker runs. [worker thread] */
 typedef void (*callsign_onlater_fn)(void *data, struct connection *c);
 
-/* Work that may block: `data` is its own until it returns, and nobody else's. Of struct
- * callsign_host it may call what is [any thread]. [pool thread] */
+/* Background work, which may block. The function has exclusive access to `data` until it
+ * returns. Of the functions of struct callsign_host, it may call those that are [any thread].
+ * [pool thread] */
 typedef void (*callsign_work_fn)(void *data);
 
-/* Nobody will use `data` again; whatever it leads to can be freed. It may fail as
- * callsign_onlater_fn may, which is only logged. [worker thread], never beside or inside another
- * callback. */
+/* Frees `data` and everything that only `data` refers to; nothing uses `data` afterwards. The
+ * function may report failure like callsign_onlater_fn; the host only logs the failure. The host
+ * never calls it while another callback of the same worker runs. [worker thread] */
 typedef void (*callsign_free_fn)(void *data);
 
-/* A handler's function, as its kind tells. */
+/* The function of a struct callsign_handler; the kind determines which member is valid. */
 union callsign_handler_function {
 	/* CALLSIGN_KIND_ONCONNECT */
 	callsign_onconnect_fn onconnect;
@@ -369,9 +387,9 @@ union callsign_handler_function {
 
 /* A handler with its kind, exported as the data symbol `callsign_handler_NAME`.
  *
- * A library may instead export a plain function `NAME`: it is taken for what the route or the
- * handshake that names it says. The symbol of its own keeps a handler that is called `connect`
- * or `send` from taking the place of the C library's function of that name inside the plugin. */
+ * A library may instead export a plain function `NAME`. Its kind is then the one that the route
+ * or the handshake expects. The prefix prevents symbol clashes: without it, a handler named
+ * `connect` or `send` would replace the C library's function of that name inside the plugin. */
 struct callsign_handler {
 	/* Size of this struct in the plugin, in bytes. */
 	uint32_t struct_size;
@@ -382,7 +400,7 @@ struct callsign_handler {
 };
 
 /* The descriptor that makes a library a plugin, exported as the data symbol `callsign_plugin`.
- * It is read from the file before any of the plugin's code runs. */
+ * The host reads it from the file before it runs any code of the plugin. */
 struct callsign_plugin {
 	/* CALLSIGN_MAGIC */
 	uint64_t magic;
@@ -392,29 +410,29 @@ struct callsign_plugin {
 	uint16_t abi_minor;
 	/* Size of this struct in the plugin, in bytes. */
 	uint32_t struct_size;
-	/* UTF-8, NUL-padded; letters, digits, `-`, `_`, `.`. Empty: the host takes the file's
-	 * name, without `lib` and the ending. */
+	/* UTF-8, NUL-padded; letters, digits, `-`, `_`, `.`. If empty, the host uses the file
+	 * name without `lib` and the extension. */
 	char name[CALLSIGN_NAME_SIZE];
 	/* UTF-8, NUL-padded; may be empty. */
 	char version[CALLSIGN_VERSION_SIZE];
-	/* Of what `data` points to, and of what the save hooks write: count it up when that
-	 * changes. 0: not told. */
+	/* Version of what `data` points to and of what the save hooks write. Increase it when
+	 * either changes. 0: no version. */
 	uint32_t state_version;
 	/* 0 */
 	uint32_t reserved;
-	/* Where the host writes the address of its function table before it calls anything. Not
-	 * NULL. */
+	/* Where the host writes the address of its function table before it calls any function
+	 * of the plugin. Not NULL. */
 	const struct callsign_host **host;
-	/* Frees `c->data`, if it is this plugin's. Called after a connection's last callback, if
-	 * one of its handlers belongs to this plugin, whether or not there was an ondisconnect
-	 * handler. At a reload it is called for what the other generation has taken over, in the
-	 * copy that has made it: in the old one when the new one was accepted, in the new one
-	 * when it was refused. May be NULL. [worker thread] */
+	/* Frees `c->data` if it belongs to this plugin. The host calls it after the connection's
+	 * last callback if one of the connection's handlers belongs to this plugin, even without
+	 * an ondisconnect handler. After a reload the host also calls it for `data` that was
+	 * replaced: in the old generation if the new one was accepted, in the new generation if
+	 * it was rejected. May be NULL. [worker thread] */
 	void (*release)(struct connection *c);
-	/* May be NULL. Without `save` in the old generation and `restore` in the new, `data`
-	 * that is not NULL is carried over as it is if both have the same `state_version`, not
-	 * 0; else the connection sees ondisconnect by the old code and onconnect by the new, and
-	 * stays open. */
+	/* May be NULL. Unless the old generation has `save` and the new one has `restore`,
+	 * `data` that is not NULL is handled by `state_version`. If both generations have the
+	 * same version, not 0, `data` is kept unchanged. Otherwise the host calls ondisconnect
+	 * of the old generation and onconnect of the new one; the connection stays open. */
 	callsign_save_fn save;
 	/* May be NULL. */
 	callsign_restore_fn restore;
@@ -424,183 +442,196 @@ struct callsign_plugin {
 	callsign_restore_plugin_fn restore_plugin;
 };
 
-/* The host's functions. One table for the process, valid as long as it lives. */
+/* The host's functions. The process has one table, valid until the process exits. */
 struct callsign_host {
-	/* Size of this struct in the host, in bytes: a function beyond it does not exist. */
+	/* Size of this struct in the host, in bytes. A function beyond this size does not exist. */
 	uint32_t struct_size;
 	/* The host's CALLSIGN_ABI_MAJOR. */
 	uint16_t abi_major;
 	/* The host's CALLSIGN_ABI_MINOR. */
 	uint16_t abi_minor;
-	/* Sends one message to one client. `op`: see callsign_op. Answers a callsign_status. */
+	/* Sends one message to one client. `op` is one of callsign_op. Returns a
+	 * callsign_status. */
 	int32_t (*send)(struct connection *c, uint8_t op, const void *data, size_t length);
 	/* Sends one message to every open connection of the callsign_scope except `source`,
-	 * which may be NULL. Answers a callsign_status; a client that cannot take it does not
-	 * count. */
+	 * which may be NULL. Returns a callsign_status; clients that cannot accept the message
+	 * do not affect it. */
 	int32_t (*broadcast)(
 		struct connection *source, uint8_t op, const void *data, size_t length,
 		uint32_t scope);
-	/* Starts the closing handshake (RFC 6455 section 7.1.2). `code` 0 sends a Close without
-	 * code; the reason is `length` bytes of UTF-8, cut to 123. Messages sent before still
-	 * arrive; none is received after. */
+	/* Starts the closing handshake (RFC 6455 section 7.1.2). With `code` 0 the Close frame
+	 * has no code. The reason is `length` bytes of UTF-8, truncated to 123. The client still
+	 * receives messages that were sent before; the plugin receives no more messages. Returns
+	 * a callsign_status. */
 	int32_t (*close)(
 		struct connection *c, uint16_t code, const char *reason, size_t length);
-	/* The open connection of this worker with that id, or NULL. Valid until the callback
-	 * returns in which this was called. */
+	/* Returns the open connection of this worker with that id, or NULL. The pointer is valid
+	 * until the running callback returns. */
 	struct connection *(*find)(uint64_t id);
 	/* Address and port of the client. Valid as long as the connection. */
 	const char *(*peer)(const struct connection *c);
-	/* The path of the request that was upgraded, as in struct callsign_request. Valid as
-	 * long as the connection. */
-	const char *(*path)(const struct connection *c);
-	/* Its query, as in struct callsign_request. Valid as long as the connection. */
-	const char *(*query)(const struct connection *c);
-	/* The value of its first header of that name, in any case, or NULL. Valid as long as the
+	/* Path of the upgrade request, as in struct callsign_request. Valid as long as the
 	 * connection. */
+	const char *(*path)(const struct connection *c);
+	/* Query of the upgrade request, as in struct callsign_request. Valid as long as the
+	 * connection. */
+	const char *(*query)(const struct connection *c);
+	/* Value of the upgrade request's first header of that name, or NULL. The name is
+	 * case-insensitive. Valid as long as the connection. */
 	const char *(*header)(const struct connection *c, const char *name);
-	/* Its header number `index` from 0, names in lower case. Answers 1, or 0 behind the
-	 * last. */
+	/* Header number `index` of the upgrade request, counted from 0, with the name in lower
+	 * case. Returns 1, or 0 beyond the last header. */
 	int32_t (*header_at)(
 		const struct connection *c, size_t index, const char **name, const char **value);
-	/* How the connection closed: the code of the first Close frame, sent or received; 1005
-	 * if that had none, 1006 if the connection ended without one (RFC 6455 section 7.1.5). 0
-	 * while it is open. */
+	/* Code of the first Close frame, sent or received. 1005 if that frame had no code; 1006
+	 * if the connection ended without a Close frame (RFC 6455 section 7.1.5); 0 while the
+	 * connection is open. */
 	uint16_t (*close_code)(const struct connection *c);
 	/* The reason that came with that code; "" without one. Valid as long as the connection. */
 	const char *(*close_reason)(const struct connection *c);
 	/* One of callsign_closed_by. */
 	uint32_t (*closed_by)(const struct connection *c);
-	/* The value of the request's first header of that name, in any case, or NULL. */
+	/* Value of the request's first header of that name, or NULL. The name is
+	 * case-insensitive. */
 	const char *(*request_header)(
 		const struct callsign_request *request, const char *name);
-	/* The request's header number `index`, as callsign_host.header_at. */
+	/* Header number `index` of the request; see callsign_host.header_at. */
 	int32_t (*request_header_at)(
 		const struct callsign_request *request, size_t index, const char **name,
 		const char **value);
-	/* The answer's status, 200 to 599; 200 if this is not called. Answers a callsign_status:
-	 * CALLSIGN_STATUS_BAD_ARGUMENT for another number, which changes nothing. */
+	/* Sets the status of the response, 200 to 599; the default is 200. Returns a
+	 * callsign_status: CALLSIGN_STATUS_BAD_ARGUMENT for any other number, which changes
+	 * nothing. */
 	int32_t (*respond_status)(struct callsign_request *request, uint16_t status);
-	/* Adds a header to the answer, be it a 101. The host owns Content-Length, Date,
-	 * Connection, Transfer-Encoding, Upgrade and Sec-WebSocket-Accept, and refuses them.
-	 * Answers a callsign_status: CALLSIGN_STATUS_BAD_ARGUMENT for those, for what is no
-	 * header, and for more than a thousand. */
+	/* Adds a header to the response, including a 101. The host sets Content-Length, Date,
+	 * Connection, Transfer-Encoding, Upgrade and Sec-WebSocket-Accept itself. Returns a
+	 * callsign_status: CALLSIGN_STATUS_BAD_ARGUMENT for one of those, for a malformed
+	 * header, and after a thousand headers. */
 	int32_t (*respond_header)(
 		struct callsign_request *request, const char *name, const char *value);
-	/* Sets the answer's body, which is copied. Answers a callsign_status. */
+	/* Sets the body of the response. The host copies the bytes. Returns a callsign_status. */
 	int32_t (*respond_body)(
 		struct callsign_request *request, const void *data, size_t length);
-	/* Upgrades the request and binds three handlers, by name, to the connection: `name` is
-	 * looked for in the plugin that asks, then in the others in load order; `plugin:name` in
-	 * that plugin alone. NULL: that event is ignored. All are looked up before the 101 is
-	 * sent; if one is missing or of another kind, the client gets a 500 and the log says
-	 * which. A name that is not UTF-8 is one that does not exist. Answers a callsign_status:
-	 * CALLSIGN_STATUS_NOT_FOUND, CALLSIGN_STATUS_WRONG_KIND, CALLSIGN_STATUS_NOT_UPGRADE;
-	 * the last call counts, and the handler answers 1 whatever this has answered. */
+	/* Upgrades the request and binds three handlers to the connection by name. The host
+	 * searches `name` in the calling plugin, then in the other plugins in load order; it
+	 * searches `plugin:name` in that plugin only. NULL: the event is ignored.
+	 *
+	 * The host resolves all names before it sends the 101. If a handler does not exist or
+	 * has another kind, the client gets a 500 and the log names the handler. A name that is
+	 * not UTF-8 does not exist. Returns a callsign_status: CALLSIGN_STATUS_NOT_FOUND,
+	 * CALLSIGN_STATUS_WRONG_KIND, CALLSIGN_STATUS_NOT_UPGRADE. The last call wins. The
+	 * handler returns 1, whatever this function returned. */
 	int32_t (*handshake)(
 		struct callsign_request *request, const char *onconnect, const char *onmessage,
 		const char *ondisconnect);
 	/* Writes `length` bytes of UTF-8 to the server's log, with the plugin's name. `caller`
-	 * is the plugin's callsign_plugin.host, which tells the host who calls; an unknown one
-	 * is logged as `?`. [any thread] */
+	 * is the plugin's callsign_plugin.host, which identifies the plugin; the name of an
+	 * unknown caller is logged as `?`. [any thread] */
 	void (*log)(
 		const struct callsign_host *const *caller, uint32_t level, const char *message,
 		size_t length);
-	/* Says that the callback that is running has failed, and why: it is logged with plugin
-	 * and handler; a connection closes with 1011, a request is answered 500, a load is
-	 * refused. `file` may be NULL. The last call counts. Answers a callsign_status:
-	 * CALLSIGN_STATUS_WRONG_THREAD where no callback runs. */
+	/* Reports that the running callback failed, with the reason. The host logs plugin,
+	 * handler and reason. It then closes the connection with 1011, responds to the request
+	 * with 500, or rejects the load. `file` may be NULL. The last call wins. Returns a
+	 * callsign_status: CALLSIGN_STATUS_WRONG_THREAD if no callback is running on this
+	 * thread. */
 	int32_t (*fail)(
 		const char *message, size_t length, const char *file, uint32_t line);
-	/* 1 while a callback runs on the calling thread, else 0. [any thread] */
+	/* Returns 1 while a callback runs on the calling thread, else 0. [any thread] */
 	int32_t (*in_callback)(void);
-	/* An optional ability by name and version ("name/1"): the address of its own table, or
-	 * NULL. None is offered yet. [any thread] */
+	/* Returns the function table of an optional extension, identified by name and version
+	 * ("name/1"), or NULL. The host has no extensions yet. [any thread] */
 	const void *(*extension)(const char *name);
-	/* Has `call` called after `delay_ms` milliseconds, and if `repeat_ms` is not 0 every
-	 * `repeat_ms` milliseconds after that. Times are counted from the first, so they do not
-	 * drift; those that a busy worker has missed are left out. `caller`: as for
-	 * callsign_host.log.
+	/* Sets a timer: the host calls `call` after `delay_ms` milliseconds and, if `repeat_ms`
+	 * is not 0, every `repeat_ms` milliseconds after that. The times are counted from the
+	 * first call, so they do not drift. Calls that a busy worker missed are skipped.
+	 * `caller`: see callsign_host.log.
 	 *
-	 * `connection` is the connection.id of an open connection of this worker, with which the
-	 * timer ends, or 0 for none. While that connection is closing the timer does not run.
+	 * `connection` is the connection.id of an open connection of this worker, or 0 for none.
+	 * The timer ends with the connection, and does not fire while the connection is closing.
 	 *
-	 * `data` is the timer's until `free`, which may be NULL, is called with it, once: soon
-	 * after the last firing, after callsign_host.timer_remove, after the last callback and
-	 * the release hook of its connection, or when this copy of the plugin is replaced or its
-	 * worker stops. Answers the timer's id, never used twice by a worker, or 0: then there
-	 * is no timer, `free` is not called and `data` stays the caller's. It fails if `call` is
-	 * NULL, `caller` unknown, the connection closing or not there, or the thread wrong. */
+	 * The timer owns `data` until the host calls `free`, once. `free` may be NULL. The host
+	 * calls `free` after the last call, after callsign_host.timer_remove, after the last
+	 * callback and the release hook of the connection, or when this generation is replaced
+	 * or the worker exits. Returns the timer's id, which a worker never reuses, or 0: then
+	 * no timer was set, `free` is not called, and the caller keeps `data`. It returns 0 if
+	 * `call` is NULL, if `caller` is unknown, if the connection is closing or does not
+	 * exist, or on another thread. */
 	uint64_t (*timer_add)(
 		const struct callsign_host *const *caller, uint64_t connection, uint64_t delay_ms,
 		uint64_t repeat_ms, callsign_onlater_fn call, void *data, callsign_free_fn free);
-	/* Ends a timer; it may be the one whose callback is running. Its `free` is called soon
-	 * after, when no callback runs. Answers a callsign_status: CALLSIGN_STATUS_NOT_FOUND if
-	 * it has ended already, CALLSIGN_STATUS_NOT_NOW for a timer of a copy in use while a
-	 * load, save or restore hook runs. */
+	/* Removes a timer; a timer may remove itself in its own callback. The host calls its
+	 * `free` soon afterwards, when no callback runs. Returns a callsign_status:
+	 * CALLSIGN_STATUS_NOT_FOUND if the timer has ended, CALLSIGN_STATUS_NOT_NOW for a timer
+	 * of a generation in use while a load, save or restore hook runs. */
 	int32_t (*timer_remove)(uint64_t id);
-	/* Has `work` called on the background pool, as soon as one of its threads is free, and
-	 * then `done`, which may be NULL, on the worker's. Results come in the order in which
-	 * work ends. `caller`: as for callsign_host.log.
+	/* Submits background work: a thread of the background pool calls `work` as soon as it is
+	 * free, then the worker thread calls `done`, which may be NULL. Results arrive in the
+	 * order in which work completes. `caller`: see callsign_host.log.
 	 *
-	 * `connection` is the id of an open connection of this worker, or 0 for none. When it
-	 * closes before `work` has begun, `work` is not called; when it closes before `done`,
-	 * `done` is not called. So work that has to be done even if the client leaves is handed
-	 * over for none.
+	 * `connection` is the id of an open connection of this worker, or 0 for none. If the
+	 * connection closes before `work` has started, the host calls neither `work` nor `done`.
+	 * If it closes before `done`, the host does not call `done`. Submit work that must be
+	 * done after the client has disconnected with 0.
 	 *
-	 * `data` is the work's until `free`, which may be NULL, is called with it, once: after
-	 * `done`, or in its place. (It is not called for work that still runs when the worker
-	 * stops and `drain_timeout` is over.) Answers a callsign_status; if negative, nothing is
-	 * called and `data` stays the caller's: CALLSIGN_STATUS_BUSY if too much work waits,
-	 * CALLSIGN_STATUS_CLOSED, CALLSIGN_STATUS_BAD_ARGUMENT if `work` is NULL or `caller`
-	 * unknown. */
+	 * The work owns `data` until the host calls `free`, once, after `done` or instead of it.
+	 * `free` may be NULL. The host does not call `free` for work that is still running when
+	 * the worker stops and `drain_timeout` expires. Returns a callsign_status. If it is
+	 * negative, nothing is called and the caller keeps `data`: CALLSIGN_STATUS_BUSY if the
+	 * queue of the pool is full, CALLSIGN_STATUS_CLOSED, CALLSIGN_STATUS_BAD_ARGUMENT if
+	 * `work` is NULL or `caller` is unknown. */
 	int32_t (*background)(
 		const struct callsign_host *const *caller, uint64_t connection,
 		callsign_work_fn work, callsign_onlater_fn done, void *data, callsign_free_fn free);
-	/* In a save hook: the state, which is copied. The last call counts. Answers a
-	 * callsign_status: CALLSIGN_STATUS_NOT_NOW elsewhere. */
+	/* Passes the saved state to the host, which copies the bytes. Only a save hook may call
+	 * it. The last call wins. Returns a callsign_status: CALLSIGN_STATUS_NOT_NOW outside a
+	 * save hook. */
 	int32_t (*save)(const void *data, size_t length);
-	/* This worker's number, from 0. [any thread] */
+	/* This worker's number, counted from 0. [any thread] */
 	uint32_t (*worker_index)(void);
-	/* How many workers there are. [any thread] */
+	/* Number of workers. [any thread] */
 	uint32_t (*worker_count)(void);
-	/* Sends a message to this plugin on another worker, or on all others
-	 * (CALLSIGN_ALL_WORKERS), where it reaches what callsign_host.worker_receive was told
-	 * for `id`. In order per sender; lost if that worker has no receiver for it, or dies.
-	 * `caller`: as for callsign_host.log. Answers a callsign_status:
-	 * CALLSIGN_STATUS_NOT_FOUND if there is no such worker or it is this one,
+	/* Sends a worker message to the plugin's instance on another worker, or on all other
+	 * workers (CALLSIGN_ALL_WORKERS). That instance receives it with the function that it
+	 * registered for `id` with callsign_host.worker_receive. Messages from one sender arrive
+	 * in order. A message is lost if the other instance has no receiver for `id`, or if its
+	 * worker dies. `caller`: see callsign_host.log. Returns a callsign_status:
+	 * CALLSIGN_STATUS_NOT_FOUND if no worker has that number or it is this worker,
 	 * CALLSIGN_STATUS_TOO_LARGE above the host's `max_message`, CALLSIGN_STATUS_BAD_ARGUMENT
-	 * if `caller` is unknown. All others are none where there is one worker: SENT. */
+	 * if `caller` is unknown. With a single worker, CALLSIGN_ALL_WORKERS reaches no worker
+	 * and returns SENT. */
 	int32_t (*worker_send)(
 		const struct callsign_host *const *caller, uint32_t worker, uint32_t id,
 		const void *data, size_t length);
-	/* Has `call` called with each message of that `id` from this plugin on other workers;
-	 * NULL: no more. It ends with this copy of the plugin. Answers a callsign_status:
-	 * CALLSIGN_STATUS_BAD_ARGUMENT if `caller` is unknown, CALLSIGN_STATUS_NOT_NOW for a
-	 * copy in use while a load, save or restore hook runs. */
+	/* Registers `call` as the receiver of worker messages with that `id` from this plugin;
+	 * NULL removes the receiver. A registration ends with this generation. Returns a
+	 * callsign_status: CALLSIGN_STATUS_BAD_ARGUMENT if `caller` is unknown,
+	 * CALLSIGN_STATUS_NOT_NOW for a generation in use while a load, save or restore hook
+	 * runs. */
 	int32_t (*worker_receive)(
 		const struct callsign_host *const *caller, uint32_t id,
 		callsign_onworker_message_fn call);
 };
 
-/* ---- Convenience: from here on macros and static inline functions, which call what is above. ----
+/* ---- Convenience: macros and static inline functions that use the declarations above. ----
  *
- * A plugin says what it is once, at the top level of one of its source files:
+ * A plugin declares itself once, at the top level of one of its source files:
  *
  *	CALLSIGN_PLUGIN("chat", "1.0");
  *
- * Its handlers are plain functions with external linkage (in C++ `extern "C"`), which are called by
- * their names; or, so that the host can check their kinds, functions of any linkage with a line
- * behind them:
+ * A handler is a plain function with external linkage (`extern "C"` in C++), called by its name. To
+ * let the host check its kind, export it with a macro; the function then may have any linkage:
  *
  *	static void join(struct connection *c) { callsign_text(c, "welcome"); }
  *	CALLSIGN_ONCONNECT(join);
  *
- * All functions of the plugin, in all of its source files, may call the functions below. Each is
- * described at the function of struct callsign_host that it calls, and has its thread and its
- * answers. What the host is too old for, and everything where no host has loaded the library (in
- * a test of the plugin's own, say), does nothing and answers CALLSIGN_NO_HOST, NULL or 0. */
+ * Every source file of the plugin may call the functions below. A function without a description
+ * has the description, the thread and the return values of the function of struct callsign_host
+ * that it calls. If the host is too old for a function, or no host has loaded the library (as in a
+ * unit test of the plugin), the function does nothing and returns CALLSIGN_NO_HOST, NULL or 0. */
 
-/* Not an answer of a host: there is none, or it does not have this function. */
+/* Returned by the functions below, never by a host: no host has loaded the library, or the host does
+ * not have this function. */
 #define CALLSIGN_NO_HOST INT32_MIN
 
 #ifdef __cplusplus
@@ -610,26 +641,27 @@ struct callsign_host {
 #endif
 #define CALLSIGN_EXPORTED_ __attribute__((visibility("default")))
 
-/* The host's functions; NULL where no host has loaded the library. One for all source files of a
- * plugin, and none of any other library. */
+/* The host's functions; NULL if no host has loaded the library. All source files of a plugin share
+ * the variable; other libraries do not see it. */
 extern const struct callsign_host *callsign_host_table;
 __attribute__((weak, visibility("hidden"))) const struct callsign_host *callsign_host_table;
 
-/* Whether the host has a function, named as in struct callsign_host. */
+/* True if the host has the function with that name in struct callsign_host. */
 #define CALLSIGN_HOST_HAS(function) \
 	(callsign_host_table != NULL && \
 		offsetof(struct callsign_host, function) + sizeof callsign_host_table->function <= \
 			callsign_host_table->struct_size)
 
-/* ---- What a plugin exports ---- */
+/* ---- Exports of a plugin ---- */
 
 extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 
-/* Makes the library a plugin of that name ("": the file's) and version, both string literals. */
+/* Makes the library a plugin. `name` and `version` are string literals; with the name "", the host
+ * uses the file name without `lib` and the extension. */
 #define CALLSIGN_PLUGIN(name, version) \
 	CALLSIGN_PLUGIN_HOOKS(name, version, 0, NULL, NULL, NULL, NULL, NULL)
 
-/* The same with hooks, in their order in struct callsign_plugin; each may be NULL. */
+/* The same with hooks, in the order of struct callsign_plugin; each may be NULL. */
 #define CALLSIGN_PLUGIN_HOOKS( \
 	name, version, state_version, release, save, restore, save_plugin, restore_plugin) \
 	const struct callsign_plugin callsign_plugin = {CALLSIGN_MAGIC, CALLSIGN_ABI_MAJOR, \
@@ -637,7 +669,7 @@ extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 		&callsign_host_table, release, save, restore, save_plugin, restore_plugin}
 
 #if !defined __cplusplus || __cplusplus >= 202002L
-/* The same with hooks by name: CALLSIGN_PLUGIN_WITH("chat", "1.0", .release = forget). */
+/* The same with hooks by name: CALLSIGN_PLUGIN_WITH("chat", "1.0", .release = release). */
 #define CALLSIGN_PLUGIN_WITH(plugin_name, plugin_version, ...) \
 	const struct callsign_plugin callsign_plugin = {.magic = CALLSIGN_MAGIC, \
 		.abi_major = CALLSIGN_ABI_MAJOR, .abi_minor = CALLSIGN_ABI_MINOR, \
@@ -645,8 +677,8 @@ extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 		.version = plugin_version, .host = &callsign_host_table, __VA_ARGS__}
 #endif
 
-/* Each exports the function `name`, declared before, as a handler or hook of that kind. A function
- * of another signature does not compile. */
+/* Each macro exports the function `name`, which must be declared before, as a handler or hook of that
+ * kind. A function with another signature does not compile. */
 #define CALLSIGN_ONCONNECT(name) \
 	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONCONNECT, callsign_onconnect_fn)
 #define CALLSIGN_ONMESSAGE(name) \
@@ -660,7 +692,7 @@ extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 #define CALLSIGN_ONUNLOAD(name) \
 	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONUNLOAD, callsign_onunload_fn)
 
-/* The same bytes as a struct callsign_handler; the type of the function is checked. */
+/* Has the layout of struct callsign_handler, and checks the type of the function. */
 #define CALLSIGN_HANDLER_(name, code, type) \
 	struct callsign_handler_of_##name { \
 		uint32_t struct_size, kind; \
@@ -680,7 +712,7 @@ static inline int32_t callsign_send(
 		CALLSIGN_NO_HOST;
 }
 
-/* Sends a string as a text message. CALLSIGN_STATUS_BAD_ARGUMENT for NULL. */
+/* Sends a string as a text message. Returns CALLSIGN_STATUS_BAD_ARGUMENT for NULL. */
 static inline int32_t callsign_text(struct connection *c, const char *text)
 {
 	return text == NULL ? (int32_t)CALLSIGN_STATUS_BAD_ARGUMENT :
@@ -694,7 +726,7 @@ static inline int32_t callsign_broadcast(
 		callsign_host_table->broadcast(source, op, data, length, scope) : CALLSIGN_NO_HOST;
 }
 
-/* Broadcasts a string as a text message. CALLSIGN_STATUS_BAD_ARGUMENT for NULL. */
+/* Broadcasts a string as a text message. Returns CALLSIGN_STATUS_BAD_ARGUMENT for NULL. */
 static inline int32_t callsign_broadcast_text(
 	struct connection *source, const char *text, uint32_t scope)
 {
@@ -702,7 +734,7 @@ static inline int32_t callsign_broadcast_text(
 		callsign_broadcast(source, CALLSIGN_OP_TEXT, text, strlen(text), scope);
 }
 
-/* `reason` is a string; NULL: none. */
+/* `reason` is a string, or NULL for none. */
 static inline int32_t callsign_close(struct connection *c, uint16_t code, const char *reason)
 {
 	return CALLSIGN_HOST_HAS(close) ?
@@ -794,8 +826,8 @@ static inline int32_t callsign_respond_body(
 		callsign_host_table->respond_body(request, data, length) : CALLSIGN_NO_HOST;
 }
 
-/* Status, Content-Type and body at once, and what an onrequest handler then answers: 1, or 0 if
- * the host has refused any of it. */
+/* Sets status, Content-Type and body of the response. Returns what the onrequest handler can return:
+ * 1, or 0 if the host rejected the status, the header or the body. */
 static inline int32_t callsign_respond(struct callsign_request *request, uint16_t status,
 	const char *content_type, const void *data, size_t length)
 {
@@ -813,9 +845,9 @@ static inline int32_t callsign_handshake(struct callsign_request *request,
 		CALLSIGN_NO_HOST;
 }
 
-/* ---- The log, and failures ---- */
+/* ---- Log and failures ---- */
 
-/* Logs a string, and nothing for NULL; without a host on stderr. [any thread] */
+/* Logs a string; without a host, writes it to stderr. NULL logs nothing. [any thread] */
 static inline void callsign_log(uint32_t level, const char *text)
 {
 	if (text == NULL)
@@ -826,7 +858,7 @@ static inline void callsign_log(uint32_t level, const char *text)
 		fprintf(stderr, "%s\n", text);
 }
 
-/* Logs up to 1023 bytes, formatted as by printf; what is longer is cut. [any thread] */
+/* Logs a string formatted as by printf, truncated to 1023 bytes. [any thread] */
 __attribute__((format(printf, 2, 3))) static inline void callsign_logf(
 	uint32_t level, const char *format, ...)
 {
@@ -838,11 +870,11 @@ __attribute__((format(printf, 2, 3))) static inline void callsign_logf(
 	va_end(values);
 }
 
-/* Says that the running callback has failed, and why, with this place in the source. The callback
- * goes on until it returns. */
+/* Reports that the running callback failed, with the reason and the source line of the call. The
+ * callback keeps running until it returns. */
 #define callsign_fail(reason) callsign_fail_at((reason), __FILE__, (uint32_t)__LINE__)
 
-/* The same with another place. `reason` is a string; NULL: "". */
+/* The same with another file and line. `reason` is a string; NULL means "". */
 static inline int32_t callsign_fail_at(const char *reason, const char *file, uint32_t line)
 {
 	return CALLSIGN_HOST_HAS(fail) ?
@@ -860,9 +892,9 @@ static inline const void *callsign_extension(const char *name)
 	return CALLSIGN_HOST_HAS(extension) ? callsign_host_table->extension(name) : NULL;
 }
 
-/* ---- Later ---- */
+/* ---- Timers and background work ---- */
 
-/* Calls `call` once, `delay_ms` milliseconds from now; `c` may be NULL, for no connection. */
+/* Calls `call` once, after `delay_ms` milliseconds. `c` may be NULL for no connection. */
 static inline uint64_t callsign_after(struct connection *c, uint64_t delay_ms,
 	callsign_onlater_fn call, void *data, callsign_free_fn free_data)
 {
@@ -870,8 +902,8 @@ static inline uint64_t callsign_after(struct connection *c, uint64_t delay_ms,
 		c == NULL ? 0 : c->id, delay_ms, 0, call, data, free_data) : 0;
 }
 
-/* Calls `call` every `period_ms` milliseconds, which must not be 0, from the first period's end
- * on. */
+/* Calls `call` every `period_ms` milliseconds, the first time after one period. With 0 as the period
+ * it sets no timer and returns 0. `c` may be NULL for no connection. */
 static inline uint64_t callsign_every(struct connection *c, uint64_t period_ms,
 	callsign_onlater_fn call, void *data, callsign_free_fn free_data)
 {
@@ -886,7 +918,8 @@ static inline int32_t callsign_timer_remove(uint64_t id)
 		CALLSIGN_NO_HOST;
 }
 
-/* Calls `work` on the background pool, then `done`; `c` may be NULL, for no connection. */
+/* Calls `work` on the background pool, then `done` on the worker thread. `c` may be NULL for no
+ * connection. */
 static inline int32_t callsign_background(struct connection *c, callsign_work_fn work,
 	callsign_onlater_fn done, void *data, callsign_free_fn free_data)
 {
@@ -894,7 +927,7 @@ static inline int32_t callsign_background(struct connection *c, callsign_work_fn
 		c == NULL ? 0 : c->id, work, done, data, free_data) : CALLSIGN_NO_HOST;
 }
 
-/* ---- Reloads, and other workers ---- */
+/* ---- Saved state and worker messages ---- */
 
 static inline int32_t callsign_save(const void *data, size_t length)
 {

@@ -1,36 +1,40 @@
-//! The ABI: everything that crosses the line between host and plugin, and the manual for it.
+//! The ABI between host and plugin, and its reference manual.
 //!
-//! C only: integers, pointers and lengths, NUL-terminated strings. Append-only: a field or a function, once
-//! published, keeps its place, type and meaning; new ones go to the end of their struct and raise
-//! [`ABI_MINOR`]. A reader knows by `struct_size` how much of a struct the other side has.
+//! The ABI is plain C: integers, pointers with lengths, NUL-terminated strings. It is append-only: a
+//! published field, function or constant keeps its position, type and meaning. New fields and functions go to
+//! the end of their struct and raise [`ABI_MINOR`]. `struct_size` tells a reader how much of a struct the
+//! other side has.
 //!
-//! Threads. **[worker thread]**: the one thread of a worker that runs all callbacks, one at a time. **[any
-//! thread]**: whichever. **[pool thread]**: one of the worker's background threads, beside the worker thread
-//! and beside others of their kind. Every function of [`Host`] is [worker thread] unless it says otherwise;
-//! called from elsewhere it does nothing and answers [`status::WRONG_THREAD`], NULL or 0.
+//! Threads. **[worker thread]** is the one thread of a worker that runs all callbacks, one at a time. **[any
+//! thread]** is any thread of the process. **[pool thread]** is one of the worker's background threads; it
+//! runs in parallel with the worker thread and with other pool threads. A function of [`Host`] without a
+//! thread tag is [worker thread]. Called from another thread, it does nothing and returns
+//! [`status::WRONG_THREAD`], NULL or 0.
 //!
-//! Pointers. What a callback is handed belongs to the host and is valid until the callback returns, if
-//! nothing else is said. What a function of [`Host`] is handed is only read, before it returns. Strings are
-//! NUL-terminated; those from the host that stem from an HTTP request are bytes, not always UTF-8.
+//! Pointers. The host owns what it passes to a callback; the pointer is valid until the callback returns
+//! unless stated otherwise. The host only reads what a plugin passes to a function of [`Host`], and only
+//! before that function returns. Strings are NUL-terminated. Strings that come from an HTTP request are bytes
+//! and may not be valid UTF-8.
 //!
-//! Wrong arguments end nothing. NULL for a connection, a request or a name, where nothing else is said, and NULL
-//! for bytes whose length is not 0, is answered with [`status::BAD_ARGUMENT`], NULL or 0; length 0 is always
-//! allowed, with any pointer. What cannot be told from a good pointer is the plugin's to get right: a connection
-//! after its ondisconnect, a request after its handler, a length beyond the bytes. Keep an id and ask
-//! [`Host::find`], which answers NULL for what has ended.
+//! Invalid arguments. A function of [`Host`] returns [`status::BAD_ARGUMENT`], NULL or 0 for a connection,
+//! request or name that is NULL, unless stated otherwise, and for bytes that are NULL with a length other
+//! than 0. Length 0 is allowed with any pointer. The host cannot detect a dangling pointer: the plugin must
+//! not use a connection after its ondisconnect, a request after its handler, or a length beyond the end of
+//! the bytes. Keep the id of a connection and call [`Host::find`], which returns NULL for a connection that
+//! has ended.
 
 use std::ffi::{c_char, c_void};
 
-/// First field of a [`Plugin`]: the bytes `callsign`, little-endian.
+/// First field of a [`Plugin`]: the bytes `callsign`, read as a little-endian integer.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"callsign");
-/// A host refuses a plugin of another major version.
+/// The host rejects a plugin with another major version.
 pub const ABI_MAJOR: u16 = 1;
-/// A host serves plugins of its own and of lower minor versions, and of higher ones as far as they ask
-/// (by `struct_size`) before they use what is newer.
+/// The host loads plugins with the same or a lower minor version. It also loads plugins with a higher minor
+/// version; such a plugin must check `struct_size` before it uses newer fields and functions.
 pub const ABI_MINOR: u16 = 0;
 /// The data symbol under which a library exports its [`Plugin`].
 pub const PLUGIN_SYMBOL: &str = "callsign_plugin";
-/// What stands before a handler's name in the data symbol that exports its [`Handler`].
+/// Prefix of the data symbol that exports a [`Handler`]; the handler's name follows.
 pub const HANDLER_PREFIX: &str = "callsign_handler_";
 
 /// Message kinds for [`Host::send`] and [`OnMessage`]: the opcodes of RFC 6455 §5.2.
@@ -45,7 +49,7 @@ pub mod op {
     pub const PONG: u8 = 10;
 }
 
-/// How far a broadcast goes.
+/// Which clients a broadcast reaches.
 pub mod scope {
     /// The clients of this worker.
     pub const LOCAL: u32 = 1;
@@ -53,7 +57,7 @@ pub mod scope {
     pub const GLOBAL: u32 = 2;
 }
 
-/// What a handler is, and with which signature it is called. 0 is reserved.
+/// Handler kinds. The kind determines the signature of the function. 0 is reserved.
 pub mod kind {
     /// [`super::OnConnect`]
     pub const ONCONNECT: u32 = 1;
@@ -63,74 +67,77 @@ pub mod kind {
     pub const ONDISCONNECT: u32 = 3;
     /// [`super::OnRequest`]
     pub const ONREQUEST: u32 = 4;
-    /// [`super::OnLoad`]; at most one in a plugin. It is found by its kind, whatever its name.
+    /// [`super::OnLoad`]; at most one per plugin. The host finds it by its kind; the name does not matter.
     pub const ONLOAD: u32 = 5;
-    /// [`super::OnUnload`]; at most one in a plugin, found as an onload hook is.
+    /// [`super::OnUnload`]; at most one per plugin. The host finds it by its kind; the name does not matter.
     pub const ONUNLOAD: u32 = 6;
 }
 
-/// Answers of the functions of [`Host`]. Not negative: done. Negative: nothing was done, and why.
+/// Return values of the functions of [`Host`]. Not negative: success. Negative: nothing was done; the value
+/// is the reason.
 pub mod status {
-    /// Done; a message leaves with the next write of this turn.
+    /// Success. A message is written to the socket at the end of this turn of the event loop.
     pub const SENT: i32 = 0;
-    /// Done, but more than the high-water mark waits for this client: it reads slower than you send.
+    /// Success, but the client's write queue exceeds the host's `high_water`: the client reads more slowly
+    /// than the plugin sends.
     pub const QUEUED: i32 = 1;
-    /// The connection is closing or closed (or there is none of that id).
+    /// The connection is closing or closed, or no connection has that id.
     pub const CLOSED: i32 = -1;
-    /// Longer than the host's `max_message`, or a control message longer than 125 bytes.
+    /// The message exceeds the host's `max_message`, or a control message exceeds 125 bytes.
     pub const TOO_LARGE: i32 = -2;
     /// Not an opcode of [`super::op`].
     pub const BAD_OP: i32 = -3;
-    /// TEXT that is not UTF-8.
+    /// TEXT that is not valid UTF-8.
     pub const BAD_UTF8: i32 = -4;
-    /// NULL where something is needed, an unknown scope, a close code that RFC 6455 §7.4 does not let an
-    /// endpoint send, a malformed header.
+    /// A required argument is NULL, the scope is unknown, an endpoint must not send the close code (RFC 6455
+    /// §7.4), or a header is malformed.
     pub const BAD_ARGUMENT: i32 = -5;
-    /// No such handler in any plugin where the name was looked for; no such timer.
+    /// No handler has that name in the plugins that were searched, or no timer has that id.
     pub const NOT_FOUND: i32 = -6;
-    /// There is a handler of that name, of another kind.
+    /// The handler of that name has another kind.
     pub const WRONG_KIND: i32 = -7;
     /// The request is not a WebSocket upgrade.
     pub const NOT_UPGRADE: i32 = -8;
-    /// Called from another thread than the worker's.
+    /// Called from a thread other than the worker thread.
     pub const WRONG_THREAD: i32 = -9;
-    /// As much work waits for the background pool as may wait.
+    /// The queue of the background pool is full.
     pub const BUSY: i32 = -10;
-    /// A load, save or restore hook is running: what it does must be as if it had not been, if the load is
-    /// refused in the end, so it can reach nobody.
+    /// A load, save or restore hook is running. The load may still be rejected and must then have no effect,
+    /// so these hooks cannot send to clients or to other workers.
     pub const NOT_NOW: i32 = -11;
 }
 
-/// What a [`Save`] hook answers.
+/// Return values of a [`Save`] hook.
 pub mod saved {
-    /// It cannot be saved (say why with [`super::Host::fail`]): the reload is refused.
+    /// The state cannot be saved: the reload is rejected. Report the reason with [`super::Host::fail`].
     pub const FAILED: i32 = 0;
-    /// The state was given to [`super::Host::save`].
+    /// The hook passed the state to [`super::Host::save`].
     pub const SAVED: i32 = 1;
-    /// `data` is not this plugin's: it stays as it is.
+    /// `data` does not belong to this plugin; `data` is kept unchanged.
     pub const NOT_MINE: i32 = 2;
-    /// `data` is this plugin's and is not to be carried over: the connection sees ondisconnect, by the old
-    /// code, and onconnect, by the new, and stays open.
+    /// `data` belongs to this plugin and is not carried over: the host calls ondisconnect of the old
+    /// generation, then onconnect of the new generation. The connection stays open.
     pub const RESTART: i32 = 3;
 }
 
-/// [`Host::worker_send`] to all workers but the one that sends.
+/// Value of `worker` in [`Host::worker_send`] that means all workers except the sender.
 pub const ALL_WORKERS: u32 = u32::MAX;
 
-/// Which side closed a connection, for [`Host::closed_by`].
+/// Which side closed a connection, returned by [`Host::closed_by`].
 pub mod closed_by {
-    /// It is open.
+    /// The connection is open.
     pub const NOBODY: u32 = 0;
-    /// The client: by a Close frame, or by leaving without one.
+    /// The client closed the connection with a Close frame, or disconnected without one.
     pub const CLIENT: u32 = 1;
-    /// The server: a plugin, or the host because of a violation, a limit, a failed callback, a shutdown.
+    /// The server closed the connection: a plugin did, or the host did because of a protocol violation, a
+    /// limit, a failed callback or a shutdown.
     pub const SERVER: u32 = 2;
 }
 
-/// Methods of requests, for [`Request::method_code`] (RFC 9110 §9.3, RFC 5789); bits, so that several can be
-/// told in one number. They are Kore's; 8 is reserved.
+/// HTTP methods for [`Request::method_code`] (RFC 9110 §9.3, RFC 5789). Each method is one bit, so one
+/// integer can hold a set of methods. The values are those of Kore; 8 is reserved.
 pub mod method {
-    /// Any other.
+    /// Any other method.
     pub const OTHER: u32 = 0;
     /// GET
     pub const GET: u32 = 1;
@@ -148,47 +155,48 @@ pub mod method {
     pub const PATCH: u32 = 0x80;
 }
 
-/// Levels of [`Host::log`].
+/// Log levels for [`Host::log`].
 pub mod level {
-    /// Something failed.
+    /// An operation failed.
     pub const ERROR: u32 = 1;
-    /// Something is wrong and goes on.
+    /// A problem that does not stop the operation.
     pub const WARN: u32 = 2;
-    /// What an operator wants to see.
+    /// Information for the operator.
     pub const INFO: u32 = 3;
-    /// What a developer wants to see.
+    /// Information for the developer.
     pub const DEBUG: u32 = 4;
 }
 
-/// One WebSocket client, `struct connection` in C. Valid from its onconnect until its ondisconnect returns;
-/// keep its `id`, not its address, and ask [`Host::find`].
+/// One WebSocket connection, `struct connection` in C. Valid from its onconnect until its ondisconnect
+/// returns. To refer to a connection later, keep its `id`, not its address, and call [`Host::find`].
 #[repr(C)]
 #[derive(Debug)]
 pub struct Connection {
-    /// The plugin's own; NULL at first. The host never looks at it.
+    /// Owned by the plugin; initially NULL. The host never dereferences `data`.
     pub data: *mut c_void,
-    /// Stable and never used twice while the server lives. Read only.
+    /// Never reused while the server runs, and unchanged by a reload. Read only.
     pub id: u64,
-    /// For the SDK: tells whose `data` is. A plugin that sets `data` by hand leaves it alone.
+    /// Used by the SDK to record which plugin set `data`. A plugin that sets `data` itself must not write
+    /// this field.
     pub data_tag: usize,
 }
 
-/// One HTTP request, `struct callsign_request` in C. Valid until the onrequest handler returns; read only,
-/// `data` excepted.
+/// One HTTP request, `struct callsign_request` in C. Valid until the onrequest handler returns. Read only,
+/// except `data`.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Request {
-    /// The handler's own; NULL at first.
+    /// Owned by the handler; initially NULL.
     pub data: *mut c_void,
-    /// Size of this struct in the host that made it, in bytes.
+    /// Size of this struct in the host, in bytes.
     pub struct_size: u32,
-    /// 1 if the request is a good WebSocket upgrade (RFC 6455 §4.2.1), else 0.
+    /// 1 if the request is a valid WebSocket upgrade (RFC 6455 §4.2.1), else 0.
     pub upgrade: u32,
     /// "GET", …
     pub method: *const c_char,
-    /// As sent, without the query, percent-encoding kept.
+    /// The path as sent, without the query. Percent-encoding is kept.
     pub path: *const c_char,
-    /// What follows the `?`; "" if there is none.
+    /// The part after the `?`; "" without one.
     pub query: *const c_char,
     /// Address and port of the client.
     pub peer: *const c_char,
@@ -196,114 +204,127 @@ pub struct Request {
     pub body: *const u8,
     /// In bytes; at most the host's `max_body`.
     pub body_length: usize,
-    /// The Host header as sent; "" if there is none.
+    /// The value of the Host header as sent; "" without one.
     pub host: *const c_char,
-    /// The connection that the request may become. Its `data`, NULL at first, is the connection's own from its
-    /// onconnect on; of the functions of [`Host`] only [`Host::peer`] knows it before, the others answer
-    /// [`status::CLOSED`], NULL or 0. Its `id` is 0 until then. If the request does not become a connection, and
-    /// `data` or `data_tag` is set, [`Plugin::release`] of the handler's plugin is called for it: right after the
-    /// handler, when the request is valid still, or later, when the client has left before the 101. The same if the
-    /// plugin is reloaded before the 101 is written: the connection then begins with NULL, in the new copy.
+    /// The connection that the request may become. Its `data` is initially NULL and becomes the connection's
+    /// `data` when onconnect is called. Its `id` is 0 until then. Of the functions of [`Host`], only
+    /// [`Host::peer`] accepts the pointer before onconnect; the others return [`status::CLOSED`], NULL or 0.
+    ///
+    /// If `data` or `data_tag` is set and the request does not become a connection, the host calls
+    /// [`Plugin::release`] of the handler's plugin with this pointer: right after the handler, while the
+    /// request is still valid, or later, if the client disconnects before the 101 is written. The host also
+    /// calls [`Plugin::release`] if the plugin is reloaded before the 101 is written; the connection then
+    /// starts with NULL in the new generation.
     pub owner: *mut Connection,
     /// One of [`method`].
     pub method_code: u32,
 }
 
-/// What an [`OnLoad`] hook is told, `struct callsign_load` in C.
+/// The argument of an [`OnLoad`] hook, `struct callsign_load` in C.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Load {
-    /// Size of this struct in the host that made it, in bytes.
+    /// Size of this struct in the host, in bytes.
     pub struct_size: u32,
-    /// 1 for the copy of the plugin that the server has started with; each reload counts one up.
+    /// 1 for the generation that the server started with; each reload adds 1.
     pub generation: u32,
-    /// The plugin's name, under which its handlers are called.
+    /// The plugin's name, as used in routes and handshakes.
     pub plugin: *const c_char,
-    /// The plugin's `config` table as a JSON object, UTF-8; "{}" if there is none.
+    /// The plugin's `config` table as a JSON object in UTF-8; "{}" without one.
     pub config: *const c_char,
-    /// What [`Plugin::save_plugin`] of the generation before has saved on this worker, `state_length` bytes;
-    /// NULL if there is nothing. [`Plugin::restore_plugin`] was given the same.
+    /// What [`Plugin::save_plugin`] of the previous generation saved on this worker: `state_length` bytes, or
+    /// NULL if nothing was saved. [`Plugin::restore_plugin`] receives the same bytes.
     pub state: *const c_void,
     /// In bytes.
     pub state_length: usize,
-    /// The [`Plugin::state_version`] of the generation that has saved it.
+    /// The [`Plugin::state_version`] of the generation that saved `state`.
     pub state_version: u32,
-    /// 1 in the process that tries out a new copy before any worker loads it: it ends right after this hook,
-    /// serves nobody, and has nothing carried over. Refuse here what you would refuse there, and leave the
-    /// rest of the world as it is.
+    /// 1 in the probe, a process that loads a new generation before any worker does. The probe exits right
+    /// after this hook, serves no clients, and carries no state over. Reject in the probe what the hook would
+    /// reject in a worker, and do not change anything outside the process.
     pub probe: u32,
-    /// The plain function that the config file names as the plugin's `onload`, if the library has one of that
-    /// name beside this hook; else NULL. Its signature is the plugin's own business.
+    /// The plain function that the config file names as the plugin's `onload`, if the library exports one in
+    /// addition to this hook; else NULL. The plugin defines its signature.
     pub function: Option<unsafe extern "C" fn()>,
 }
 
-/// A client was upgraded. [worker thread], never beside another callback of the same worker.
+/// The client was upgraded. The host never calls it while another callback of the same worker runs. [worker
+/// thread]
 pub type OnConnect = unsafe extern "C" fn(c: *mut Connection);
 
-/// One whole message from the client. The host owns `data` until this returns. `op` is TEXT (valid UTF-8)
-/// or BINARY (RFC 6455 §5.6). `data` is never NULL. [worker thread]
+/// One complete message from the client. The host owns `data`, valid until this returns; `data` is never
+/// NULL. `op` is TEXT (valid UTF-8) or BINARY (RFC 6455 §5.6). [worker thread]
 pub type OnMessage = unsafe extern "C" fn(c: *mut Connection, op: u8, data: *const c_void, length: usize);
 
-/// The connection has ended. Called once for each connection that was upgraded, as the last of its
-/// callbacks; [`Host::close_code`] and the like still answer. [worker thread]
+/// The connection has ended. The host calls it once for each upgraded connection, as the last callback of the
+/// connection. [`Host::close_code`] and the other getters still work. [worker thread]
 pub type OnDisconnect = unsafe extern "C" fn(c: *mut Connection);
 
-/// A request for a route. Answers 1 when the request is handled (by `respond_…` or `handshake`); 0, or any other
-/// number, is an error: the client gets a 500. [worker thread]
+/// A request for a route. Returns 1 if the request is handled, by the `respond_…` functions or by
+/// `handshake`. Any other value is an error: the client gets a 500. [worker thread]
 pub type OnRequest = unsafe extern "C" fn(request: *mut Request) -> i32;
 
-/// The library was loaded; of its functions at most [`Plugin::restore_plugin`] was called before. Answers 1, or
-/// 0 to refuse (say why with [`Host::fail`]): then the plugin is not used, and a reload changes nothing. It can
-/// set timers and hand over background work, which begins when the copy is in use; to clients and other workers
-/// it cannot speak yet ([`status::NOT_NOW`]). What it puts into a connection that has no `data` is there from the time
-/// when the copy is in use; if it is refused, [`Plugin::release`] of this copy is called for it. [worker thread]
+/// The library was loaded. The host calls the hook before any other function of the library, except
+/// [`Plugin::restore_plugin`]. Returns 1 to accept. Returns 0 to reject (report the reason with
+/// [`Host::fail`]): the plugin is then not used, and a reload changes nothing.
+///
+/// The hook can set timers and submit background work; both start when the generation is in use. It cannot
+/// send to clients or to other workers yet ([`status::NOT_NOW`]). `data` that the hook sets in a connection
+/// without `data` becomes visible when the generation is in use; if the generation is rejected, the host
+/// calls its [`Plugin::release`] for that connection. [worker thread]
 pub type OnLoad = unsafe extern "C" fn(load: *const Load) -> i32;
 
-/// Another generation has taken over: this copy's handlers, timers and hooks are not called any more. Its code
-/// stays in memory: background work of it that was running finishes by itself, and what it has handed over to be
-/// called later, or set for a request whose 101 is on its way, is freed after this. Not called when the worker ends,
-/// nor for a copy that was refused. [worker thread]
+/// A new generation has replaced this one: the host no longer calls handlers, timers and hooks of this
+/// generation. The code stays in memory. Background work that is running finishes. After this hook, the host
+/// frees the data of this generation's timers and background work, and of requests whose 101 is not written
+/// yet. The host does not call this hook when the worker exits, or for a generation that was rejected.
+/// [worker thread]
 pub type OnUnload = unsafe extern "C" fn();
 
-/// Saves `c->data` for the next generation: gives bytes to [`Host::save`], and answers one of [`saved`]. `data`
-/// stays as it is: the reload may still be refused. Called for each connection with a handler of this plugin
-/// and `data` that is not NULL. [worker thread]
+/// Saves `c->data` for the next generation: passes bytes to [`Host::save`] and returns one of [`saved`]. The
+/// hook must not change `data`, because the reload may still be rejected. The host calls it for each
+/// connection that has a handler of this plugin and `data` that is not NULL. [worker thread]
 pub type Save = unsafe extern "C" fn(c: *mut Connection) -> i32;
 
-/// Sets `c->data`, which is NULL, from what the [`Save`] hook of the generation before has saved (`length` bytes
-/// at `state`) and that generation's `version`. Answers 1, or 0 if it cannot (say why with [`Host::fail`]): then
-/// the reload is refused. If it is refused later, [`Plugin::release`] of this copy is called for what was set.
-/// [worker thread]
+/// Sets `c->data`, which is NULL, from the bytes that the [`Save`] hook of the previous generation saved:
+/// `length` bytes at `state`. `version` is the state version of that generation. Returns 1, or 0 if the state
+/// cannot be restored (report the reason with [`Host::fail`]): the reload is then rejected. If the reload is
+/// rejected later, the host calls [`Plugin::release`] of this generation for what the hook set. [worker
+/// thread]
 pub type Restore =
     unsafe extern "C" fn(c: *mut Connection, version: u32, state: *const c_void, length: usize) -> i32;
 
-/// Saves what is not any connection's, as [`Save`] does; [`saved::NOT_MINE`] and [`saved::RESTART`] say that
-/// there is nothing. Each worker has its own. [worker thread]
+/// Saves the state of the plugin that belongs to no connection, in the same way as [`Save`].
+/// [`saved::NOT_MINE`] and [`saved::RESTART`] mean that there is nothing to save. Each worker has its own
+/// state. [worker thread]
 pub type SavePlugin = unsafe extern "C" fn() -> i32;
 
-/// Takes over what [`SavePlugin`] has saved, as [`Restore`] does. Called before the onload hook, not at all if
-/// nothing was saved. [worker thread]
+/// Restores what [`SavePlugin`] saved, in the same way as [`Restore`]. The host calls it before the onload
+/// hook, and does not call it if nothing was saved. [worker thread]
 pub type RestorePlugin = unsafe extern "C" fn(version: u32, state: *const c_void, length: usize) -> i32;
 
-/// A message of this plugin's from worker number `worker`, sent by [`Host::worker_send`] as number `id`. `data`
-/// is never NULL. [worker thread], never beside or inside another callback.
+/// A worker message: the plugin's instance on worker number `worker` sent it with [`Host::worker_send`] under
+/// the id `id`. `data` is never NULL. The host never calls it while another callback of the same worker runs.
+/// [worker thread]
 pub type OnWorkerMessage = unsafe extern "C" fn(worker: u32, id: u32, data: *const c_void, length: usize);
 
-/// A timer is due, or work off the loop is done: `data` is what was handed over with it. `c` is the
-/// connection that it was handed over for, open; NULL if for none. It may fail by [`Host::fail`]: that is
-/// logged, and closes `c` with 1011; a timer for no connection goes on. [worker thread], never beside or
-/// inside another callback.
+/// A timer fired, or background work completed. `data` is the pointer that was registered with it. `c` is the
+/// connection that it was registered for, which is open, or NULL if it was registered for none. The function
+/// may report failure with [`Host::fail`]: the host logs the failure and closes `c` with 1011. A repeating
+/// timer without connection keeps running. The host never calls it while another callback of the same worker
+/// runs. [worker thread]
 pub type OnLater = unsafe extern "C" fn(data: *mut c_void, c: *mut Connection);
 
-/// Work that may block: `data` is its own until it returns, and nobody else's. Of [`Host`] it may call what
-/// is [any thread]. [pool thread]
+/// Background work, which may block. The function has exclusive access to `data` until it returns. Of the
+/// functions of [`Host`], it may call those that are [any thread]. [pool thread]
 pub type Work = unsafe extern "C" fn(data: *mut c_void);
 
-/// Nobody will use `data` again; whatever it leads to can be freed. It may fail as [`OnLater`] may, which is
-/// only logged. [worker thread], never beside or inside another callback.
+/// Frees `data` and everything that only `data` refers to; nothing uses `data` afterwards. The function may
+/// report failure like [`OnLater`]; the host only logs the failure. The host never calls it while another
+/// callback of the same worker runs. [worker thread]
 pub type Free = unsafe extern "C" fn(data: *mut c_void);
 
-/// A handler's function, as its kind tells.
+/// The function of a [`Handler`]; the kind determines which member is valid.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub union HandlerFunction {
@@ -323,9 +344,9 @@ pub union HandlerFunction {
 
 /// A handler with its kind, exported as the data symbol `callsign_handler_NAME`.
 ///
-/// A library may instead export a plain function `NAME`: it is taken for what the route or the handshake
-/// that names it says. The symbol of its own keeps a handler that is called `connect` or `send` from taking
-/// the place of the C library's function of that name inside the plugin.
+/// A library may instead export a plain function `NAME`. Its kind is then the one that the route or the
+/// handshake expects. The prefix prevents symbol clashes: without it, a handler named `connect` or `send`
+/// would replace the C library's function of that name inside the plugin.
 #[repr(C)]
 pub struct Handler {
     /// Size of this struct in the plugin, in bytes.
@@ -336,8 +357,8 @@ pub struct Handler {
     pub function: HandlerFunction,
 }
 
-/// The descriptor that makes a library a plugin, exported as the data symbol `callsign_plugin`.
-/// It is read from the file before any of the plugin's code runs.
+/// The descriptor that makes a library a plugin, exported as the data symbol `callsign_plugin`. The host
+/// reads it from the file before it runs any code of the plugin.
 #[repr(C)]
 pub struct Plugin {
     /// [`MAGIC`]
@@ -348,25 +369,28 @@ pub struct Plugin {
     pub abi_minor: u16,
     /// Size of this struct in the plugin, in bytes.
     pub struct_size: u32,
-    /// UTF-8, NUL-padded; letters, digits, `-`, `_`, `.`. Empty: the host takes the file's name, without
-    /// `lib` and the ending.
+    /// UTF-8, NUL-padded; letters, digits, `-`, `_`, `.`. If empty, the host uses the file name without `lib`
+    /// and the extension.
     pub name: [u8; NAME_SIZE],
     /// UTF-8, NUL-padded; may be empty.
     pub version: [u8; VERSION_SIZE],
-    /// Of what `data` points to, and of what the save hooks write: count it up when that changes. 0: not told.
+    /// Version of what `data` points to and of what the save hooks write. Increase it when either changes. 0:
+    /// no version.
     pub state_version: u32,
     /// 0
     pub reserved: u32,
-    /// Where the host writes the address of its function table before it calls anything. Not NULL.
+    /// Where the host writes the address of its function table before it calls any function of the plugin.
+    /// Not NULL.
     pub host: *mut *const Host,
-    /// Frees `c->data`, if it is this plugin's. Called after a connection's last callback, if one of its
-    /// handlers belongs to this plugin, whether or not there was an ondisconnect handler. At a reload it is
-    /// called for what the other generation has taken over, in the copy that has made it: in the old one when
-    /// the new one was accepted, in the new one when it was refused. May be NULL. [worker thread]
+    /// Frees `c->data` if it belongs to this plugin. The host calls it after the connection's last callback
+    /// if one of the connection's handlers belongs to this plugin, even without an ondisconnect handler.
+    /// After a reload the host also calls it for `data` that was replaced: in the old generation if the new
+    /// one was accepted, in the new generation if it was rejected. May be NULL. [worker thread]
     pub release: Option<unsafe extern "C" fn(c: *mut Connection)>,
-    /// May be NULL. Without `save` in the old generation and `restore` in the new, `data` that is not NULL is
-    /// carried over as it is if both have the same `state_version`, not 0; else the connection sees ondisconnect
-    /// by the old code and onconnect by the new, and stays open.
+    /// May be NULL. Unless the old generation has `save` and the new one has `restore`, `data` that is not
+    /// NULL is handled by `state_version`. If both generations have the same version, not 0, `data` is kept
+    /// unchanged. Otherwise the host calls ondisconnect of the old generation and onconnect of the new one;
+    /// the connection stays open.
     pub save: Option<Save>,
     /// May be NULL.
     pub restore: Option<Restore>,
@@ -376,25 +400,25 @@ pub struct Plugin {
     pub restore_plugin: Option<RestorePlugin>,
 }
 
-/// Bytes for a plugin's name, the closing NUL included.
+/// Size of a plugin's name in bytes, including the terminating NUL.
 pub const NAME_SIZE: usize = 64;
-/// Bytes for a plugin's version, the closing NUL included.
+/// Size of a plugin's version in bytes, including the terminating NUL.
 pub const VERSION_SIZE: usize = 32;
 
-/// The host's functions. One table for the process, valid as long as it lives.
+/// The host's functions. The process has one table, valid until the process exits.
 #[repr(C)]
 pub struct Host {
-    /// Size of this struct in the host, in bytes: a function beyond it does not exist.
+    /// Size of this struct in the host, in bytes. A function beyond this size does not exist.
     pub struct_size: u32,
     /// The host's [`ABI_MAJOR`].
     pub abi_major: u16,
     /// The host's [`ABI_MINOR`].
     pub abi_minor: u16,
 
-    /// Sends one message to one client. `op`: see [`op`]. Answers a [`status`].
+    /// Sends one message to one client. `op` is one of [`op`]. Returns a [`status`].
     pub send: unsafe extern "C" fn(c: *mut Connection, op: u8, data: *const c_void, length: usize) -> i32,
     /// Sends one message to every open connection of the [`scope`] except `source`, which may be NULL.
-    /// Answers a [`status`]; a client that cannot take it does not count.
+    /// Returns a [`status`]; clients that cannot accept the message do not affect it.
     pub broadcast: unsafe extern "C" fn(
         source: *mut Connection,
         op: u8,
@@ -402,61 +426,66 @@ pub struct Host {
         length: usize,
         scope: u32,
     ) -> i32,
-    /// Starts the closing handshake (RFC 6455 §7.1.2). `code` 0 sends a Close without code; the reason is
-    /// `length` bytes of UTF-8, cut to 123. Messages sent before still arrive; none is received after.
+    /// Starts the closing handshake (RFC 6455 §7.1.2). With `code` 0 the Close frame has no code. The reason
+    /// is `length` bytes of UTF-8, truncated to 123. The client still receives messages that were sent
+    /// before; the plugin receives no more messages. Returns a [`status`].
     pub close:
         unsafe extern "C" fn(c: *mut Connection, code: u16, reason: *const c_char, length: usize) -> i32,
-    /// The open connection of this worker with that id, or NULL. Valid until the callback returns in which
-    /// this was called.
+    /// Returns the open connection of this worker with that id, or NULL. The pointer is valid until the
+    /// running callback returns.
     pub find: unsafe extern "C" fn(id: u64) -> *mut Connection,
     /// Address and port of the client. Valid as long as the connection.
     pub peer: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
-    /// The path of the request that was upgraded, as in [`Request`]. Valid as long as the connection.
+    /// Path of the upgrade request, as in [`Request`]. Valid as long as the connection.
     pub path: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
-    /// Its query, as in [`Request`]. Valid as long as the connection.
+    /// Query of the upgrade request, as in [`Request`]. Valid as long as the connection.
     pub query: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
-    /// The value of its first header of that name, in any case, or NULL. Valid as long as the connection.
+    /// Value of the upgrade request's first header of that name, or NULL. The name is case-insensitive. Valid
+    /// as long as the connection.
     pub header: unsafe extern "C" fn(c: *const Connection, name: *const c_char) -> *const c_char,
-    /// Its header number `index` from 0, names in lower case. Answers 1, or 0 behind the last.
+    /// Header number `index` of the upgrade request, counted from 0, with the name in lower case. Returns 1,
+    /// or 0 beyond the last header.
     pub header_at: unsafe extern "C" fn(
         c: *const Connection,
         index: usize,
         name: *mut *const c_char,
         value: *mut *const c_char,
     ) -> i32,
-    /// How the connection closed: the code of the first Close frame, sent or received; 1005 if that had none,
-    /// 1006 if the connection ended without one (RFC 6455 §7.1.5). 0 while it is open.
+    /// Code of the first Close frame, sent or received. 1005 if that frame had no code; 1006 if the
+    /// connection ended without a Close frame (RFC 6455 §7.1.5); 0 while the connection is open.
     pub close_code: unsafe extern "C" fn(c: *const Connection) -> u16,
     /// The reason that came with that code; "" without one. Valid as long as the connection.
     pub close_reason: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
     /// One of [`closed_by`].
     pub closed_by: unsafe extern "C" fn(c: *const Connection) -> u32,
 
-    /// The value of the request's first header of that name, in any case, or NULL.
+    /// Value of the request's first header of that name, or NULL. The name is case-insensitive.
     pub request_header: unsafe extern "C" fn(request: *const Request, name: *const c_char) -> *const c_char,
-    /// The request's header number `index`, as [`Host::header_at`].
+    /// Header number `index` of the request; see [`Host::header_at`].
     pub request_header_at: unsafe extern "C" fn(
         request: *const Request,
         index: usize,
         name: *mut *const c_char,
         value: *mut *const c_char,
     ) -> i32,
-    /// The answer's status, 200 to 599; 200 if this is not called. Answers a [`status`]: BAD_ARGUMENT for another
-    /// number, which changes nothing.
+    /// Sets the status of the response, 200 to 599; the default is 200. Returns a [`status`]: BAD_ARGUMENT
+    /// for any other number, which changes nothing.
     pub respond_status: unsafe extern "C" fn(request: *mut Request, status: u16) -> i32,
-    /// Adds a header to the answer, be it a 101. The host owns Content-Length, Date, Connection,
-    /// Transfer-Encoding, Upgrade and Sec-WebSocket-Accept, and refuses them. Answers a [`status`]: BAD_ARGUMENT
-    /// for those, for what is no header, and for more than a thousand.
+    /// Adds a header to the response, including a 101. The host sets Content-Length, Date, Connection,
+    /// Transfer-Encoding, Upgrade and Sec-WebSocket-Accept itself. Returns a [`status`]: BAD_ARGUMENT for one
+    /// of those, for a malformed header, and after a thousand headers.
     pub respond_header:
         unsafe extern "C" fn(request: *mut Request, name: *const c_char, value: *const c_char) -> i32,
-    /// Sets the answer's body, which is copied. Answers a [`status`].
+    /// Sets the body of the response. The host copies the bytes. Returns a [`status`].
     pub respond_body: unsafe extern "C" fn(request: *mut Request, data: *const c_void, length: usize) -> i32,
-    /// Upgrades the request and binds three handlers, by name, to the connection: `name` is looked for in
-    /// the plugin that asks, then in the others in load order; `plugin:name` in that plugin alone. NULL:
-    /// that event is ignored. All are looked up before the 101 is sent; if one is missing or of another
-    /// kind, the client gets a 500 and the log says which. A name that is not UTF-8 is one that does not exist.
-    /// Answers a [`status`]: NOT_FOUND, WRONG_KIND, NOT_UPGRADE; the last call counts, and the handler answers 1
-    /// whatever this has answered.
+    /// Upgrades the request and binds three handlers to the connection by name. The host searches `name` in
+    /// the calling plugin, then in the other plugins in load order; it searches `plugin:name` in that plugin
+    /// only. NULL: the event is ignored.
+    ///
+    /// The host resolves all names before it sends the 101. If a handler does not exist or has another kind,
+    /// the client gets a 500 and the log names the handler. A name that is not UTF-8 does not exist. Returns
+    /// a [`status`]: NOT_FOUND, WRONG_KIND, NOT_UPGRADE. The last call wins. The handler returns 1, whatever
+    /// this function returned.
     pub handshake: unsafe extern "C" fn(
         request: *mut Request,
         onconnect: *const c_char,
@@ -465,33 +494,35 @@ pub struct Host {
     ) -> i32,
 
     /// Writes `length` bytes of UTF-8 to the server's log, with the plugin's name. `caller` is the plugin's
-    /// [`Plugin::host`], which tells the host who calls; an unknown one is logged as `?`. [any thread]
+    /// [`Plugin::host`], which identifies the plugin; the name of an unknown caller is logged as `?`. [any
+    /// thread]
     pub log:
         unsafe extern "C" fn(caller: *const *const Host, level: u32, message: *const c_char, length: usize),
-    /// Says that the callback that is running has failed, and why: it is logged with plugin and handler; a
-    /// connection closes with 1011, a request is answered 500, a load is refused. `file` may be NULL. The last
-    /// call counts. Answers a [`status`]: WRONG_THREAD where no callback runs.
+    /// Reports that the running callback failed, with the reason. The host logs plugin, handler and reason.
+    /// It then closes the connection with 1011, responds to the request with 500, or rejects the load. `file`
+    /// may be NULL. The last call wins. Returns a [`status`]: WRONG_THREAD if no callback is running on this
+    /// thread.
     pub fail:
         unsafe extern "C" fn(message: *const c_char, length: usize, file: *const c_char, line: u32) -> i32,
-    /// 1 while a callback runs on the calling thread, else 0. [any thread]
+    /// Returns 1 while a callback runs on the calling thread, else 0. [any thread]
     pub in_callback: unsafe extern "C" fn() -> i32,
-    /// An optional ability by name and version ("name/1"): the address of its own table, or NULL. None is
-    /// offered yet. [any thread]
+    /// Returns the function table of an optional extension, identified by name and version ("name/1"), or
+    /// NULL. The host has no extensions yet. [any thread]
     pub extension: unsafe extern "C" fn(name: *const c_char) -> *const c_void,
 
-    /// Has `call` called after `delay_ms` milliseconds, and if `repeat_ms` is not 0 every `repeat_ms`
-    /// milliseconds after that. Times are counted from the first, so they do not drift; those that a busy
-    /// worker has missed are left out. `caller`: as for [`Host::log`].
+    /// Sets a timer: the host calls `call` after `delay_ms` milliseconds and, if `repeat_ms` is not 0, every
+    /// `repeat_ms` milliseconds after that. The times are counted from the first call, so they do not drift.
+    /// Calls that a busy worker missed are skipped. `caller`: see [`Host::log`].
     ///
-    /// `connection` is the [`Connection::id`] of an open connection of this worker, with which the timer
-    /// ends, or 0 for none. While that connection is closing the timer does not run.
+    /// `connection` is the [`Connection::id`] of an open connection of this worker, or 0 for none. The timer
+    /// ends with the connection, and does not fire while the connection is closing.
     ///
-    /// `data` is the timer's until `free`, which may be NULL, is called with it, once: soon after the last
-    /// firing, after [`Host::timer_remove`], after the last callback and the release hook of its connection,
-    /// or when this copy of the plugin is replaced or its worker stops. Answers the timer's id, never used
-    /// twice by a worker, or 0: then there is no timer, `free` is not called and `data` stays the caller's.
-    /// It fails if `call` is NULL, `caller` unknown, the connection closing or not there, or the thread
-    /// wrong.
+    /// The timer owns `data` until the host calls `free`, once. `free` may be NULL. The host calls `free`
+    /// after the last call, after [`Host::timer_remove`], after the last callback and the release hook of the
+    /// connection, or when this generation is replaced or the worker exits. Returns the timer's id, which a
+    /// worker never reuses, or 0: then no timer was set, `free` is not called, and the caller keeps `data`.
+    /// It returns 0 if `call` is NULL, if `caller` is unknown, if the connection is closing or does not
+    /// exist, or on another thread.
     pub timer_add: unsafe extern "C" fn(
         caller: *const *const Host,
         connection: u64,
@@ -501,22 +532,23 @@ pub struct Host {
         data: *mut c_void,
         free: Option<Free>,
     ) -> u64,
-    /// Ends a timer; it may be the one whose callback is running. Its `free` is called soon after, when no
-    /// callback runs. Answers a [`status`]: NOT_FOUND if it has ended already, NOT_NOW for a timer of a copy in use
-    /// while a load, save or restore hook runs.
+    /// Removes a timer; a timer may remove itself in its own callback. The host calls its `free` soon
+    /// afterwards, when no callback runs. Returns a [`status`]: NOT_FOUND if the timer has ended, NOT_NOW for
+    /// a timer of a generation in use while a load, save or restore hook runs.
     pub timer_remove: unsafe extern "C" fn(id: u64) -> i32,
-    /// Has `work` called on the background pool, as soon as one of its threads is free, and then `done`,
-    /// which may be NULL, on the worker's. Results come in the order in which work ends. `caller`: as for
-    /// [`Host::log`].
+    /// Submits background work: a thread of the background pool calls `work` as soon as it is free, then the
+    /// worker thread calls `done`, which may be NULL. Results arrive in the order in which work completes.
+    /// `caller`: see [`Host::log`].
     ///
-    /// `connection` is the id of an open connection of this worker, or 0 for none. When it closes before
-    /// `work` has begun, `work` is not called; when it closes before `done`, `done` is not called. So work
-    /// that has to be done even if the client leaves is handed over for none.
+    /// `connection` is the id of an open connection of this worker, or 0 for none. If the connection closes
+    /// before `work` has started, the host calls neither `work` nor `done`. If it closes before `done`, the
+    /// host does not call `done`. Submit work that must be done after the client has disconnected with 0.
     ///
-    /// `data` is the work's until `free`, which may be NULL, is called with it, once: after `done`, or in its
-    /// place. (It is not called for work that still runs when the worker stops and `drain_timeout` is over.)
-    /// Answers a [`status`]; if negative, nothing is called and `data` stays the caller's: BUSY if too much
-    /// work waits, CLOSED, BAD_ARGUMENT if `work` is NULL or `caller` unknown.
+    /// The work owns `data` until the host calls `free`, once, after `done` or instead of it. `free` may be
+    /// NULL. The host does not call `free` for work that is still running when the worker stops and
+    /// `drain_timeout` expires. Returns a [`status`]. If it is negative, nothing is called and the caller
+    /// keeps `data`: BUSY if the queue of the pool is full, CLOSED, BAD_ARGUMENT if `work` is NULL or
+    /// `caller` is unknown.
     pub background: unsafe extern "C" fn(
         caller: *const *const Host,
         connection: u64,
@@ -526,18 +558,20 @@ pub struct Host {
         free: Option<Free>,
     ) -> i32,
 
-    /// In a save hook: the state, which is copied. The last call counts. Answers a [`status`]: NOT_NOW
-    /// elsewhere.
+    /// Passes the saved state to the host, which copies the bytes. Only a save hook may call it. The last
+    /// call wins. Returns a [`status`]: NOT_NOW outside a save hook.
     pub save: unsafe extern "C" fn(data: *const c_void, length: usize) -> i32,
-    /// This worker's number, from 0. [any thread]
+    /// This worker's number, counted from 0. [any thread]
     pub worker_index: unsafe extern "C" fn() -> u32,
-    /// How many workers there are. [any thread]
+    /// Number of workers. [any thread]
     pub worker_count: unsafe extern "C" fn() -> u32,
-    /// Sends a message to this plugin on another worker, or on all others ([`ALL_WORKERS`]), where it reaches
-    /// what [`Host::worker_receive`] was told for `id`. In order per sender; lost if that worker has no receiver
-    /// for it, or dies. `caller`: as for [`Host::log`]. Answers a [`status`]: NOT_FOUND if there is no such
-    /// worker or it is this one, TOO_LARGE above the host's `max_message`, BAD_ARGUMENT if `caller` is unknown.
-    /// All others are none where there is one worker: SENT.
+    /// Sends a worker message to the plugin's instance on another worker, or on all other workers
+    /// ([`ALL_WORKERS`]). That instance receives it with the function that it registered for `id` with
+    /// [`Host::worker_receive`]. Messages from one sender arrive in order. A message is lost if the other
+    /// instance has no receiver for `id`, or if its worker dies. `caller`: see [`Host::log`]. Returns a
+    /// [`status`]: NOT_FOUND if no worker has that number or it is this worker, TOO_LARGE above the host's
+    /// `max_message`, BAD_ARGUMENT if `caller` is unknown. With a single worker, [`ALL_WORKERS`] reaches no
+    /// worker and returns SENT.
     pub worker_send: unsafe extern "C" fn(
         caller: *const *const Host,
         worker: u32,
@@ -545,9 +579,9 @@ pub struct Host {
         data: *const c_void,
         length: usize,
     ) -> i32,
-    /// Has `call` called with each message of that `id` from this plugin on other workers; NULL: no more. It
-    /// ends with this copy of the plugin. Answers a [`status`]: BAD_ARGUMENT if `caller` is unknown, NOT_NOW for a
-    /// copy in use while a load, save or restore hook runs.
+    /// Registers `call` as the receiver of worker messages with that `id` from this plugin; NULL removes the
+    /// receiver. A registration ends with this generation. Returns a [`status`]: BAD_ARGUMENT if `caller` is
+    /// unknown, NOT_NOW for a generation in use while a load, save or restore hook runs.
     pub worker_receive:
         unsafe extern "C" fn(caller: *const *const Host, id: u32, call: Option<OnWorkerMessage>) -> i32,
 }

@@ -1,12 +1,12 @@
-//! `include/callsign.h` says what `src/abi.rs` says. It is generated from that file and from
-//! `header/helpers.h`, which is written by hand; this compares, or with `UPDATE_HEADER=1` writes.
+//! `include/callsign.h` is generated from `src/abi.rs` and from `header/helpers.h`, which is written by hand. The test
+//! compares the file with the generated text; with `UPDATE_HEADER=1` it writes the file.
 #![forbid(unsafe_code)]
 
 #[path = "header/generate.rs"]
-mod generate; // Rust declarations to C declarations
+mod generate; // translates Rust declarations to C
 
 #[path = "header/text.rs"]
-mod text; // doc comments to C comments
+mod text; // translates doc comments to C comments
 
 use std::path::Path;
 use std::{env, fs};
@@ -14,7 +14,7 @@ use std::{env, fs};
 const COMMAND: &str = "UPDATE_HEADER=1 cargo test -p callsign-plugin --test header";
 
 #[test]
-fn the_header_is_what_the_abi_module_says() {
+fn the_header_matches_the_abi_module() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| {
         let path = folder.join(name);
@@ -26,18 +26,18 @@ fn the_header_is_what_the_abi_module_says() {
         fs::write(&path, &header).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         return;
     }
-    let there = fs::read_to_string(&path).unwrap_or_default();
-    if let Some(line) = first_difference(&there, &header) {
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    if let Some(line) = first_difference(&found, &header) {
         panic!(
-            "plugin-api/include/callsign.h differs from plugin-api/src/abi.rs and tests/header/helpers.h, \
-             first in line {line}:\n  there:  {}\n  wanted: {}\nRun `{COMMAND}` and commit the header.",
-            there.lines().nth(line - 1).unwrap_or("(the end)"),
-            header.lines().nth(line - 1).unwrap_or("(the end)"),
+            "plugin-api/include/callsign.h is out of date, first difference in line {line}:\n  \
+             found:    {}\n  expected: {}\nRun `{COMMAND}` and commit the header.",
+            found.lines().nth(line - 1).unwrap_or("(end of file)"),
+            header.lines().nth(line - 1).unwrap_or("(end of file)"),
         );
     }
 }
 
-/// Number of the first line, from 1, that is not the same in both.
+/// Number of the first line that differs, counted from 1.
 fn first_difference(a: &str, b: &str) -> Option<usize> {
     let (mut a, mut b) = (a.split('\n'), b.split('\n'));
     (1..).find_map(|number| match (a.next(), b.next()) {
@@ -47,7 +47,7 @@ fn first_difference(a: &str, b: &str) -> Option<usize> {
 }
 
 #[test]
-fn a_difference_is_told_by_its_line() {
+fn the_first_difference_is_reported_by_its_line() {
     assert_eq!(first_difference("a\nb\n", "a\nb\n"), None);
     assert_eq!(first_difference("a\nb\n", "a\nc\n"), Some(2));
     assert_eq!(first_difference("a\n", "a\nb\n"), Some(2));

@@ -1,5 +1,5 @@
-//! The declarations of `abi.rs` as C. It takes what that file uses and no more: a declaration of another
-//! form is a panic that names it, so that nothing is left out in silence.
+//! Translates the declarations of `abi.rs` to C. Supports only the forms that `abi.rs` uses. Any other form panics with
+//! its name, so that no declaration is skipped silently.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use syn::{
 
 use super::text::{WIDTH, comment, fill, paragraphs};
 
-/// The whole header: preamble, declarations in the order of the ABI module (plain constants first), helpers.
+/// The complete header: preamble, the declarations in the order of `abi.rs` (plain constants first), helpers.
 pub fn header(abi: &str, helpers: &str, command: &str) -> String {
     let file = syn::parse_file(abi).unwrap_or_else(|error| panic!("abi.rs: {error}"));
     let names = Names::of(&file.items);
     let manual = paragraphs(&file.attrs, &|path| names.link(path));
     let mut out = format!(
-        "/* callsign.h: plugins for Callsign in C99 or C++. Nothing to link: `cc -shared -fPIC chat.c -o chat.so`.\n \
-         *\n * Generated from plugin-api/src/abi.rs and plugin-api/tests/header/helpers.h; change those, then run\n \
+        "/* callsign.h: plugins for Callsign in C99 or C++. No library is linked: `cc -shared -fPIC chat.c -o chat.so`.\n \
+         *\n * Generated from plugin-api/src/abi.rs and plugin-api/tests/header/helpers.h; edit those, then run\n \
          * `{command}`. */\n\
          #ifndef CALLSIGN_H\n#define CALLSIGN_H\n\n#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <string.h>\n\n\
          #ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n"
@@ -39,7 +39,7 @@ pub fn header(abi: &str, helpers: &str, command: &str) -> String {
     out
 }
 
-/// What Rust's names are called in C.
+/// Maps Rust names to C names.
 struct Names {
     /// `Host` to `struct callsign_host`, `OnLater` to `callsign_onlater_fn`.
     types: BTreeMap<String, String>,
@@ -67,7 +67,7 @@ impl Names {
                 }
                 Item::Struct(item) => match &item.fields {
                     Fields::Named(fields) => names.record("struct", &item.ident.to_string(), fields),
-                    _ => panic!("struct {} has fields without names", item.ident),
+                    _ => panic!("struct {} has unnamed fields", item.ident),
                 },
                 Item::Union(item) => names.record("union", &item.ident.to_string(), &item.fields),
                 _ => {}
@@ -91,7 +91,7 @@ impl Names {
     }
 
     fn record(&mut self, keyword: &str, name: &str, fields: &FieldsNamed) {
-        // `struct connection` is what handlers in C have always called it.
+        // The C name has no prefix: existing handlers in C use `struct connection`.
         let tag =
             if name == "Connection" { "connection".to_owned() } else { format!("callsign_{}", snake(name)) };
         for field in fields.named.iter().filter_map(|field| field.ident.as_ref()) {
@@ -114,7 +114,7 @@ impl Names {
         };
         match (plain, self.types.get(name)) {
             ("", Some(c_type)) => c_type.clone(),
-            ("", None) => panic!("no type in C for `{name}`"),
+            ("", None) => panic!("`{name}` has no C type"),
             _ => plain.to_owned(),
         }
     }
@@ -122,7 +122,7 @@ impl Names {
     fn link(&self, path: &str) -> String {
         let path = path.trim_start_matches("super::");
         let found = self.constants.get(path).or(self.types.get(path)).or(self.fields.get(path));
-        found.unwrap_or_else(|| panic!("a link to nothing in abi.rs: [`{path}`]")).clone()
+        found.unwrap_or_else(|| panic!("abi.rs links to [`{path}`], which does not exist")).clone()
     }
 }
 
@@ -149,17 +149,17 @@ fn declaration(item: &Item, names: &Names) -> String {
             out + &lines.join(",\n") + "\n};\n"
         }
         Item::Type(item) => {
-            let Type::FnPtr(function) = &*item.ty else { panic!("`{}` is no function", item.ident) };
+            let Type::FnPtr(function) = &*item.ty else { panic!("`{}` is not a function type", item.ident) };
             let c_name = &names.types[&item.ident.to_string()];
             let note = comment(&paragraphs(&item.attrs, &link), 0);
             format!("\n{note}typedef {};\n", function_pointer(function, c_name, names, 0))
         }
         Item::Struct(item) => match &item.fields {
             Fields::Named(fields) => record(&item.attrs, &item.ident.to_string(), fields, names),
-            _ => panic!("struct {} has fields without names", item.ident),
+            _ => panic!("struct {} has unnamed fields", item.ident),
         },
         Item::Union(item) => record(&item.attrs, &item.ident.to_string(), &item.fields, names),
-        _ => panic!("abi.rs has an item that has no form in C yet"),
+        _ => panic!("abi.rs has an unsupported kind of item"),
     }
 }
 
@@ -167,7 +167,7 @@ fn record(attributes: &[syn::Attribute], name: &str, fields: &FieldsNamed, names
     let link = |path: &str| names.link(path);
     let mut out = format!("\n{}{} {{\n", comment(&paragraphs(attributes, &link), 0), names.types[name]);
     for field in &fields.named {
-        let field_name = field.ident.as_ref().unwrap_or_else(|| panic!("{name}: a field without a name"));
+        let field_name = field.ident.as_ref().unwrap_or_else(|| panic!("{name} has an unnamed field"));
         out += &comment(&paragraphs(&field.attrs, &link), 1);
         out += &format!("\t{};\n", variable(&field.ty, &field_name.to_string(), names, 1));
     }
@@ -175,10 +175,11 @@ fn record(attributes: &[syn::Attribute], name: &str, fields: &FieldsNamed, names
 }
 
 fn constants(module: &ItemMod) -> impl Iterator<Item = &ItemConst> {
-    let (_, items) = module.content.as_ref().unwrap_or_else(|| panic!("mod {} is elsewhere", module.ident));
+    let (_, items) =
+        module.content.as_ref().unwrap_or_else(|| panic!("mod {} has no inline content", module.ident));
     items.iter().map(|item| match item {
         Item::Const(item) => item,
-        _ => panic!("mod {} has more than constants", module.ident),
+        _ => panic!("mod {} contains items other than constants", module.ident),
     })
 }
 
@@ -189,10 +190,10 @@ fn variable(type_: &Type, name: &str, names: &Names, depth: usize) -> String {
         Type::Path(path) => {
             let last = path.path.segments.last().unwrap_or_else(|| panic!("`{name}` has an empty type"));
             match (&last.arguments, last.ident == "Option") {
-                // C's function pointers may all be NULL.
+                // A C function pointer can always be NULL.
                 (PathArguments::AngleBracketed(inner), true) => match inner.args.first() {
                     Some(GenericArgument::Type(inner)) => variable(inner, name, names, depth),
-                    _ => panic!("`{name}`: an Option of no type"),
+                    _ => panic!("`{name}`: an Option without a type"),
                 },
                 _ => spaced(&names.type_(&last.ident.to_string()), name),
             }
@@ -205,16 +206,19 @@ fn variable(type_: &Type, name: &str, names: &Names, depth: usize) -> String {
             spaced(&format!("{target}{}*", if target.ends_with('*') { "" } else { " " }), name)
         }
         Type::Array(array) => {
-            // Text, in all arrays there are; a C string is of char.
-            let Expr::Path(length) = &array.len else { panic!("`{name}`: a length without a name") };
-            let length = length.path.get_ident().unwrap_or_else(|| panic!("`{name}`: a far length"));
+            // All arrays hold text, which is `char` in C.
+            let Expr::Path(length) = &array.len else {
+                panic!("`{name}`: the array length is not a constant")
+            };
+            let length =
+                length.path.get_ident().unwrap_or_else(|| panic!("`{name}`: the array length is a path"));
             format!("char {name}[{}]", names.constants[&length.to_string()])
         }
-        _ => panic!("`{name}` has a type that has no form in C yet"),
+        _ => panic!("`{name}` has an unsupported type"),
     }
 }
 
-/// The type, and nobody writes to it.
+/// The `const` form of the type.
 fn constant(type_: &Type, names: &Names) -> String {
     let plain = variable(type_, "", names, 0);
     if plain.ends_with('*') {
@@ -270,14 +274,14 @@ fn value(expression: &Expr) -> String {
                 if path_is(&function.path, "u64::from_le_bytes") =>
             {
                 let Expr::Lit(ExprLit { lit: Lit::ByteStr(bytes), .. }) = &*bytes.expr else {
-                    panic!("a number of other bytes than a string's")
+                    panic!("u64::from_le_bytes without a byte string")
                 };
                 let bytes = bytes.value().try_into().expect("a u64 has 8 bytes");
                 format!("UINT64_C({:#x})", u64::from_le_bytes(bytes))
             }
-            _ => panic!("a constant is the result of an unknown function"),
+            _ => panic!("a constant calls an unsupported function"),
         },
-        _ => panic!("a constant has a value that has no form in C yet"),
+        _ => panic!("a constant has an unsupported value"),
     }
 }
 

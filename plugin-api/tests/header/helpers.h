@@ -1,22 +1,22 @@
-/* ---- Convenience: from here on macros and static inline functions, which call what is above. ----
+/* ---- Convenience: macros and static inline functions that use the declarations above. ----
  *
- * A plugin says what it is once, at the top level of one of its source files:
+ * A plugin declares itself once, at the top level of one of its source files:
  *
  *	CALLSIGN_PLUGIN("chat", "1.0");
  *
- * Its handlers are plain functions with external linkage (in C++ `extern "C"`), which are called by
- * their names; or, so that the host can check their kinds, functions of any linkage with a line
- * behind them:
+ * A handler is a plain function with external linkage (`extern "C"` in C++), called by its name. To
+ * let the host check its kind, export it with a macro; the function then may have any linkage:
  *
  *	static void join(struct connection *c) { callsign_text(c, "welcome"); }
  *	CALLSIGN_ONCONNECT(join);
  *
- * All functions of the plugin, in all of its source files, may call the functions below. Each is
- * described at the function of struct callsign_host that it calls, and has its thread and its
- * answers. What the host is too old for, and everything where no host has loaded the library (in
- * a test of the plugin's own, say), does nothing and answers CALLSIGN_NO_HOST, NULL or 0. */
+ * Every source file of the plugin may call the functions below. A function without a description
+ * has the description, the thread and the return values of the function of struct callsign_host
+ * that it calls. If the host is too old for a function, or no host has loaded the library (as in a
+ * unit test of the plugin), the function does nothing and returns CALLSIGN_NO_HOST, NULL or 0. */
 
-/* Not an answer of a host: there is none, or it does not have this function. */
+/* Returned by the functions below, never by a host: no host has loaded the library, or the host does
+ * not have this function. */
 #define CALLSIGN_NO_HOST INT32_MIN
 
 #ifdef __cplusplus
@@ -26,26 +26,27 @@
 #endif
 #define CALLSIGN_EXPORTED_ __attribute__((visibility("default")))
 
-/* The host's functions; NULL where no host has loaded the library. One for all source files of a
- * plugin, and none of any other library. */
+/* The host's functions; NULL if no host has loaded the library. All source files of a plugin share
+ * the variable; other libraries do not see it. */
 extern const struct callsign_host *callsign_host_table;
 __attribute__((weak, visibility("hidden"))) const struct callsign_host *callsign_host_table;
 
-/* Whether the host has a function, named as in struct callsign_host. */
+/* True if the host has the function with that name in struct callsign_host. */
 #define CALLSIGN_HOST_HAS(function) \
 	(callsign_host_table != NULL && \
 		offsetof(struct callsign_host, function) + sizeof callsign_host_table->function <= \
 			callsign_host_table->struct_size)
 
-/* ---- What a plugin exports ---- */
+/* ---- Exports of a plugin ---- */
 
 extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 
-/* Makes the library a plugin of that name ("": the file's) and version, both string literals. */
+/* Makes the library a plugin. `name` and `version` are string literals; with the name "", the host
+ * uses the file name without `lib` and the extension. */
 #define CALLSIGN_PLUGIN(name, version) \
 	CALLSIGN_PLUGIN_HOOKS(name, version, 0, NULL, NULL, NULL, NULL, NULL)
 
-/* The same with hooks, in their order in struct callsign_plugin; each may be NULL. */
+/* The same with hooks, in the order of struct callsign_plugin; each may be NULL. */
 #define CALLSIGN_PLUGIN_HOOKS( \
 	name, version, state_version, release, save, restore, save_plugin, restore_plugin) \
 	const struct callsign_plugin callsign_plugin = {CALLSIGN_MAGIC, CALLSIGN_ABI_MAJOR, \
@@ -53,7 +54,7 @@ extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 		&callsign_host_table, release, save, restore, save_plugin, restore_plugin}
 
 #if !defined __cplusplus || __cplusplus >= 202002L
-/* The same with hooks by name: CALLSIGN_PLUGIN_WITH("chat", "1.0", .release = forget). */
+/* The same with hooks by name: CALLSIGN_PLUGIN_WITH("chat", "1.0", .release = release). */
 #define CALLSIGN_PLUGIN_WITH(plugin_name, plugin_version, ...) \
 	const struct callsign_plugin callsign_plugin = {.magic = CALLSIGN_MAGIC, \
 		.abi_major = CALLSIGN_ABI_MAJOR, .abi_minor = CALLSIGN_ABI_MINOR, \
@@ -61,8 +62,8 @@ extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 		.version = plugin_version, .host = &callsign_host_table, __VA_ARGS__}
 #endif
 
-/* Each exports the function `name`, declared before, as a handler or hook of that kind. A function
- * of another signature does not compile. */
+/* Each macro exports the function `name`, which must be declared before, as a handler or hook of that
+ * kind. A function with another signature does not compile. */
 #define CALLSIGN_ONCONNECT(name) \
 	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONCONNECT, callsign_onconnect_fn)
 #define CALLSIGN_ONMESSAGE(name) \
@@ -76,7 +77,7 @@ extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 #define CALLSIGN_ONUNLOAD(name) \
 	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONUNLOAD, callsign_onunload_fn)
 
-/* The same bytes as a struct callsign_handler; the type of the function is checked. */
+/* Has the layout of struct callsign_handler, and checks the type of the function. */
 #define CALLSIGN_HANDLER_(name, code, type) \
 	struct callsign_handler_of_##name { \
 		uint32_t struct_size, kind; \
@@ -96,7 +97,7 @@ static inline int32_t callsign_send(
 		CALLSIGN_NO_HOST;
 }
 
-/* Sends a string as a text message. CALLSIGN_STATUS_BAD_ARGUMENT for NULL. */
+/* Sends a string as a text message. Returns CALLSIGN_STATUS_BAD_ARGUMENT for NULL. */
 static inline int32_t callsign_text(struct connection *c, const char *text)
 {
 	return text == NULL ? (int32_t)CALLSIGN_STATUS_BAD_ARGUMENT :
@@ -110,7 +111,7 @@ static inline int32_t callsign_broadcast(
 		callsign_host_table->broadcast(source, op, data, length, scope) : CALLSIGN_NO_HOST;
 }
 
-/* Broadcasts a string as a text message. CALLSIGN_STATUS_BAD_ARGUMENT for NULL. */
+/* Broadcasts a string as a text message. Returns CALLSIGN_STATUS_BAD_ARGUMENT for NULL. */
 static inline int32_t callsign_broadcast_text(
 	struct connection *source, const char *text, uint32_t scope)
 {
@@ -118,7 +119,7 @@ static inline int32_t callsign_broadcast_text(
 		callsign_broadcast(source, CALLSIGN_OP_TEXT, text, strlen(text), scope);
 }
 
-/* `reason` is a string; NULL: none. */
+/* `reason` is a string, or NULL for none. */
 static inline int32_t callsign_close(struct connection *c, uint16_t code, const char *reason)
 {
 	return CALLSIGN_HOST_HAS(close) ?
@@ -210,8 +211,8 @@ static inline int32_t callsign_respond_body(
 		callsign_host_table->respond_body(request, data, length) : CALLSIGN_NO_HOST;
 }
 
-/* Status, Content-Type and body at once, and what an onrequest handler then answers: 1, or 0 if
- * the host has refused any of it. */
+/* Sets status, Content-Type and body of the response. Returns what the onrequest handler can return:
+ * 1, or 0 if the host rejected the status, the header or the body. */
 static inline int32_t callsign_respond(struct callsign_request *request, uint16_t status,
 	const char *content_type, const void *data, size_t length)
 {
@@ -229,9 +230,9 @@ static inline int32_t callsign_handshake(struct callsign_request *request,
 		CALLSIGN_NO_HOST;
 }
 
-/* ---- The log, and failures ---- */
+/* ---- Log and failures ---- */
 
-/* Logs a string, and nothing for NULL; without a host on stderr. [any thread] */
+/* Logs a string; without a host, writes it to stderr. NULL logs nothing. [any thread] */
 static inline void callsign_log(uint32_t level, const char *text)
 {
 	if (text == NULL)
@@ -242,7 +243,7 @@ static inline void callsign_log(uint32_t level, const char *text)
 		fprintf(stderr, "%s\n", text);
 }
 
-/* Logs up to 1023 bytes, formatted as by printf; what is longer is cut. [any thread] */
+/* Logs a string formatted as by printf, truncated to 1023 bytes. [any thread] */
 __attribute__((format(printf, 2, 3))) static inline void callsign_logf(
 	uint32_t level, const char *format, ...)
 {
@@ -254,11 +255,11 @@ __attribute__((format(printf, 2, 3))) static inline void callsign_logf(
 	va_end(values);
 }
 
-/* Says that the running callback has failed, and why, with this place in the source. The callback
- * goes on until it returns. */
+/* Reports that the running callback failed, with the reason and the source line of the call. The
+ * callback keeps running until it returns. */
 #define callsign_fail(reason) callsign_fail_at((reason), __FILE__, (uint32_t)__LINE__)
 
-/* The same with another place. `reason` is a string; NULL: "". */
+/* The same with another file and line. `reason` is a string; NULL means "". */
 static inline int32_t callsign_fail_at(const char *reason, const char *file, uint32_t line)
 {
 	return CALLSIGN_HOST_HAS(fail) ?
@@ -276,9 +277,9 @@ static inline const void *callsign_extension(const char *name)
 	return CALLSIGN_HOST_HAS(extension) ? callsign_host_table->extension(name) : NULL;
 }
 
-/* ---- Later ---- */
+/* ---- Timers and background work ---- */
 
-/* Calls `call` once, `delay_ms` milliseconds from now; `c` may be NULL, for no connection. */
+/* Calls `call` once, after `delay_ms` milliseconds. `c` may be NULL for no connection. */
 static inline uint64_t callsign_after(struct connection *c, uint64_t delay_ms,
 	callsign_onlater_fn call, void *data, callsign_free_fn free_data)
 {
@@ -286,8 +287,8 @@ static inline uint64_t callsign_after(struct connection *c, uint64_t delay_ms,
 		c == NULL ? 0 : c->id, delay_ms, 0, call, data, free_data) : 0;
 }
 
-/* Calls `call` every `period_ms` milliseconds, which must not be 0, from the first period's end
- * on. */
+/* Calls `call` every `period_ms` milliseconds, the first time after one period. With 0 as the period
+ * it sets no timer and returns 0. `c` may be NULL for no connection. */
 static inline uint64_t callsign_every(struct connection *c, uint64_t period_ms,
 	callsign_onlater_fn call, void *data, callsign_free_fn free_data)
 {
@@ -302,7 +303,8 @@ static inline int32_t callsign_timer_remove(uint64_t id)
 		CALLSIGN_NO_HOST;
 }
 
-/* Calls `work` on the background pool, then `done`; `c` may be NULL, for no connection. */
+/* Calls `work` on the background pool, then `done` on the worker thread. `c` may be NULL for no
+ * connection. */
 static inline int32_t callsign_background(struct connection *c, callsign_work_fn work,
 	callsign_onlater_fn done, void *data, callsign_free_fn free_data)
 {
@@ -310,7 +312,7 @@ static inline int32_t callsign_background(struct connection *c, callsign_work_fn
 		c == NULL ? 0 : c->id, work, done, data, free_data) : CALLSIGN_NO_HOST;
 }
 
-/* ---- Reloads, and other workers ---- */
+/* ---- Saved state and worker messages ---- */
 
 static inline int32_t callsign_save(const void *data, size_t length)
 {

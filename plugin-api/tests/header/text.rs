@@ -1,9 +1,9 @@
-//! Doc comments to C comments: rustdoc links become C names, Markdown becomes plain ASCII, lines are filled
-//! anew. What a name is called in C is asked of the caller.
+//! Converts doc comments to C comments: rustdoc links become C names, Markdown becomes plain ASCII, and lines are
+//! rewrapped. The caller translates names to C.
 
 use syn::{Attribute, Expr, Lit, Meta};
 
-/// Columns of the header, a tab counted as eight.
+/// Line width of the header in columns; a tab counts as eight.
 pub const WIDTH: usize = 100;
 
 /// The paragraphs of an item's doc comment.
@@ -29,7 +29,7 @@ fn plain(text: &str, c_name: &dyn Fn(&str) -> String) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, link)) = rest.split_once("[`") {
-        let (path, after) = link.split_once("`]").unwrap_or_else(|| panic!("a link without an end: {text}"));
+        let (path, after) = link.split_once("`]").unwrap_or_else(|| panic!("unterminated link: {text}"));
         out += before;
         out += &c_name(path);
         rest = after;
@@ -41,11 +41,11 @@ fn plain(text: &str, c_name: &dyn Fn(&str) -> String) -> String {
         .replace('…', "...")
         .replace("an callsign", "a callsign");
     let out = words(&out).map(|word| bare(word, c_name)).collect::<String>();
-    assert!(out.is_ascii() && !out.contains("*/"), "no text for a C comment: {out}");
+    assert!(out.is_ascii() && !out.contains("*/"), "not valid in a C comment: {out}");
     out
 }
 
-/// Words and what is between them, in turns.
+/// Splits the text into words and the characters between them.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     text.split_inclusive(move |letter| !is_word(letter)).flat_map(move |part| {
@@ -54,7 +54,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What is answered, and what kinds of messages there are, is spoken of without a link too.
+/// Status names and message kinds are translated to C even without a rustdoc link.
 fn bare(word: &str, c_name: &dyn Fn(&str) -> String) -> String {
     match word {
         "TEXT" | "BINARY" => c_name(&format!("op::{word}")),
@@ -64,7 +64,7 @@ fn bare(word: &str, c_name: &dyn Fn(&str) -> String) -> String {
     }
 }
 
-/// A C comment at a depth of tabs; nothing if there is no text.
+/// A C comment, indented by `depth` tabs; empty if there is no text.
 pub fn comment(paragraphs: &[String], depth: usize) -> String {
     let (tabs, width) = ("\t".repeat(depth), WIDTH - 8 * depth - " * ".len() - " */".len());
     let lines: Vec<String> = paragraphs
@@ -82,7 +82,7 @@ pub fn comment(paragraphs: &[String], depth: usize) -> String {
     format!("{tabs}/* {body} */\n")
 }
 
-/// Words in lines of at most so many characters.
+/// Joins words to lines of at most `width` characters.
 pub fn fill<'w>(words: impl Iterator<Item = &'w str>, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in words {
