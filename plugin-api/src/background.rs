@@ -1,5 +1,5 @@
-//! Work that may block, off the loop: it runs on the worker's background pool, and its result comes back to
-//! the worker's thread. The host has the threads; this is its face for Rust.
+//! Background work, which may block. The host runs the work on the worker's background pool and calls the
+//! completion closure on the worker thread.
 #![forbid(unsafe_code)]
 
 use crate::boundary::add_background;
@@ -7,13 +7,14 @@ use crate::connection::Connection;
 use crate::message::Status;
 
 impl Connection {
-    /// Runs `work` on the background pool and calls `done` with its result on this thread, while other
-    /// callbacks run. Results come in the order in which work ends. If the connection closes first, `done` is
-    /// not called, and work that has not begun is not done; what has to be done even if the client leaves
-    /// goes through [`background()`].
+    /// Runs `work` on the background pool, then calls `done` with the result on the worker thread. Other
+    /// callbacks run in the meantime. Results arrive in the order in which work completes. If the connection
+    /// closes first, `done` is not called, and work that has not started is dropped. Use [`background()`] for
+    /// work that must be done even if the client disconnects.
     ///
-    /// The pool has few threads. [`Status::Busy`]: too much waits for them already, so nothing will be
-    /// called. A panic in `work` or `done` is logged and closes the connection with 1011, as in any handler.
+    /// The pool has few threads and a bounded queue. If the queue is full, the result is [`Status::Busy`] and
+    /// nothing is called. A panic in `work` or `done` is logged and closes the connection with 1011, like a
+    /// panic in a handler.
     ///
     /// ```
     /// # use callsign_plugin::prelude::*;
@@ -28,12 +29,12 @@ impl Connection {
     /// }
     /// ```
     ///
-    /// What `work` takes along has to be able to travel; what `done` keeps need not be.
+    /// `work` must be `Send`; `done` need not be.
     ///
     /// ```compile_fail
     /// # use callsign_plugin::prelude::*;
     /// fn question(c: &'static Connection) {
-    ///     c.background(move || c.id(), |c, id| ()); // a Connection cannot leave its thread
+    ///     c.background(move || c.id(), |c, id| ()); // a Connection cannot leave the worker thread
     /// }
     /// ```
     pub fn background<T: Send + 'static>(
@@ -42,7 +43,7 @@ impl Connection {
         done: impl FnOnce(&Connection, T) + 'static,
     ) -> Status {
         add_background(self.id(), work, move |c, result| {
-            // The host calls it with the connection that it was handed over for.
+            // The host passes the connection with this id.
             if let Some(c) = c {
                 done(c, result);
             }
@@ -50,9 +51,9 @@ impl Connection {
     }
 }
 
-/// As [`Connection::background`], for no connection: `work` is done in any case, and then `done` called,
-/// unless this copy of the plugin is replaced first. When the server stops, it waits for such work until its
-/// `drain_timeout` is over.
+/// Runs background work like [`Connection::background`], but independent of a connection. A reload drops work
+/// that has not started, and does not call `done` for running work. When the server stops, it waits for the
+/// work until `drain_timeout` expires.
 ///
 /// ```
 /// # use callsign_plugin::prelude::*;

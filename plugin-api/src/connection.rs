@@ -1,4 +1,4 @@
-//! One WebSocket client as handlers see it. What it does is done by the host, through `boundary`.
+//! One WebSocket connection. Its methods call the host through `boundary`.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -7,7 +7,8 @@ use crate::abi;
 use crate::boundary::{self, Held, RawConnection};
 use crate::message::{Message, Scope, Status};
 
-/// One WebSocket client. It lives on its worker's thread; take its [`id`](Self::id) elsewhere.
+/// One WebSocket connection. It cannot leave the worker thread. To refer to it from another thread, or after
+/// the callback has returned, keep its [`id`](Self::id).
 ///
 /// ```compile_fail
 /// fn elsewhere<T: Send>(_: T) {}
@@ -21,9 +22,10 @@ pub struct Connection {
 /// Which side closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClosedBy {
-    /// The client: by a Close frame, or by leaving without one.
+    /// The client closed the connection with a Close frame, or disconnected without one.
     Client,
-    /// The server: a plugin, or the host because of a violation, a limit, a failed callback, a shutdown.
+    /// The server closed the connection: a plugin did, or the host did because of a protocol violation, a
+    /// limit, a failed callback or a shutdown.
     Server,
 }
 
@@ -34,36 +36,37 @@ impl Connection {
         self.raw.send(message.op(), message.as_bytes())
     }
 
-    /// Sends a Ping (RFC 6455 §5.5.2) of at most 125 bytes. The host keeps connections alive by itself;
-    /// this is for measuring.
+    /// Sends a Ping (RFC 6455 §5.5.2) of at most 125 bytes, for example to measure latency. The host sends
+    /// its own pings to detect dead connections.
     pub fn ping(&self, data: &[u8]) -> Status {
         self.raw.send(abi::op::PING, data)
     }
 
-    /// Sends an unasked Pong (RFC 6455 §5.5.3) of at most 125 bytes. Pings are answered by the host.
+    /// Sends an unsolicited Pong (RFC 6455 §5.5.3) of at most 125 bytes. The host itself replies to pings.
     pub fn pong(&self, data: &[u8]) -> Status {
         self.raw.send(abi::op::PONG, data)
     }
 
-    /// Sends one message to every other client of the scope.
+    /// Sends one message to every client of the scope except this one.
     pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>, scope: Scope) -> Status {
         let message = message.into();
         self.raw.broadcast(message.op(), message.as_bytes(), scope.code())
     }
 
-    /// Starts the closing handshake. What was sent before still arrives; nothing is received after. Codes
-    /// for applications are 3000 to 4999, and 1000 for "done" (RFC 6455 §7.4); the reason is cut to 123
-    /// bytes.
+    /// Starts the closing handshake (RFC 6455 §7.1.2). The client still receives messages that were sent
+    /// before; the plugin receives no more messages. Applications may use code 1000 (normal closure) and 3000
+    /// to 4999 (RFC 6455 §7.4). The reason is truncated to 123 bytes.
     pub fn close(&self, code: u16, reason: &str) -> Status {
         self.raw.close(code, reason)
     }
 
-    /// Stable, and never used twice while the server lives.
+    /// The id of this connection. It is unchanged by a reload and never reused while the server runs.
     pub fn id(&self) -> u64 {
         self.raw.id()
     }
 
-    /// Runs `f` with the open connection of that id, if this worker has one.
+    /// Calls `f` with the open connection of this worker that has the id. Returns None if there is no such
+    /// connection.
     pub fn with<R>(id: u64, f: impl FnOnce(&Connection) -> R) -> Option<R> {
         boundary::with_connection(id, f)
     }
@@ -73,38 +76,39 @@ impl Connection {
         self.raw.peer()
     }
 
-    /// Path of the request that was upgraded, without the query, percent-encoding kept.
+    /// Path of the upgrade request, without the query. Percent-encoding is kept.
     pub fn path(&self) -> &str {
         self.raw.path()
     }
 
-    /// What followed the `?`, or "".
+    /// Query of the upgrade request: the part after the `?`, or "".
     pub fn query(&self) -> &str {
         self.raw.query()
     }
 
-    /// The request's first header of that name, in any case; None also if it is not UTF-8.
+    /// Value of the upgrade request's first header of that name, which is case-insensitive. None also if the
+    /// value is not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.raw.header(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// All headers of the request: names in lower case, values as sent.
+    /// All headers of the upgrade request, with names in lower case and values as sent.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         (0..).map_while(|index| self.raw.header_at(index))
     }
 
-    /// The code of the first Close frame, sent or received; 1005 if that had none, 1006 if the connection
-    /// ended without one (RFC 6455 §7.1.5); 0 while it is open.
+    /// Code of the first Close frame, sent or received. 1005 if that frame had no code; 1006 if the
+    /// connection ended without a Close frame (RFC 6455 §7.1.5); 0 while the connection is open.
     pub fn close_code(&self) -> u16 {
         self.raw.close_code()
     }
 
-    /// The reason that came with the code, or "".
+    /// The reason that came with the close code, or "".
     pub fn close_reason(&self) -> &str {
         self.raw.close_reason()
     }
 
-    /// Which side closed; None while it is open.
+    /// Which side closed the connection; None while it is open.
     pub fn closed_by(&self) -> Option<ClosedBy> {
         match self.raw.closed_by() {
             abi::closed_by::CLIENT => Some(ClosedBy::Client),
@@ -113,22 +117,24 @@ impl Connection {
         }
     }
 
-    /// Gives the connection its data, which is dropped after `ondisconnect`. There is one slot, and it is
-    /// filled once, so that a reference to it stays good; for what changes, put a `Cell` or `RefCell` in. A
-    /// plugin none of whose handlers are bound to the connection should not set it: its data is not dropped.
+    /// Sets the data of the connection, which is dropped after `ondisconnect`. A connection has one data
+    /// slot, which can be set only once, so that references to the data stay valid. Use a `Cell` or `RefCell`
+    /// for data that changes. A plugin without a handler bound to the connection must not set data: it would
+    /// never be dropped.
     ///
-    /// It is not carried over a reload: the connection then sees `ondisconnect` by the old code and `onconnect`
-    /// by the new, which can set it anew. What is to be carried over is a [`state`](Self::state).
+    /// A reload does not carry data over: the host calls `ondisconnect` of the old generation and `onconnect`
+    /// of the new one, which can set the data again. Use a [`state`](Self::state) for data that a reload must
+    /// carry over.
     ///
     /// # Panics
-    /// If the connection has data already, or a state.
+    /// If the connection already has data or a state.
     #[track_caller]
     pub fn set_data<T: Any>(&self, data: T) -> &T {
         match self.raw.held() {
             Held::Nothing => {}
             Held::State(state) => panic!(
-                "connection {} has a state already, a `{state}`: it has either data or a state; make the data a \
-                 part of that",
+                "connection {} has a state already, a `{state}`: a connection has either data or a state; make the \
+                 data a part of the state",
                 self.id()
             ),
             Held::Data(_) | Held::Foreign => {
@@ -138,7 +144,7 @@ impl Connection {
         self.raw.set_data(data)
     }
 
-    /// The data, if it was set by this plugin and is a `T`.
+    /// The data, if this generation of the plugin set it and it is a `T`.
     pub fn data<T: Any>(&self) -> Option<&T> {
         self.raw.data()
     }

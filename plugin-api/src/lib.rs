@@ -1,6 +1,6 @@
 //! Write WebSocket handlers that Callsign loads by name.
 //!
-//! A plugin is a `cdylib` with one [`plugin!`] and functions marked by what they are:
+//! A plugin is a `cdylib` with one [`plugin!`] and functions that are marked with their handler kind:
 //!
 //! ```
 //! use callsign_plugin::prelude::*;
@@ -29,22 +29,22 @@
 //! # fn main() {}
 //! ```
 //!
-//! Handlers are called by these names: in a route (`--route '/chat=join,message,leave'`), in
-//! [`Request::handshake`], or by the convention that `onrequest`, `onconnect`, `onmessage` and
-//! `ondisconnect` are used where no route is configured.
+//! The host calls a handler by the name of its function. A handler is named in a route (`--route
+//! '/chat=join,message,leave'`) or in [`Request::handshake`]. Without any route, the host uses the handlers
+//! named `onrequest`, `onconnect`, `onmessage` and `ondisconnect`.
 //!
-//! **Threads.** A worker runs all callbacks on one thread, one at a time: no locks are needed, and a callback
-//! must not block: what takes longer goes to the background pool ([`Connection::background`],
-//! [`background()`]), what is to happen later is a timer ([`Connection::after`], [`Connection::every`]). A
-//! [`Connection`] cannot leave that thread; its [`Connection::id`] can.
+//! **Threads.** A worker runs all callbacks on one thread, one at a time, so a plugin needs no locks. A
+//! callback must not block: move slow work to the background pool ([`Connection::background`],
+//! [`background()`]), and use a timer for work that is due later ([`Connection::after`],
+//! [`Connection::every`]). A [`Connection`] cannot leave the worker thread; its [`Connection::id`] can.
 //!
-//! **Failure.** A handler may return `Result<(), E>` (an onrequest handler `Result<Response, E>`). An `Err`
-//! and a panic end the same way: the host logs plugin, handler and message, that connection closes with 1011
-//! (that request is answered 500), and nothing else is disturbed.
+//! **Failure.** A handler may return `Result<(), E>`; an onrequest handler may return `Result<Response, E>`.
+//! An `Err` and a panic have the same effect: the host logs plugin, handler and message, and closes the
+//! connection with 1011 or responds to the request with 500. Other connections and requests are not affected.
 //!
 //! # State over a reload
 //!
-//! A reload replaces the code behind open connections. Give them a state, and it is there afterwards:
+//! A reload replaces the code behind open connections. The host carries the state of a connection over:
 //!
 //! ```
 //! use callsign_plugin::prelude::*;
@@ -55,7 +55,7 @@
 //! #[derive(Default, Serialize, Deserialize)]
 //! struct Session {
 //!     nick: String,
-//!     #[serde(default)] // added later: sessions that were saved without it get 0
+//!     #[serde(default)] // added later: sessions saved without the field get 0
 //!     visits: u32,
 //! }
 //!
@@ -68,40 +68,44 @@
 //! # fn main() {}
 //! ```
 //!
-//! The crate needs `serde = { version = "1", features = ["derive"] }` beside this one. The old copy of the plugin
-//! saves each connection's state, the new one restores it, field by field, by name. What the new handlers see:
+//! The crate also needs the dependency `serde = { version = "1", features = ["derive"] }`. The old generation
+//! of the plugin saves the state of each connection. The new generation restores the state field by field, by
+//! name:
 //!
-//! | from the old copy to the new | what happens |
+//! | change from the old to the new generation | effect |
 //! | --- | --- |
-//! | state type unchanged | the same state |
-//! | a field added, with `#[serde(default)]` (or an `Option`) | the field has its default, the others their values |
-//! | a field added without default | the reload is refused, and names the field |
-//! | a field removed | it is gone, the others have their values |
-//! | a field has another type, which its old value does not fit | the reload is refused, and names the field |
-//! | saving or restoring fails or panics | the reload is refused, and says why |
-//! | the new copy declares no state | the state is dropped; the connection stays, without data |
-//! | the old copy used [`Connection::set_data`] | `ondisconnect` by the old code, `onconnect` by the new; the connection stays open |
-//! | the old copy, in another language, has saved something | the reload is refused |
-//! | nothing was set | nothing: the next [`Connection::state`] makes a default |
+//! | the state type is unchanged | the state is kept |
+//! | a field was added, with `#[serde(default)]` or as an `Option` | the field has its default value, the other fields keep their values |
+//! | a field was added without a default | the reload is rejected; the error names the field |
+//! | a field was removed | its value is dropped, the other fields keep their values |
+//! | a field has a new type that does not accept the old value | the reload is rejected; the error names the field |
+//! | saving or restoring fails or panics | the reload is rejected with that error |
+//! | the new generation declares no state | the state is dropped; the connection stays open without data |
+//! | the old generation used [`Connection::set_data`] | the host calls `ondisconnect` of the old and `onconnect` of the new generation; the connection stays open |
+//! | the old generation is written in another language and saved bytes | the reload is rejected |
+//! | the connection had no state | the next [`Connection::state`] creates the default |
 //!
-//! Refused means that nothing changes: the old code goes on with every connection and its state. The reason stands
-//! in the log and in the answer of `callsign reload`. A type that changes its name changes nothing; a field or a
-//! variant that does needs `#[serde(alias = "old")]`.
+//! When a reload is rejected, the old generation keeps all connections and their state. The reason is in the
+//! log and in the output of `callsign reload`. Renaming the state type has no effect. A renamed field or
+//! variant needs `#[serde(alias = "old")]`.
 //!
-//! What the plugin keeps for all connections of a worker is its shared state, [`shared()`], which is carried over
-//! in the same way, before `#[onload]` runs. `plugin!(state = Session, shared = Room)` declares both. Other
-//! statics and thread-locals begin anew: they are another library's.
+//! State that belongs to the worker rather than to a connection is the shared state, [`shared()`]. It is
+//! carried over in the same way, before `#[onload]` runs. `plugin!(state = Session, shared = Room)` declares
+//! both. Other statics and thread-locals start with their initial values, because each generation is a
+//! separate library.
 //!
-//! A state is saved in a format of its own, which can hold what serde can: maps with any keys, NaN, 128-bit
-//! integers, bytes. Two exceptions: `Some(None)` and `Some(())` come back as `None`, and serde has no 128-bit
-//! integers inside `#[serde(flatten)]` and untagged enums.
+//! The format of saved state supports all types of serde, including maps with any key type, NaN, 128-bit
+//! integers and bytes. Exceptions: `Some(None)` and `Some(())` are restored as `None`, and serde does not
+//! support 128-bit integers inside `#[serde(flatten)]` and untagged enums.
 //!
-//! **Timers** of the old copy end with the reload, those of connections too, and their closures are dropped: set
-//! them anew, in `#[onload]` for all connections ([`every()`]), or at a connection's next message.
-//! **Background work** that has not begun is not done any more. What runs finishes, but its `done` is not called.
+//! **Timers** of the old generation end with the reload, including those of connections, and their closures
+//! are dropped. Set the plugin's timers again in `#[onload]` ([`every()`]), and those of a connection at its
+//! next message.
 //!
-//! `#[onload]` may refuse the new copy, and [`Load`] tells it what it is. `#[onunload]` runs in the old copy when
-//! the new one has taken over:
+//! **Background work** that has not started is dropped. Running work finishes, but its `done` is not called.
+//!
+//! `#[onload]` may reject the new generation; [`Load`] describes the load. `#[onunload]` runs in the old
+//! generation after the new generation has replaced it:
 //!
 //! ```
 //! use callsign_plugin::prelude::*;
@@ -124,31 +128,31 @@
 //! # fn main() {}
 //! ```
 //!
-//! [`abi`] is the C interface underneath; `include/callsign.h` is the same for plugins in C and C++.
+//! [`abi`] is the underlying C interface. `include/callsign.h` declares the same interface for plugins in C
+//! and C++.
 
 pub mod abi;
 
-mod message; // what is sent and received, and what became of it
+mod message; // messages, broadcast scopes, status values
 
-mod connection; // one client
+mod connection; // one WebSocket connection
 
-mod request; // one HTTP request and its answer
+mod request; // one HTTP request and its response
 
-mod state; // a connection's state, carried over reloads
+mod state; // connection state, carried over reloads
 
-mod shared; // the plugin's own state, one for each worker
+mod shared; // shared state, one value per worker
 
-mod saved; // states as bytes
+mod saved; // encoding of saved state
 
-mod timer; // callbacks at a later time
+mod timer; // timers
 
-mod background; // work that may block
+mod background; // background work
 
-pub mod worker; // messages between workers
+pub mod worker; // worker messages
 
-mod load; // what a plugin is told at load, and the log
+mod load; // the argument of an onload hook, and the log
 
-#[allow(unsafe_code)]
 mod boundary; // the only unsafe code: descriptor, entry points, calls into the host
 
 pub use background::background;
@@ -161,10 +165,10 @@ pub use shared::{Shared, shared};
 pub use state::State;
 pub use timer::{Timer, after, every};
 
-/// The text of `callsign.h`, the same ABI for plugins in C: for programs that set up such a plugin.
+/// The text of `callsign.h`, for programs that generate plugins in C.
 pub const C_HEADER: &str = include_str!("../include/callsign.h");
 
-/// What a handler file wants in scope.
+/// The items that most handlers use.
 pub mod prelude {
     pub use crate::{
         ClosedBy, Connection, Level, Load, Message, Request, Response, Scope, Status, Timer, after,
@@ -177,7 +181,7 @@ pub mod prelude {
 #[doc = include_str!("../../README.md")]
 struct ReadmeIsTested;
 
-/// What the macros expand to; not an interface.
+/// Used by the macro expansions; not part of the public API.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::boundary::{
@@ -188,7 +192,7 @@ pub mod __private {
     pub use crate::shared::Place;
 }
 
-/// Makes the library a plugin: exports its descriptor. Once in each library, at the top level.
+/// Makes the library a plugin: exports its descriptor. Use it once per library, at the top level.
 ///
 /// ```
 /// # #[derive(Default, serde::Serialize, serde::Deserialize)]
@@ -199,18 +203,18 @@ pub mod __private {
 /// # fn main() {}
 /// ```
 ///
-/// All of it may be left out, and stand in any order:
+/// All options are optional and may be given in any order:
 ///
-/// | option | says | without it |
+/// | option | meaning | default |
 /// | --- | --- | --- |
-/// | `name = "chat"` | the name under which its handlers are called | its package's |
-/// | `state = Session` | the type of [`Connection::state`], `Serialize + DeserializeOwned`, a type of this crate | none |
-/// | `shared = Room` | the type of [`shared()`], `Default + Serialize + DeserializeOwned`, a type of this crate | none |
+/// | `name = "chat"` | the plugin's name, used in `chat:handler` | the package name |
+/// | `state = Session` | the type of [`Connection::state`]: `Serialize + DeserializeOwned`, defined in this crate | no state |
+/// | `shared = Room` | the type of [`shared()`]: `Default + Serialize + DeserializeOwned`, defined in this crate | no shared state |
 ///
-/// What becomes of the two at a reload: [State over a reload](crate#state-over-a-reload).
+/// [State over a reload](crate#state-over-a-reload) describes how a reload carries both over.
 ///
 /// ```compile_fail
-/// callsign_plugin::plugin!(nmae = "chat"); // plugin!: there is no `nmae`; it takes name, state and shared
+/// callsign_plugin::plugin!(nmae = "chat"); // plugin!: unknown option `nmae`
 /// ```
 ///
 /// ```compile_fail
@@ -228,7 +232,7 @@ macro_rules! plugin {
     };
 }
 
-/// Takes the options one by one, into {name} {state} {shared}.
+/// Parses the options one by one into {name} {state} {shared}.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __plugin {
@@ -263,11 +267,13 @@ macro_rules! __plugin {
             }
         })?
 
+        // No `allow(unsafe_code)`: the lint ignores code of external macros, and `allow` would be an error in
+        // a crate that forbids the lint.
         const _: () = {
             #[cfg(panic = "abort")]
-            compile_error!("a plugin needs panic = \"unwind\": with \"abort\" a panic would end the worker");
+            compile_error!("a plugin needs panic = \"unwind\": with \"abort\", a panic ends the worker");
 
-            // SAFETY: the name is Callsign's own; no other library defines or means another thing by it.
+            // SAFETY: the symbol name is reserved for Callsign, so no other library defines it.
             #[unsafe(export_name = "callsign_plugin")]
             static DESCRIPTOR: $crate::abi::Plugin = $crate::abi::Plugin {
                 magic: $crate::abi::MAGIC,
@@ -299,12 +305,13 @@ macro_rules! __plugin {
     (@restore_plugin $shared:ty) => { Some($crate::__private::restore_plugin::<$shared>) };
     ($name:tt $state:tt $shared:tt $option:ident $($rest:tt)*) => {
         compile_error!(concat!(
-            "plugin!: there is no `", stringify!($option), "`; it takes name = \"…\", state = Type and shared = Type"
+            "plugin!: unknown option `", stringify!($option), "`; the options are name = \"…\", state = Type and \
+             shared = Type"
         ));
     };
     ($name:tt $state:tt $shared:tt $($rest:tt)*) => {
         compile_error!(concat!(
-            "plugin!: `", stringify!($($rest)*), "` is not an option; it takes name = \"…\", state = Type and \
+            "plugin!: `", stringify!($($rest)*), "` is not an option; the options are name = \"…\", state = Type and \
              shared = Type"
         ));
     };

@@ -1,4 +1,4 @@
-//! What a plugin is told at load, and its way to the server's log.
+//! The argument of an onload hook, and the server's log.
 #![forbid(unsafe_code)]
 
 use std::fmt::Display;
@@ -6,14 +6,14 @@ use std::fmt::Display;
 use crate::abi;
 use crate::boundary::{self, RawLoad};
 
-/// What an `#[onload]` function is told.
+/// The argument of an `#[onload]` hook.
 #[repr(transparent)]
 pub struct Load {
     pub(crate) raw: RawLoad,
 }
 
 impl Load {
-    /// The name under which this plugin's handlers are called.
+    /// The plugin's name, as used in routes and handshakes.
     pub fn plugin(&self) -> &str {
         self.raw.plugin()
     }
@@ -23,47 +23,48 @@ impl Load {
         self.raw.config()
     }
 
-    /// 1 for the copy of the plugin that the server has started with; each reload counts one up.
+    /// 1 for the generation that the server started with; each reload adds 1.
     pub fn generation(&self) -> u32 {
         self.raw.generation()
     }
 
-    /// Whether this is the process that tries a new copy out before any worker loads it. It ends right after
-    /// this hook, serves nobody, and has nothing carried over. Refuse here what you would refuse there, and leave
-    /// the rest of the world as it is.
+    /// Whether this process is the probe, which loads a new generation before any worker does. The probe
+    /// exits right after this hook, serves no clients, and carries no state over. Reject in the probe what
+    /// the hook would reject in a worker, and do not change anything outside the process.
     pub fn is_probe(&self) -> bool {
         self.raw.is_probe()
     }
 
-    /// What the copy before has saved of the plugin as a whole on this worker; None if there is nothing, as at
-    /// the server's start. What `plugin!(shared = Room)` has saved is restored already, see
-    /// [`shared`](crate::shared()); this tells whether there was anything, and hands bytes of a copy that was
-    /// written in C to one that is not.
+    /// The bytes that the previous generation saved for this worker, outside of connections. None if it saved
+    /// nothing, and when the server starts. The state of `plugin!(shared = Room)` is already restored, see
+    /// [`shared`](crate::shared()). Use the bytes to detect whether state was carried over, or to read what a
+    /// generation written in C saved.
     pub fn carried(&self) -> Option<&[u8]> {
         self.raw.carried()
     }
 
-    /// The `state_version` of the copy that has saved [`carried`](Self::carried). Of those written with this
-    /// crate it is 0: they find fields by their names.
+    /// The `state_version` of the generation that saved [`carried`](Self::carried). 0 for plugins that use
+    /// this crate, which restores fields by name.
     pub fn carried_version(&self) -> u32 {
         self.raw.carried_version()
     }
 }
 
-/// How much a log line matters.
+/// Level of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Something failed.
+    /// An operation failed.
     Error,
-    /// Something is wrong and goes on.
+    /// A problem that does not stop the operation.
     Warn,
-    /// What an operator wants to see.
+    /// Information for the operator.
     Info,
-    /// What a developer wants to see.
+    /// Information for the developer.
     Debug,
 }
 
-/// Writes a line to the server's log, with this plugin's name. Works from any thread.
+/// Writes a line to the server's log, with this plugin's name; to stderr if no host has loaded the library.
+/// May be called from any thread.
 pub fn log(level: Level, message: impl Display) {
     let code = match level {
         Level::Error => abi::level::ERROR,

@@ -1,19 +1,19 @@
-//! What is sent and received, how far it goes, and what became of it. Knows nothing of connections.
+//! Messages, broadcast scopes, and the status values of host calls. Independent of connections.
 #![forbid(unsafe_code)]
 
 use crate::abi;
 
-/// One whole WebSocket message, borrowed.
+/// One complete WebSocket message, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// A TEXT message: UTF-8.
+    /// A TEXT message, which is UTF-8.
     Text(&'a str),
     /// A BINARY message.
     Binary(&'a [u8]),
 }
 
 impl<'a> Message<'a> {
-    /// The payload, whatever its kind.
+    /// The payload of either kind.
     pub fn as_bytes(&self) -> &'a [u8] {
         match self {
             Message::Text(text) => text.as_bytes(),
@@ -21,7 +21,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The text of a TEXT message.
+    /// The text of a TEXT message; None for a BINARY message.
     pub fn as_text(&self) -> Option<&'a str> {
         match self {
             Message::Text(text) => Some(text),
@@ -67,7 +67,7 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Message<'a> {
     }
 }
 
-/// How far a broadcast goes.
+/// Which clients a broadcast reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The clients of this worker.
@@ -85,38 +85,40 @@ impl Scope {
     }
 }
 
-/// What became of a call to the host. It may be ignored: a message to a client that has just left is no fault.
+/// Result of a call to the host. It may be ignored: sending to a client that has just disconnected is not an
+/// error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
-    /// Done; a message leaves with the next write of this turn.
+    /// Success. A message is written to the socket at the end of this turn of the event loop.
     Sent,
-    /// Done, but more than the high-water mark waits for this client: it reads slower than you send.
+    /// Success, but the client's write queue exceeds the host's `high_water`: the client reads more slowly
+    /// than the plugin sends.
     Queued,
-    /// Not done: the connection is closing or closed.
+    /// Nothing done: the connection is closing or closed.
     Closed,
-    /// Not done: longer than the host's `max_message`, or a control message longer than 125 bytes.
+    /// Nothing done: the message exceeds the host's `max_message`, or a control message exceeds 125 bytes.
     TooLarge,
-    /// Not done: an opcode that cannot be sent.
+    /// Nothing done: the opcode cannot be sent.
     BadOp,
-    /// Not done: text that is not UTF-8.
+    /// Nothing done: the text is not UTF-8.
     BadUtf8,
-    /// Not done: an argument outside its range, such as a close code that RFC 6455 §7.4 reserves.
+    /// Nothing done: an argument is invalid, such as a close code that RFC 6455 §7.4 reserves.
     BadArgument,
-    /// Not done: there is no such worker.
+    /// Nothing done: no worker has that number, or the worker is the sender.
     NotFound,
-    /// Not done: not on a worker's thread, or not loaded by a host at all (a unit test).
+    /// Nothing done: called outside the worker thread, or no host has loaded the library (as in a unit test).
     NoHost,
-    /// Not done: too much work waits for the background pool.
+    /// Nothing done: the queue of the background pool is full.
     Busy,
-    /// Not done: nobody can be reached while a plugin is loaded, or its state saved or restored.
+    /// Nothing done: a load, save or restore hook is running and cannot send.
     NotNow,
-    /// A number that this version of the SDK does not know; negative means not done.
+    /// A status that this version of the SDK does not know. Negative: nothing was done.
     Other(i32),
 }
 
 impl Status {
-    /// Whether it was done.
+    /// Whether the call succeeded.
     pub fn is_ok(self) -> bool {
         matches!(self, Status::Sent | Status::Queued | Status::Other(0..))
     }

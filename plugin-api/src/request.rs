@@ -1,9 +1,9 @@
-//! One HTTP request and its answer, as onrequest handlers see them.
+//! One HTTP request and its response.
 #![forbid(unsafe_code)]
 
 use crate::boundary::RawRequest;
 
-/// One HTTP request; valid while its handler runs.
+/// One HTTP request, valid while its handler runs.
 #[repr(transparent)]
 pub struct Request {
     pub(crate) raw: RawRequest,
@@ -15,27 +15,28 @@ impl Request {
         self.raw.method()
     }
 
-    /// As sent, without the query, percent-encoding kept.
+    /// The path as sent, without the query. Percent-encoding is kept.
     pub fn path(&self) -> &str {
         self.raw.path()
     }
 
-    /// What follows the `?`, or "".
+    /// The part after the `?`, or "".
     pub fn query(&self) -> &str {
         self.raw.query()
     }
 
-    /// The first header of that name, in any case; None also if it is not UTF-8.
+    /// Value of the first header of that name, which is case-insensitive. None also if the value is not
+    /// UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.raw.header(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// All headers: names in lower case, values as sent.
+    /// All headers, with names in lower case and values as sent.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         (0..).map_while(|index| self.raw.header_at(index))
     }
 
-    /// The whole body, at most the host's `max_body` bytes.
+    /// The complete body, at most `max_body` bytes of the host's configuration.
     pub fn body(&self) -> &[u8] {
         self.raw.body()
     }
@@ -45,17 +46,19 @@ impl Request {
         self.raw.peer()
     }
 
-    /// Whether this is a WebSocket upgrade (RFC 6455 §4.2.1), ready for [`handshake`](Self::handshake).
+    /// Whether this is a valid WebSocket upgrade (RFC 6455 §4.2.1), which [`handshake`](Self::handshake)
+    /// accepts.
     pub fn is_upgrade(&self) -> bool {
         self.raw.is_upgrade()
     }
 
-    /// The answer that upgrades the request and binds three handlers, by name, to the connection.
+    /// The response that upgrades the request and binds three handlers to the connection by name.
     ///
-    /// A name is looked for in this plugin, then in the others in load order; `plugin:name` in that plugin
-    /// alone. `None`: that event is ignored. All are looked up before the 101 is sent; if one is missing or
-    /// of another kind, the client gets a 500 and the log says which. A request that is no upgrade gets
-    /// 426. Headers may be added to it: a subprotocol, a cookie.
+    /// The host searches `name` in this plugin, then in the other plugins in load order; it searches
+    /// `plugin:name` in that plugin only. `None`: the event is ignored. The host resolves all names before it
+    /// sends the 101. If a handler does not exist or has another kind, the client gets a 500 and the log
+    /// names the handler. A request that is not an upgrade gets 426. The response may have headers, such as a
+    /// subprotocol or a cookie.
     pub fn handshake<'n>(
         &self,
         onconnect: impl Into<Option<&'n str>>,
@@ -67,19 +70,20 @@ impl Request {
     }
 }
 
-/// The answer to a [`Request`]. The host adds Content-Length, Date and what the connection needs.
+/// The response to a [`Request`]. The host adds Content-Length, Date and the headers of the connection.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// Handler names by event; the status is the host's business then.
+    /// Names of onconnect, onmessage and ondisconnect handler. The host then sets the status.
     pub(crate) handshake: Option<[Option<String>; 3]>,
 }
 
 impl Response {
-    /// An empty answer with that status, 200 to 599.
+    /// An empty response with that status, 200 to 599. With any other status the request fails: the client
+    /// gets a 500, and the log has the reason.
     pub fn new(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new(), handshake: None }
     }
@@ -89,24 +93,24 @@ impl Response {
         Self::new(200).header("content-type", "text/plain; charset=utf-8").body(body.into())
     }
 
-    /// 200 with a page.
+    /// 200 with HTML.
     pub fn html(body: impl Into<String>) -> Self {
         Self::new(200).header("content-type", "text/html; charset=utf-8").body(body.into())
     }
 
-    /// 200 with JSON that you have made.
+    /// 200 with JSON; `body` is the serialized text.
     pub fn json(body: impl Into<String>) -> Self {
         Self::new(200).header("content-type", "application/json").body(body.into())
     }
 
-    /// The same answer with another status.
+    /// Sets the status, 200 to 599.
     pub fn status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
 
-    /// Adds a header. One that HTTP does not allow, or that is the host's own, fails the request: 500, and
-    /// the log names it.
+    /// Adds a header. The request fails if the header is malformed or is one that the host sets itself: the
+    /// client gets a 500, and the log names the header.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self

@@ -1,5 +1,4 @@
-//! A state as bytes: how it is written for the next copy of a plugin, and what is said when that cannot read
-//! it. Knows nothing of connections or of the host.
+//! Encodes saved state, and explains why a state cannot be decoded. Independent of connections and the host.
 #![forbid(unsafe_code)]
 
 use std::any::type_name;
@@ -7,10 +6,10 @@ use std::any::type_name;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// First byte of what is saved. Both copies of a plugin may be built with different versions of this crate.
-const FORMAT: u8 = 1; // MessagePack, structs as maps from names
+/// First byte of saved state. The two generations of a plugin may use different versions of this crate.
+const FORMAT: u8 = 1; // MessagePack, with structs as maps from field names
 
-/// `what` it is, for the error.
+/// Encodes a state. `what` describes it in the error.
 pub fn encode<T: Serialize>(what: &str, state: &T) -> Result<Vec<u8>, String> {
     let mut bytes = vec![FORMAT];
     let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
@@ -20,7 +19,7 @@ pub fn encode<T: Serialize>(what: &str, state: &T) -> Result<Vec<u8>, String> {
     }
 }
 
-/// `what` it is, for the error, which names the field.
+/// Decodes a state. `what` describes it in the error, which names the field.
 pub fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, String> {
     let name = short_name::<T>();
     let (format, bytes) =
@@ -43,7 +42,7 @@ pub fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, String
     })
 }
 
-/// The path of the field at fault, and what to do about it.
+/// The path of the field that failed, and the reason with advice.
 fn explain(path: String, reason: &str) -> (String, String) {
     if let Some(field) = reason.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         let dot = if path.is_empty() { "" } else { "." };
@@ -64,7 +63,7 @@ fn explain(path: String, reason: &str) -> (String, String) {
     (path, format!("{reason}{advice}"))
 }
 
-/// A type's name without the modules: `Option<Session>`, not `core::option::Option<chat::Session>`.
+/// The name of a type without its modules: `Option<Session>`, not `core::option::Option<chat::Session>`.
 pub fn short_name<T: ?Sized>() -> String {
     let mut short = String::new();
     let mut parts = type_name::<T>().split("::").peekable();
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_is_named_as_its_author_writes_it() {
+    fn short_name_has_no_modules() {
         struct Session;
         assert_eq!(short_name::<Session>(), "Session");
         assert_eq!(short_name::<Option<Vec<Session>>>(), "Option<Vec<Session>>");
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_version_has_saved_is_not_guessed_at() {
+    fn an_unknown_format_is_rejected() {
         let error = decode::<u8>("state", &[9, 1]).unwrap_err();
         assert_eq!(
             error,

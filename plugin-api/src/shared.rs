@@ -1,5 +1,5 @@
-//! State of the whole plugin: one for each worker, in a thread-local of the plugin, from its first use until
-//! this copy of the plugin has been replaced.
+//! Shared state of a plugin: one value per worker, in a thread-local of the plugin. It lives from its first
+//! use until this generation is replaced.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use crate::boundary::{at_end, is_off_the_worker};
 use crate::saved::short_name;
 
-/// The plugin's own state, one for each worker. [`plugin!`](crate::plugin)`(shared = Room)` makes `Room` it; do
-/// not implement it by hand.
+/// The shared state of a plugin, one value per worker. [`plugin!`](crate::plugin)`(shared = Room)` implements
+/// the trait for `Room`; do not implement it by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the shared state of this plugin",
     label = "not declared",
@@ -22,8 +22,9 @@ pub trait Shared: Default + Serialize + DeserializeOwned + 'static {
     fn __place() -> &'static Place<Self>;
 }
 
-/// This worker's `Room` of `plugin!(shared = Room)`, made by `Default` on first use. Over a reload it is carried
-/// to the new copy of the plugin, as a connection's state is; the old copy's is dropped.
+/// The worker's value of the type that `plugin!(shared = Room)` declares. The first use creates it with
+/// `Default`. A reload carries the value over to the new generation, like the state of a connection, and
+/// drops the value of the old one.
 ///
 /// ```
 /// use callsign_plugin::{prelude::*, shared};
@@ -34,7 +35,7 @@ pub trait Shared: Default + Serialize + DeserializeOwned + 'static {
 /// #[derive(Default, Serialize, Deserialize)]
 /// struct Room {
 ///     topic: String,
-///     #[serde(default)] // new since yesterday
+///     #[serde(default)] // added later
 ///     visits: u64,
 /// }
 ///
@@ -47,15 +48,16 @@ pub trait Shared: Default + Serialize + DeserializeOwned + 'static {
 /// # fn main() {}
 /// ```
 ///
-/// It is a guard: while one is alive there cannot be another.
+/// The result is a guard. Only one guard of the shared state may exist at a time.
 ///
 /// # Panics
-/// If a guard of it is alive, and outside the worker's thread: on the background pool there is none.
+/// If another guard of the shared state is alive. Also outside the worker thread: background work cannot use
+/// it.
 #[track_caller]
 pub fn shared<S: Shared>() -> RefMut<'static, S> {
     assert!(
         !is_off_the_worker(),
-        "the shared state `{0}` is not for other threads: give background work what it needs of it, and take the \
+        "the shared state `{0}` is not for other threads: pass background work the data it needs, and use its \
          result in `done`",
         short_name::<S>()
     );
@@ -67,44 +69,45 @@ pub fn shared<S: Shared>() -> RefMut<'static, S> {
             short_name::<S>()
         );
     };
-    place.keep();
+    place.drop_at_end();
     RefMut::map(guard, |value| value.get_or_insert_with(S::default))
 }
 
-/// Where a worker's shared state is.
+/// Storage of a worker's shared state.
 #[doc(hidden)]
 pub struct Place<S: 'static> {
     value: RefCell<Option<S>>,
-    /// Whether the host tells when it is to be dropped.
-    kept: Cell<bool>,
+    /// Whether `drop_at_end` has registered its callback.
+    dropped_at_end: Cell<bool>,
 }
 
 impl<S> Place<S> {
-    /// One for a thread, as long as the process: guards may be alive wherever the plugin puts them, and the end
-    /// of a thread is no time to run a plugin's code. What is in it is dropped before.
+    /// Allocates the storage of a thread and never frees it, because a plugin may keep guards anywhere. The
+    /// value inside is dropped earlier, by `drop_at_end`: a destructor must not run plugin code at thread
+    /// exit.
     pub fn leaked() -> &'static Self {
-        Box::leak(Box::new(Self { value: RefCell::new(None), kept: Cell::new(false) }))
+        Box::leak(Box::new(Self { value: RefCell::new(None), dropped_at_end: Cell::new(false) }))
     }
 
-    /// Calls `f` with what is there.
+    /// Calls `f` with the value, if there is one. Err: the value is borrowed.
     pub(crate) fn look<R>(&self, f: impl FnOnce(&S) -> R) -> Result<Option<R>, String> {
         let value: Ref<'_, Option<S>> = self.value.try_borrow().map_err(|_| borrowed::<S>())?;
         Ok(value.as_ref().map(f))
     }
 
-    /// Puts what was restored in.
+    /// Stores the restored value. Err: the value is borrowed.
     pub(crate) fn put(&'static self, shared: S) -> Result<(), String> {
         let old = self.value.try_borrow_mut().map_err(|_| borrowed::<S>())?.replace(shared);
         drop(old);
-        self.keep();
+        self.drop_at_end();
         Ok(())
     }
 
-    /// Has it dropped when this copy of the plugin is replaced, or its worker ends.
-    fn keep(&'static self) {
-        if !self.kept.get() {
-            self.kept.set(at_end(|| {
-                self.kept.set(false);
+    /// Drops the value when this generation is replaced or its worker exits.
+    fn drop_at_end(&'static self) {
+        if !self.dropped_at_end.get() {
+            self.dropped_at_end.set(at_end(|| {
+                self.dropped_at_end.set(false);
                 let value = self.value.try_borrow_mut().map(|mut value| value.take());
                 drop(value);
             }));

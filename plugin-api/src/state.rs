@@ -1,5 +1,5 @@
-//! A connection's state: data of a type that the plugin has declared, carried over a reload. Where it is kept,
-//! saved and restored is `boundary`'s.
+//! State of a connection: data of a type that the plugin declares, which a reload carries over. `boundary`
+//! stores, saves and restores it.
 #![forbid(unsafe_code)]
 
 use std::cell::{RefCell, RefMut};
@@ -11,8 +11,8 @@ use crate::boundary::Held;
 use crate::connection::Connection;
 use crate::saved::short_name;
 
-/// The state of a plugin's connections. [`plugin!`](crate::plugin)`(state = Session)` makes `Session` it; do not
-/// implement it by hand.
+/// The state of a plugin's connections. [`plugin!`](crate::plugin)`(state = Session)` implements the trait
+/// for `Session`; do not implement it by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the state of this plugin's connections",
     label = "not declared",
@@ -21,9 +21,9 @@ use crate::saved::short_name;
 pub trait State: Serialize + DeserializeOwned + 'static {}
 
 impl Connection {
-    /// The connection's state, of the type that [`plugin!`](crate::plugin)`(state = Session)` declares; made by
-    /// `Default` on first use. It is carried over reloads ([how](crate#state-over-a-reload)), and dropped after
-    /// `ondisconnect`.
+    /// The state of the connection, of the type that [`plugin!`](crate::plugin)`(state = Session)` declares.
+    /// The first use creates it with `Default`. A reload carries the state over
+    /// ([details](crate#state-over-a-reload)). The state is dropped after `ondisconnect`.
     ///
     /// ```
     /// use callsign_plugin::prelude::*;
@@ -48,9 +48,9 @@ impl Connection {
     /// # fn main() {}
     /// ```
     ///
-    /// It is a guard: while one of a connection is alive there cannot be another of the same connection.
+    /// The result is a guard. Only one guard of a connection's state may exist at a time.
     ///
-    /// Another type than the declared one does not compile.
+    /// A type other than the declared one does not compile.
     ///
     /// ```compile_fail
     /// use callsign_plugin::prelude::*;
@@ -64,8 +64,8 @@ impl Connection {
     /// ```
     ///
     /// # Panics
-    /// If a guard of this connection's state is alive, and if its data is another plugin's or was set by
-    /// [`set_data`](Self::set_data).
+    /// If another guard of this connection's state is alive, or if the connection has data of another plugin
+    /// or data from [`set_data`](Self::set_data).
     #[track_caller]
     pub fn state<S: State + Default>(&self) -> RefMut<'_, S> {
         if let Some(state) = self.raw.state::<S>() {
@@ -75,24 +75,24 @@ impl Connection {
         self.borrow(self.raw.set_state(S::default()))
     }
 
-    /// The connection's state, if it has one already. For a state that has no default, and for what must not
-    /// make one.
+    /// The state of the connection; None if it has no state yet. Use it for a state type without default, or
+    /// where the state must not be created.
     ///
     /// # Panics
-    /// If a guard of this connection's state is alive.
+    /// If another guard of this connection's state is alive.
     #[track_caller]
     pub fn try_state<S: State>(&self) -> Option<RefMut<'_, S>> {
         self.raw.state::<S>().map(|state| self.borrow(state))
     }
 
-    /// Gives the connection its state, in place of one that it may have.
+    /// Sets the state of the connection, and drops a previous state.
     ///
     /// # Panics
-    /// As [`state`](Self::state).
+    /// Like [`state`](Self::state).
     #[track_caller]
     pub fn set_state<S: State>(&self, state: S) {
         if let Some(place) = self.raw.state::<S>() {
-            // Dropped when it is not borrowed any more: its Drop may look at the connection.
+            // Dropped after the borrow ends, because its drop may use the connection.
             let old = std::mem::replace(&mut *self.borrow(place), state);
             drop(old);
             return;
@@ -113,7 +113,7 @@ impl Connection {
         })
     }
 
-    /// There is no state of the type; then there must not be anything.
+    /// Panics if the slot is not empty. Only called if it holds no `S`.
     #[track_caller]
     fn assert_no_data<S>(&self) {
         let (id, name) = (self.id(), short_name::<S>());
@@ -124,7 +124,7 @@ impl Connection {
                  `{name}`"
             ),
             Held::State(other) => {
-                panic!("connection {id} has a state already, a `{other}`, and not a `{name}`")
+                panic!("connection {id} has a state already, a `{other}`, not a `{name}`")
             }
             Held::Foreign => {
                 panic!(

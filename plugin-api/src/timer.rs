@@ -1,4 +1,4 @@
-//! Callbacks at a later time, once or again and again. The host keeps the time; this is its face for Rust.
+//! One-shot and repeating timers, which the host runs.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use crate::boundary::{add_timer, remove_timer};
 use crate::connection::Connection;
 
-/// A timer that was set. It is a number: dropping it changes nothing, and one that could not be set (because
-/// the connection is closing, or because no worker's thread was asked) is as good as one that has ended.
+/// Identifies a timer. Dropping it does not cancel the timer. If the timer could not be set, because the
+/// connection is closing or the thread is not a worker thread, it behaves like a timer that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timer {
     id: u64,
 }
 
 impl Timer {
-    /// Ends it, if it has not ended; a callback may end the timer that it is called by. The closure is
-    /// dropped soon after, when no callback runs. Tells whether there was something to end.
+    /// Ends the timer. A callback may cancel the timer that called it. The closure is dropped soon
+    /// afterwards, when no callback runs. Returns false if the timer has already ended.
     pub fn cancel(&self) -> bool {
         remove_timer(self.id)
     }
 }
 
 impl Connection {
-    /// Calls `f` once, after `delay`. If the connection closes first, it is not called.
+    /// Calls `f` once, after `delay`. If the connection closes first, `f` is not called.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -39,8 +39,8 @@ impl Connection {
         self.set(delay, 0, move |c| f.take().into_iter().for_each(|f| f(c)))
     }
 
-    /// Calls `f` after each `period`, for the first time one period from now, until the timer is cancelled or
-    /// the connection closes. Times do not drift, and those that a busy worker has missed are left out.
+    /// Calls `f` after each `period`, the first time after one period, until the timer is cancelled or the
+    /// connection closes. The times do not drift. Calls that a busy worker missed are skipped.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -59,23 +59,23 @@ impl Connection {
     }
 
     fn set(&self, delay: Duration, repeat_ms: u64, mut f: impl FnMut(&Connection) + 'static) -> Timer {
-        // The host calls it with the connection that it is set for.
+        // The host passes the connection with this id.
         let id = add_timer(self.id(), ms(delay), repeat_ms, move |c| c.into_iter().for_each(&mut f));
         Timer { id }
     }
 }
 
-/// Calls `f` once on this worker, after `delay`. Works from `#[onload]` on; it ends with this copy of the
-/// plugin.
+/// Calls `f` once on this worker, after `delay`. May be called in `#[onload]`. The timer ends when this
+/// generation is replaced.
 ///
-/// A panic in it is logged. With many workers, each that calls this has a timer of its own.
+/// A panic in `f` is logged. Each worker that calls this function has its own timer.
 pub fn after(delay: Duration, f: impl FnOnce() + 'static) -> Timer {
     let mut f = Some(f);
     Timer { id: add_timer(0, ms(delay), 0, move |_| f.take().into_iter().for_each(|f| f())) }
 }
 
-/// Calls `f` on this worker after each `period`, as [`Connection::every`] does; a panic in it is logged, and
-/// the next time comes nevertheless. Works from `#[onload]` on; it ends with this copy of the plugin.
+/// Calls `f` on this worker after each `period`, like [`Connection::every`]. A panic in `f` is logged and
+/// does not end the timer. May be called in `#[onload]`. The timer ends when this generation is replaced.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -91,12 +91,12 @@ pub fn every(period: Duration, mut f: impl FnMut() + 'static) -> Timer {
     Timer { id: add_timer(0, ms(period), period_ms(period), move |_| f()) }
 }
 
-/// Whole milliseconds, never too early.
+/// Whole milliseconds, rounded up so that a timer never fires early.
 fn ms(duration: Duration) -> u64 {
     duration.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(u64::MAX)
 }
 
-/// To the host 0 means once.
+/// At least 1, because 0 means a one-shot timer to the host.
 fn period_ms(period: Duration) -> u64 {
     ms(period).max(1)
 }

@@ -1,7 +1,7 @@
-//! The workers, and messages between a plugin's copies on them.
+//! Worker messages: messages between the plugin's instances on different workers.
 //!
-//! Each worker is a process with a copy of its own of the plugin and all its statics. What another worker's copy
-//! has to know is sent to it, as bytes, under a number of the plugin's own:
+//! Each worker is a process with its own instance of the plugin and its own statics. An instance sends bytes
+//! to the instances on other workers, under an id that the plugin defines:
 //!
 //! ```
 //! # use callsign_plugin::prelude::*;
@@ -26,8 +26,8 @@
 //! }
 //! ```
 //!
-//! Messages arrive in the order in which one worker has sent them. They are lost if the other worker's copy has
-//! no receiver for them, or if that worker dies.
+//! Messages from one worker arrive in the order in which they were sent. A message is lost if the other
+//! worker's instance has no receiver for its id, or if that worker dies.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -37,36 +37,38 @@ use crate::abi;
 use crate::boundary;
 use crate::message::Status;
 
-/// This worker's number, from 0. From any thread.
+/// This worker's number, counted from 0. May be called from any thread.
 pub fn index() -> u32 {
     boundary::worker_index()
 }
 
-/// How many workers there are. From any thread.
+/// Number of workers. May be called from any thread.
 pub fn count() -> u32 {
     boundary::worker_count()
 }
 
-/// Sends a message to this plugin on one other worker. [`Status::NotFound`]: there is no worker of that number,
-/// or it is this one. In `#[onload]` it is too early ([`Status::NotNow`]).
+/// Sends a worker message to the plugin's instance on one other worker. [`Status::NotFound`]: no worker has
+/// that number, or it is this worker. [`Status::NotNow`]: called in `#[onload]`.
 pub fn send(worker: u32, id: u32, data: &[u8]) -> Status {
-    // The number that means all of them is no worker's.
+    // ALL_WORKERS is not the number of a worker.
     if worker == abi::ALL_WORKERS { Status::NotFound } else { boundary::send_to_worker(worker, id, data) }
 }
 
-/// Sends a message to this plugin on all other workers; if there are none, to nobody.
+/// Sends a worker message to the plugin's instances on all other workers. With a single worker it does
+/// nothing.
 pub fn send_to_all(id: u32, data: &[u8]) -> Status {
     boundary::send_to_worker(abi::ALL_WORKERS, id, data)
 }
 
-/// Has `f` called with each message of that number: the worker that has sent it, and what it says. It takes the
-/// place of an earlier one for that number. Works from `#[onload]` on; it ends with this copy of the plugin, and is
-/// dropped then. [`Status::NotNow`] while the state of this copy is saved for the next. A panic in it is logged.
+/// Calls `f` with each worker message of that id: the number of the sending worker, and the data. `f`
+/// replaces an earlier receiver for the id. May be called in `#[onload]`. `f` is dropped when this generation
+/// is replaced. [`Status::NotNow`]: called while the state of this generation is being saved. A panic in `f`
+/// is logged.
 pub fn receive(id: u32, f: impl FnMut(u32, &[u8]) + 'static) -> Status {
     boundary::receive(id, Some(Rc::new(RefCell::new(f))))
 }
 
-/// Messages of that number are received no more.
+/// Removes the receiver for that id.
 pub fn ignore(id: u32) -> Status {
     boundary::receive(id, None)
 }
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_host_there_is_one_worker_and_nobody_to_talk_to() {
+    fn without_a_host_there_is_one_worker_and_sending_fails() {
         assert_eq!((index(), count()), (0, 1));
         assert_eq!(send(1, 1, b"hi"), Status::NoHost);
         assert_eq!(send_to_all(1, b"hi"), Status::NoHost);

@@ -1,5 +1,5 @@
-//! The attributes of `callsign-plugin`, documented there: each exports the function under it as a handler of
-//! one kind, as the data symbol `callsign_handler_NAME`.
+//! The attributes of `callsign-plugin`. Each attribute exports a function as a handler of one kind, as the
+//! data symbol `callsign_handler_NAME`. See the documentation of `callsign-plugin`.
 
 use proc_macro::TokenStream;
 use proc_macro2::Span;
@@ -13,36 +13,37 @@ pub fn onconnect(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("onconnect", 1, attribute, item)
 }
 
-/// `fn(c: &Connection, message: Message<'_>)`: called with each whole message. May return
-/// `Result<(), impl Display>`.
+/// `fn(c: &Connection, message: Message<'_>)`: called with each complete message. May return `Result<(), impl
+/// Display>`.
 #[proc_macro_attribute]
 pub fn onmessage(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("onmessage", 2, attribute, item)
 }
 
-/// `fn(c: &Connection)`: called once, last, however the connection ended. May return
+/// `fn(c: &Connection)`: called once, as the last callback of the connection, however it ended. May return
 /// `Result<(), impl Display>`.
 #[proc_macro_attribute]
 pub fn ondisconnect(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("ondisconnect", 1, attribute, item)
 }
 
-/// `fn(request: &mut Request) -> Response`: answers requests. May return `Result<Response, impl Display>`.
+/// `fn(request: &mut Request) -> Response`: responds to a request. May return `Result<Response, impl
+/// Display>`.
 #[proc_macro_attribute]
 pub fn onrequest(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("onrequest", 1, attribute, item)
 }
 
-/// `fn(load: &Load)`: called when the library was loaded, before anything else of it. May return
-/// `Result<(), impl Display>`: an `Err` refuses the load, and says why.
+/// `fn(load: &Load)`: called when the library was loaded, before any handler. May return `Result<(), impl
+/// Display>`; an `Err` rejects the load with that reason.
 #[proc_macro_attribute]
 pub fn onload(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("onload", 1, attribute, item)
 }
 
-/// `fn()`: called when another copy of the plugin has taken over from this one, as the last of its callbacks. Not
-/// called when the worker ends, nor for a copy whose load was refused. May return `Result<(), impl Display>`, which
-/// is logged.
+/// `fn()`: called when a new generation of the plugin has replaced this one, as its last callback. Not called
+/// when the worker exits, or for a generation whose load was rejected. May return `Result<(), impl Display>`;
+/// an `Err` is logged.
 #[proc_macro_attribute]
 pub fn onunload(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("onunload", 0, attribute, item)
@@ -77,16 +78,16 @@ fn expand(
             "onunload" => "fn()",
             _ => "fn(c: &Connection)",
         };
-        return Err(Error::new_spanned(signature, format!("an #[{kind}] handler is a `{wanted}`")));
+        return Err(Error::new_spanned(signature, format!("an #[{kind}] handler must be a `{wanted}`")));
     }
 
     let name = &signature.ident;
-    // `r#move` is called `move`.
+    // The handler name of `r#move` is `move`.
     let symbol = format!("callsign_handler_{}", name.unraw());
     let kind_constant = format_ident!("{}", kind.to_uppercase(), span = Span::call_site());
     let kind = format_ident!("{kind}");
     let call = format_ident!("call_{kind}");
-    // Hygienic, so that a handler may be called `c` or `data`.
+    // Hygienic, so that a handler may be named `c` or `data`.
     let own = Span::mixed_site();
     let (parameters, arguments, result) = match kind.to_string().as_str() {
         "onmessage" => (
@@ -101,6 +102,8 @@ fn expand(
         "onunload" => (quote!(), quote!(), quote!(())),
         _ => (quote_spanned!(own=> c: *mut abi::Connection), quote_spanned!(own=> c,), quote!(())),
     };
+    // No `allow(unsafe_code)`: the lint ignores code of external macros, and `allow` would be an error in a
+    // crate that forbids the lint.
     Ok(quote! {
         #function
 
@@ -108,11 +111,11 @@ fn expand(
             use ::callsign_plugin::{__private, abi};
 
             unsafe extern "C" fn __entry(#parameters) -> #result {
-                // SAFETY: the host calls this with what the ABI promises for its kind.
+                // SAFETY: the host calls this with the arguments that the ABI guarantees for its kind.
                 unsafe { __private::#call(#arguments #name) }
             }
 
-            // SAFETY: symbols that begin with `callsign_handler_` are Callsign's own.
+            // SAFETY: symbol names that begin with `callsign_handler_` are reserved for Callsign.
             #[unsafe(export_name = #symbol)]
             static HANDLER: abi::Handler = abi::Handler {
                 struct_size: ::core::mem::size_of::<abi::Handler>() as u32,
@@ -128,9 +131,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handler_whose_name_is_a_keyword_has_that_name() {
+    fn a_raw_identifier_is_exported_without_its_prefix() {
         let function = syn::parse_quote! { fn r#move(c: &Connection, message: Message<'_>) {} };
-        let code = expand("onmessage", 2, quote!(), &function).expect("it is one").to_string();
+        let code = expand("onmessage", 2, quote!(), &function).expect("a valid handler").to_string();
         assert!(code.contains("\"callsign_handler_move\""), "{code}");
     }
 }

@@ -1,5 +1,5 @@
-//! The connection's data slot, typed: one allocation that knows its type and how to drop itself. It holds what
-//! `set_data` was given, or the plugin's state.
+//! The typed data slot of a connection: one allocation that records the type of its value and how to drop it.
+//! The value is the argument of `set_data`, or the plugin's state.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
@@ -10,32 +10,32 @@ use super::RawConnection;
 use super::host::HOST_SLOT;
 use crate::saved::short_name;
 
-/// What a connection's data slot holds.
+/// The content of a connection's data slot.
 pub enum Held {
-    /// Nothing.
+    /// The slot is empty.
     Nothing,
-    /// Something that this copy of the plugin has not set.
+    /// A value that another plugin or another generation of this plugin set.
     Foreign,
-    /// What `set_data` was given, of a type of that name.
+    /// A value from `set_data`, with the name of its type.
     Data(String),
-    /// A state, of a type of that name.
+    /// A state, with the name of its type.
     State(String),
 }
 
-/// What `abi::Connection::data` points to when this SDK has set it.
+/// The allocation that `abi::Connection::data` points to when this SDK sets it.
 #[repr(C)]
 struct Slot<T> {
     kind: &'static Kind,
     value: T,
 }
 
-/// A state, in a type of its own, so that no other data is taken for one.
+/// A wrapper type for states, so that `set_data` values of the same type are not mistaken for a state.
 struct State<S>(RefCell<S>);
 
-/// What is in a slot.
+/// Type information of a slot.
 struct Kind {
     type_id: fn() -> TypeId,
-    /// Drops and frees the whole slot.
+    /// Drops the value and frees the slot.
     free: unsafe fn(*mut c_void),
     held: fn() -> Held,
 }
@@ -52,31 +52,31 @@ impl Kind {
 }
 
 unsafe fn free<T>(slot: *mut c_void) {
-    // SAFETY: `fill` made it from a Box of this very type, and `release` frees it once.
+    // SAFETY: `fill` created the slot from a Box of this type; `free_data` frees it once.
     drop(unsafe { Box::from_raw(slot.cast::<Slot<T>>()) });
 }
 
-/// What `data_tag` is when `slot` was set by this copy of the SDK: another plugin's tag differs, and so does
-/// the tag left behind by this one when somebody else has overwritten `data` since.
+/// The `data_tag` of a slot that this instance of the SDK set. Another plugin's tag differs. A stale tag also
+/// differs, if other code has overwritten `data` since.
 fn tag(slot: *mut c_void) -> usize {
     slot.addr() ^ HOST_SLOT.addr()
 }
 
 impl RawConnection {
-    /// The slot, if it is ours, and what is in it.
+    /// The slot and its type information, if this instance of the SDK set it.
     fn slot(&self) -> Option<(*mut c_void, &'static Kind)> {
         let c = self.as_ptr();
-        // SAFETY: the host hands in a live struct; both sides run on this thread.
+        // SAFETY: the host passes a live struct; host and plugin access it on this thread only.
         let (data, data_tag) = unsafe { ((*c).data, (*c).data_tag) };
         if data.is_null() || data_tag != tag(data) {
             return None;
         }
-        // SAFETY: the tag says that it is a slot of ours, which begins with its kind.
+        // SAFETY: the tag proves that this SDK set the slot, and a slot begins with its kind.
         Some((data, unsafe { *data.cast::<&'static Kind>() }))
     }
 
     pub fn held(&self) -> Held {
-        // SAFETY: the host hands in a live struct; both sides run on this thread.
+        // SAFETY: the host passes a live struct; host and plugin access it on this thread only.
         let is_empty = unsafe { (*self.as_ptr()).data.is_null() };
         match self.slot() {
             Some((_, kind)) => (kind.held)(),
@@ -85,23 +85,24 @@ impl RawConnection {
         }
     }
 
-    /// Fills the slot, which must be empty: one that is not ours is not ours to free, and of ours there are
-    /// references.
+    /// Fills the slot, which must be empty. A foreign value must not be freed here, and references to a value
+    /// of this SDK may exist.
     pub fn set_data<T: Any>(&self, value: T) -> &T {
         assert!(matches!(self.held(), Held::Nothing), "the data slot is empty");
         self.fill(value, const { &Kind::data::<T>() })
     }
 
-    /// As `set_data`.
+    /// Fills the slot like `set_data`.
     pub fn set_state<S: 'static>(&self, state: S) -> &RefCell<S> {
         assert!(matches!(self.held(), Held::Nothing), "the data slot is empty");
         &self.fill(State(RefCell::new(state)), const { &Kind::state::<S>() }).0
     }
 
-    /// `kind` is that of a `T`.
+    /// `kind` must describe `T`.
     fn fill<T: Any>(&self, value: T, kind: &'static Kind) -> &T {
         let (c, slot) = (self.as_ptr(), Box::into_raw(Box::new(Slot { kind, value })));
-        // SAFETY: the host hands in a live struct; both sides run on this thread. The slot was just made.
+        // SAFETY: the host passes a live struct; host and plugin access it on this thread only. The slot is a
+        // new allocation.
         unsafe {
             (*c).data = slot.cast();
             (*c).data_tag = tag(slot.cast());
@@ -111,8 +112,8 @@ impl RawConnection {
 
     pub fn data<T: Any>(&self) -> Option<&T> {
         let (slot, kind) = self.slot()?;
-        // SAFETY: its kind says that it is a slot of this type. It is freed by `release` alone, when no
-        // callback runs.
+        // SAFETY: the kind proves that the slot holds a `T`. Only the release hook frees the slot, when no
+        // callback of the plugin runs.
         ((kind.type_id)() == TypeId::of::<T>()).then(|| unsafe { &(*slot.cast::<Slot<T>>()).value })
     }
 
@@ -120,11 +121,11 @@ impl RawConnection {
         self.data::<State<S>>().map(|state| &state.0)
     }
 
-    /// Drops the data, if it is ours.
+    /// Drops the value and empties the slot, if this instance of the SDK set it.
     pub(super) fn free_data(&self) {
         let Some((slot, kind)) = self.slot() else { return };
         let c = self.as_ptr();
-        // SAFETY: as in `data`; the slot is taken out of the connection before it is freed.
+        // SAFETY: as in `data`; the slot is removed from the connection before it is freed.
         unsafe {
             (*c).data = ptr::null_mut();
             (*c).data_tag = 0;

@@ -1,5 +1,5 @@
-//! Host to plugin: the functions behind the macros. A panic stops here, and is reported to the host with
-//! its place; so is an `Err`.
+//! Host to plugin: the entry points behind the macros. They catch panics and report them to the host with
+//! file and line. They report an `Err` in the same way.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_void};
@@ -15,9 +15,9 @@ use crate::load::Load;
 use crate::message::Message;
 use crate::request::{Request, Response};
 
-/// What a handler may return: its value, or a `Result` of it.
+/// The return type of a handler: a value, or a `Result` with that value.
 pub trait Outcome<T> {
-    /// Err: why the handler failed.
+    /// The value, or the reason of the failure.
     fn into_result(self) -> Result<T, String>;
 }
 
@@ -33,20 +33,20 @@ impl<T, E: Display> Outcome<T> for Result<T, E> {
     }
 }
 
-/// Where the panic happened that is on its way to `catch`.
+/// Source location of a panic.
 struct Place {
     file: CString,
     line: u32,
 }
 
-/// Why a callback failed.
+/// The reason why a callback failed.
 pub(super) struct Failed {
     message: String,
     place: Option<Place>,
 }
 
 impl Failed {
-    /// Has the callback that runs now fail for it.
+    /// Reports to the host that the running callback failed.
     pub(super) fn report(self) {
         fail(&self.message, self.place.as_ref().map(|place| (place.file.as_c_str(), place.line)));
     }
@@ -63,38 +63,39 @@ impl Display for Failed {
 }
 
 thread_local! {
+    /// Set by the panic hook, taken by `catch`.
     static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) };
-    /// Whether this is a pool thread at work.
+    /// Whether this thread is running background work.
     static AT_WORK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Panics of callbacks and of background work are noted here and logged by the host; those of other threads
-/// are printed as usual.
-fn note_panics() {
+/// Installs a panic hook that records the location of panics in callbacks and in background work, which the
+/// host logs. The previous hook prints panics of other threads.
+fn install_panic_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let usual = panic::take_hook();
+        let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| match info.location() {
             Some(location) if in_callback() || AT_WORK.get() => {
                 let file = CString::new(location.file()).unwrap_or_default();
                 PLACE.set(Some(Place { file, line: location.line() }));
             }
-            _ => usual(info),
+            _ => previous(info),
         }));
     });
 }
 
-/// Runs a callback. None: it has failed, and the host knows.
+/// Runs a callback. Reports a failure to the host and returns None.
 pub(super) fn guard<T>(f: impl FnOnce() -> Result<T, String>) -> Option<T> {
     catch(f).map_err(Failed::report).ok()
 }
 
-/// Runs a hook that answers a number; `failed`: if it fails, and the host knows.
+/// Runs a hook that returns an integer. Reports a failure to the host and returns `failed`.
 pub(super) fn catch_number(failed: i32, f: impl FnOnce() -> Result<i32, String>) -> i32 {
     guard(f).unwrap_or(failed)
 }
 
-/// Runs background work, off the worker's thread.
+/// Runs background work, on a pool thread.
 pub(super) fn catch_at_work<T>(work: impl FnOnce() -> T) -> Result<T, Failed> {
     AT_WORK.set(true);
     let result = catch(|| Ok(work()));
@@ -103,7 +104,7 @@ pub(super) fn catch_at_work<T>(work: impl FnOnce() -> T) -> Result<T, Failed> {
 }
 
 fn catch<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, Failed> {
-    note_panics();
+    install_panic_hook();
     match panic::catch_unwind(AssertUnwindSafe(f)) {
         Ok(result) => result.map_err(|message| Failed { message, place: None }),
         Err(payload) => {
@@ -111,7 +112,7 @@ fn catch<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, Failed> {
                 .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
                 .unwrap_or("(no message)");
             let failed = Failed { message: format!("panicked: {message}"), place: PLACE.take() };
-            // A payload whose drop panics must not get out of here.
+            // Forgotten, because dropping the payload could panic and unwind into the host.
             std::mem::forget(payload);
             Err(failed)
         }
@@ -119,7 +120,7 @@ fn catch<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, Failed> {
 }
 
 /// # Safety
-/// `c` is the host's, as [`abi::OnConnect`] promises.
+/// `c` must be as [`abi::OnConnect`] guarantees.
 #[inline]
 pub unsafe fn call_onconnect<R: Outcome<()>>(c: *mut abi::Connection, f: impl FnOnce(&Connection) -> R) {
     // SAFETY: `Connection` is transparent over the host's struct, which is live until the callback returns.
@@ -128,7 +129,7 @@ pub unsafe fn call_onconnect<R: Outcome<()>>(c: *mut abi::Connection, f: impl Fn
 }
 
 /// # Safety
-/// The arguments are the host's, as [`abi::OnMessage`] promises.
+/// The arguments must be as [`abi::OnMessage`] guarantees.
 #[inline]
 pub unsafe fn call_onmessage<R: Outcome<()>>(
     c: *mut abi::Connection,
@@ -150,21 +151,21 @@ pub unsafe fn call_onmessage<R: Outcome<()>>(
 }
 
 /// # Safety
-/// `c` is the host's, as [`abi::OnDisconnect`] promises.
+/// `c` must be as [`abi::OnDisconnect`] guarantees.
 #[inline]
 pub unsafe fn call_ondisconnect<R: Outcome<()>>(c: *mut abi::Connection, f: impl FnOnce(&Connection) -> R) {
-    // SAFETY: the same promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { call_onconnect(c, f) }
 }
 
 /// # Safety
-/// `request` is the host's, as [`abi::OnRequest`] promises.
+/// `request` must be as [`abi::OnRequest`] guarantees.
 pub unsafe fn call_onrequest<R: Outcome<Response>>(
     request: *mut abi::Request,
     f: impl FnOnce(&mut Request) -> R,
 ) -> i32 {
-    // SAFETY: `Request` is transparent over the host's struct, which is this handler's alone until it
-    // returns.
+    // SAFETY: `Request` is transparent over the host's struct; the handler has exclusive access to it until
+    // it returns.
     let request = unsafe { &mut *request.cast::<Request>() };
     let handled = guard(|| {
         let response = f(request).into_result()?;
@@ -174,7 +175,7 @@ pub unsafe fn call_onrequest<R: Outcome<Response>>(
 }
 
 /// # Safety
-/// `load` is the host's, as [`abi::OnLoad`] promises.
+/// `load` must be as [`abi::OnLoad`] guarantees.
 pub unsafe fn call_onload<R: Outcome<()>>(load: *const abi::Load, f: impl FnOnce(&Load) -> R) -> i32 {
     // SAFETY: `Load` is transparent over the host's struct, which is live until the hook returns.
     let load = unsafe { &*load.cast::<Load>() };
@@ -182,7 +183,7 @@ pub unsafe fn call_onload<R: Outcome<()>>(load: *const abi::Load, f: impl FnOnce
 }
 
 /// # Safety
-/// The host calls it, as [`abi::OnUnload`] promises.
+/// Only the host may call it, as [`abi::OnUnload`] describes.
 pub unsafe fn call_onunload<R: Outcome<()>>(f: impl FnOnce() -> R) {
     guard(|| f().into_result());
 }
@@ -190,9 +191,9 @@ pub unsafe fn call_onunload<R: Outcome<()>>(f: impl FnOnce() -> R) {
 /// The descriptor's release hook: drops the connection's data.
 ///
 /// # Safety
-/// `c` is the host's, and this is the last call for it.
+/// `c` must be a live connection of the host, and no other reference to its data may exist.
 pub unsafe extern "C" fn release(c: *mut abi::Connection) {
-    // SAFETY: transparent over the host's struct, which is live until this returns.
+    // SAFETY: `RawConnection` is transparent over the host's struct, which is live until this returns.
     let c = unsafe { &*c.cast::<RawConnection>() };
     guard(|| {
         c.free_data();

@@ -1,4 +1,4 @@
-//! Plugin to host: the host's function table, and the host's structs behind safe methods.
+//! Plugin to host: the host's function table, and safe methods over the structs of the host.
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_char};
@@ -11,25 +11,28 @@ use crate::connection::Connection;
 use crate::message::Status;
 use crate::request::Response;
 
+const NO_HOST: &str = "no host has loaded this library";
+
 static HOST: AtomicPtr<abi::Host> = AtomicPtr::new(ptr::null_mut());
 
-/// Where the host writes its table; for the descriptor.
+/// Where the host writes the address of its function table; part of the descriptor.
 pub const HOST_SLOT: *mut *const abi::Host = HOST.as_ptr().cast();
 
-/// The host's table; None in a library that no host has loaded.
+/// The host's function table; None if no host has loaded the library.
 pub(super) fn host() -> Option<&'static abi::Host> {
-    // SAFETY: the host writes the slot before it calls anything, and its table lives as long as the process.
+    // SAFETY: the host writes the slot before it calls the plugin, and the table lives as long as the
+    // process.
     unsafe { HOST.load(Ordering::Relaxed).as_ref() }
 }
 
-/// The bytes of a string that the host owns; None for NULL. `'a` is for the caller to keep to what the ABI
-/// promises of that string.
+/// The bytes of a string that the host owns; None for NULL. The caller must choose `'a` no longer than the
+/// ABI guarantees for that string.
 fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
-    // SAFETY: the host's strings are NULL or NUL-terminated.
+    // SAFETY: strings of the host are NULL or NUL-terminated.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
-/// As `bytes`, for strings that are ASCII by their grammar (paths, addresses, methods) or UTF-8.
+/// A string of the host that is UTF-8, or ASCII by its grammar (paths, addresses, methods). "" for NULL.
 fn text<'a>(text: *const c_char) -> &'a str {
     bytes(text).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
 }
@@ -43,7 +46,7 @@ fn pair<'a>(get: impl FnOnce(*mut *const c_char, *mut *const c_char) -> i32) -> 
     Some((text(name), bytes(value)?))
 }
 
-/// A connection, as the host hands it in.
+/// A connection as the host passes it.
 #[repr(transparent)]
 pub struct RawConnection(UnsafeCell<abi::Connection>);
 
@@ -53,12 +56,12 @@ impl RawConnection {
     }
 
     pub fn id(&self) -> u64 {
-        // SAFETY: the host hands in a live struct; both sides run on this thread.
+        // SAFETY: the host passes a live struct; host and plugin access it on this thread only.
         unsafe { (*self.as_ptr()).id }
     }
 
     pub fn send(&self, op: u8, data: &[u8]) -> Status {
-        // SAFETY: the connection is live, `data` is read before the call returns.
+        // SAFETY: the connection is live; the host reads `data` before the call returns.
         call(|host| unsafe { (host.send)(self.as_ptr(), op, data.as_ptr().cast(), data.len()) })
     }
 
@@ -73,7 +76,7 @@ impl RawConnection {
     }
 
     pub fn peer(&self) -> &str {
-        // SAFETY: the connection is live, and so is the string as long as it.
+        // SAFETY: the connection is live, and the string lives as long as the connection.
         text(host().map_or(ptr::null(), |host| unsafe { (host.peer)(self.as_ptr()) }))
     }
 
@@ -89,13 +92,13 @@ impl RawConnection {
 
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let name = CString::new(name).ok()?;
-        // SAFETY: as in `peer`; `name` is read before the call returns.
+        // SAFETY: as in `peer`; the host reads `name` before the call returns.
         bytes(unsafe { (host()?.header)(self.as_ptr(), name.as_ptr()) })
     }
 
     pub fn header_at(&self, index: usize) -> Option<(&str, &[u8])> {
         let host = host()?;
-        // SAFETY: as in `peer`; the two places are written before the call returns.
+        // SAFETY: as in `peer`; the host writes both results before the call returns.
         pair(|name, value| unsafe { (host.header_at)(self.as_ptr(), index, name, value) })
     }
 
@@ -115,13 +118,13 @@ impl RawConnection {
     }
 }
 
-/// A request, as the host hands it in.
+/// A request as the host passes it.
 #[repr(transparent)]
 pub struct RawRequest(UnsafeCell<abi::Request>);
 
 impl RawRequest {
     fn get(&self) -> &abi::Request {
-        // SAFETY: the host hands in a live struct and changes nothing of it while the handler runs.
+        // SAFETY: the host passes a live struct and does not change it while the handler runs.
         unsafe { &*self.0.get() }
     }
 
@@ -147,33 +150,35 @@ impl RawRequest {
 
     pub fn body(&self) -> &[u8] {
         let request = self.get();
-        // SAFETY: the host's body is `body_length` bytes at a pointer that is not NULL, while the handler runs.
+        // SAFETY: `body` is not NULL and has `body_length` bytes, valid while the handler runs.
         unsafe { std::slice::from_raw_parts(request.body, request.body_length) }
     }
 
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let name = CString::new(name).ok()?;
-        // SAFETY: the request is live, and so is the string while the handler runs.
+        // SAFETY: the request is live, and the string is valid while the handler runs.
         bytes(unsafe { (host()?.request_header)(self.0.get(), name.as_ptr()) })
     }
 
     pub fn header_at(&self, index: usize) -> Option<(&str, &[u8])> {
         let host = host()?;
-        // SAFETY: as in `header`; the two places are written before the call returns.
+        // SAFETY: as in `header`; the host writes both results before the call returns.
         pair(|name, value| unsafe { (host.request_header_at)(self.0.get(), index, name, value) })
     }
 
-    /// Gives the answer to the host. Err: what the host did not take.
+    /// Passes the response to the host. Err: what the host rejected.
     pub(super) fn respond(&self, response: Response) -> Result<(), String> {
-        let host = host().ok_or("no host has loaded this library")?;
+        let host = host().ok_or(NO_HOST)?;
         let request = self.0.get();
         let string =
-            |text: &str| CString::new(text).map_err(|_| format!("a NUL in `{}`", text.escape_debug()));
+            |text: &str| CString::new(text).map_err(|_| format!("`{}` contains a NUL", text.escape_debug()));
         for (name, value) in &response.headers {
             let (c_name, c_value) = (string(name)?, string(value)?);
-            // SAFETY: the request is live; the strings are read before the call returns.
+            // SAFETY: the request is live; the host reads the strings before the call returns.
             if unsafe { (host.respond_header)(request, c_name.as_ptr(), c_value.as_ptr()) } < 0 {
-                return Err(format!("the answer's header `{name}: {value}` is malformed or the host's own"));
+                return Err(format!(
+                    "the answer's header `{name}: {value}` is malformed, or the host sets it itself"
+                ));
             }
         }
         if let Some(names) = response.handshake {
@@ -181,13 +186,14 @@ impl RawRequest {
             let [onconnect, onmessage, ondisconnect] = names;
             let (onconnect, onmessage, ondisconnect) = (onconnect?, onmessage?, ondisconnect?);
             let pointer = |name: &Option<CString>| name.as_ref().map_or(ptr::null(), |name| name.as_ptr());
-            // SAFETY: as above. What goes wrong in it, the host answers and logs by itself.
+            // SAFETY: as above. The status is not checked, because the host itself responds to the client and
+            // logs.
             unsafe {
                 (host.handshake)(request, pointer(&onconnect), pointer(&onmessage), pointer(&ondisconnect))
             };
             return Ok(());
         }
-        // SAFETY: as above; the body is copied before the call returns.
+        // SAFETY: as above; the host copies the body before the call returns.
         let (status, body) = unsafe {
             (
                 (host.respond_status)(request, response.status),
@@ -196,13 +202,13 @@ impl RawRequest {
         };
         match (status, body) {
             (status::SENT, status::SENT) => Ok(()),
-            (status::SENT, _) => Err("the host did not take the answer's body".to_owned()),
+            (status::SENT, _) => Err("the host rejected the body of the response".to_owned()),
             _ => Err(format!("status {} is not one of 200 to 599", response.status)),
         }
     }
 }
 
-/// What the host tells at load.
+/// The argument of an onload hook as the host passes it.
 #[repr(transparent)]
 pub struct RawLoad(abi::Load);
 
@@ -224,7 +230,7 @@ impl RawLoad {
     }
 
     pub fn carried(&self) -> Option<&[u8]> {
-        // SAFETY: the host's state is NULL, or `state_length` bytes while the hook runs.
+        // SAFETY: `state` is NULL or has `state_length` bytes, valid while the hook runs.
         (!self.0.state.is_null()).then(|| unsafe { slice(self.0.state, self.0.state_length) })
     }
 
@@ -233,42 +239,43 @@ impl RawLoad {
     }
 }
 
+/// Calls a function of the host that returns a status.
 fn call(f: impl FnOnce(&abi::Host) -> i32) -> Status {
     host().map_or(Status::NoHost, |host| Status::from_code(f(host)))
 }
 
 pub fn broadcast_to_all(op: u8, data: &[u8], scope: u32) -> Status {
-    // SAFETY: no source is allowed; `data` is read before the call returns.
+    // SAFETY: the source may be NULL; the host reads `data` before the call returns.
     call(|host| unsafe { (host.broadcast)(ptr::null_mut(), op, data.as_ptr().cast(), data.len(), scope) })
 }
 
 pub fn with_connection<R>(id: u64, f: impl FnOnce(&Connection) -> R) -> Option<R> {
-    // SAFETY: the host answers NULL or a live connection, good until the running callback returns; `f` runs
-    // before that. `Connection` is transparent over the struct.
+    // SAFETY: the host returns NULL or a connection that is live until the running callback returns, and `f`
+    // returns before that. `Connection` is transparent over the struct.
     let c = unsafe { (host()?.find)(id).cast::<Connection>().as_ref() }?;
     Some(f(c))
 }
 
 pub fn log(level: u32, message: &str) {
     if let Some(host) = host() {
-        // SAFETY: the slot is this plugin's own; the message is read before the call returns.
+        // SAFETY: the slot belongs to this plugin; the host reads the message before the call returns.
         unsafe { (host.log)(HOST_SLOT, level, message.as_ptr().cast(), message.len()) };
     } else {
         eprintln!("{message}");
     }
 }
 
-/// Gives the host what a save hook has saved.
+/// Passes the bytes of a save hook to the host.
 pub(super) fn save_bytes(bytes: &[u8]) -> Result<(), String> {
-    let host = host().ok_or("no host has loaded this library")?;
-    // SAFETY: the bytes are read before the call returns.
+    let host = host().ok_or(NO_HOST)?;
+    // SAFETY: the host reads the bytes before the call returns.
     match unsafe { (host.save)(bytes.as_ptr().cast(), bytes.len()) } {
         0.. => Ok(()),
-        status => Err(format!("the host did not take the {} bytes of it (status {status})", bytes.len())),
+        status => Err(format!("the host rejected the {} bytes of state (status {status})", bytes.len())),
     }
 }
 
-/// Whether this is known to be another thread than the worker's. In a unit test no thread is.
+/// Whether this thread is known not to be the worker thread. False in a unit test, where no host exists.
 pub fn is_off_the_worker() -> bool {
     host().is_some() && !in_callback()
 }
@@ -276,12 +283,12 @@ pub fn is_off_the_worker() -> bool {
 pub(super) fn fail(message: &str, place: Option<(&CStr, u32)>) {
     if let Some(host) = host() {
         let (file, line) = place.map_or((ptr::null(), 0), |(file, line)| (file.as_ptr(), line));
-        // SAFETY: message and file are read before the call returns.
+        // SAFETY: the host reads message and file before the call returns.
         unsafe { (host.fail)(message.as_ptr().cast(), message.len(), file, line) };
     }
 }
 
 pub(super) fn in_callback() -> bool {
-    // SAFETY: no arguments; any thread may ask.
+    // SAFETY: no arguments; any thread may call it.
     host().is_some_and(|host| unsafe { (host.in_callback)() } == 1)
 }

@@ -1,20 +1,21 @@
-//! The plugin's side of the ABI, and the only unsafe code of this crate: the host's table, the entry points
-//! that the macros export, and the structs that the host hands in, behind safe methods.
+//! The plugin's side of the ABI, and the only unsafe code of this crate: the host's function table, the entry
+//! points that the macros export, and safe methods over the structs of the host.
 //!
-//! Everything here rests on what [`crate::abi`] promises of the host: pointers handed to a callback are good
-//! until it returns, strings are NUL-terminated, and callbacks of a worker run on one thread.
+//! All unsafe code here relies on the guarantees of [`crate::abi`]: a pointer passed to a callback is valid
+//! until the callback returns, strings are NUL-terminated, and all callbacks of a worker run on one thread.
+#![expect(unsafe_code, reason = "the ABI is C: raw pointers, function tables and exported symbols")]
 
-mod data; // the connection's data slot, typed
+mod host; // plugin to host: the host's function table
 
-mod entry; // host to plugin: where callbacks arrive and panics stop
+mod entry; // host to plugin: entry points, which catch panics
 
-mod host; // plugin to host: its function table
+mod data; // the connection's typed data slot
 
-mod reload; // state to bytes and back
+mod later; // closures for timers and background work
 
-mod later; // closures that the host calls later: timers, background work
+mod worker_messages; // messages between the plugin's instances on different workers
 
-mod posts; // messages between workers
+mod reload; // save and restore hooks
 
 pub use data::Held;
 pub use entry::{
@@ -23,13 +24,13 @@ pub use entry::{
 pub use host::{HOST_SLOT, broadcast_to_all, is_off_the_worker, log, with_connection};
 pub use host::{RawConnection, RawLoad, RawRequest};
 pub use later::{add_background, add_timer, at_end, remove_timer};
-pub use posts::{receive, send_to_worker, worker_count, worker_index};
 pub use reload::{restore, restore_no_state, restore_plugin, save, save_no_state, save_plugin};
+pub use worker_messages::{receive, send_to_worker, worker_count, worker_index};
 
-// SAFETY: a descriptor never changes; what its pointers lead to is an atomic slot and functions.
+// SAFETY: a descriptor is immutable; its pointers refer to an atomic slot and to functions.
 unsafe impl Sync for crate::abi::Plugin {}
 
-/// A name as a descriptor holds it: NUL-padded, at least one NUL. Too long is a compile error.
+/// Pads a descriptor's name or version with NULs, at least one. Text that is too long is a compile error.
 pub const fn padded<const N: usize>(text: &str) -> [u8; N] {
     let bytes = text.as_bytes();
     assert!(bytes.len() < N, "the plugin's name or version is too long");

@@ -1,4 +1,5 @@
-//! The descriptor's hooks for a reload: state to bytes in the old copy of a plugin, bytes to state in the new.
+//! The descriptor's save and restore hooks: the old generation saves state as bytes, the new generation
+//! restores it.
 
 use std::ffi::c_void;
 
@@ -11,26 +12,28 @@ use crate::saved::{decode, encode, short_name};
 use crate::shared::Shared;
 use crate::state::State;
 
-/// What is saved of a connection without a declared state: nothing. What was set by `set_data` has to be made
-/// anew.
+/// Save hook of a plugin without a declared state. Saves nothing; the new generation's onconnect must set the
+/// data again.
 ///
 /// # Safety
-/// `c` is the host's, as [`abi::Save`] promises.
+/// `c` must be as [`abi::Save`] guarantees.
 pub unsafe extern "C" fn save_no_state(c: *mut abi::Connection) -> i32 {
-    // SAFETY: transparent over the host's struct, which is live until this returns.
+    // SAFETY: `RawConnection` is transparent over the host's struct, which is live until this returns.
     match unsafe { &*c.cast::<RawConnection>() }.held() {
         Held::Nothing | Held::Foreign => saved::NOT_MINE,
         Held::Data(_) | Held::State(_) => saved::RESTART,
     }
 }
 
+/// Save hook of a plugin with a declared state.
+///
 /// # Safety
-/// `c` is the host's, as [`abi::Save`] promises.
+/// `c` must be as [`abi::Save`] guarantees.
 pub unsafe extern "C" fn save<S: State>(c: *mut abi::Connection) -> i32 {
     // SAFETY: as in `save_no_state`.
     let raw = unsafe { &*c.cast::<RawConnection>() };
     let Some(state) = raw.state::<S>() else {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         return unsafe { save_no_state(c) };
     };
     catch_number(saved::FAILED, || {
@@ -43,10 +46,10 @@ pub unsafe extern "C" fn save<S: State>(c: *mut abi::Connection) -> i32 {
     })
 }
 
-/// What was saved goes: this copy of the plugin has no place for it.
+/// Restore hook of a plugin without a declared state. Discards what the old generation saved.
 ///
 /// # Safety
-/// None; the signature is [`abi::Restore`]'s.
+/// No requirements; the signature is that of [`abi::Restore`].
 pub unsafe extern "C" fn restore_no_state(
     _: *mut abi::Connection,
     _: u32,
@@ -56,15 +59,18 @@ pub unsafe extern "C" fn restore_no_state(
     1
 }
 
+/// Restore hook of a plugin with a declared state.
+///
 /// # Safety
-/// The arguments are the host's, as [`abi::Restore`] promises.
+/// The arguments must be as [`abi::Restore`] guarantees.
 pub unsafe extern "C" fn restore<S: State>(
     c: *mut abi::Connection,
     _version: u32,
     bytes: *const c_void,
     length: usize,
 ) -> i32 {
-    // SAFETY: transparent over the host's struct, which is live until this returns; as are the bytes.
+    // SAFETY: `RawConnection` is transparent over the host's struct, which is live until this returns. So are
+    // the bytes.
     let (c, bytes) = unsafe { (&*c.cast::<RawConnection>(), slice(bytes, length)) };
     let restored = guard(|| {
         if !matches!(c.held(), Held::Nothing) {
@@ -76,8 +82,10 @@ pub unsafe extern "C" fn restore<S: State>(
     i32::from(restored.is_some())
 }
 
+/// Saves the worker's shared state.
+///
 /// # Safety
-/// None; the signature is [`abi::SavePlugin`]'s.
+/// No requirements; the signature is that of [`abi::SavePlugin`].
 pub unsafe extern "C" fn save_plugin<S: Shared>() -> i32 {
     catch_number(saved::FAILED, || {
         let bytes = S::__place().look(|shared| encode("shared state", shared))?;
@@ -87,24 +95,28 @@ pub unsafe extern "C" fn save_plugin<S: Shared>() -> i32 {
     })
 }
 
+/// Restores the worker's shared state.
+///
 /// # Safety
-/// The arguments are the host's, as [`abi::RestorePlugin`] promises.
+/// The arguments must be as [`abi::RestorePlugin`] guarantees.
 pub unsafe extern "C" fn restore_plugin<S: Shared>(
     _version: u32,
     bytes: *const c_void,
     length: usize,
 ) -> i32 {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let bytes = unsafe { slice(bytes, length) };
     i32::from(guard(|| S::__place().put(decode::<S>("shared state", bytes)?)).is_some())
 }
 
+/// The bytes that the host passes; empty for NULL.
+///
 /// # Safety
-/// `length` bytes at `bytes`, which may be NULL if there are none, as long as `'a`.
+/// `bytes` must be NULL, or have `length` bytes that are valid for `'a`.
 pub(super) unsafe fn slice<'a>(bytes: *const c_void, length: usize) -> &'a [u8] {
     if bytes.is_null() {
         return &[];
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), length) }
 }
