@@ -1,11 +1,11 @@
-//! `callsign.h` in the hands of gcc and clang, as C99 and as C++17: no warning, and helpers that do what they say
-//! where there is no host. Needs both compilers, which `tests/setup` installs.
+//! `callsign.h` compiles with gcc and clang, as C99 and as C++17, without warnings. The helpers behave as
+//! documented without a host. Needs both compilers, which `tests/setup` installs.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Compilers, with what makes them take a `.c` file for the language.
+/// Compilers, with the options that select the language of a `.c` file.
 const COMPILERS: [(&str, &[&str]); 4] = [
     ("gcc", &["-std=c99"]),
     ("clang", &["-std=c99"]),
@@ -29,8 +29,8 @@ fn compile(compiler: &str, options: &[&str], sources: &[&str], output: &str) -> 
 
 fn succeeded(program: &str, command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}; run tests/setup"));
-    let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{said}{failed}", output.status);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{stdout}{stderr}", output.status);
     output
 }
 
@@ -53,35 +53,35 @@ fn a_plugin_compiles_without_a_warning_as_c99_and_as_cpp17() {
 }
 
 #[test]
-fn hooks_can_be_given_by_name_in_c() {
+fn hooks_can_be_named_in_c() {
     for compiler in ["gcc", "clang"] {
         compile(compiler, &["-std=c99", "-DWITH", "-shared", "-fPIC"], &["sample.c"], "sample-with");
     }
 }
 
 #[test]
-fn a_handler_of_another_signature_does_not_compile() {
+fn a_handler_with_a_wrong_signature_does_not_compile() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("misfit.c");
     let source = "#include <callsign.h>\nstatic void join(struct connection *c) { (void)c; }\nCALLSIGN_ONMESSAGE(join);\n";
-    std::fs::write(&file, source).expect("the scratch folder can be written");
+    std::fs::write(&file, source).expect("the scratch folder is writable");
     for (compiler, language) in COMPILERS {
         let mut command = Command::new(compiler);
         command.args(language).args(["-Werror", "-fsyntax-only", "-I"]).arg(manifest.join("include"));
-        let output = command.arg(&file).output().expect("the compiler was there before");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{compiler} takes it");
+        let output = command.arg(&file).output().expect("the compiler ran before");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{compiler} accepts it");
         assert!(
-            said.contains("incompatible")
-                || said.contains("invalid conversion")
-                || said.contains("cannot initialize"),
-            "{compiler}: {said}"
+            stderr.contains("incompatible")
+                || stderr.contains("invalid conversion")
+                || stderr.contains("cannot initialize"),
+            "{compiler}: {stderr}"
         );
     }
 }
 
 #[test]
-fn without_a_host_or_with_an_old_one_the_helpers_do_nothing_and_say_so() {
+fn without_a_host_or_with_an_old_host_the_helpers_do_nothing() {
     for (compiler, language) in COMPILERS {
         let options = [language, &["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]].concat();
         let program = compile(compiler, &options, &["alone.c", "second.c"], "alone");

@@ -1,5 +1,5 @@
-//! `include/callsign.h` is generated from `src/abi.rs` and from `header/helpers.h`, which is written by hand. The test
-//! compares the file with the generated text; with `UPDATE_HEADER=1` it writes the file.
+//! `include/callsign.h` is generated from `src/abi.rs` and from `header/helpers.h`, which is written by hand.
+//! The test compares the file with the generated text; with `UPDATE_HEADER=1` it writes the file.
 #![forbid(unsafe_code)]
 
 #[path = "header/generate.rs"]

@@ -1,6 +1,7 @@
-//! ABI 1.0 in numbers: where each field of each struct is, how large it is, and what each constant is. A plugin
-//! that was built against it has these numbers in its machine code, so none of them may ever change. New fields
-//! go behind the last, new constants get new numbers; both raise `ABI_MINOR` and then come into these tables.
+//! The layout of ABI 1.0: offset and size of every field, and the value of every constant. Plugins that were
+//! built against ABI 1.0 have these numbers in their machine code, so none of them may ever change. New
+//! fields go to the end of their struct, new constants get new values; both raise `ABI_MINOR` and are added
+//! to these tables.
 #![cfg(target_pointer_width = "64")]
 #![forbid(unsafe_code)]
 
@@ -12,7 +13,7 @@ use std::{env, fs};
 use callsign_plugin::abi;
 use syn::{Fields, Item};
 
-/// A struct as ABI 1.0 has it, and as it is.
+/// Layout of a struct in ABI 1.0, and now.
 struct Layout {
     name: &'static str,
     c_name: &'static str,
@@ -21,7 +22,7 @@ struct Layout {
     fields: Vec<Field>,
 }
 
-/// A field's offset and size likewise.
+/// Offset and size of a field in ABI 1.0, and now.
 struct Field {
     name: &'static str,
     place: (usize, usize),
@@ -143,7 +144,7 @@ macro_rules! constants {
     };
 }
 
-/// Any of the integers of the ABI.
+/// Converts the integer types of the ABI.
 trait FromConstant<T> {
     fn from_constant(value: T) -> Self;
 }
@@ -213,19 +214,19 @@ fn constants_1_0() -> Vec<(&'static str, i64, i64)> {
 }
 
 #[test]
-fn every_field_is_where_abi_1_0_has_it() {
+fn every_field_has_its_place_of_abi_1_0() {
     for layout in abi_1_0() {
         for field in layout.fields {
             assert_eq!(
                 field.place_now, field.place,
-                "`{}::{}`: offset and size now, and in ABI 1.0; plugins that are out there would break",
+                "`{}::{}`: offset and size differ from ABI 1.0; existing plugins would break",
                 layout.name, field.name
             );
         }
-        assert!(layout.size_now >= layout.size, "`{}` has become shorter", layout.name);
+        assert!(layout.size_now >= layout.size, "`{}` has shrunk", layout.name);
         assert!(
             layout.size_now == layout.size || abi::ABI_MINOR != 0,
-            "`{}` has {} bytes, in ABI 1.0 it had {}; raise ABI_MINOR",
+            "`{}` has {} bytes instead of {} in ABI 1.0; raise ABI_MINOR",
             layout.name,
             layout.size_now,
             layout.size
@@ -235,10 +236,10 @@ fn every_field_is_where_abi_1_0_has_it() {
 }
 
 #[test]
-fn every_constant_is_what_abi_1_0_has() {
+fn every_constant_has_its_value_of_abi_1_0() {
     for (name, value, now) in constants_1_0() {
         let name = name.replace(' ', "");
-        assert_eq!(now, value, "`{name}`: now, and in ABI 1.0; plugins that are out there would break");
+        assert_eq!(now, value, "`{name}` differs from ABI 1.0; existing plugins would break");
     }
     assert_eq!(
         &abi::MAGIC.to_ne_bytes()[..],
@@ -248,22 +249,25 @@ fn every_constant_is_what_abi_1_0_has() {
     assert_eq!(abi::ALL_WORKERS, 0xffff_ffff);
 }
 
-/// A field or constant that is in none of the tables could be moved tomorrow.
+/// Fields and constants outside the tables would not be protected against changes.
 #[test]
 fn the_tables_have_every_field_and_every_constant() {
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/abi.rs"));
-    let file = syn::parse_file(&source.expect("the ABI module is there")).expect("it is Rust");
+    let file = syn::parse_file(&source.expect("abi.rs is readable")).expect("abi.rs is Rust");
     let (layouts, constants) = (abi_1_0(), constants_1_0());
     let mut fields = 0;
     for item in &file.items {
         match item {
             Item::Struct(item) => {
                 let layout = layouts.iter().find(|layout| item.ident == layout.name);
-                let layout = layout.unwrap_or_else(|| panic!("struct `{}` is not in the table", item.ident));
-                let Fields::Named(named) = &item.fields else { panic!("`{}` has no names", item.ident) };
+                let layout =
+                    layout.unwrap_or_else(|| panic!("struct `{}` is missing in the table", item.ident));
+                let Fields::Named(named) = &item.fields else {
+                    panic!("`{}` has unnamed fields", item.ident)
+                };
                 for name in named.named.iter().filter_map(|field| field.ident.as_ref()) {
                     let found = layout.fields.iter().any(|field| name == field.name);
-                    assert!(found, "`{}::{name}` is not in the table", item.ident);
+                    assert!(found, "`{}::{name}` is missing in the table", item.ident);
                     fields += 1;
                 }
             }
@@ -272,7 +276,7 @@ fn the_tables_have_every_field_and_every_constant() {
                     let Item::Const(item) = item else { continue };
                     let path = format!("{}::{}", module.ident, item.ident);
                     let found = constants.iter().any(|(name, ..)| name.replace(' ', "") == path);
-                    assert!(found, "`{path}` is not in the table");
+                    assert!(found, "`{path}` is missing in the table");
                 }
             }
             _ => {}
@@ -281,9 +285,9 @@ fn the_tables_have_every_field_and_every_constant() {
     assert_eq!(fields, layouts.iter().map(|layout| layout.fields.len()).sum::<usize>());
 }
 
-/// The same numbers, as a C compiler sees them through the header.
+/// Checks the same numbers in C, through the header.
 #[test]
-fn c_sees_every_field_where_abi_1_0_has_it() {
+fn every_field_has_its_place_of_abi_1_0_in_c() {
     let mut source = "#include <callsign.h>\n".to_owned();
     for Layout { c_name, size, fields, .. } in abi_1_0() {
         let exact = if abi::ABI_MINOR == 0 { "==" } else { ">=" };
@@ -291,24 +295,24 @@ fn c_sees_every_field_where_abi_1_0_has_it() {
         for Field { name, place: (offset, length), .. } in fields {
             source += &format!(
                 "_Static_assert(offsetof({c_name}, {name}) == {offset} && sizeof(({c_name} *)0)->{name} == {length}, \
-                 \"{c_name}: {name} is not where ABI 1.0 has it\");\n"
+                 \"{c_name}: {name} has moved since ABI 1.0\");\n"
             );
         }
     }
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("layout.c");
-    fs::write(&file, source).expect("the scratch folder can be written");
+    fs::write(&file, source).expect("the scratch folder is writable");
     compiles(&file);
 }
 
-/// A function with other arguments is as large as it was, and breaks all the same.
+/// Offsets and sizes do not detect a function pointer whose signature changed.
 #[test]
-fn c_sees_every_field_with_the_type_that_abi_1_0_has() {
+fn every_field_has_its_type_of_abi_1_0_in_c() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/layout/types_1_0.c");
-    let text = fs::read_to_string(&file).expect("the list is there");
+    let text = fs::read_to_string(&file).expect("types_1_0.c is readable");
     for layout in abi_1_0() {
         for field in layout.fields {
             let line = format!("\nIS({}, {}, ", layout.c_name, field.name);
-            assert!(text.contains(&line), "`{}::{}` is not in types_1_0.c", layout.name, field.name);
+            assert!(text.contains(&line), "`{}::{}` is missing in types_1_0.c", layout.name, field.name);
         }
     }
     compiles(&file);
@@ -320,6 +324,6 @@ fn compiles(file: &Path) {
         .args(["-std=c11", "-Wall", "-Werror", "-fsyntax-only", "-I"])
         .args([&include, file])
         .output()
-        .expect("there is a C compiler");
+        .expect("a C compiler is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,5 +1,4 @@
-//! What a plugin exports and keeps as a whole: the descriptor that `plugin!` makes, shared state over a reload,
-//! and the load and unload hooks.
+//! The descriptor that `plugin!` exports, shared state over a reload, and the load and unload hooks.
 
 mod fake_host;
 
@@ -32,7 +31,7 @@ impl Drop for Room {
     }
 }
 
-/// What the next version of the plugin has.
+/// The state of the plugin's next version.
 mod next {
     use super::*;
 
@@ -51,7 +50,7 @@ mod next {
     }
 }
 
-/// And one that does not fit.
+/// An incompatible state.
 mod other {
     use super::*;
 
@@ -81,6 +80,7 @@ fn bye_panics() {
     panic!("bye panics")
 }
 
+#[expect(unsafe_code, reason = "the exported symbols are declared as in C")]
 unsafe extern "C" {
     safe static callsign_plugin: abi::Plugin;
     safe static callsign_handler_bye: abi::Handler;
@@ -89,7 +89,7 @@ unsafe extern "C" {
 }
 
 #[test]
-fn the_descriptor_has_what_was_declared() {
+fn the_descriptor_has_the_declared_name_and_hooks() {
     let plugin = &callsign_plugin;
     assert_eq!(CStr::from_bytes_until_nul(&plugin.name), Ok(c"test"));
     let hooks = [plugin.release.is_some(), plugin.save.is_some(), plugin.restore.is_some()];
@@ -98,26 +98,26 @@ fn the_descriptor_has_what_was_declared() {
 }
 
 #[test]
-fn shared_state_is_carried_over_and_dropped_with_its_copy_of_the_plugin() {
+fn shared_state_is_carried_over_and_dropped_with_its_generation() {
     start();
     assert_eq!(save_plugin::<Room>(), Answer::NotMine);
     shared::<Room>().visits += 1;
     shared::<Room>().visits += 1;
     let bytes = save_plugin::<Room>().bytes();
     restore_plugin::<next::Room>(&bytes).unwrap();
-    // A refused reload ends here, and the old one goes on.
+    // If the reload is rejected here, the old generation keeps its state.
     shared::<Room>().visits += 1;
     assert_eq!(*shared::<next::Room>(), next::Room { visits: 2, open: false });
 
     assert_eq!(DROPPED.get(), 0);
-    assert_eq!(end_timers(), 2); // one of each
+    assert_eq!(end_timers(), 2); // one timer per generation
     assert_eq!(DROPPED.get(), 1);
     assert_eq!(save_plugin::<Room>(), Answer::NotMine);
     assert_eq!(save_plugin::<next::Room>(), Answer::NotMine);
 }
 
 #[test]
-fn shared_state_that_does_not_fit_refuses_and_names_the_field() {
+fn incompatible_shared_state_is_rejected_and_the_field_is_named() {
     start();
     shared::<Room>().topic = "cats".into();
     let bytes = save_plugin::<Room>().bytes();
@@ -149,24 +149,24 @@ fn shared_state_is_borrowed_once_at_a_time() {
 }
 
 #[test]
-fn shared_state_is_the_workers_alone() {
+fn shared_state_belongs_to_the_worker_thread() {
     start();
     shared::<Room>().visits = 1;
     let elsewhere = std::thread::spawn(|| catch_unwind(AssertUnwindSafe(|| shared::<Room>().visits)));
     let payload = elsewhere.join().unwrap().unwrap_err();
-    let reason = payload.downcast_ref::<String>().expect("its message is made up");
+    let reason = payload.downcast_ref::<String>().expect("a formatted message");
     assert!(reason.starts_with("the shared state `Room` is not for other threads"), "{reason}");
 }
 
 #[test]
-fn an_unload_hook_is_exported_and_its_failures_are_told() {
+fn an_unload_hook_is_exported_and_its_failures_are_reported() {
     assert_eq!(unload(&callsign_handler_bye), None);
     assert_eq!(unload(&callsign_handler_bye_fails), Some("still busy".into()));
     assert_eq!(unload(&callsign_handler_bye_panics), Some("panicked: bye panics (shared.rs:1)".into()));
 }
 
 #[test]
-fn a_load_hook_knows_what_it_is_and_what_was_carried_over() {
+fn a_load_hook_gets_its_generation_and_the_carried_state() {
     with_load(1, true, None, |load| {
         assert_eq!((load.generation(), load.is_probe(), load.carried()), (1, true, None));
     });

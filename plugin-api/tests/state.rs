@@ -1,5 +1,5 @@
-//! States over a reload, by the hooks that a plugin exports: what one version of a type has saved, another one
-//! restores, or says why it cannot.
+//! Connection state over a reload, through the exported hooks: one version of a type saves the state, another
+//! version restores it or reports why it cannot.
 
 mod fake_host;
 
@@ -11,7 +11,7 @@ use callsign_plugin::State;
 use fake_host::{Answer, Client};
 use serde::{Deserialize, Serialize};
 
-/// As the first version of a plugin has it.
+/// The state of the plugin's first version.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Session {
     nick: String,
@@ -30,43 +30,44 @@ fn session() -> Session {
     Session { nick: "ann".into(), visits: 3, seats: vec![Seat { row: 1 }, Seat { row: 2 }] }
 }
 
-/// What a connection with that state has saved.
+/// The saved bytes of a connection with that state.
 fn saved() -> Vec<u8> {
     let old = Client::new(7);
     old.c().set_state(session());
     old.save::<Session>().bytes()
 }
 
-/// Why `f` panics.
+/// The panic message of `f`.
 fn panic_of<R>(f: impl FnOnce() -> R) -> String {
     let payload = catch_unwind(AssertUnwindSafe(|| _ = f())).expect_err("it panics");
-    payload.downcast_ref::<String>().expect("its message is made up").clone()
+    payload.downcast_ref::<String>().expect("a formatted message").clone()
 }
 
-/// What a version of the type says to what was saved. Each has its own module, so that names can be the same.
-macro_rules! refused {
+/// The error of a new version of the type when it restores the bytes. The block allows every version to be
+/// named `Session`.
+macro_rules! rejected {
     ($bytes:expr, $(#[$serde:meta])* { $($fields:tt)* }) => {{
         #[derive(Serialize, Deserialize)]
         $(#[$serde])*
         struct Session { $($fields)* }
         impl State for Session {}
-        Client::restored::<Session>($bytes).map(|_| ()).expect_err("it does not fit")
+        Client::restored::<Session>($bytes).map(|_| ()).expect_err("an incompatible state")
     }};
 }
 
 #[test]
-fn an_unchanged_state_is_carried_over_and_the_old_copy_keeps_its_own() {
+fn an_unchanged_state_is_carried_over_and_the_old_generation_keeps_its_own() {
     let old = Client::new(7);
     old.c().state::<Session>().nick = "ann".into();
     let new = Client::restored::<Session>(&old.save::<Session>().bytes()).unwrap();
     new.c().state::<Session>().nick.push('a');
     assert_eq!(*new.c().state::<Session>(), Session { nick: "anna".into(), ..Session::default() });
-    // The reload may be refused after that.
+    // The reload may still be rejected.
     assert_eq!(old.c().state::<Session>().nick, "ann");
 }
 
 #[test]
-fn added_fields_have_their_defaults_and_removed_ones_are_gone() {
+fn added_fields_get_their_defaults_and_removed_fields_are_dropped() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Session {
         #[serde(default = "calm")]
@@ -87,27 +88,27 @@ fn added_fields_have_their_defaults_and_removed_ones_are_gone() {
 }
 
 #[test]
-fn a_refusal_names_type_and_field_and_says_what_helps() {
+fn a_rejection_names_type_and_field_and_gives_advice() {
     let bytes = saved();
     assert_eq!(
-        refused!(&bytes, { nick: String, mood: String }),
+        rejected!(&bytes, { nick: String, mood: String }),
         "state `Session`, field `mood`: it is new and has no default; add #[serde(default)] to it (or \
          #[serde(alias = \"…\")] with its old name, if it was renamed)"
     );
     assert_eq!(
-        refused!(&bytes, { visits: String }),
+        rejected!(&bytes, { visits: String }),
         "state `Session`, field `visits`: invalid type: integer `3`, expected a string; keep the field's type, or \
          give what it has become a new name and #[serde(default)]"
     );
     assert_eq!(
-        refused!(&bytes, #[serde(deny_unknown_fields)] { nick: String, visits: u8 }),
+        rejected!(&bytes, #[serde(deny_unknown_fields)] { nick: String, visits: u8 }),
         "state `Session`, field `seats`: unknown field `seats`, expected `nick` or `visits`; leave out \
          #[serde(deny_unknown_fields)]"
     );
 }
 
 #[test]
-fn a_refusal_names_the_field_in_the_depth() {
+fn a_rejection_names_nested_fields() {
     #[derive(Serialize, Deserialize)]
     struct Seat {
         row: u8,
@@ -118,14 +119,14 @@ fn a_refusal_names_the_field_in_the_depth() {
         A,
     }
     let bytes = saved();
-    let reason = refused!(&bytes, { seats: Vec<Seat> });
+    let reason = rejected!(&bytes, { seats: Vec<Seat> });
     assert!(reason.starts_with("state `Session`, field `seats[0].price`: it is new"), "{reason}");
-    let reason = refused!(&bytes, { seats: Vec<BTreeMap<String, Row>> });
+    let reason = rejected!(&bytes, { seats: Vec<BTreeMap<String, Row>> });
     assert!(reason.starts_with("state `Session`, field `seats[0].row`: "), "{reason}");
 }
 
 #[test]
-fn a_variant_that_is_gone_is_named() {
+fn a_removed_variant_is_named() {
     #[derive(Serialize, Deserialize)]
     enum Old {
         Away(u8),
@@ -144,7 +145,7 @@ fn a_variant_that_is_gone_is_named() {
 }
 
 #[test]
-fn whatever_a_state_holds_comes_back() {
+fn every_serde_type_is_restored() {
     #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
     enum Key {
         Unit,
@@ -215,7 +216,7 @@ fn whatever_a_state_holds_comes_back() {
     let new = Client::restored::<Everything>(&old.save::<Everything>().bytes()).unwrap();
     assert_eq!(new.c().try_state::<Everything>().as_deref(), Some(&everything));
 
-    // Not equal to itself.
+    // Checked separately, because NaN is not equal to itself.
     #[derive(Serialize, Deserialize)]
     struct Nan(f64, f32);
     impl State for Nan {}
@@ -227,7 +228,7 @@ fn whatever_a_state_holds_comes_back() {
 }
 
 #[test]
-fn what_is_cut_off_or_not_ours_is_refused() {
+fn truncated_and_foreign_bytes_are_rejected() {
     let bytes = saved();
     for end in 0..bytes.len() {
         assert!(Client::restored::<Session>(&bytes[..end]).is_err(), "{end} of {} bytes", bytes.len());
@@ -237,7 +238,7 @@ fn what_is_cut_off_or_not_ours_is_refused() {
 }
 
 #[test]
-fn without_a_declared_state_data_begins_anew_and_a_saved_state_is_dropped() {
+fn without_a_declared_state_data_restarts_and_a_saved_state_is_dropped() {
     let plain = Client::new(7);
     assert_eq!(plain.save_no_state(), Answer::NotMine);
     plain.c().set_data("anything");
@@ -250,7 +251,7 @@ fn without_a_declared_state_data_begins_anew_and_a_saved_state_is_dropped() {
 }
 
 #[test]
-fn what_is_not_this_plugins_is_left_alone() {
+fn data_of_another_plugin_is_kept_unchanged() {
     let client = Client::new(7);
     assert_eq!(client.save::<Session>(), Answer::NotMine);
     let mut foreign = 7_u64;
@@ -300,7 +301,7 @@ fn a_connection_has_data_or_a_state() {
     assert_eq!(client.c().data::<Session>(), None);
 }
 
-/// A state that fails as it is told.
+/// A state whose save fails or panics, depending on its content.
 #[derive(Debug, Default)]
 struct Faulty {
     save: &'static str,
@@ -328,7 +329,7 @@ impl<'de> Deserialize<'de> for Faulty {
 impl State for Faulty {}
 
 #[test]
-fn a_failure_in_the_plugins_own_code_refuses_and_says_why() {
+fn a_failure_in_the_plugins_code_rejects_the_reload_with_its_reason() {
     let old = Client::new(7);
     old.c().state::<Faulty>().save = "fails";
     let reason = "state `Faulty` cannot be saved: a lock is held";
@@ -356,7 +357,7 @@ fn a_state_is_restored_once() {
 
 thread_local!(static DROPPED: Cell<u32> = const { Cell::new(0) });
 
-/// Counts its drops; the connection of that id panics in it.
+/// Counts its drops, and optionally panics in drop.
 #[derive(Default, Serialize, Deserialize)]
 struct Counted {
     panics: bool,
@@ -388,7 +389,7 @@ fn a_state_is_dropped_once() {
 }
 
 #[test]
-fn a_state_without_default_is_set_by_the_plugin() {
+fn a_state_without_default_can_be_set() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Named(String);
     impl State for Named {}

@@ -1,7 +1,7 @@
-//! A host that is a table of functions and what they were told, one for each thread; and connections for it. It
-//! stands where the real one does: it calls hooks by their C signatures.
-// Each test file uses a part of it.
-#![allow(dead_code)]
+//! A fake host: a function table that records the calls of each thread, and connections for it. Like the real
+//! host, it calls hooks by their C signatures.
+#![allow(dead_code, reason = "each test file uses a part of the fake host")]
+#![expect(unsafe_code, reason = "the fake host implements the C side of the ABI")]
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -10,42 +10,42 @@ use std::sync::Once;
 
 use callsign_plugin::{__private as hooks, Connection, Load, Shared, State, abi};
 
-/// What the host was told on this thread.
+/// What plugin code on this thread passed to the host.
 #[derive(Default)]
-struct Told {
+struct Recorded {
     is_worker: bool,
     saved: Option<Vec<u8>>,
     failed: Option<String>,
     timers: Vec<(*mut c_void, Option<abi::Free>)>,
 }
 
-thread_local!(static TOLD: RefCell<Told> = RefCell::default());
+thread_local!(static RECORDED: RefCell<Recorded> = RefCell::default());
 
-fn told<R>(f: impl FnOnce(&mut Told) -> R) -> R {
-    TOLD.with_borrow_mut(f)
+fn recorded<R>(f: impl FnOnce(&mut Recorded) -> R) -> R {
+    RECORDED.with_borrow_mut(f)
 }
 
-/// Makes this thread a worker's.
+/// Makes this thread a worker thread.
 pub fn start() {
     static ONCE: Once = Once::new();
-    // SAFETY: the slot is there for the host to write, and no callback has run yet.
+    // SAFETY: the host writes the slot before any callback runs.
     ONCE.call_once(|| unsafe { *hooks::HOST_SLOT = &HOST });
-    told(|told| told.is_worker = true);
+    recorded(|recorded| recorded.is_worker = true);
 }
 
-/// What a hook came to.
+/// The result of a save hook.
 #[derive(Debug, PartialEq)]
 pub enum Answer {
-    /// The bytes.
+    /// The saved bytes.
     Saved(Vec<u8>),
     NotMine,
     Restart,
-    /// Why.
+    /// The reason.
     Failed(String),
 }
 
 impl Answer {
-    /// The bytes that it must have.
+    /// The saved bytes; panics if the hook did not save.
     pub fn bytes(self) -> Vec<u8> {
         match self {
             Self::Saved(bytes) => bytes,
@@ -54,7 +54,7 @@ impl Answer {
     }
 
     fn of(code: i32) -> Self {
-        let (saved, failed) = told(|told| (told.saved.take(), told.failed.take()));
+        let (saved, failed) = recorded(|recorded| (recorded.saved.take(), recorded.failed.take()));
         match (code, saved, failed) {
             (abi::saved::SAVED, Some(bytes), None) => Self::Saved(bytes),
             (abi::saved::NOT_MINE, None, None) => Self::NotMine,
@@ -66,14 +66,14 @@ impl Answer {
 }
 
 fn done(code: i32) -> Result<(), String> {
-    match (code, told(|told| told.failed.take())) {
+    match (code, recorded(|recorded| recorded.failed.take())) {
         (1, None) => Ok(()),
         (0, Some(reason)) => Err(reason),
         other => panic!("{other:?}"),
     }
 }
 
-/// A connection, released when it is dropped.
+/// A connection, released on drop.
 pub struct Client(*mut abi::Connection);
 
 impl Client {
@@ -82,29 +82,29 @@ impl Client {
         Self(Box::into_raw(Box::new(abi::Connection { data: ptr::null_mut(), id, data_tag: 0 })))
     }
 
-    /// What a connection has become for the next copy of a plugin.
+    /// A connection of the new generation, restored from the bytes that the old generation saved.
     pub fn restored<S: State>(bytes: &[u8]) -> Result<Self, String> {
         let new = Self::new(7);
         new.restore::<S>(bytes).map(|()| new)
     }
 
     pub fn c(&self) -> &Connection {
-        // SAFETY: a live struct, over which `Connection` is transparent.
+        // SAFETY: the struct is live, and `Connection` is transparent over it.
         unsafe { &*self.0.cast::<Connection>() }
     }
 
     pub fn save<S: State>(&self) -> Answer {
-        // SAFETY: a live connection.
+        // SAFETY: the connection is live.
         Answer::of(unsafe { hooks::save::<S>(self.0) })
     }
 
     pub fn save_no_state(&self) -> Answer {
-        // SAFETY: a live connection.
+        // SAFETY: the connection is live.
         Answer::of(unsafe { hooks::save_no_state(self.0) })
     }
 
     pub fn restore<S: State>(&self, bytes: &[u8]) -> Result<(), String> {
-        // SAFETY: a live connection, and bytes with their length.
+        // SAFETY: the connection is live; pointer and length are those of a slice.
         done(unsafe { hooks::restore::<S>(self.0, 0, bytes.as_ptr().cast(), bytes.len()) })
     }
 
@@ -113,16 +113,16 @@ impl Client {
         done(unsafe { hooks::restore_no_state(self.0, 0, bytes.as_ptr().cast(), bytes.len()) })
     }
 
-    /// Calls the release hook; why it failed.
+    /// Calls the release hook. Returns the reason if the hook failed.
     pub fn release(&self) -> Option<String> {
-        // SAFETY: a live connection.
+        // SAFETY: the connection is live.
         unsafe { hooks::release(self.0) };
-        told(|told| told.failed.take())
+        recorded(|recorded| recorded.failed.take())
     }
 
-    /// What another plugin's code does.
+    /// Sets `data` like code of another plugin.
     pub fn set_data_by_hand(&self, data: *mut c_void) {
-        // SAFETY: a live connection, of this thread.
+        // SAFETY: the connection is live and used by this thread only.
         unsafe { (*self.0).data = data };
     }
 
@@ -135,42 +135,42 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.release();
-        // SAFETY: `new` boxed it, and nobody uses it again.
+        // SAFETY: `new` boxed the struct, and nothing uses it afterwards.
         drop(unsafe { Box::from_raw(self.0) });
     }
 }
 
 pub fn save_plugin<S: Shared>() -> Answer {
-    // SAFETY: on the worker's thread.
+    // SAFETY: the hook has no requirements.
     Answer::of(unsafe { hooks::save_plugin::<S>() })
 }
 
 pub fn restore_plugin<S: Shared>(bytes: &[u8]) -> Result<(), String> {
-    // SAFETY: bytes with their length.
+    // SAFETY: pointer and length are those of a slice.
     done(unsafe { hooks::restore_plugin::<S>(0, bytes.as_ptr().cast(), bytes.len()) })
 }
 
-/// Ends the timers, as at a reload: those of the copy that was replaced.
+/// Ends the timers, like the reload that replaces their generation. Returns their number.
 pub fn end_timers() -> usize {
-    let timers = told(|told| std::mem::take(&mut told.timers));
+    let timers = recorded(|recorded| std::mem::take(&mut recorded.timers));
     for &(data, free) in &timers {
-        let free = free.expect("the SDK's closures are freed");
-        // SAFETY: the timer's own, once.
+        let free = free.expect("the SDK sets a free function");
+        // SAFETY: `data` belongs to the timer, and is freed once.
         unsafe { free(data) };
     }
     timers.len()
 }
 
-/// Calls an onunload hook; why it failed.
+/// Calls an onunload hook. Returns the reason if the hook failed.
 pub fn unload(handler: &abi::Handler) -> Option<String> {
     start();
     assert_eq!(handler.kind, abi::kind::ONUNLOAD);
-    // SAFETY: its kind says which it is.
+    // SAFETY: the kind determines the function's type.
     unsafe { (handler.function.onunload)() };
-    told(|told| told.failed.take())
+    recorded(|recorded| recorded.failed.take())
 }
 
-/// What an onload hook is told.
+/// Calls `f` with the argument of an onload hook.
 pub fn with_load<R>(generation: u32, probe: bool, state: Option<&[u8]>, f: impl FnOnce(&Load) -> R) -> R {
     let load = abi::Load {
         struct_size: size_of::<abi::Load>() as u32,
@@ -188,28 +188,28 @@ pub fn with_load<R>(generation: u32, probe: bool, state: Option<&[u8]>, f: impl 
 }
 
 unsafe extern "C" fn save(data: *const c_void, length: usize) -> i32 {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), length) };
-    told(|told| told.saved = Some(bytes.to_vec()));
+    recorded(|recorded| recorded.saved = Some(bytes.to_vec()));
     abi::status::SENT
 }
 
-/// Keeps the message and the place that is told: its file, and 1 for whatever line.
+/// Records the message with the file name, and 1 in place of any line number.
 unsafe extern "C" fn fail(message: *const c_char, length: usize, file: *const c_char, line: u32) -> i32 {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let message = unsafe { std::slice::from_raw_parts(message.cast::<u8>(), length) };
     let mut message = String::from_utf8(message.to_vec()).expect("a message is UTF-8");
     if !file.is_null() {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let file = unsafe { CStr::from_ptr(file) }.to_string_lossy();
         message += &format!(" ({}:{})", file.rsplit('/').next().unwrap_or_default(), line.min(1));
     }
-    told(|told| told.failed = Some(message));
+    recorded(|recorded| recorded.failed = Some(message));
     abi::status::SENT
 }
 
 unsafe extern "C" fn in_callback() -> i32 {
-    told(|told| told.is_worker).into()
+    recorded(|recorded| recorded.is_worker).into()
 }
 
 unsafe extern "C" fn timer_add(
@@ -221,22 +221,22 @@ unsafe extern "C" fn timer_add(
     data: *mut c_void,
     free: Option<abi::Free>,
 ) -> u64 {
-    told(|told| {
-        if !told.is_worker {
+    recorded(|recorded| {
+        if !recorded.is_worker {
             return 0;
         }
-        told.timers.push((data, free));
-        told.timers.len() as u64
+        recorded.timers.push((data, free));
+        recorded.timers.len() as u64
     })
 }
 
 unsafe extern "C" fn log(_: *const *const abi::Host, _: u32, message: *const c_char, length: usize) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let message = unsafe { std::slice::from_raw_parts(message.cast::<u8>(), length) };
     eprintln!("{}", CString::new(message).unwrap_or_default().to_string_lossy());
 }
 
-/// The rest does nothing: no hook speaks to clients.
+/// All other functions do nothing, because hooks do not send to clients.
 static HOST: abi::Host = {
     unsafe extern "C" fn send(_: *mut abi::Connection, _: u8, _: *const c_void, _: usize) -> i32 {
         abi::status::NOT_NOW

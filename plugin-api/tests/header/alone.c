@@ -1,5 +1,5 @@
-/* The helpers of callsign.h without a host, and with one that is too old for most of them: a program that ends
- * with 0 if they are as documented. */
+/* Tests the helpers of callsign.h without a host, and with a host that is too old for most of them. Exits with 0 if the
+ * helpers behave as documented. */
 #include "callsign.h"
 
 const struct callsign_host *table_of_second(void);
@@ -70,7 +70,7 @@ int main(void)
 	CHECK(callsign_broadcast_text(&c, "x", CALLSIGN_SCOPE_LOCAL) == CALLSIGN_NO_HOST);
 	check_all_do_nothing(&c, NULL);
 
-	/* A host that ends in the middle of `broadcast`. Whatever lies behind is not to be called. */
+	/* The table of this host ends in the middle of `broadcast`. Functions beyond its size must not be called. */
 	memset(&old, 0x55, sizeof old);
 	old.struct_size = offsetof(struct callsign_host, broadcast) + 4;
 	old.send = send_;

@@ -1,5 +1,5 @@
-//! Translates the declarations of `abi.rs` to C. Supports only the forms that `abi.rs` uses. Any other form panics with
-//! its name, so that no declaration is skipped silently.
+//! Translates the declarations of `abi.rs` to C. Supports only the forms that `abi.rs` uses. Any other form
+//! panics with its name, so that no declaration is skipped silently.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-/* All of callsign.h that a plugin can name, to be compiled as C99 and as C++17 without a warning. */
+/* Uses every public name of callsign.h. Must compile as C99 and as C++17 without warnings. */
 #include "callsign.h"
 
-static void forget(struct connection *c)
+static void release(struct connection *c)
 {
 	c->data = NULL;
 }
@@ -15,7 +15,7 @@ static int32_t restore(struct connection *c, uint32_t version, const void *state
 {
 	if (version == 1 && state != NULL && length == 0)
 		return 1;
-	forget(c);
+	release(c);
 	return callsign_fail("another version") == 0;
 }
 
@@ -30,10 +30,10 @@ static int32_t restore_plugin(uint32_t version, const void *state, size_t length
 }
 
 #if defined WITH
-CALLSIGN_PLUGIN_WITH("sample", "1.0", .state_version = 1, .release = forget, .save = save, .restore = restore,
+CALLSIGN_PLUGIN_WITH("sample", "1.0", .state_version = 1, .release = release, .save = save, .restore = restore,
 	.save_plugin = save_plugin, .restore_plugin = restore_plugin);
 #else
-CALLSIGN_PLUGIN_HOOKS("sample", "1.0", 1, forget, save, restore, save_plugin, restore_plugin);
+CALLSIGN_PLUGIN_HOOKS("sample", "1.0", 1, release, save, restore, save_plugin, restore_plugin);
 #endif
 
 static void later(void *data, struct connection *c)

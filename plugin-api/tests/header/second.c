@@ -1,4 +1,4 @@
-/* Another source file of the same plugin, for alone.c. */
+/* Second source file of the plugin in alone.c. */
 #include "callsign.h"
 
 const struct callsign_host *table_of_second(void);

@@ -1,5 +1,5 @@
-//! Converts doc comments to C comments: rustdoc links become C names, Markdown becomes plain ASCII, and lines are
-//! rewrapped. The caller translates names to C.
+//! Converts doc comments to C comments: rustdoc links become C names, Markdown becomes plain ASCII, and lines
+//! are rewrapped. The caller translates names to C.
 
 use syn::{Attribute, Expr, Lit, Meta};
 

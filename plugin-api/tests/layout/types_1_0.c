@@ -1,10 +1,10 @@
-/* The type of each field of ABI 1.0, above all the signatures of the functions: what a plugin that was built against
- * it calls them with. Never changed; new fields come to the end of their struct's list. */
+/* The type of every field of ABI 1.0, in particular the signatures of functions, which plugins built against ABI 1.0
+ * rely on. Existing lines must not change; new fields are appended to the list of their struct. */
 #include <callsign.h>
 
 #define IS(record, field, ...) \
 	_Static_assert(__builtin_types_compatible_p(__typeof__(((record *)0)->field), __VA_ARGS__), \
-		#record ": " #field " is not what ABI 1.0 has")
+		#record ": " #field " differs from ABI 1.0")
 
 IS(struct connection, data, void *);
 IS(struct connection, id, uint64_t);
