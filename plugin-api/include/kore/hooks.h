@@ -1,6 +1,6 @@
 /*
- * For sources that include it: the hooks of a worker are in kore.h. Those of Kore's parent (kore_parent_configure and
- * its like) and kore_worker_signal may be defined, and are not called: no plugin code runs in the parent.
+ * For sources that include this file. kore.h declares the hooks of a worker. An application may define the hooks of
+ * Kore's parent process and kore_worker_signal, but they are never called: no plugin code runs in the parent.
  */
 #ifndef CALLSIGN_KORE_HOOKS_H
 #define CALLSIGN_KORE_HOOKS_H

@@ -1,7 +1,7 @@
 /*
- * Kore's API for requests over Callsign. A page handler is `int page(struct http_request *)`, named by a route, and
- * answers KORE_RESULT_OK; KORE_RESULT_ERROR is a 500. The request and what is got out of it are valid until it
- * returns. See kore.h.
+ * Kore's API for requests, on Callsign. A page handler is a function `int page(struct http_request *)`, named by a route.
+ * The handler returns KORE_RESULT_OK; KORE_RESULT_ERROR responds with a 500. The request and everything read from it are
+ * valid until the handler returns. See kore.h.
  */
 #ifndef CALLSIGN_KORE_HTTP_H
 #define CALLSIGN_KORE_HTTP_H
@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-/* What a request's method is; 0 for any other. */
+/* Methods of a request; 0 is any other method. */
 #define HTTP_METHOD_GET 0x01
 #define HTTP_METHOD_POST 0x02
 #define HTTP_METHOD_PUT 0x04
@@ -25,7 +25,7 @@ extern "C" {
 #define HTTP_METHOD_PATCH 0x80
 #define HTTP_METHOD_ALL 0xf7
 
-/* What http_argument_get makes of an argument. */
+/* Result types of http_argument_get. */
 #define HTTP_ARG_TYPE_RAW 0
 #define HTTP_ARG_TYPE_BYTE 1
 #define HTTP_ARG_TYPE_INT16 2
@@ -38,7 +38,7 @@ extern "C" {
 #define HTTP_ARG_TYPE_FLOAT 9
 #define HTTP_ARG_TYPE_DOUBLE 10
 
-/* A cookie's flags. */
+/* Flags of a cookie. */
 #define HTTP_COOKIE_HTTPONLY 0x0001
 #define HTTP_COOKIE_SECURE 0x0002
 
@@ -86,7 +86,7 @@ enum http_status_code {
 	HTTP_STATUS_BAD_VERSION = 505
 };
 
-/* A cookie of the answer may be changed until http_response or kore_websocket_handshake. */
+/* A cookie of the response may be changed until http_response or kore_websocket_handshake is called. */
 struct http_cookie {
 	char *name;
 	char *value;
@@ -98,34 +98,34 @@ struct http_cookie {
 	struct http_cookie *callsign_next;
 };
 
-/* The answer: a status of 200 to 599 and a body, which is copied. */
+/* Sets the response: a status of 200 to 599, and a body, which is copied. */
 static inline void http_response(struct http_request *req, int status, const void *body, size_t len);
-/* Adds a header to the answer; before http_response or kore_websocket_handshake, or after. */
+/* Adds a header to the response, before or after http_response or kore_websocket_handshake. */
 static inline void http_response_header(struct http_request *req, const char *name, const char *value);
-/* The request's header of that name, in any case. */
+/* The request's header of that name, which is case-insensitive. */
 static inline int http_request_header(struct http_request *req, const char *name, const char **out);
-/* The same as a number. */
+/* The same header, converted to a number. */
 static inline int http_request_header_get(struct http_request *req, const char *name, void **out, void *number, int type);
 
-/* Takes the arguments out of the query; out of the body of a POST. All of them: they are not declared anywhere. */
+/* Parse the arguments of the query, and of the body of a POST. Arguments need no declaration; all are parsed. */
 static inline void http_populate_qs(struct http_request *req);
 static inline void http_populate_post(struct http_request *req);
 #define http_populate_get http_populate_qs
-/* The argument of that name as a text, or as a number if it is one and fits. */
+/* The argument of that name as text, or as a number. Fails if the text is not a number of that type. */
 static inline int http_argument_get(struct http_request *req, const char *name, void **out, void *number, int type);
 
-/* The next bytes of the body; 0 behind its end. */
+/* Reads the next bytes of the body; returns 0 at its end. */
 static inline ssize_t http_body_read(struct http_request *req, void *out, size_t len);
 static inline int http_body_rewind(struct http_request *req);
 
-/* Takes the cookies out of the request. */
+/* Parses the cookies of the request. */
 static inline void http_populate_cookies(struct http_request *req);
 static inline int http_request_cookie(struct http_request *req, const char *name, char **out);
-/* Sets one in the answer: HttpOnly, Secure, for the request's host. `path` and `out` may be NULL, times 0. */
+/* Adds a cookie to the response: HttpOnly, Secure, for the request's host. `path` and `out` may be NULL, times 0. */
 static inline void http_response_cookie(struct http_request *req, const char *name, const char *value,
     const char *path, time_t expires, u_int32_t maxage, struct http_cookie **out);
 
-/* The request's hdlr_extra as so many bytes, all 0; what it is; whether there is one; gives it to kore_free. */
+/* Allocates the request's hdlr_extra, `len` zero bytes; returns it; tells whether it is set; frees it. */
 static inline void *http_state_create(struct http_request *req, size_t len);
 static inline void *http_state_get(struct http_request *req);
 static inline int http_state_exists(struct http_request *req);

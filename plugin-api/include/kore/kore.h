@@ -1,17 +1,17 @@
 /*
- * Kore's API over Callsign: a source file written for a WebSocket application on Kore compiles with
- * `cc -shared -fPIC -I plugin-api/include app.c -o app.so`, and the library is a plugin. Nothing to link.
+ * Kore's API, on Callsign. The source of a WebSocket application for Kore compiles with
+ * `cc -shared -fPIC -I plugin-api/include app.c -o app.so`. The library is a plugin; no library is linked.
  *
- * This file has the names that an application uses, with their meanings here; how they are done is in callsign/.
- * Requests are in http.h. Where a meaning differs from Kore's on purpose: examples/kore/README.md.
+ * This file declares and documents the names that applications use; callsign/ implements them. http.h has the API for
+ * requests. examples/kore/README.md lists intended differences from Kore.
  *
- * All functions are for the worker's one thread, inside of handlers, timers and hooks; kore_log, kore_time_ms and
- * everything about memory, buffers and strings is for any thread.
+ * Call all functions on the worker thread, in handlers, timers and hooks. kore_log, kore_time_ms and the functions for
+ * memory, buffers and strings may be called on any thread.
  */
 #ifndef CALLSIGN_KORE_H
 #define CALLSIGN_KORE_H
 
-/* As Kore's own build does; good for strict -std=c99 if this comes before the system's headers. */
+/* Kore's build defines it too. For strict -std=c99, include this file before the system's headers. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE 1
 #endif
@@ -42,7 +42,7 @@ extern "C" {
 
 #define errno_s strerror(errno)
 
-/* Which kind a message is. An onmessage handler is given TEXT, which is valid UTF-8, or BINARY. */
+/* Message kinds. An onmessage handler gets TEXT, which is valid UTF-8, or BINARY. */
 #define WEBSOCKET_OP_CONT 0x00
 #define WEBSOCKET_OP_TEXT 0x01
 #define WEBSOCKET_OP_BINARY 0x02
@@ -50,48 +50,50 @@ extern "C" {
 #define WEBSOCKET_OP_PING 0x09
 #define WEBSOCKET_OP_PONG 0x0a
 
-/* How far a broadcast goes: the clients of this worker, those of all workers. */
+/* Scopes of a broadcast: the clients of this worker, the clients of all workers. */
 #define WEBSOCKET_BROADCAST_LOCAL 1
 #define WEBSOCKET_BROADCAST_GLOBAL 2
 
-/* For kore_timer_add: once, and not again and again. */
+/* For kore_timer_add: the timer fires once. */
 #define KORE_TIMER_ONESHOT 0x01
 
-/* What the `onload` function is told. */
+/* Argument of the `onload` function. */
 #define KORE_MODULE_LOAD 1
 #define KORE_MODULE_UNLOAD 2
 
-/* Message ids above APP_BASE are the application's; `dst` is a worker's id, or all of them, the sender too.
- * The parent is none: what is sent to it, such as SHUTDOWN, is only a line of the log. */
+/*
+ * Worker messages. Applications use ids above KORE_MSG_APP_BASE. `dst` is the id of a worker, or KORE_MSG_WORKER_ALL for
+ * all workers including the sender. A message to KORE_MSG_PARENT, such as KORE_MSG_SHUTDOWN, is dropped and logged.
+ */
 #define KORE_MSG_SHUTDOWN 4
 #define KORE_MSG_APP_BASE 200
 #define KORE_MSG_PARENT 1000
 #define KORE_MSG_WORKER_ALL 1001
 
 /*
- * One WebSocket client, from its onconnect until its ondisconnect returns. Its layout is the host's.
+ * One WebSocket connection, valid from its onconnect until its ondisconnect returns. The layout is that of the host.
  */
 struct connection {
-	/* The application's own. What it points to is given to kore_free after ondisconnect, if it is not NULL. */
+	/* Owned by the application. If not NULL, passed to kore_free after ondisconnect. */
 	void *hdlr_extra;
-	/* Read only. Never used twice; 0 as long as it is a request's `owner` and no connection. */
+	/* Read only. Never reused; 0 while this is the `owner` of a request that is not a connection yet. */
 	uint64_t callsign_id;
-	/* Not the application's. */
+	/* Reserved for Callsign. */
 	uintptr_t callsign_tag;
 };
 
-/* What the request in http.h is. */
+/* Defined by Callsign; http.h has its functions. */
 struct http_request;
 
 /* This worker. */
 struct kore_worker {
-	/* From 1. */
+	/* Counted from 1. */
 	u_int16_t id;
 	u_int16_t cpu;
 	pid_t pid;
 };
 
-/* A message from a worker. */
+/* A worker message. */
 struct kore_msg {
 	u_int8_t id;
 	u_int16_t src;
@@ -99,7 +101,7 @@ struct kore_msg {
 	size_t length;
 };
 
-/* A timer, valid until kore_timer_remove, or until a KORE_TIMER_ONESHOT has fired. */
+/* A timer, valid until kore_timer_remove; a KORE_TIMER_ONESHOT timer only until it has fired. */
 struct kore_timer {
 	u_int64_t nextrun;
 	u_int64_t interval;
@@ -109,7 +111,7 @@ struct kore_timer {
 	uint64_t callsign_id;
 };
 
-/* Bytes that grow: `offset` are used, `length` are there. */
+/* A growing byte buffer: `offset` bytes are used, `length` bytes are allocated. */
 struct kore_buf {
 	u_int8_t *data;
 	int flags;
@@ -117,27 +119,27 @@ struct kore_buf {
 	size_t offset;
 };
 
-/* Set before anything of the application is called. */
+/* Set before any function of the application is called. */
 extern struct kore_worker *worker;
 extern u_int8_t worker_count;
 
 /*
- * What an application may define; each may be absent.
+ * Optional hooks that an application may define.
  *
- * kore_worker_configure is called once in each worker, when the library is loaded and after `onload`;
- * kore_worker_teardown when the worker ends in good order, or another copy of the library has taken over.
+ * kore_worker_configure is called once in each worker when the library is loaded, after `onload`. kore_worker_teardown is
+ * called when the worker shuts down, or when a new generation of the plugin has replaced this one.
  */
 void kore_worker_configure(void) __attribute__((weak));
 void kore_worker_teardown(void) __attribute__((weak));
 
 /*
- * State over a reload, which Kore does not have. Without any of it a live connection sees ondisconnect by the old
- * code and onconnect by the new, and stays open. With -DCALLSIGN_STATE_VERSION=N, N not 0 and the same in both, its
- * hdlr_extra is carried over as it is. With these functions it crosses as data:
+ * State over a reload, which Kore does not have. By default a connection with hdlr_extra gets ondisconnect of the old
+ * generation, then onconnect of the new one, and stays open. With -DCALLSIGN_STATE_VERSION=N, where N is not 0 and the
+ * same in both generations, hdlr_extra is kept unchanged. With the functions below, it is carried over as bytes.
  *
- * callsign_save gives the bytes that stand for c->hdlr_extra to callsign_keep and answers KORE_RESULT_OK;
- * KORE_RESULT_ERROR refuses the reload. callsign_restore sets c->hdlr_extra from them, with the state version of the
- * code that has saved them. The other two do the same for what is not any connection's.
+ * callsign_save passes the bytes of c->hdlr_extra to callsign_keep and returns KORE_RESULT_OK; KORE_RESULT_ERROR rejects
+ * the reload. callsign_restore sets c->hdlr_extra from the bytes; `version` is the state version of the generation that
+ * saved them. The other two functions do the same for state that belongs to no connection.
  */
 int callsign_save(struct connection *c) __attribute__((weak));
 int callsign_restore(struct connection *c, uint32_t version, const void *state, size_t length)
@@ -147,41 +149,41 @@ int callsign_restore_plugin(uint32_t version, const void *state, size_t length) 
 static inline int callsign_keep(const void *state, size_t length);
 
 /*
- * WebSockets. The names are looked up in this library, then in the others that are loaded; NULL: that event is
- * ignored. A name that is not there is a 500 to this client. `data` is copied.
+ * WebSockets. The host searches a handler name in this library, then in the other plugins; NULL ignores the event. If a
+ * handler does not exist, the client gets a 500. The send functions copy `data`.
  */
 static inline void kore_websocket_handshake(struct http_request *req, const char *onconnect,
     const char *onmessage, const char *ondisconnect);
-/* To one client. With CLOSE, `data` is the code in two bytes, high byte first, and the reason; or nothing. */
+/* Sends to one client. With CLOSE, `data` is empty, or the code in two bytes, high byte first, then the reason. */
 static inline void kore_websocket_send(struct connection *c, u_int8_t op, const void *data, size_t len);
-/* To all clients of the scope but `c`, which may be NULL. */
+/* Sends to all clients of the scope except `c`, which may be NULL. */
 static inline void kore_websocket_broadcast(struct connection *c, u_int8_t op, const void *data, size_t len,
     int scope);
-/* Closes it, with 1000. What was sent before still arrives. */
+/* Closes the connection with 1000. The client still receives messages that were sent before. */
 static inline void kore_connection_disconnect(struct connection *c);
-/* The client's address without its port, until the next call; works for a request's owner as well. */
+/* The client's address without the port, valid until the next call. Also works for a request's owner. */
 #define KORE_CONNECTION_IP(c) callsign_kore_address(c)
 
-/* Calls `cb` with `arg` and the time after `interval` milliseconds, and after each further interval. */
+/* Calls `cb` with `arg` and the current time after `interval` milliseconds, and after each further interval. */
 static inline struct kore_timer *kore_timer_add(void (*cb)(void *, u_int64_t), u_int64_t interval, void *arg,
     int flags);
 static inline void kore_timer_remove(struct kore_timer *timer);
 
-/* Messages between workers. The data is NULL if there is none. */
+/* Worker messages. An empty message has NULL as data. */
 static inline int kore_msg_register(u_int8_t id, void (*cb)(struct kore_msg *, const void *));
 static inline void kore_msg_unregister(u_int8_t id);
 static inline void kore_msg_send(u_int16_t dst, u_int8_t id, const void *data, size_t len);
 
-/* The server's log, with the priorities of syslog(3). */
+/* Writes to the server's log; priorities are those of syslog(3). */
 static inline void kore_log(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Ends this worker, with a report; another one starts. */
+/* Logs the message and aborts this worker; the parent starts another. */
 static inline void fatal(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 #define fatalx fatal
 
-/* Milliseconds of a clock that never goes back. */
+/* Milliseconds of a monotonic clock. */
 static inline u_int64_t kore_time_ms(void);
 
-/* Memory; never NULL. */
+/* Memory. The functions never return NULL; they call fatal instead. */
 static inline void *kore_malloc(size_t len);
 static inline void *kore_calloc(size_t count, size_t len);
 static inline void *kore_realloc(void *ptr, size_t len);
@@ -195,21 +197,21 @@ static inline void kore_buf_appendv(struct kore_buf *buf, const char *format, va
     __attribute__((format(printf, 2, 0)));
 static inline void kore_buf_appendf(struct kore_buf *buf, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* Appends a NUL and answers the text, which is the buffer's. `len` may be NULL; it does not count the NUL. */
+/* Appends a NUL and returns the text, which the buffer owns. `len` may be NULL; it does not count the NUL. */
 static inline char *kore_buf_stringify(struct kore_buf *buf, size_t *len);
-/* Frees the buffer and answers its data, for kore_free. */
+/* Frees the buffer and returns its data; free the data with kore_free. */
 static inline u_int8_t *kore_buf_release(struct kore_buf *buf, size_t *len);
 static inline void kore_buf_replace_string(struct kore_buf *buf, const char *wanted, const void *with, size_t len);
 static inline void kore_buf_reset(struct kore_buf *buf);
-/* Of one that kore_buf_init has made; kore_buf_free of either. */
+/* Frees the data of a buffer from kore_buf_init. kore_buf_free frees a buffer of either kind. */
 static inline void kore_buf_cleanup(struct kore_buf *buf);
 static void kore_buf_free(struct kore_buf *buf) __attribute__((noinline, unused));
 
-/* Numbers, all of the text or none; `err` is a KORE_RESULT. */
+/* Parse the complete text as a number; `err` is a KORE_RESULT. */
 static inline long long kore_strtonum(const char *text, int base, long long min, long long max, int *err);
 static inline u_int64_t kore_strtonum64(const char *text, int is_signed, int *err);
 static inline double kore_strtodouble(const char *text, long double min, long double max, int *err);
-/* Cuts the text at any of `delimiters`, in place; at most `count` - 1 pieces that are not empty, and a NULL. */
+/* Splits the text in place at any of `delimiters`, into at most `count` - 1 nonempty pieces and a NULL. */
 static inline int kore_split_string(char *text, const char *delimiters, char **pieces, size_t count);
 static inline size_t kore_strlcpy(char *to, const char *from, size_t size);
 static inline void *kore_mem_find(void *data, size_t length, const void *wanted, size_t wanted_length);

@@ -1,6 +1,6 @@
 /*
- * The host's side of the API in kore.h: what crosses the line between host and plugin, as plugin-api/src/abi.rs
- * describes it; a test compares the two. Not for applications.
+ * The ABI between host and plugin, declared for kore.h. plugin-api/src/abi.rs documents it; a test compares the two.
+ * Applications must not use this file.
  */
 #ifndef CALLSIGN_KORE_ABI_H
 #define CALLSIGN_KORE_ABI_H
@@ -98,16 +98,19 @@ struct callsign_kore_handler {
 	void (*function)(void);
 };
 
-/* One for the library, however many of its files include this: seen by the host, or by nobody else. */
+/*
+ * All files of the library that include the headers share one definition. EXPORTED is visible to the host, SHARED is
+ * hidden from other libraries.
+ */
 #if defined(__cplusplus)
-/* There a constant is its file's own otherwise. */
+/* In C++, a constant without extern has internal linkage. */
 #define CALLSIGN_KORE_EXPORTED extern __attribute__((weak, visibility("default")))
 #else
 #define CALLSIGN_KORE_EXPORTED __attribute__((weak, visibility("default")))
 #endif
 #define CALLSIGN_KORE_SHARED __attribute__((weak, visibility("hidden")))
 
-/* Written by the host before it calls anything. */
+/* The host's function table. The host writes it before it calls any function of the plugin. */
 CALLSIGN_KORE_SHARED const struct callsign_kore_host *callsign_kore_host = NULL;
 
 #endif

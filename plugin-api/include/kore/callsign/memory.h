@@ -1,10 +1,10 @@
 /*
- * Memory, buffers, strings and the log of kore.h. Knows nothing of connections and requests.
+ * Memory, buffers, strings and the log of kore.h. Independent of connections and requests.
  */
 #ifndef CALLSIGN_KORE_MEMORY_H
 #define CALLSIGN_KORE_MEMORY_H
 
-/* In a kore_buf's flags: it was made by kore_buf_alloc. */
+/* Flag of a kore_buf that kore_buf_alloc allocated. */
 #define CALLSIGN_KORE_BUF_ALLOCATED 0x0001
 
 static inline void callsign_kore_say(uint32_t level, const char *text, size_t length)
@@ -88,7 +88,7 @@ static inline void *kore_calloc(size_t count, size_t len)
 	void *ptr = calloc(count ? count : 1, len ? len : 1);
 
 	if (ptr == NULL)
-		fatal("kore_calloc: no memory for %zu times %zu bytes", count, len);
+		fatal("out of memory: %zu times %zu bytes", count, len);
 	return ptr;
 }
 
@@ -97,11 +97,11 @@ static inline void *kore_realloc(void *ptr, size_t len)
 	void *moved = realloc(ptr, len ? len : 1);
 
 	if (moved == NULL)
-		fatal("no memory for %zu bytes", len);
+		fatal("out of memory: %zu bytes", len);
 	return moved;
 }
 
-/* What is to be given to kore_free after a request that has become a connection, if the handler does not do it. */
+/* The hdlr_extra of a request that has become a connection. Freed after the request, unless the handler frees it. */
 CALLSIGN_KORE_SHARED void *callsign_kore_kept = NULL;
 
 static inline void kore_free(void *ptr)
@@ -137,13 +137,13 @@ static inline struct kore_buf *kore_buf_alloc(size_t initial)
 	return buf;
 }
 
-/* Room for so many bytes more. */
+/* Grows the buffer to hold `len` more bytes. */
 static inline void callsign_kore_buf_room(struct kore_buf *buf, size_t len)
 {
 	size_t length = buf->length;
 
 	if (len > SIZE_MAX / 4 - buf->offset)
-		fatal("a kore_buf of more bytes than there can be");
+		fatal("a kore_buf exceeds the maximum size");
 	if (length - buf->offset >= len)
 		return;
 	if (length < 64)
@@ -171,7 +171,7 @@ static inline void kore_buf_appendv(struct kore_buf *buf, const char *format, va
 	va_copy(again, args);
 	length = vsnprintf(NULL, 0, format, args);
 	if (length < 0)
-		fatal("kore_buf_appendv: the format `%s` is broken", format);
+		fatal("kore_buf_appendv: the format `%s` is invalid", format);
 	callsign_kore_buf_room(buf, (size_t)length + 1);
 	(void)vsnprintf((char *)buf->data + buf->offset, (size_t)length + 1, format, again);
 	va_end(again);
@@ -208,7 +208,7 @@ static inline void kore_buf_cleanup(struct kore_buf *buf)
 	buf->offset = 0;
 }
 
-/* Not inline: the compiler would take a buffer on the stack for one that is given to free(3). */
+/* Not inline: the compiler would warn that a buffer on the stack is passed to free(3). */
 static void kore_buf_free(struct kore_buf *buf)
 {
 	int allocated;
@@ -283,7 +283,7 @@ static inline u_int64_t kore_strtonum64(const char *text, int is_signed, int *er
 
 	errno = 0;
 	number = is_signed ? (u_int64_t)strtoll(text, &end, 10) : (u_int64_t)strtoull(text, &end, 10);
-	/* A number without a sign has none; strtoull would take one. */
+	/* An unsigned number has no sign; strtoull would accept one. */
 	*err = errno == 0 && end != text && *end == '\0' && (is_signed || strchr(text, '-') == NULL);
 	return *err == KORE_RESULT_OK ? number : 0;
 }
@@ -324,7 +324,7 @@ static inline size_t kore_strlcpy(char *to, const char *from, size_t size)
 	size_t length = strlen(from), copied;
 
 	if (size == 0)
-		fatal("kore_strlcpy: there is no room at all");
+		fatal("kore_strlcpy: the size is 0");
 	copied = length < size ? length : size - 1;
 	memcpy(to, from, copied);
 	to[copied] = '\0';

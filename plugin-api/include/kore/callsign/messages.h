@@ -1,10 +1,10 @@
 /*
- * Timers, messages between workers, loading and unloading, and the descriptor.
+ * Timers, worker messages, the load and unload hooks, and the descriptor.
  */
 #ifndef CALLSIGN_KORE_MESSAGES_H
 #define CALLSIGN_KORE_MESSAGES_H
 
-/* Until a worker ends: as long as a timer can be set for. */
+/* The longest delay of a timer; the timer never fires. */
 #define CALLSIGN_KORE_NEVER UINT64_MAX
 
 static inline void callsign_kore_fire(void *data, struct connection *c)
@@ -35,7 +35,7 @@ static inline struct kore_timer *kore_timer_add(void (*cb)(void *, u_int64_t), u
 	timer->callsign_id = callsign_kore_host->timer_add(&callsign_kore_host, 0, interval, repeat,
 	    callsign_kore_fire, timer, kore_free);
 	if (timer->callsign_id == 0) {
-		kore_log(LOG_ERR, "kore_timer_add: called from another thread than the worker's");
+		kore_log(LOG_ERR, "kore_timer_add: called outside the worker thread");
 		kore_free(timer);
 		return NULL;
 	}
@@ -81,7 +81,10 @@ static inline void kore_msg_unregister(u_int8_t id)
 	(void)callsign_kore_host->worker_receive(&callsign_kore_host, id, NULL);
 }
 
-/* A message that is sent later: to this worker itself, beside no callback, or by one that is only being loaded. */
+/*
+ * A worker message that a timer sends: to this worker, so that callbacks never nest, or from a load hook, which cannot
+ * send yet.
+ */
 struct callsign_kore_later {
 	u_int16_t dst;
 	u_int8_t id;
@@ -110,7 +113,7 @@ static inline void callsign_kore_postpone(u_int16_t dst, u_int8_t id, const void
 	if (len > 0)
 		memcpy(later->data, data, len);
 	if (callsign_kore_host->timer_add(&callsign_kore_host, 0, 0, 0, callsign_kore_send_later, later, kore_free) == 0) {
-		kore_log(LOG_ERR, "kore_msg_send: called from another thread than the worker's");
+		kore_log(LOG_ERR, "kore_msg_send: called outside the worker thread");
 		kore_free(later);
 	}
 }
@@ -118,7 +121,7 @@ static inline void callsign_kore_postpone(u_int16_t dst, u_int8_t id, const void
 static inline void kore_msg_send(u_int16_t dst, u_int8_t id, const void *data, size_t len)
 {
 	int all = dst == KORE_MSG_WORKER_ALL;
-	/* Ids begin with 1, the host's numbers with 0. */
+	/* Worker ids of Kore start with 1, worker numbers of the host with 0. */
 	uint32_t target = all ? CALLSIGN_KORE_ALL_WORKERS : (uint32_t)dst - 1;
 	int32_t status;
 
@@ -143,7 +146,7 @@ static inline void kore_msg_send(u_int16_t dst, u_int8_t id, const void *data, s
 		callsign_kore_postpone(callsign_kore_worker.id, id, data, len);
 }
 
-/* What the config file calls `onload`. */
+/* The function that the config file names as `onload`. */
 CALLSIGN_KORE_SHARED int (*callsign_kore_module)(int) = NULL;
 
 static inline void callsign_kore_wait(void *data, struct connection *c)
@@ -168,7 +171,7 @@ static inline int32_t callsign_kore_load(const struct callsign_kore_load *load)
 	count = callsign_kore_host->worker_count();
 	worker_count = (u_int8_t)(count < UINT8_MAX ? count : UINT8_MAX);
 	if (load->function != NULL) {
-		/* Its own business, says the host: Kore's is int (int). */
+		/* The plugin defines the signature; in Kore it is int (int). */
 		callsign_kore_module = (int (*)(int))load->function;
 		if (callsign_kore_module(KORE_MODULE_LOAD) == KORE_RESULT_ERROR)
 			return KORE_RESULT_ERROR;
@@ -177,7 +180,7 @@ static inline int32_t callsign_kore_load(const struct callsign_kore_load *load)
 		return KORE_RESULT_OK;
 	if (kore_worker_configure)
 		kore_worker_configure();
-	/* A timer that is freed when the worker ends, or another copy has taken over. */
+	/* The host frees this timer when the worker exits or a new generation replaces this one. */
 	if (kore_worker_teardown)
 		(void)callsign_kore_host->timer_add(&callsign_kore_host, 0, CALLSIGN_KORE_NEVER, 0,
 		    callsign_kore_wait, NULL, callsign_kore_teardown);

@@ -1,5 +1,5 @@
 /*
- * How the functions of http.h are done: answers, arguments, cookies. What they make lives until the request ends.
+ * Implementation of http.h: responses, arguments, cookies. Memory that it allocates is freed with the request.
  */
 #ifndef CALLSIGN_KORE_REQUESTS_H
 #define CALLSIGN_KORE_REQUESTS_H
@@ -22,13 +22,13 @@ static inline void http_response(struct http_request *req, int status, const voi
 		return;
 	}
 	if (callsign_kore_host->respond_body(req, body, body != NULL ? len : 0) < 0)
-		kore_log(LOG_ERR, "http_response: the host did not take the body");
+		kore_log(LOG_ERR, "http_response: the host rejected the body");
 }
 
 static inline void http_response_header(struct http_request *req, const char *name, const char *value)
 {
 	if (callsign_kore_host->respond_header(req, name, value) < 0)
-		kore_log(LOG_WARNING, "http_response_header: `%s` is left out: it is malformed, or the server's own",
+		kore_log(LOG_WARNING, "http_response_header: `%s` is left out: it is malformed, or the host sets it itself",
 		    name != NULL ? name : "NULL");
 }
 
@@ -42,8 +42,10 @@ static inline int http_request_header(struct http_request *req, const char *name
 	return KORE_RESULT_OK;
 }
 
-/* A text as what is asked for. Bytes are copied: an `out` of (void **) may be the address of any pointer. Not inline:
- * the compiler would warn of what the caller does not look at when there is no such argument. */
+/*
+ * Converts a text to the requested type. Results are copied with memcpy, because `out` may be the address of a pointer of
+ * any type. Not inline: the compiler would warn about results that are uninitialized if the argument does not exist.
+ */
 static __attribute__((noinline, unused)) int callsign_kore_convert(const char *text, void **out, void *number, int type)
 {
 	static const struct {
@@ -124,7 +126,7 @@ static inline int callsign_kore_hex(char c)
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* Percent-decodes in place; what is no code stays. False: there are control characters in it. */
+/* Percent-decodes in place; an invalid code is kept. Returns 0 if the text contains encoded control characters. */
 static inline int callsign_kore_decode(char *text, int may_break_lines)
 {
 	char *to = text;
@@ -145,7 +147,7 @@ static inline int callsign_kore_decode(char *text, int may_break_lines)
 	return 1;
 }
 
-/* Takes the arguments out of NAME=VALUE&NAME=VALUE; those without a name or a value are none. */
+/* Parses arguments from NAME=VALUE&NAME=VALUE. Skips arguments without a name or a value. */
 static inline void callsign_kore_arguments(struct http_request *req, const char *form, size_t length, int is_body)
 {
 	struct callsign_kore_request *state = callsign_kore_of(req);
@@ -255,7 +257,7 @@ static inline int http_request_cookie(struct http_request *req, const char *name
 	return KORE_RESULT_ERROR;
 }
 
-/* RFC 6265 §4.1; the date as RFC 9110 §5.6.7 writes it, in whatever locale the process is. */
+/* RFC 6265 §4.1. The date has the format of RFC 9110 §5.6.7, independent of the locale. */
 static inline void callsign_kore_set_cookie(struct http_request *req, const struct http_cookie *cookie)
 {
 	static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
@@ -311,7 +313,7 @@ static inline void http_response_cookie(struct http_request *req, const char *na
 	cookie->value = callsign_kore_text(state, value, strlen(value));
 	if (path != NULL)
 		cookie->path = callsign_kore_text(state, path, strlen(path));
-	/* The port is what follows a colon that is not within the brackets of an address. */
+	/* The port follows the last colon, unless that colon is inside the brackets of an IPv6 address. */
 	port = strrchr(req->host, ':');
 	if (port != NULL && strchr(port, ']') != NULL)
 		port = NULL;

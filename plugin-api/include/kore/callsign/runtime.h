@@ -1,13 +1,14 @@
 /*
- * What makes the library a plugin, its hooks, connections, and what a request needs until it ends.
+ * Connections, the release hook, and the state of the current request.
  *
- * A request's memory lives in blocks that are freed when the host releases its owner, or, after a handshake, when
- * the next request of this worker begins. A worker has one request in its hands at a time, so there is one of this.
+ * The memory of a request is a list of blocks. The blocks are freed when the host releases the request's owner or, after
+ * a handshake, when the next request of this worker begins. A worker handles one request at a time, so one state per
+ * library is enough.
  */
 #ifndef CALLSIGN_KORE_RUNTIME_H
 #define CALLSIGN_KORE_RUNTIME_H
 
-/* For the compiler's command line: the plugin's name, if it is not to be the file's, and its version. */
+/* Set on the compiler's command line: the plugin's name (by default the file name), and its version. */
 #ifndef CALLSIGN_NAME
 #define CALLSIGN_NAME ""
 #endif
@@ -19,26 +20,26 @@
 #define CALLSIGN_STATE_VERSION 0
 #endif
 
-/* The request's layout is the host's. */
+/* The layout is that of the host's struct callsign_request. */
 struct http_request {
-	/* The handler's own, given to kore_free after the request, if it is not NULL. */
+	/* Owned by the handler. If not NULL, passed to kore_free after the request. */
 	void *hdlr_extra;
 	u_int32_t callsign_size;
-	/* 1 if the request asks for a WebSocket as it should. */
+	/* 1 if the request is a valid WebSocket upgrade. */
 	u_int32_t callsign_upgrade;
 	const char *callsign_method;
-	/* Percent-encoding kept. */
+	/* Percent-encoding is kept. */
 	const char *path;
-	/* Read only; "" if there is none. */
+	/* Read only; "" without a query. */
 	char *query_string;
 	const char *callsign_peer;
 	const u_int8_t *callsign_body;
 	size_t http_body_length;
-	/* As the client has sent it, "" if it has not. */
+	/* The Host header as sent, or "". */
 	const char *host;
-	/* What the request becomes by a handshake: its hdlr_extra is then the connection's. */
+	/* The connection that the request becomes by a handshake. Its hdlr_extra is then the connection's. */
 	struct connection *owner;
-	/* One of HTTP_METHOD. */
+	/* An HTTP_METHOD constant, or 0. */
 	u_int32_t method;
 };
 
@@ -46,19 +47,19 @@ struct callsign_kore_block {
 	struct callsign_kore_block *next;
 };
 
-/* What belongs to the request in hand. */
+/* State of the current request. */
 struct callsign_kore_request {
-	/* The same as its owner's: odd, and no other request's. */
+	/* Equal to the tag of the request's owner: odd, and unique per request. */
 	uintptr_t tag;
-	/* NULL after a handshake: then it may be gone. */
+	/* NULL after a handshake, because the request may be freed then. */
 	struct http_request *request;
 	struct callsign_kore_block *blocks;
-	/* Bytes of the body that were read. */
+	/* Number of body bytes already read. */
 	size_t body_offset;
-	/* Of http.h. */
+	/* See http.h. */
 	struct http_arg *arguments;
 	struct http_cookie *cookies, *answer_cookies;
-	/* Adds the answer's cookies to it; NULL if there are none. */
+	/* Adds the cookies to the response; NULL without cookies. */
 	void (*finish)(struct http_request *);
 };
 
@@ -78,7 +79,7 @@ static inline void callsign_kore_end_request(void)
 	memset(state, 0, sizeof *state);
 }
 
-/* What belongs to this request; made when it is asked for first. */
+/* The state of this request; the first call creates it. */
 static inline struct callsign_kore_request *callsign_kore_of(struct http_request *req)
 {
 	struct callsign_kore_request *state = &callsign_kore_request;
@@ -92,7 +93,7 @@ static inline struct callsign_kore_request *callsign_kore_of(struct http_request
 	return state;
 }
 
-/* Memory that is freed with the request. */
+/* Allocates memory that is freed with the request. */
 static inline void *callsign_kore_with_request(struct callsign_kore_request *state, size_t length)
 {
 	struct callsign_kore_block *block = (struct callsign_kore_block *)kore_calloc(1, sizeof *block + length);
@@ -107,7 +108,7 @@ static inline char *callsign_kore_text(struct callsign_kore_request *state, cons
 	return (char *)memcpy(callsign_kore_with_request(state, length + 1), text, length);
 }
 
-/* The answer is complete but for its body. */
+/* Called when the response is complete except for status and body. */
 static inline void callsign_kore_finish(struct http_request *req)
 {
 	struct callsign_kore_request *state = &callsign_kore_request;
@@ -124,7 +125,7 @@ static inline void kore_websocket_handshake(struct http_request *req, const char
 	struct callsign_kore_request *state = &callsign_kore_request;
 
 	callsign_kore_finish(req);
-	/* A status that is negative is the host's to answer and to log; then the request never was an owner's. */
+	/* If the status is negative, the host responds and logs, and the request does not become a connection. */
 	if (callsign_kore_host->handshake(req, onconnect, onmessage, ondisconnect) < 0)
 		return;
 	if (state->tag != 0 && state->tag == req->owner->callsign_tag && state->request != NULL) {
@@ -133,7 +134,7 @@ static inline void kore_websocket_handshake(struct http_request *req, const char
 	}
 }
 
-/* Says why something was not sent, unless it is only that the client has left. */
+/* Logs why a message was not sent, unless the client has disconnected. */
 static inline void callsign_kore_unsent(const char *function, int32_t status, u_int8_t op, size_t len)
 {
 	switch (status) {
@@ -150,10 +151,10 @@ static inline void callsign_kore_unsent(const char *function, int32_t status, u_
 		kore_log(LOG_ERR, "%s: no data, no connection, an unknown scope or a close code that is reserved", function);
 		break;
 	case CALLSIGN_KORE_WRONG_THREAD:
-		kore_log(LOG_ERR, "%s: called from another thread than the worker's", function);
+		kore_log(LOG_ERR, "%s: called outside the worker thread", function);
 		break;
 	case CALLSIGN_KORE_NOT_NOW:
-		kore_log(LOG_ERR, "%s: nobody can be reached while the library is loaded", function);
+		kore_log(LOG_ERR, "%s: cannot send while the library is loaded", function);
 		break;
 	}
 }
@@ -209,7 +210,7 @@ static inline const char *callsign_kore_address(struct connection *c)
 	return callsign_kore_address_text;
 }
 
-/* The host's: nobody will use what a connection, or a request that did not become one, leads to. */
+/* The release hook, called when a connection has ended or a request did not become a connection. */
 static inline void callsign_kore_release(struct connection *c)
 {
 	struct callsign_kore_request *state = &callsign_kore_request;
@@ -223,7 +224,7 @@ static inline void callsign_kore_release(struct connection *c)
 		callsign_kore_end_request();
 		kore_free(extra);
 	}
-	/* An even tag is that of a plugin in Rust, to which the data belongs. */
+	/* An even tag belongs to a plugin in Rust, which owns the data. */
 	if (c->callsign_tag == 0 || c->callsign_tag % 2 == 1) {
 		kore_free(c->hdlr_extra);
 		c->hdlr_extra = NULL;
