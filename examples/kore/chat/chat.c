@@ -1,4 +1,4 @@
-/* A chat with its page, against Kore's API alone: what one client says, all others hear, whatever worker they are on. */
+/* A chat with its page, using only Kore's API: broadcasts each message to all other clients, on all workers. */
 #include <kore/kore.h>
 #include <kore/http.h>
 
@@ -34,7 +34,7 @@ static const char html[] =
     "  const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';\n"
     "  const socket = new WebSocket(scheme + '//' + location.host + '/connect');\n"
     "  socket.onmessage = event => show(event.data);\n"
-    "  socket.onclose = () => show('The connection has ended. Reload the page to come back.', 'note');\n"
+    "  socket.onclose = () => show('The connection is closed. Reload the page to reconnect.', 'note');\n"
     "  document.querySelector('form').onsubmit = event => {\n"
     "    event.preventDefault();\n"
     "    if (!input.value || socket.readyState !== WebSocket.OPEN) return;\n"
@@ -67,7 +67,7 @@ page_ws_connect(struct http_request *req)
 	return (KORE_RESULT_OK);
 }
 
-/* Tells all others what has become of the one at that address. */
+/* Tells all other clients that a client has come or left. */
 static void
 announce(struct connection *c, const char *what)
 {

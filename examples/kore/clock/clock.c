@@ -1,4 +1,4 @@
-/* A timer and messages between workers: each worker tells its clients how many there are on all of them. */
+/* A timer and worker messages: each worker tells its clients the number of clients on all workers. */
 #include <kore/kore.h>
 #include <kore/http.h>
 
@@ -12,7 +12,7 @@ void watch_connect(struct connection *);
 void watch_message(struct connection *, u_int8_t, const void *, size_t);
 void watch_disconnect(struct connection *);
 
-/* Clients of each worker, by its id. */
+/* Number of clients of each worker, by worker id. */
 static u_int32_t counts[WORKERS_MAX + 1];
 static u_int64_t ticks;
 static struct kore_timer *timer;
@@ -44,7 +44,7 @@ tick(void *arg, u_int64_t now)
 	kore_buf_cleanup(&buf);
 }
 
-/* Another worker, or this one, says how many clients it has. */
+/* A worker, possibly this one, sends its number of clients. */
 static void
 count_received(struct kore_msg *msg, const void *data)
 {
@@ -58,7 +58,7 @@ tell_count(u_int16_t dst)
 	kore_msg_send(dst, MSG_COUNT, &counts[worker->id], sizeof(u_int32_t));
 }
 
-/* A worker has begun, without clients. */
+/* A worker has started; it has no clients yet. */
 static void
 hello_received(struct kore_msg *msg, const void *data)
 {
@@ -103,7 +103,7 @@ watch_connect(struct connection *c)
 	tell_count(KORE_MSG_WORKER_ALL);
 }
 
-/* "start", "stop" and "count"; all but the last is for all clients of this worker. */
+/* Commands: "start" and "stop" control the timer for all clients of this worker; "count" replies to the sender. */
 void
 watch_message(struct connection *c, u_int8_t op, const void *data, size_t len)
 {
@@ -129,7 +129,7 @@ watch_disconnect(struct connection *c)
 {
 	(void)c;
 
-	/* After a reload it was not counted by this copy. */
+	/* After a reload, this generation has not counted the connections of the old one. */
 	if (counts[worker->id] > 0)
 		counts[worker->id]--;
 	tell_count(KORE_MSG_WORKER_ALL);

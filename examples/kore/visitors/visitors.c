@@ -1,4 +1,4 @@
-/* Arguments, cookies and hdlr_extra: who has said a name is known by it, on the next page and on a WebSocket. */
+/* Arguments, cookies and hdlr_extra: stores the visitor's name in a cookie, and uses it on pages and WebSockets. */
 #include <kore/kore.h>
 #include <kore/http.h>
 
@@ -9,7 +9,7 @@ int talk(struct http_request *);
 void talk_message(struct connection *, u_int8_t, const void *, size_t);
 void talk_disconnect(struct connection *);
 
-/* What is known of a visitor who talks. */
+/* State of a WebSocket connection. */
 struct visitor {
 	u_int32_t said;
 	char name[32];
@@ -23,7 +23,7 @@ init(int action)
 	return (KORE_RESULT_OK);
 }
 
-/* GET /greet?name=NAME[&days=N] says hello, and sets a cookie for so many days; without a name it is the cookie's. */
+/* GET /greet?name=NAME[&days=N] greets NAME and sets a cookie for N days. Without `name`, it uses the cookie. */
 int
 greet(struct http_request *req)
 {
@@ -39,7 +39,7 @@ greet(struct http_request *req)
 		if (!http_argument_get_uint16(req, "days", &days))
 			days = 1;
 		http_response_cookie(req, "name", name, "/", 0, (u_int32_t)days * 24 * 60 * 60, &cookie);
-		/* There is no TLS here. */
+		/* The example has no TLS. */
 		cookie->flags &= (u_int16_t)~HTTP_COOKIE_SECURE;
 	} else if (!http_request_cookie(req, "name", &name)) {
 		http_response(req, HTTP_STATUS_BAD_REQUEST, "who?\n", 5);
@@ -56,7 +56,7 @@ greet(struct http_request *req)
 	return (KORE_RESULT_OK);
 }
 
-/* POST /sum with a=N&b=N. */
+/* POST /sum with a=N&b=N responds with the sum. */
 int
 sum(struct http_request *req)
 {
@@ -84,7 +84,7 @@ sum(struct http_request *req)
 	return (KORE_RESULT_OK);
 }
 
-/* A WebSocket for those who have a name. */
+/* Upgrades visitors that have a name. */
 int
 talk(struct http_request *req)
 {
@@ -99,7 +99,7 @@ talk(struct http_request *req)
 
 	visitor = kore_calloc(1, sizeof(*visitor));
 	(void)kore_strlcpy(visitor->name, name, sizeof(visitor->name));
-	/* Freed with the connection, also if none comes of it. */
+	/* Freed with the connection, or if the request does not become a connection. */
 	req->owner->hdlr_extra = visitor;
 	kore_websocket_handshake(req, NULL, "talk_message", "talk_disconnect");
 
@@ -112,7 +112,7 @@ talk_message(struct connection *c, u_int8_t op, const void *data, size_t len)
 	struct kore_buf *buf;
 	struct visitor *visitor = c->hdlr_extra;
 
-	/* Other code has taken over, which does not know what this was. */
+	/* NULL after a reload from a generation with another state version. */
 	if (visitor == NULL) {
 		visitor = c->hdlr_extra = kore_calloc(1, sizeof(*visitor));
 		(void)kore_strlcpy(visitor->name, "somebody", sizeof(visitor->name));
