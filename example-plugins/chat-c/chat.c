@@ -2,24 +2,25 @@
  *
  *	callsign serve example-plugins/chat-c/chat.so
  *
- * serves it with its page. Text goes to everybody else with the sender's name, binary as it is; `/name NEW`
- * changes your name, `/quit REASON` has the server close the connection. Lines of the room itself begin with
- * `* `. Shows a page and a handshake in one handler, data on a connection, and how it survives a reload. */
+ * serves it with its page. A text message is broadcast with the sender's name, a binary message unchanged.
+ * `/name NEW` changes the sender's name; `/quit REASON` makes the server close the connection. Notices of the
+ * room begin with `* `. The example shows a page and a handshake in one handler, the data of a connection, and
+ * how a reload carries the data over. */
 #include <callsign.h>
 
 #include <stdlib.h>
 
-/* `static const unsigned char page[]`: the Makefile makes it of the page of the chat in Rust. */
+/* `static const unsigned char page[]`: the Makefile generates it from chat.html of the chat in Rust. */
 #include "page.h"
 
 enum {
 	NORMAL_CLOSURE = 1000, /* RFC 6455 section 7.4.1 */
 	NAME_LETTERS_MAX = 32,
-	NAME_SIZE = 4 * NAME_LETTERS_MAX + 1, /* as UTF-8 */
-	COMMAND_SIZE = 1024 /* for what follows a command: far more than a name or a reason may have */
+	NAME_SIZE = 4 * NAME_LETTERS_MAX + 1, /* in bytes of UTF-8, with NUL */
+	COMMAND_SIZE = 1024 /* for the argument of a command; larger than any valid name or reason */
 };
 
-/* What the room knows of one client: `data` of its connection. */
+/* State of one client: `data` of its connection. */
 struct guest {
 	char name[NAME_SIZE];
 };
@@ -29,7 +30,7 @@ static const char *name(const struct connection *c)
 	return c->data == NULL ? "somebody" : ((const struct guest *)c->data)->name;
 }
 
-/* Sends what it has put together of so many pieces to everybody of the room but `source`. */
+/* Concatenates `count` pieces and broadcasts the text to all clients except `source`. */
 static void tell(struct connection *source, size_t count, const char *const pieces[])
 {
 	size_t length = 0;
@@ -114,7 +115,7 @@ static void rename_guest(struct connection *c, char *new_name)
 	TELL(NULL, "* ", old, " is now ", guest->name);
 }
 
-/* Data may have a NUL in it, so it goes with its length. */
+/* `data` may contain a NUL, so it is passed with its length. */
 static void say(struct connection *c, const void *data, size_t length)
 {
 	size_t before = strlen(name(c)) + 2;
@@ -129,8 +130,8 @@ static void say(struct connection *c, const void *data, size_t length)
 	free(text);
 }
 
-/* What follows the command, in `argument`, which has room for the longest of use, cut to that; or NULL if
- * the message is another. */
+/* Copies the text after the command `word` to `argument`, truncated to its size. Returns NULL if the message
+ * is not that command. */
 static char *command(const char *word, char argument[COMMAND_SIZE], const char *data, size_t length)
 {
 	size_t skip = strlen(word);
@@ -139,7 +140,7 @@ static char *command(const char *word, char argument[COMMAND_SIZE], const char *
 	length -= skip;
 	if (length >= COMMAND_SIZE) {
 		length = COMMAND_SIZE - 1;
-		/* Not within a character. */
+		/* Truncate between characters. */
 		while (length > 0 && ((unsigned char)data[skip + length] & 0xc0) == 0x80)
 			length--;
 	}
@@ -173,13 +174,13 @@ static void leave(struct connection *c)
 }
 CALLSIGN_ONDISCONNECT(leave);
 
-/* A reload: the name goes over as bytes, so that `struct guest` may be another one in the next version. */
+/* A reload carries the name over as bytes, so that the next version may change `struct guest`. */
 static int32_t save(struct connection *c)
 {
 	const struct guest *guest = c->data;
 	if (callsign_save(guest->name, strlen(guest->name)) == CALLSIGN_STATUS_SENT)
 		return CALLSIGN_SAVED;
-	callsign_fail("the host has not taken the name");
+	callsign_fail("the host rejected the name");
 	return CALLSIGN_SAVED_FAILED;
 }
 

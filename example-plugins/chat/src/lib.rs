@@ -1,9 +1,9 @@
-//! A chat room with its page: text goes to everybody else with the sender's name, binary as it is. Shows
-//! a page and a handshake in one onrequest handler, a connection's state, which a reload carries over,
-//! configuration at load, and how a connection ended.
+//! A chat room with its page. A text message is broadcast with the sender's name, a binary message unchanged.
+//! The example shows a page and a handshake in one onrequest handler, connection state that a reload carries
+//! over, configuration at load, and the close code and reason of a connection.
 //!
-//! The protocol is text: `/name NEW` changes your name, `/quit REASON` has the server close the connection,
-//! everything else is said. Lines of the room itself begin with `* `.
+//! The protocol is text: `/name NEW` changes the sender's name, `/quit REASON` makes the server close the
+//! connection, and any other text is a message. Notices of the room begin with `* `.
 
 use std::sync::OnceLock;
 
@@ -14,20 +14,20 @@ callsign_plugin::plugin!(state = Guest);
 
 const PAGE: &str = include_str!("../chat.html");
 
-/// RFC 6455 §7.4.1: the purpose for which the connection was made is fulfilled.
+/// Normal closure, RFC 6455 §7.4.1.
 const NORMAL_CLOSURE: u16 = 1000;
 
 /// `[plugin.chat.config]`
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// Said to everybody who joins.
+    /// Sent to each client that joins.
     greeting: Option<String>,
 }
 
 static CONFIG: OnceLock<Config> = OnceLock::new();
 
-/// What the room knows of one client. A field that you add while people talk needs `#[serde(default)]`.
+/// State of one client. A new field needs `#[serde(default)]` to be added while clients are connected.
 #[derive(Serialize, Deserialize)]
 struct Guest {
     name: String,

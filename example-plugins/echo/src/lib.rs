@@ -1,6 +1,6 @@
-//! Sends every message back to its sender. One that begins with `!` goes to everybody else instead, on all
-//! workers; one that begins with `.` goes to everybody else on the sender's own worker. The smallest plugin
-//! there is, and the one that the benchmark and the conformance tests talk to.
+//! Sends every message back to its sender. A message that begins with `!` is instead broadcast to the other
+//! clients of all workers, and a message that begins with `.` to the other clients of the sender's worker.
+//! The benchmark and the conformance tests use this plugin.
 
 use callsign_plugin::prelude::*;
 

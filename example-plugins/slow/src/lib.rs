@@ -1,11 +1,11 @@
-//! What takes time, done the wrong way and the right way. All callbacks of a worker run on one thread, so one
-//! that blocks has everybody wait; work that blocks belongs on the background pool, and what is to happen
-//! later is a timer.
+//! Slow work, done wrong and done right. All callbacks of a worker run on one thread, so a callback that
+//! blocks delays every client of the worker. Blocking work belongs on the background pool; delayed work
+//! belongs in a timer.
 //!
-//! The protocol is text, times are milliseconds: `/block 300` sleeps in the callback, and nobody on this
-//! worker is served meanwhile. `/work 300` sleeps on the pool: you and everybody else are served meanwhile,
-//! and its answer comes later. `/tick 300` starts a timer that tells its count each time, `/stop` ends it.
-//! Everything else comes straight back, which shows whether the worker is there for you.
+//! The protocol is text; times are in milliseconds. `/block 300` sleeps in the callback and blocks all
+//! clients of the worker. `/work 300` sleeps on the background pool; the worker keeps serving all clients and
+//! sends the result later. `/tick 300` starts a timer that sends its count each time, `/stop` cancels the
+//! timer. Any other message is sent back immediately, which shows whether the worker is blocked.
 
 use std::cell::Cell;
 use std::thread::sleep;
@@ -15,7 +15,7 @@ use callsign_plugin::prelude::*;
 
 callsign_plugin::plugin!();
 
-/// Nobody needs more to see the difference.
+/// Upper limit for the times in commands.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// The connection's timer.
@@ -41,14 +41,14 @@ fn onmessage(c: &Connection, message: Message<'_>) {
     }
 }
 
-/// `/work 300`
+/// Parses a command such as `/work 300`.
 fn command(text: &str) -> Option<(&str, Duration)> {
     let (name, time) = text.split_once(' ')?;
     Some((name, Duration::from_millis(time.parse().ok()?).min(LONGEST)))
 }
 
 fn work(c: &Connection, time: Duration) {
-    // The first closure runs on a thread of the pool; the second here, with what the first returned.
+    // The first closure runs on a pool thread, the second on the worker thread with the result of the first.
     let status = c.background(
         move || {
             sleep(time);
@@ -68,7 +68,7 @@ fn tick(c: &Connection, period: Duration) {
         count += 1;
         c.send(&format!("tick {count}"));
     });
-    // It ends with the connection by itself.
+    // The timer ends with the connection; it is stored for `/stop`.
     if let Some(ticking) = c.data::<Ticking>() {
         ticking.0.set(Some(timer));
     }

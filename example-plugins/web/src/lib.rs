@@ -1,9 +1,9 @@
-//! Plain HTTP without a WebSocket: a page, JSON, a form, and what goes wrong.
+//! Plain HTTP without WebSocket: a page, JSON, a request body, and errors.
 //!
-//! | request | answer |
+//! | request | response |
 //! | --- | --- |
 //! | `GET /` | a page (HTML) |
-//! | `GET /echo?…` | what was asked, as JSON: method, path, query, peer, headers |
+//! | `GET /echo?…` | the request as JSON: method, path, query, peer, headers |
 //! | `POST /echo` | the same, with the body |
 //! | anything else | 404, as JSON |
 
@@ -18,7 +18,7 @@ const PAGE: &str = "<!doctype html>
 <title>Callsign</title>
 <h1>It works</h1>
 <p>This page comes from the <code>web</code> example plugin.
-<a href=\"/echo?hello=world\">/echo</a> answers with JSON.</p>
+<a href=\"/echo?hello=world\">/echo</a> responds with JSON.</p>
 ";
 
 #[onrequest]
@@ -27,7 +27,7 @@ fn onrequest(request: &mut Request) -> Response {
         ("GET" | "HEAD", "/") => Response::html(PAGE),
         ("GET" | "HEAD" | "POST", "/echo") => Response::json(describe(request).to_string()),
         (_, "/" | "/echo") => {
-            error(405, "this method is not for this path").header("allow", "GET, HEAD, POST")
+            error(405, "this path does not support this method").header("allow", "GET, HEAD, POST")
         }
         (_, path) => error(404, &format!("nothing at {path}")),
     }
