@@ -29,9 +29,10 @@
 //! # fn main() {}
 //! ```
 //!
-//! The host calls a handler by the name of its function. A handler is named in a route (`--route
-//! '/chat=join,message,leave'`) or in [`Request::handshake`]. Without any route, the host uses the handlers
-//! named `onrequest`, `onconnect`, `onmessage` and `ondisconnect`.
+//! The host calls a handler by the name of its function. A handler is named in a route, for example with
+//! `--route '/chat=join,message,leave'`, or in [`Request::handshake`]. Without any route, the host uses the
+//! handler named `onrequest` for every request. If no such handler exists, WebSocket clients get the handlers
+//! named `onconnect`, `onmessage` and `ondisconnect`.
 //!
 //! **Threads.** A worker runs all callbacks on one thread, one at a time, so a plugin needs no locks. A
 //! callback must not block: move slow work to the background pool ([`Connection::background`],

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use callsign_plugin::__private::Place;
 use callsign_plugin::prelude::*;
 use callsign_plugin::{Shared, abi};
-use fake_host::{Answer, end_timers, restore_plugin, save_plugin, start, unload, with_load};
+use fake_host::{Outcome, end_timers, restore_plugin, save_plugin, start, unload, with_load};
 use serde::{Deserialize, Serialize};
 
 callsign_plugin::plugin!(shared = Room, name = "test", state = Session,);
@@ -100,7 +100,7 @@ fn the_descriptor_has_the_declared_name_and_hooks() {
 #[test]
 fn shared_state_is_carried_over_and_dropped_with_its_generation() {
     start();
-    assert_eq!(save_plugin::<Room>(), Answer::NotMine);
+    assert_eq!(save_plugin::<Room>(), Outcome::NotMine);
     shared::<Room>().visits += 1;
     shared::<Room>().visits += 1;
     let bytes = save_plugin::<Room>().bytes();
@@ -112,8 +112,8 @@ fn shared_state_is_carried_over_and_dropped_with_its_generation() {
     assert_eq!(DROPPED.get(), 0);
     assert_eq!(end_timers(), 2); // one timer per generation
     assert_eq!(DROPPED.get(), 1);
-    assert_eq!(save_plugin::<Room>(), Answer::NotMine);
-    assert_eq!(save_plugin::<next::Room>(), Answer::NotMine);
+    assert_eq!(save_plugin::<Room>(), Outcome::NotMine);
+    assert_eq!(save_plugin::<next::Room>(), Outcome::NotMine);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn incompatible_shared_state_is_rejected_and_the_field_is_named() {
     let reason = restore_plugin::<other::Room>(&bytes).unwrap_err();
     let expected = "shared state `Room`, field `topic`: invalid type: string \"cats\", expected a sequence";
     assert!(reason.starts_with(expected), "{reason}");
-    assert_eq!(save_plugin::<other::Room>(), Answer::NotMine);
+    assert_eq!(save_plugin::<other::Room>(), Outcome::NotMine);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn shared_state_is_borrowed_once_at_a_time() {
     );
     let kept =
         "shared state `Room`: it is borrowed; a guard of shared::<Room>() was kept or forgotten, let it go";
-    assert_eq!(save_plugin::<Room>(), Answer::Failed(kept.into()));
+    assert_eq!(save_plugin::<Room>(), Outcome::Failed(kept.into()));
     assert_eq!(restore_plugin::<Room>(&[1, 0x80]), Err("shared state `Room`, field `topic`: it is new and has no \
         default; add #[serde(default)] to it (or #[serde(alias = \"…\")] with its old name, if it was renamed)".into()));
     drop(guard);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use callsign_plugin::State;
-use fake_host::{Answer, Client};
+use fake_host::{Client, Outcome};
 use serde::{Deserialize, Serialize};
 
 /// The state of the plugin's first version.
@@ -37,14 +37,12 @@ fn saved() -> Vec<u8> {
     old.save::<Session>().bytes()
 }
 
-/// The panic message of `f`.
 fn panic_of<R>(f: impl FnOnce() -> R) -> String {
     let payload = catch_unwind(AssertUnwindSafe(|| _ = f())).expect_err("it panics");
     payload.downcast_ref::<String>().expect("a formatted message").clone()
 }
 
-/// The error of a new version of the type when it restores the bytes. The block allows every version to be
-/// named `Session`.
+/// The error of a new version of `Session` when it restores the bytes. The block scopes the type's name.
 macro_rules! rejected {
     ($bytes:expr, $(#[$serde:meta])* { $($fields:tt)* }) => {{
         #[derive(Serialize, Deserialize)]
@@ -240,10 +238,10 @@ fn truncated_and_foreign_bytes_are_rejected() {
 #[test]
 fn without_a_declared_state_data_restarts_and_a_saved_state_is_dropped() {
     let plain = Client::new(7);
-    assert_eq!(plain.save_no_state(), Answer::NotMine);
+    assert_eq!(plain.save_no_state(), Outcome::NotMine);
     plain.c().set_data("anything");
-    assert_eq!(plain.save_no_state(), Answer::Restart);
-    assert_eq!(plain.save::<Session>(), Answer::Restart);
+    assert_eq!(plain.save_no_state(), Outcome::Restart);
+    assert_eq!(plain.save::<Session>(), Outcome::Restart);
 
     let new = Client::new(8);
     new.restore_no_state(&saved()).unwrap();
@@ -253,10 +251,10 @@ fn without_a_declared_state_data_restarts_and_a_saved_state_is_dropped() {
 #[test]
 fn data_of_another_plugin_is_kept_unchanged() {
     let client = Client::new(7);
-    assert_eq!(client.save::<Session>(), Answer::NotMine);
+    assert_eq!(client.save::<Session>(), Outcome::NotMine);
     let mut foreign = 7_u64;
     client.set_data_by_hand((&raw mut foreign).cast());
-    assert_eq!((client.save::<Session>(), client.save_no_state()), (Answer::NotMine, Answer::NotMine));
+    assert_eq!((client.save::<Session>(), client.save_no_state()), (Outcome::NotMine, Outcome::NotMine));
     assert!(client.c().try_state::<Session>().is_none());
     assert_eq!(
         panic_of(|| client.c().state::<Session>().visits),
@@ -278,7 +276,7 @@ fn a_state_is_borrowed_once_at_a_time() {
     assert_eq!(panic_of(|| client.c().set_state(session())), expected);
     assert_eq!(
         client.save::<Session>(),
-        Answer::Failed(
+        Outcome::Failed(
             "state `Session`: it is borrowed; a guard of c.state() was kept or forgotten, let it go".into()
         )
     );
@@ -333,9 +331,9 @@ fn a_failure_in_the_plugins_code_rejects_the_reload_with_its_reason() {
     let old = Client::new(7);
     old.c().state::<Faulty>().save = "fails";
     let reason = "state `Faulty` cannot be saved: a lock is held";
-    assert_eq!(old.save::<Faulty>(), Answer::Failed(reason.into()));
+    assert_eq!(old.save::<Faulty>(), Outcome::Failed(reason.into()));
     old.c().state::<Faulty>().save = "panics";
-    assert_eq!(old.save::<Faulty>(), Answer::Failed("panicked: serialize panics (state.rs:1)".into()));
+    assert_eq!(old.save::<Faulty>(), Outcome::Failed("panicked: serialize panics (state.rs:1)".into()));
 
     old.c().state::<Faulty>().save = "cannot be restored";
     let bytes = old.save::<Faulty>().bytes();

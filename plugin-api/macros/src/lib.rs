@@ -13,8 +13,8 @@ pub fn onconnect(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("onconnect", 1, attribute, item)
 }
 
-/// `fn(c: &Connection, message: Message<'_>)`: called with each complete message. May return `Result<(), impl
-/// Display>`.
+/// `fn(c: &Connection, message: Message<'_>)`: called with each complete message. May return
+/// `Result<(), impl Display>`.
 #[proc_macro_attribute]
 pub fn onmessage(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("onmessage", 2, attribute, item)
@@ -27,15 +27,15 @@ pub fn ondisconnect(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("ondisconnect", 1, attribute, item)
 }
 
-/// `fn(request: &mut Request) -> Response`: responds to a request. May return `Result<Response, impl
-/// Display>`.
+/// `fn(request: &mut Request) -> Response`: responds to a request. May return
+/// `Result<Response, impl Display>`.
 #[proc_macro_attribute]
 pub fn onrequest(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("onrequest", 1, attribute, item)
 }
 
-/// `fn(load: &Load)`: called when the library was loaded, before any handler. May return `Result<(), impl
-/// Display>`; an `Err` rejects the load with that reason.
+/// `fn(load: &Load)`: called when the library was loaded, before any handler. May return
+/// `Result<(), impl Display>`; an `Err` rejects the load with that reason.
 #[proc_macro_attribute]
 pub fn onload(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("onload", 1, attribute, item)

@@ -35,7 +35,7 @@ pub fn start() {
 
 /// The result of a save hook.
 #[derive(Debug, PartialEq)]
-pub enum Answer {
+pub enum Outcome {
     /// The saved bytes.
     Saved(Vec<u8>),
     NotMine,
@@ -44,7 +44,7 @@ pub enum Answer {
     Failed(String),
 }
 
-impl Answer {
+impl Outcome {
     /// The saved bytes; panics if the hook did not save.
     pub fn bytes(self) -> Vec<u8> {
         match self {
@@ -93,14 +93,14 @@ impl Client {
         unsafe { &*self.0.cast::<Connection>() }
     }
 
-    pub fn save<S: State>(&self) -> Answer {
+    pub fn save<S: State>(&self) -> Outcome {
         // SAFETY: the connection is live.
-        Answer::of(unsafe { hooks::save::<S>(self.0) })
+        Outcome::of(unsafe { hooks::save::<S>(self.0) })
     }
 
-    pub fn save_no_state(&self) -> Answer {
+    pub fn save_no_state(&self) -> Outcome {
         // SAFETY: the connection is live.
-        Answer::of(unsafe { hooks::save_no_state(self.0) })
+        Outcome::of(unsafe { hooks::save_no_state(self.0) })
     }
 
     pub fn restore<S: State>(&self, bytes: &[u8]) -> Result<(), String> {
@@ -140,9 +140,9 @@ impl Drop for Client {
     }
 }
 
-pub fn save_plugin<S: Shared>() -> Answer {
+pub fn save_plugin<S: Shared>() -> Outcome {
     // SAFETY: the hook has no requirements.
-    Answer::of(unsafe { hooks::save_plugin::<S>() })
+    Outcome::of(unsafe { hooks::save_plugin::<S>() })
 }
 
 pub fn restore_plugin<S: Shared>(bytes: &[u8]) -> Result<(), String> {

@@ -288,9 +288,9 @@ static inline void callsign_kore_set_cookie(struct http_request *req, const stru
 static inline void callsign_kore_set_cookies(struct http_request *req)
 {
 	struct callsign_kore_request *state = callsign_kore_of(req);
-	struct http_cookie *cookie = state->answer_cookies;
+	struct http_cookie *cookie = state->response_cookies;
 
-	state->answer_cookies = NULL;
+	state->response_cookies = NULL;
 	for (; cookie != NULL; cookie = cookie->callsign_next)
 		callsign_kore_set_cookie(req, cookie);
 }
@@ -300,7 +300,7 @@ static inline void http_response_cookie(struct http_request *req, const char *na
 {
 	struct callsign_kore_request *state = callsign_kore_of(req);
 	struct http_cookie *cookie = (struct http_cookie *)callsign_kore_with_request(state, sizeof *cookie);
-	struct http_cookie **last = &state->answer_cookies;
+	struct http_cookie **last = &state->response_cookies;
 	const char *port;
 
 	if (out != NULL)

@@ -58,7 +58,7 @@ struct callsign_kore_request {
 	size_t body_offset;
 	/* See http.h. */
 	struct http_arg *arguments;
-	struct http_cookie *cookies, *answer_cookies;
+	struct http_cookie *cookies, *response_cookies;
 	/* Adds the cookies to the response; NULL without cookies. */
 	void (*finish)(struct http_request *);
 };
