@@ -1,75 +1,69 @@
-//! The server behind the `callsign` program, as a library for its tests and fuzz targets. Only
-//! `callsign-plugin` is a promise; everything here changes freely.
-#![deny(unsafe_code)]
+//! The server behind the `callsign` program. The library has one function for others: [`main`]. Plugins are built with
+//! the crate `callsign-plugin`.
+//!
+//! The folders are layers: each uses only those before it.
 
-pub mod cli; // the command line
+mod config; // command line, environment, config file
 
-pub mod config; // callsign.toml
+mod system; // processes, signals, shared memory, crash reports
 
-pub mod settings; // both together, with the defaults
+mod link; // messages between parent and workers
 
-pub mod units; // sizes and times as people write them
+mod plugin; // libraries, handlers by name, calls
 
-pub mod nearest; // "did you mean"
+mod client; // one client: transport, protocol, write queue
 
-pub mod readable; // other people's texts on a terminal
+mod worker; // the clients of one thread
 
-pub mod route; // request path to the names of handlers
+mod bridge; // the functions that plugins call
 
-pub mod new; // makes a plugin's project
+mod http; // requests, responses, the upgrade
 
-pub mod dev; // builds a plugin, and again when it changes
+mod serve; // a worker process from start to end
 
-pub mod watch; // files that change
+mod parent; // starts and supervises workers
 
-pub mod control; // what can be asked of a running server, and how
+mod commands; // one module for each command
 
-pub mod check; // would this host load these plugins
+#[doc(hidden)]
+pub mod testing; // for tests, fuzz targets and the benchmark
 
-pub mod plan; // which file stands for which plugin
+use std::process::ExitCode;
 
-pub mod parent; // starts workers, watches them, carries their broadcasts
+use anyhow::Result;
+use clap::Parser;
 
-pub mod server; // a worker from start to end
+use commands::cli::{Cli, Command};
+use commands::{check, control, dev, inspect, new, serve as serve_command};
+use system::sanitize::sanitize;
 
-pub mod probe; // whether plugins can be loaded, tried in another process
+/// Runs the program. Exit status: 0 success, 1 failure, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let command = std::env::args_os().nth(1).unwrap_or_default();
+    // Not in the help: the parent starts workers and probes with these two.
+    let result = match command.to_str() {
+        Some("worker") => serve::run_worker(),
+        Some("probe") => serve::probe::run_probe(),
+        _ => run(Cli::parse()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // File names and texts of plugins are untrusted.
+            eprintln!("callsign: {}", sanitize(&format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
 
-pub mod link; // between parent and worker
-
-pub mod listen; // sockets, and how many clients
-
-pub mod stop; // SIGINT and SIGTERM
-
-pub mod privileges; // --user and --group
-
-pub mod banner; // what it says at the start
-
-pub mod clients; // how many there are, and may be
-
-pub mod worker; // plugins, routes and connections of one thread
-
-pub mod dispatch; // request path to handlers
-
-pub mod reload; // the worker's part in a reload
-
-pub mod http; // requests, answers, the upgrade
-
-pub mod session; // a connection's life: read, call the handler, write
-
-pub mod connection; // one client
-
-pub mod outbox; // its write queue
-
-pub mod timers; // plugins' callbacks at a later time
-
-pub mod background; // plugins' work off the loop
-
-pub mod posts; // plugins' messages from other workers
-
-pub mod websocket; // RFC 6455, bytes in and out
-
-pub mod plugin; // libraries, handlers, calls both ways
-
-pub mod board; // shared memory: what each worker is doing
-
-pub mod crash; // what a dead worker has left
+fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Serve { plugins, watch, options } => serve_command::run(options, plugins, watch),
+        Command::Dev(options) => dev::run(options),
+        Command::New(options) => new::run(&options),
+        Command::Reload { plugins, server } => control::reload(server, plugins),
+        Command::Status { json, server } => control::status(server, json),
+        Command::Check(options) => check::run(options),
+        Command::Inspect { library, json } => inspect::run(&library, json),
+    }
+}

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Write what the suite is to do: spec.json for wstest, planned.json for summary.py.
+"""Write the plan of a run: spec.json for wstest, planned.json for summary.py.
 
-usage: plan.py URL OUTDIR [CASE...]        (EXCLUDE in the environment takes cases out)
+usage: plan.py URL OUTDIR [CASE...]        (the environment variable EXCLUDE skips cases)
 
-planned.json lists the cases that the patterns stand for: a case which leaves no
-result must count as failed, not vanish.
+planned.json lists all cases that match, so that summary.py can count a case
+without a result as failed.
 """
 
 import json

@@ -1,5 +1,5 @@
-// Chromium opens the chat page in tabs, is typed into, and speaks WebSocket from the page's own scripts. Each test has a
-// server of its own. Leaves screenshots of the page in tests/.cache.
+// Chromium opens the chat page in tabs. The tests type into the page and use WebSockets from its scripts. Each test has
+// its own server. Screenshots of the page are stored in tests/.cache.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import net from "node:net";
@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { startServer } from "./server.mjs";
 
-// In ms, far more than anything needs.
+// In ms; every step takes far less.
 const patience = 60_000; // with one step
 const timeout = 180_000; // of one test
 const cache = fileURLToPath(new URL("../.cache/", import.meta.url));
@@ -40,7 +40,7 @@ afterEach(async () => {
 
 after(() => browser?.close(), { timeout });
 
-/** A tab on the chat page, connected, with the controls that a person would use. */
+/** A connected tab with the chat page, and the controls that a person would use. */
 async function openTab(address = url) {
   const page = await context.newPage();
   await page.goto(address);
@@ -138,15 +138,15 @@ test("chromium: scripts of the page exchange text and 1 MiB of binary unchanged"
     const binary = [];
     for (const size of [0, 125, 126, 65_535, 65_536, 1 << 20]) {
       const sent = new Uint8Array(size).map((_, i) => (i * 2_654_435_761) >>> 13);
-      const heard = next();
+      const answer = next();
       ann.send(sent);
-      const received = new Uint8Array(await heard);
+      const received = new Uint8Array(await answer);
       binary.push(received.length === size && received.every((byte, i) => byte === sent[i]));
     }
     const long = "ä€𝄞-".repeat((1 << 20) / 10);
-    const heard = next();
+    const answer = next();
     ann.send(long);
-    const text = (await heard).endsWith(`: ${long}`);
+    const text = (await answer).endsWith(`: ${long}`);
     ann.close();
     bob.close();
     return { binary, text };

@@ -1,6 +1,6 @@
-"""The PyPI package `websockets` holds conversations with the chat plugin.
+"""The PyPI package `websockets` talks to the chat plugin.
 
-Each test has a server of its own: `run` names the program, the plugin and a folder for logs.
+Each test has its own server. `run` sets CALLSIGN (the program), CHAT (the plugin) and LOGS (a folder).
 """
 
 import asyncio
@@ -12,11 +12,11 @@ import unittest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-PATIENCE = 60  # seconds, for one message or one closing: far more than any needs
+PATIENCE = 60  # seconds for one message or one close; both take far less
 
 
 class Server:
-    """A chat server on a free port; its log is kept under the name of the test."""
+    """A chat server on a free port. Its log file has the name of the test."""
 
     @classmethod
     async def start(cls, name):
@@ -28,7 +28,7 @@ class Server:
         found = None
         while not found:
             line = await asyncio.wait_for(server.process.stdout.readline(), PATIENCE)
-            assert line, "the server ended at its start"
+            assert line, "the server exited before it printed its address"
             found = re.search(r" http(://127\.0\.0\.1:\d+/)$", line.decode().rstrip())
         server.url = "ws" + found[1]
         return server
@@ -40,7 +40,7 @@ class Server:
 
 
 class Client:
-    """One chat client. `names` are those of the clients of this test, in the order in which they joined."""
+    """One chat client. `names` lists the clients of this test in the order in which they joined."""
 
     @classmethod
     async def join(cls, url, names):
@@ -54,8 +54,7 @@ class Client:
     async def next(self):
         """The next message: str if it is text, bytes if it is binary.
 
-        Skips notices that earlier clients joined: on the way from another worker they may arrive after this client
-        has joined.
+        Skips notices that earlier clients joined: those from another worker may arrive after this client has joined.
         """
         while True:
             message = await asyncio.wait_for(self.socket.recv(), PATIENCE)
@@ -98,7 +97,7 @@ class Chat(unittest.IsolatedAsyncioTestCase):
         await self.bob.send("hi")
         self.assertEqual(await self.ann.next(), f"{self.bob.name}: hi")
 
-    async def test_a_new_name_is_told_to_everyone(self):
+    async def test_a_new_name_is_announced_to_everyone(self):
         await self.ann.send("/name ann")
         for client in self.ann, self.bob:
             self.assertEqual(await client.next(), f"* {self.ann.name} is now ann")

@@ -1,5 +1,5 @@
-// The npm package `ws` holds conversations with the chat plugin. Each test has a server of its own: the chat sends to
-// all clients of a server, also what an earlier test left on its way between two workers.
+// The npm package `ws` talks to the chat plugin. Each test has its own server, because the chat sends to all clients of
+// a server, including messages of an earlier test that are still in flight between two workers.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { on, once } from "node:events";
@@ -7,13 +7,13 @@ import { afterEach, beforeEach, test } from "node:test";
 import WebSocket from "ws";
 import { startServer } from "./server.mjs";
 
-// In ms, far more than anything needs.
+// In ms; every step takes far less.
 const patience = 60_000; // with the messages of one client
 const timeout = 120_000; // of one test
 const sockets = new Set();
 let server;
 
-/** One chat client. `names` are those of the clients of this test, in the order in which they joined. */
+/** One chat client. `names` lists the clients of this test in the order in which they joined. */
 class Client {
   static async join(names, path = "") {
     const client = new Client();
@@ -29,7 +29,7 @@ class Client {
 
   /**
    * The next message: a string if it is text, a Buffer if it is binary. Skips notices that earlier clients joined:
-   * on the way from another worker they may arrive after this client has joined.
+   * those from another worker may arrive after this client has joined.
    */
   async next() {
     for (;;) {
@@ -59,7 +59,7 @@ afterEach(async () => {
   await server.stop();
 }, { timeout });
 
-test("ws: a client is told its name, and the others that it joined", { timeout }, async () => {
+test("ws: a client receives its name, and the others that it joined", { timeout }, async () => {
   const [ann, bob] = await pair();
   assert.notEqual(ann.name, bob.name);
 });
@@ -77,7 +77,7 @@ test("ws: a text reaches the others and not its sender", { timeout }, async () =
   assert.equal(await ann.next(), `${bob.name}: hi`);
 });
 
-test("ws: a new name is told to everyone, its owner included", { timeout }, async () => {
+test("ws: a new name is announced to everyone, including its owner", { timeout }, async () => {
   const [ann, bob] = await pair();
   ann.socket.send("/name ann");
   for (const client of [ann, bob]) assert.equal(await client.next(), `* ${ann.name} is now ann`);
@@ -128,23 +128,23 @@ test("ws: 500 messages in a burst arrive in order", { timeout }, async () => {
   for (let i = 0; i < 500; i++) assert.equal(await bob.next(), `${ann.name}: ${i}`);
 });
 
-for (const [how, close, code, heard] of [
+for (const [how, close, code, announced] of [
   ["with 4001 bye", (socket) => socket.close(4001, "bye"), 4001, "4001 bye"],
   ["with 1000 and no reason", (socket) => socket.close(1000), 1000, "1000"],
   ["without a code", (socket) => socket.close(), 1005, "1005"],
   ["without a Close frame", (socket) => socket.terminate(), 1006, "1006"],
 ]) {
-  test(`ws: a client that leaves ${how} is heard to, once`, { timeout }, async () => {
+  test(`ws: a client that leaves ${how} is announced once`, { timeout }, async () => {
     const [ann, bob, names] = await pair();
     close(ann.socket);
     assert.equal((await ann.closed)[0], code);
-    assert.equal(await bob.next(), `* ${ann.name} left (${heard})`);
+    assert.equal(await bob.next(), `* ${ann.name} left (${announced})`);
     const eve = await Client.join(names);
     assert.equal(await bob.next(), `* ${eve.name} joined`);
   });
 }
 
-test("ws: the server's close, 1000 so long, is seen by the client and heard by the others", { timeout }, async () => {
+test("ws: the server's close, 1000 so long, reaches the client and is announced to the others", { timeout }, async () => {
   const [ann, bob] = await pair();
   ann.socket.send("/quit so long");
   assert.deepEqual(await ann.closed, [1000, "so long"]);

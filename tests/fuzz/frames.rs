@@ -1,41 +1,137 @@
-//! Any bytes as a client's frames: nothing panics, what comes out keeps the promises of `Event`, memory follows
-//! what arrived, headers are read as tungstenite reads them, and it is all the same however the bytes are cut.
+//! Fuzzes the endpoint with arbitrary bytes of a client. Nothing panics, events fulfil the guarantees of `Event`, memory
+//! use is bounded by the received bytes, headers are parsed as tungstenite parses them, and the events do not depend on
+//! how the bytes are split or on snapshots between the pieces. Arbitrary bytes as a snapshot: `restore` either rejects
+//! them or returns an endpoint with the same properties.
 //!
-//! Input: a byte whose low half counts the cuts, a byte for each (the piece is one longer, the last cuts
-//! repeat), then the client's bytes.
+//! Input: one byte (low half: number of cuts; high half: number of messages after which the server closes, 0 for
+//! never), one byte per cut (the length of a piece minus one; the cuts repeat), then the client's bytes. The whole input
+//! is also used as a snapshot followed by the client's bytes.
 #![no_main]
 
 use std::io::Cursor;
+use std::time::Instant;
 
-use callsign::websocket::{Event, Header, Receiver, Violation, close_code_allowed, op, write_frame};
+use callsign_websocket::{
+    Endpoint, Event, Extensions, Header, Initiator, Received, Receiver, Source, State, Violation,
+    close_code_allowed, op, write_frame,
+};
 use libfuzzer_sys::fuzz_target;
 use tungstenite::protocol::frame::FrameHeader;
 
-/// Low, so that the fuzzer finds both sides of it.
+/// Low, so that the fuzzer finds messages on both sides of the limit.
 const MESSAGE_MAX: usize = 2000;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&count, rest)) = input.split_first() else { return };
-    let count = usize::from(count & 0x0F).min(rest.len());
+    let Some((&first, rest)) = input.split_first() else { return };
+    let count = usize::from(first & 0x0F).min(rest.len());
     let (cuts, wire) = rest.split_at(count);
     let mut cuts = cuts.iter().map(|&cut| usize::from(cut) + 1).cycle();
+    let mut cut = || cuts.next().unwrap_or(1);
 
     check_header(wire);
-    let whole = hear(wire, || wire.len());
-    let cut = hear(wire, || cuts.next().unwrap_or(1));
-    assert_eq!(whole, cut);
+    assert_eq!(receive(wire, || wire.len()), receive(wire, &mut cut));
+
+    let close_after = usize::from(first >> 4);
+    let open = || Endpoint::new(Extensions::default());
+    check_endpoint(open, wire, close_after, &mut cut);
+
+    let mut source = Source(input);
+    if Endpoint::restore(&mut source, MESSAGE_MAX, Instant::now()).is_ok() {
+        let (snapshot, wire) = input.split_at(input.len() - source.0.len());
+        let restored = || restore(snapshot);
+        check_endpoint(restored, wire, 3, cut);
+    }
 });
 
+/// The events must be the same if `wire` arrives whole, in pieces, and in pieces with a transfer after each.
+fn check_endpoint(
+    endpoint: impl Fn() -> Endpoint,
+    wire: &[u8],
+    close_after: usize,
+    mut cut: impl FnMut() -> usize,
+) {
+    let whole = converse(endpoint(), wire, close_after, || wire.len(), |endpoint| endpoint);
+    assert_eq!(whole, converse(endpoint(), wire, close_after, &mut cut, |endpoint| endpoint));
+    assert_eq!(whole, converse(endpoint(), wire, close_after, cut, transfer));
+}
+
+/// The endpoint of `snapshot`. A new snapshot of this endpoint must equal `snapshot`.
+fn restore(snapshot: &[u8]) -> Endpoint {
+    let mut source = Source(snapshot);
+    let endpoint = Endpoint::restore(&mut source, MESSAGE_MAX, Instant::now()).unwrap();
+    let mut again = Vec::new();
+    endpoint.snapshot(&mut again);
+    assert_eq!((source.0.len(), &again[..]), (0, snapshot));
+    endpoint
+}
+
+fn transfer(endpoint: Endpoint) -> Endpoint {
+    let mut bytes = Vec::new();
+    endpoint.snapshot(&mut bytes);
+    restore(&bytes)
+}
+
+/// Owned events of an [`Endpoint`] or a [`Receiver`].
 #[derive(Debug, PartialEq)]
-enum Heard {
+enum Item {
     Payload(u8, Vec<u8>),
     Close(Option<u16>, String),
+    Send(Vec<u8>),
     Violation(Violation),
 }
 
-fn hear(wire: &[u8], mut cut: impl FnMut() -> usize) -> Vec<Heard> {
+type Outcome = (Vec<Item>, State, Option<(u16, Vec<u8>, Initiator)>);
+
+fn converse(
+    mut endpoint: Endpoint,
+    wire: &[u8],
+    close_after: usize,
+    mut cut: impl FnMut() -> usize,
+    between: impl Fn(Endpoint) -> Endpoint,
+) -> Outcome {
+    let (mut items, mut messages) = (Vec::new(), 0);
+    let mut wire = wire.to_vec();
+    let mut wire = &mut wire[..];
+    while !wire.is_empty() {
+        let (piece, rest) = wire.split_at_mut(cut().min(wire.len()));
+        wire = rest;
+        let closed = endpoint.state() == State::Closed;
+        let mut open = endpoint.is_open();
+        endpoint.receive(piece, MESSAGE_MAX, Instant::now, |event| {
+            assert!(!closed);
+            items.push(match event {
+                Event::Message { op, data } => {
+                    assert!(open);
+                    messages += 1;
+                    check_payload(op, data, MESSAGE_MAX)
+                }
+                Event::Pong(payload) => check_payload(op::PONG, payload, op::CONTROL_MAX),
+                Event::Violation(violation) => Item::Violation(violation),
+                Event::Send(frame) => {
+                    assert!(open);
+                    let [0x88 | 0x8A, length, payload @ ..] = frame else { panic!("not a control frame") };
+                    assert_eq!(payload.len(), usize::from(*length));
+                    open = frame[0] != 0x88;
+                    Item::Send(frame.to_vec())
+                }
+            });
+            if messages == close_after && matches!(event, Event::Message { .. }) {
+                let frame = endpoint.close(4000, "enough", Instant::now()).unwrap().unwrap();
+                items.push(Item::Send(frame));
+                open = false;
+            }
+        });
+        endpoint = between(endpoint);
+    }
+    let ending = endpoint.ending();
+    assert_eq!(ending.is_none(), endpoint.is_open());
+    let ending = ending.map(|ending| (ending.code, ending.reason.as_bytes().to_vec(), ending.by));
+    (items, endpoint.state(), ending)
+}
+
+fn receive(wire: &[u8], mut cut: impl FnMut() -> usize) -> Vec<Item> {
     let mut receiver = Receiver::new();
-    let mut heard = Vec::new();
+    let mut items = Vec::new();
     let mut arrived = 0;
     let mut wire = wire.to_vec();
     let mut wire = &mut wire[..];
@@ -44,34 +140,37 @@ fn hear(wire: &[u8], mut cut: impl FnMut() -> usize) -> Vec<Heard> {
         arrived += piece.len();
         wire = rest;
         loop {
-            let last = matches!(heard.last(), Some(Heard::Close(..) | Heard::Violation(_)));
+            let ended = matches!(items.last(), Some(Item::Close(..) | Item::Violation(_)));
             match receiver.next(&mut piece, MESSAGE_MAX) {
-                Ok(Some(event)) => heard.push(check_event(event)),
+                Ok(Some(received)) => items.push(check_received(received)),
                 Ok(None) => break,
                 Err(violation) => {
                     assert!(matches!(violation.code, 1002 | 1007 | 1009));
-                    heard.push(Heard::Violation(violation));
+                    items.push(Item::Violation(violation));
                 }
             }
-            assert!(!last, "heard more after the end");
+            assert!(!ended, "the receiver reported more after the end");
             assert!(receiver.held_bytes() <= 2 * arrived + (16 << 10));
         }
         assert!(piece.is_empty());
     }
-    heard
+    items
 }
 
-/// What [`Event`] promises, and that a message sent back is read as it was.
-fn check_event(event: Event<'_>) -> Heard {
-    let (op, payload, payload_max) = match event {
-        Event::Message { op, data } => (op, data, MESSAGE_MAX),
-        Event::Ping(data) => (op::PING, data, 125),
-        Event::Pong(data) => (op::PONG, data, 125),
-        Event::Close { code, reason } => {
+fn check_received(received: Received<'_>) -> Item {
+    match received {
+        Received::Message { op, data } => check_payload(op, data, MESSAGE_MAX),
+        Received::Ping(data) => check_payload(op::PING, data, op::CONTROL_MAX),
+        Received::Pong(data) => check_payload(op::PONG, data, op::CONTROL_MAX),
+        Received::Close { code, reason } => {
             assert!(code.is_none_or(close_code_allowed) && reason.len() <= 123);
-            return Heard::Close(code, reason.to_owned());
+            Item::Close(code, reason.to_owned())
         }
-    };
+    }
+}
+
+/// Checks the guarantees of [`Event`] and [`Received`], and that tungstenite can parse the payload in a frame of ours.
+fn check_payload(op: u8, payload: &[u8], payload_max: usize) -> Item {
     assert!(payload.len() <= payload_max);
     assert!(matches!(op, op::BINARY | op::PING | op::PONG) || str::from_utf8(payload).is_ok());
 
@@ -82,10 +181,10 @@ fn check_event(event: Event<'_>) -> Heard {
     assert_eq!((u8::from(header.opcode), length), (op, payload.len() as u64));
     assert!(header.is_final && header.mask.is_none());
     assert_eq!(&frame[cursor.position() as usize..], payload);
-    Heard::Payload(op, payload.to_vec())
+    Item::Payload(op, payload.to_vec())
 }
 
-/// Our header is tungstenite's, plus the rules that it checks later, if at all.
+/// Our header must equal tungstenite's. Ours also checks rules that tungstenite checks later or not at all.
 fn check_header(wire: &[u8]) {
     let mut cursor = Cursor::new(wire);
     let theirs = FrameHeader::parse(&mut cursor);

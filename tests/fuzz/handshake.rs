@@ -1,8 +1,8 @@
-//! Any request head: `classify` does not panic, and its verdict is that of the rules of RFC 6455 section 4.2.1
-//! written down a second time, the slow way. The answer to a good handshake is tungstenite's.
+//! Fuzzes `classify` with arbitrary request heads. It must not panic, and its verdict must equal that of a second, slow
+//! implementation of RFC 6455 section 4.2.1. The response to a valid handshake must equal tungstenite's.
 #![no_main]
 
-use callsign::http::handshake::{Upgrade, classify};
+use callsign::testing::{Upgrade, classify};
 use hyper::{
     HeaderMap, Method, Version,
     header::{HeaderName, HeaderValue},
@@ -41,7 +41,7 @@ fn check(method: Method, version: Version, headers: HeaderMap) {
         joined.split(|&byte| byte == b',').any(|item| item.trim_ascii() == token.as_bytes())
     };
     let (key, number) = (lines("sec-websocket-key"), lines("sec-websocket-version"));
-    let attempt = lists("upgrade", "websocket") || !key.is_empty() || !number.is_empty();
+    let is_attempt = lists("upgrade", "websocket") || !key.is_empty() || !number.is_empty();
     let good_number = number == [b"13"];
     let good_key = matches!(key[..], [key] if decoded_length(key) == Some(16));
     let good_rest = method == Method::GET
@@ -51,26 +51,26 @@ fn check(method: Method, version: Version, headers: HeaderMap) {
         && lists("connection", "upgrade");
 
     match classify(&method, version, &headers) {
-        Upgrade::None => assert!(!attempt),
+        Upgrade::None => assert!(!is_attempt),
         Upgrade::Valid { accept } => {
-            assert!(attempt && good_rest && good_number && good_key);
+            assert!(is_attempt && good_rest && good_number && good_key);
             let mut request = http::Request::new(());
             *request.headers_mut() = headers;
-            // It does not read lists over several lines, and refuses unused bits in the key.
+            // tungstenite does not read lists over several lines, and rejects unused bits in the key.
             if let Ok(response) = create_response(&request) {
                 assert_eq!(response.headers()["sec-websocket-accept"], accept);
             }
         }
-        Upgrade::Refused { status: 426, .. } => assert!(attempt && good_rest && !good_number),
+        Upgrade::Refused { status: 426, .. } => assert!(is_attempt && good_rest && !good_number),
         Upgrade::Refused { status, reason } => {
-            assert!(attempt && status == 400 && !reason.is_empty());
+            assert!(is_attempt && status == 400 && !reason.is_empty());
             assert!(!good_rest || good_number && !good_key);
         }
     }
 }
 
-/// What one group of base64 with two signs of padding decodes to. (data-encoding's padded formats also read
-/// several padded groups in a row, as in `dGhlIHNhbXBsZSjbB5Q=+Z2=`.)
+/// The decoded length of base64 that ends in two padding characters. (data-encoding's padded formats also accept
+/// several padded groups in a row, such as `dGhlIHNhbXBsZSjbB5Q=+Z2=`.)
 fn decoded_length(base64: &[u8]) -> Option<usize> {
     let mut format = data_encoding::BASE64_NOPAD.specification();
     format.check_trailing_bits = false;

@@ -1,4 +1,4 @@
-//! What workers may have: so many clients, so many open files, no more privileges than they need.
+//! Limits of workers: connections, open files, privileges.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,40 +8,43 @@ use std::time::{Duration, Instant};
 
 use crate::support::{DEADLINE, Host, Raw, UPGRADE, isolate, path, plugin, run, serve_crash};
 
-/// What "does not spin" means: of a second, a worker at its bound uses less than this.
+/// A worker at its connection limit that uses less CPU time than this in one second does not spin.
 const IDLE_MAX: Duration = Duration::from_millis(100);
-/// Longer than a client is left waiting that could be served.
+/// Longer than any client waits that the server can accept.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// A client that has asked for its upgrade.
-fn asking(host: &Host) -> Raw {
+/// A client that has sent its upgrade request and not read the response.
+fn requesting(host: &Host) -> Raw {
     let mut c = host.connect();
     c.send_request("GET", "/", &UPGRADE, b"");
     c
 }
 
-/// Fails if server or workers use the processor, now that there is nothing to do.
-fn nobody_spins(host: &Host) {
+/// Fails if the parent or a worker uses CPU time while there is nothing to do.
+fn assert_idle(host: &Host) {
     let processes = || [vec![host.process()], host.workers()].concat();
     let used = || processes().iter().map(|process| process.processor_time()).collect::<Vec<_>>();
     let before = used();
-    thread::sleep(Duration::from_secs(1)); // the time that is measured
+    thread::sleep(Duration::from_secs(1)); // the interval that is measured
     for (before, after) in before.iter().zip(used()) {
         assert!(after - *before < IDLE_MAX, "{:?} of a second", after - *before);
     }
 }
 
 #[test]
-fn one_client_too_many_waits_until_another_leaves() {
+fn a_client_beyond_the_limit_waits_until_another_leaves() {
     for workers in [1, 4] {
         let host = serve_crash(workers, &["--max-connections", "5"]);
         let mut clients: Vec<_> = (0..5).map(|_| host.open("/")).collect();
         clients.iter_mut().for_each(|c| assert_eq!(c.ask("hello"), "hello"));
-        let mut sixth = asking(&host);
-        let mut seventh = asking(&host);
-        assert!(sixth.nothing_for(SILENCE), "with {workers} workers a sixth is served");
-        assert!(seventh.nothing_for(Duration::from_millis(1)), "with {workers} workers a seventh is served");
-        nobody_spins(&host);
+        let mut sixth = requesting(&host);
+        let mut seventh = requesting(&host);
+        assert!(sixth.nothing_for(SILENCE), "with {workers} workers a sixth client is served");
+        assert!(
+            seventh.nothing_for(Duration::from_millis(1)),
+            "with {workers} workers a seventh client is served"
+        );
+        assert_idle(&host);
         clients.iter_mut().for_each(|c| assert_eq!(c.ask("hello"), "hello"));
 
         clients.pop().expect("there are five").close(1000, "");
@@ -53,7 +56,7 @@ fn one_client_too_many_waits_until_another_leaves() {
             if !seventh.nothing_for(Duration::from_millis(10)) {
                 break &mut seventh;
             }
-            assert!(Instant::now() < end, "neither is served");
+            assert!(Instant::now() < end, "neither waiting client is served");
         };
         assert_eq!(served.read_answer(false).status, 101);
         let lines = host.log_lines("5 in all (--max-connections); others wait until one leaves");
@@ -65,10 +68,10 @@ fn one_client_too_many_waits_until_another_leaves() {
 #[test]
 fn more_workers_do_not_let_more_clients_in() {
     let host = serve_crash(4, &["--max-connections", "5"]);
-    let mut clients: Vec<_> = (0..40).map(|_| asking(&host)).collect();
+    let mut clients: Vec<_> = (0..40).map(|_| requesting(&host)).collect();
     let end = Instant::now() + DEADLINE;
     let mut served = 0;
-    // Each that is served leaves, and lets another in, until all have been there.
+    // Every accepted client disconnects and makes room for another, until all have been accepted.
     while !clients.is_empty() {
         assert!(Instant::now() < end, "{served} were served, {} wait", clients.len());
         let (ready, waiting): (Vec<_>, Vec<_>) = clients
@@ -86,14 +89,14 @@ fn more_workers_do_not_let_more_clients_in() {
 }
 
 #[test]
-fn a_low_limit_on_open_files_bounds_the_clients_and_nobody_spins() {
+fn a_low_limit_on_open_files_bounds_the_clients_and_assert_idle() {
     let library = plugin("test-crash");
     let arguments = ["serve", path(&library), "--workers", "2", "--log", "debug"];
     let host = Host::start_through(&["prlimit", "--nofile=128:128"], &arguments);
     host.workers_serve(2);
-    let mut clients: Vec<_> = (0..180).map(|_| asking(&host)).collect();
+    let mut clients: Vec<_> = (0..180).map(|_| requesting(&host)).collect();
     let mut served = Vec::new();
-    // What 128 files leave to two workers.
+    // With a limit of 128 open files, each of the two workers admits 64 clients.
     while served.len() < 2 * 64 {
         let ready = clients.iter_mut().position(|c| !c.nothing_for(Duration::from_millis(1)));
         if let Some(ready) = ready {
@@ -104,18 +107,18 @@ fn a_low_limit_on_open_files_bounds_the_clients_and_nobody_spins() {
     }
     assert!(clients.iter_mut().all(|c| c.nothing_for(Duration::from_millis(1))));
     assert!(clients[0].nothing_for(SILENCE));
-    nobody_spins(&host);
+    assert_idle(&host);
     let lines = host.log_lines("64 in this worker (limit on open files); others wait until one leaves");
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert_eq!(host.log_lines("cannot accept").len(), 0, "{}", host.log());
 
-    // A worker that has died is replaced also now.
+    // The server still replaces a dead worker.
     let worker = host.workers()[0];
     worker.signal(rustix::process::Signal::KILL);
     host.workers_serve(3);
     let end = Instant::now() + DEADLINE;
     while !clients.iter_mut().all(|c| !c.nothing_for(Duration::from_millis(1))) {
-        assert!(Instant::now() < end, "the new worker does not take those that wait");
+        assert!(Instant::now() < end, "the new worker does not accept the waiting clients");
     }
 }
 
@@ -124,8 +127,9 @@ fn the_limit_on_open_files_is_raised_to_the_hard_limit() {
     let library = plugin("test-crash");
     let arguments = ["serve", path(&library), "--workers", "1", "--log", "debug"];
     let host = Host::start_through(&["prlimit", "--nofile=100:500"], &arguments);
-    let limits = fs::read_to_string(format!("/proc/{}/limits", host.workers()[0].0)).expect("it lives");
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("it has this limit");
+    let limits =
+        fs::read_to_string(format!("/proc/{}/limits", host.workers()[0].0)).expect("the worker is alive");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("the limit is listed");
     assert_eq!(line.split_whitespace().nth(3), Some("500"), "{line}");
 }
 
@@ -142,16 +146,16 @@ fn workers_gain_no_privileges() {
 }
 
 #[test]
-fn started_as_root_workers_run_as_the_user_and_group_that_were_given() {
+fn started_as_root_workers_run_as_the_given_user_and_group() {
     if !is_root() {
-        return; // the next test is for this case
+        return; // the next test covers this case
     }
-    // Where that user may read.
+    // A folder that the unprivileged user can read.
     let folder = std::env::temp_dir().join(format!("callsign-bounds-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("there is a folder for everybody");
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::create_dir_all(&folder).expect("the temporary folder can be written");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("the test owns it");
     let library = folder.join("libcrash.so");
-    fs::copy(plugin("test-crash"), &library).expect("it can be copied");
+    fs::copy(plugin("test-crash"), &library).expect("the file can be copied");
     for (options, group) in
         [(&["--user", "65534"][..], None), (&["--user", "nobody", "--group", "4242"], Some("4242"))]
     {
@@ -159,7 +163,7 @@ fn started_as_root_workers_run_as_the_user_and_group_that_were_given() {
             Host::start(&[&["serve", path(&library), "--workers", "2", "--log", "debug"], options].concat());
         host.workers_serve(2);
         assert_eq!(host.open("/").ask("hello"), "hello");
-        assert_eq!(host.process().status("Uid"), "0\t0\t0\t0", "the parent stays what it is");
+        assert_eq!(host.process().status("Uid"), "0\t0\t0\t0", "the parent stays root");
         for worker in host.workers() {
             assert_eq!(worker.status("Uid"), "65534\t65534\t65534\t65534");
             let gid = worker.status("Gid");
@@ -173,11 +177,11 @@ fn started_as_root_workers_run_as_the_user_and_group_that_were_given() {
             assert_eq!(worker.status("NoNewPrivs"), "1");
         }
     }
-    fs::remove_dir_all(&folder).expect("it is ours");
+    fs::remove_dir_all(&folder).expect("the test owns it");
 }
 
 #[test]
-fn a_user_or_group_that_cannot_be_is_refused() {
+fn an_unknown_user_or_group_is_refused() {
     let library = plugin("test-crash");
     let refusal = |options: &[&str]| {
         let arguments =
@@ -199,16 +203,16 @@ fn a_user_or_group_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn started_by_another_user_than_root_no_user_can_be_given() {
+fn a_start_without_root_cannot_set_a_user() {
     if !is_root() {
-        return; // the last test has shown it
+        return; // the previous test covers this case
     }
     let folder = std::env::temp_dir().join(format!("callsign-user-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("there is a folder for everybody");
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::create_dir_all(&folder).expect("the temporary folder can be written");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("the test owns it");
     let program = folder.join("callsign");
-    // Copied by another process: Linux runs no file that is open for writing (ETXTBSY), and a child that another
-    // test starts during the copy would keep this one open.
+    // Another process copies the program. Linux executes no file that is open for writing (ETXTBSY), and a
+    // child that another test spawns during the copy would inherit the descriptor.
     let copy = Command::new("cp").arg(env!("CARGO_BIN_EXE_callsign")).arg(&program).status();
     assert!(copy.expect("cp runs").success());
     let mut setpriv = Command::new("setpriv");
@@ -217,7 +221,7 @@ fn started_by_another_user_than_root_no_user_can_be_given() {
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", path(&program)])
         .args(["serve", "libnone.so", "--listen", "127.0.0.1:0", "--user", "root"])
         .output();
-    fs::remove_dir_all(&folder).expect("it is ours");
+    fs::remove_dir_all(&folder).expect("the test owns it");
     let output = output.expect("setpriv is there");
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");

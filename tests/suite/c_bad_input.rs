@@ -1,11 +1,11 @@
-//! What a plugin in C can do wrong: each has the answer that `callsign.h` gives it, and costs at most its own
-//! connection or request. Opcodes, scopes, sizes and UTF-8 are in `callbacks`.
+//! Invalid calls from a plugin in C. Each returns the status that `callsign.h` documents, and costs at most
+//! its own connection or request. Opcodes, scopes, sizes and UTF-8 are tested in `callbacks`.
 
 use tungstenite::Message;
 
 use crate::support::{Answer, Host, Process, WebSocket, c_plugin_with, path};
 
-/// A server whose workers have to be there in the end.
+/// A server, and the workers that must still run at the end of the test.
 struct Bad {
     host: Host,
     workers: Vec<Process>,
@@ -26,13 +26,13 @@ fn start_with(workers: usize) -> Bad {
 }
 
 impl Bad {
-    /// Has a command run: so many calls, at least, have the answers that they should have.
+    /// Runs a command of the plugin, which must make at least `at_least` checks and find nothing wrong.
     #[track_caller]
     fn ask(&self, command: &str, at_least: usize) -> WebSocket {
         let mut c = self.host.open("/ws");
         c.text(command);
         let text = loop {
-            // It sends pings to everybody, too.
+            // The plugin also pings every client.
             match c.next() {
                 Message::Text(text) => break text,
                 Message::Ping(_) | Message::Pong(_) => {}
@@ -44,12 +44,12 @@ impl Bad {
         c
     }
 
-    /// An answer whose body tells that all was as it should be.
+    /// The response of a handler; its body contains the result of the checks.
     fn request(&self, path: &str) -> Answer {
         self.host.connect().request("GET", path, &[], b"")
     }
 
-    /// The worker is the one that it was, and ends in good order.
+    /// No worker was replaced, and the server exits without an error.
     #[track_caller]
     fn check(mut self) {
         self.ask("", 2).close(1000, "bye");
@@ -62,7 +62,7 @@ impl Bad {
 }
 
 #[test]
-fn null_and_length_0_have_an_answer_everywhere() {
+fn null_and_length_0_get_the_documented_status_everywhere() {
     let bad = start();
     bad.ask("nulls", 35).close(1000, "");
     bad.host.log_line("INFO  worker 0: plugin `bad`: a level that is none");
@@ -72,14 +72,14 @@ fn null_and_length_0_have_an_answer_everywhere() {
 }
 
 #[test]
-fn a_timer_may_be_due_after_the_end_of_time_and_may_not_repeat_at_once() {
+fn a_timer_may_have_any_delay_but_no_interval_of_0() {
     let bad = start();
     bad.ask("far timer", 4).close(1000, "");
     bad.check();
 }
 
 #[test]
-fn calls_from_another_thread_do_nothing_and_say_so() {
+fn calls_from_another_thread_have_no_effect_and_return_a_status() {
     let bad = start();
     bad.ask("thread", 20).close(1000, "");
     bad.host.log_line("plugin `bad`: from another thread");
@@ -87,7 +87,7 @@ fn calls_from_another_thread_do_nothing_and_say_so() {
 }
 
 #[test]
-fn calls_from_the_background_pool_do_nothing_and_say_so() {
+fn calls_from_the_background_pool_have_no_effect_and_return_a_status() {
     let bad = start();
     bad.ask("pool", 20).close(1000, "");
     bad.host.log_line("plugin `bad`: from another thread");
@@ -95,11 +95,11 @@ fn calls_from_the_background_pool_do_nothing_and_say_so() {
 }
 
 #[test]
-fn messages_to_workers_that_are_none_are_refused_and_only_what_is_taken_arrives() {
+fn messages_to_unknown_workers_are_rejected_and_only_accepted_ones_arrive() {
     let bad = start_with(1);
     bad.ask("workers", 13).close(1000, "");
     bad.ask("", 2).close(1000, "");
-    assert_eq!(bad.host.log_lines("received"), [""; 0], "there is nobody else");
+    assert_eq!(bad.host.log_lines("received"), [""; 0], "there is no other worker");
     bad.check();
 
     let bad = start_with(2);
@@ -114,7 +114,7 @@ fn messages_to_workers_that_are_none_are_refused_and_only_what_is_taken_arrives(
 }
 
 #[test]
-fn a_connection_that_has_ended_is_not_found_by_its_id_and_takes_nothing() {
+fn a_closed_connection_is_not_found_by_its_id_and_accepts_nothing() {
     let bad = start();
     bad.host.open("/ws").close(1000, "");
     bad.host.log_line("ended: 14 checks, 0 wrong");
@@ -123,14 +123,14 @@ fn a_connection_that_has_ended_is_not_found_by_its_id_and_takes_nothing() {
 }
 
 #[test]
-fn a_later_callback_that_fails_closes_its_connection() {
+fn a_failing_timer_or_done_callback_closes_its_connection() {
     for (command, what) in [("timer fails", "timer"), ("done fails", "background work")] {
         let bad = start();
         let mut c = bad.host.open("/ws");
         let mut other = bad.host.open("/ws");
         c.text(command);
         assert_eq!(c.closed(), Some((1011, "handler failed".to_owned())));
-        // The last call of `fail` counts.
+        // The last call of `fail` wins.
         bad.host
             .log_line(&format!("plugin `bad`: {what} failed: a later callback fails; closing connection"));
         bad.host
@@ -152,7 +152,7 @@ fn a_later_callback_that_fails_closes_its_connection() {
 }
 
 #[test]
-fn handlers_that_fail_without_saying_why_are_logged_and_cost_their_own_connection() {
+fn handlers_that_fail_without_a_reason_are_logged_and_cost_their_own_connection() {
     let bad = start();
     let c = bad.host.open("/ws?fail");
     assert_eq!(c.closed(), Some((1011, "handler failed".to_owned())));
@@ -164,18 +164,18 @@ fn handlers_that_fail_without_saying_why_are_logged_and_cost_their_own_connectio
 }
 
 #[test]
-fn an_answer_that_http_does_not_know_is_refused_where_it_is_made() {
+fn a_response_that_is_invalid_in_http_is_rejected_by_the_call_that_makes_it() {
     let bad = start();
     let answer = bad.request("/answers");
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("x-empty"), Some(""));
-    let count = answer.text().strip_suffix(" checks, 0 wrong").expect("all are as they should be");
+    let count = answer.text().strip_suffix(" checks, 0 wrong").expect("all checks passed");
     assert!(count.parse::<usize>().expect("a number") > 25, "{count}");
     bad.check();
 }
 
 #[test]
-fn an_onrequest_handler_that_does_not_answer_1_has_failed() {
+fn an_onrequest_handler_that_does_not_return_1_has_failed() {
     let bad = start();
     for number in ["0", "2", "-1", "2147483647"] {
         let answer = bad.request(&format!("/answer/{number}"));
@@ -190,14 +190,14 @@ fn an_onrequest_handler_that_does_not_answer_1_has_failed() {
 }
 
 #[test]
-fn a_handshake_with_names_that_are_none_is_a_500() {
+fn a_handshake_with_invalid_names_is_a_500() {
     let bad = start();
     let upgrade = |path| bad.host.connect().handshake(path, &[]).status;
     assert_eq!(upgrade("/no-utf-8"), 500);
     bad.host.log_line("onrequest handler `page` failed: its handshake: ");
     assert_eq!(upgrade("/wrong-kind"), 500);
     bad.host.log_line("(500 for GET /wrong-kind from ");
-    // The last call counts.
+    // The last call wins.
     assert_eq!(upgrade("/corrected"), 101);
     assert_eq!(bad.request("/no-upgrade").status, 426);
     assert_eq!(bad.request("/ws").status, 426);

@@ -1,5 +1,5 @@
-//! Plugins in C under AddressSanitizer and under valgrind: no report that has to do with them or with what the
-//! host does for them. What each checker would say is tried on faults made on purpose.
+//! Plugins in C under AddressSanitizer and valgrind, which must report nothing about the plugins or about
+//! what the host does for them. Deliberate faults prove that each checker would report something.
 
 use std::path::{Path, PathBuf};
 use std::{env, process};
@@ -20,12 +20,12 @@ fn chat(checker: Checker) -> PathBuf {
     made_plugin("chat-c", "chat.so", &if checker == Sanitizer { SANITIZED.join(" ") } else { String::new() })
 }
 
-/// A server that serves that library.
+/// Starts a server under `checker` with this library.
 fn start(checker: Checker, name: &str, library: &Path, options: &[&str]) -> Checked {
     checker.start(name, library, &[&[path(library)], options].concat())
 }
 
-/// The next text; pings and pongs may come before.
+/// The next text message; pings and pongs are skipped.
 fn next_text(c: &mut WebSocket) -> String {
     loop {
         match c.next() {
@@ -55,7 +55,7 @@ fn chat_is_clean(checker: Checker) {
         assert_ne!(host.connect().request(method, path, &[], b"").status, 500);
     }
     host.open("/").reset();
-    // The end of the server does not wait for it.
+    // The server does not wait for this client when it stops.
     drop(bob);
     let findings = checked.findings();
     assert!(findings.is_empty(), "{findings}");
@@ -77,7 +77,7 @@ fn bad_input_is_clean(checker: Checker) {
         let mut c = host.open("/ws");
         c.text(command);
         let text = next_text(&mut c);
-        // Without a worker of its own there is more that this thread may do: the answers are tested elsewhere.
+        // Without worker processes more calls are allowed on this thread; other tests check the results.
         assert!(text.contains(" checks, "), "{command}: {text}");
         c.start_close(1000, "");
     }
@@ -98,7 +98,7 @@ fn bad_input_is_clean(checker: Checker) {
     assert!(findings.is_empty(), "{findings}");
 }
 
-/// Has the plugin make the faults, one after the other in one server; all words are in what is found.
+/// Has the plugin commit the faults one after the other in one server. The reports must contain all words.
 #[track_caller]
 fn are_found(checker: Checker, faults: &[(&str, &str)]) {
     let library = c_plugin(checker, "memory_bugs.c");
@@ -106,7 +106,8 @@ fn are_found(checker: Checker, faults: &[(&str, &str)]) {
     for (fault, _) in faults {
         let mut c = checked.host.open("/");
         c.text(fault);
-        // The sanitizer ends the worker at an error, in the callback or in what the host does in it.
+        // At an error the sanitizer aborts the worker, in the callback or in the host's code that the
+        // callback runs.
         if checker == Sanitizer && *fault != "leak" {
             c.dropped();
         } else {
@@ -130,13 +131,13 @@ fn the_chat_in_c_is_clean_under_valgrind() {
     chat_is_clean(Valgrind);
 }
 
-/// Under valgrind there is one process, and so no reload.
+/// Valgrind runs one process (`--workers 0`), which cannot reload; so this test uses the sanitizer only.
 #[test]
 fn a_reload_of_the_chat_in_c_is_clean_under_the_address_sanitizer() {
     let _alone = alone();
     let library = scratch("chat-reloaded.so");
     replace(&library, &chat(Sanitizer));
-    // Short: the name of a socket has about a hundred bytes.
+    // A short path, because the path of a Unix socket is limited to about 100 bytes.
     let control = env::temp_dir().join(format!("callsign-asan-{}", process::id()));
     let checked = start(Sanitizer, "reload", &library, &["--control", path(&control)]);
     let mut guests: Vec<_> = (0..3).map(|_| checked.host.open("/")).collect();

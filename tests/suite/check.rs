@@ -1,5 +1,5 @@
-//! `callsign inspect` reads what is in a plugin, and runs none of it; `callsign check` tries it as a server would,
-//! and outlives whatever it does.
+//! `callsign inspect` reads a plugin without running its code. `callsign check` loads it as a server would,
+//! and survives any crash of the plugin.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Host, c_plugin_with, crash_config, faulty, good, path, plugin, run, scratch};
 
-/// What `check` says of plugins that would be loaded.
+/// The output of `check` for plugins that load.
 #[track_caller]
 fn good_check(arguments: &[&str]) -> String {
     let (code, stdout, stderr) = run(&[&["check"], arguments].concat());
@@ -17,7 +17,7 @@ fn good_check(arguments: &[&str]) -> String {
     stdout
 }
 
-/// What `check` says of plugins that would not.
+/// The error of `check` for plugins that do not load.
 #[track_caller]
 fn refusal(arguments: &[&str]) -> String {
     let (code, stdout, stderr) = run(&[&["check"], arguments].concat());
@@ -25,7 +25,7 @@ fn refusal(arguments: &[&str]) -> String {
     stderr.strip_prefix("callsign: ").unwrap_or_else(|| panic!("not one message: {stderr}")).to_owned()
 }
 
-/// What `check` says of the plugin that does this when it is loaded.
+/// The error of `check` for the plugin `crash`, which does `what` when it is loaded.
 #[track_caller]
 fn misfortune(what: &str, options: &[&str]) -> String {
     let (config, start) = crash_config(&format!("check {what}"));
@@ -34,7 +34,7 @@ fn misfortune(what: &str, options: &[&str]) -> String {
 }
 
 #[test]
-fn inspect_tells_what_is_in_a_plugin() {
+fn inspect_lists_the_contents_of_a_plugin() {
     let library = good();
     let (code, stdout, _) = run(&["inspect", path(&library)]);
     let expected = format!(
@@ -47,7 +47,7 @@ fn inspect_tells_what_is_in_a_plugin() {
     assert!(stdout.starts_with(&expected), "{stdout}");
 
     let (code, stdout, _) = run(&["inspect", "--json", path(&plugin("chat"))]);
-    let found: Value = serde_json::from_str(&stdout).expect("it is JSON");
+    let found: Value = serde_json::from_str(&stdout).expect("the answer is JSON");
     assert_eq!(code, 0);
     assert_eq!((&found["name"], &found["abi"]), (&json!("chat"), &json!("1.0")));
     assert_eq!(found["handlers"][0], json!({ "name": "configure", "kind": "onload" }));
@@ -57,7 +57,7 @@ fn inspect_tells_what_is_in_a_plugin() {
 }
 
 #[test]
-fn inspect_says_which_hooks_there_are() {
+fn inspect_lists_hooks() {
     let none = c_plugin_with("convention.c", &[]);
     let (code, stdout, stderr) = run(&["inspect", "--json", path(&none)]);
     let found: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"));
@@ -65,7 +65,7 @@ fn inspect_says_which_hooks_there_are() {
 }
 
 #[test]
-fn inspect_runs_nothing_and_refuses_what_is_no_plugin() {
+fn inspect_runs_no_code_and_rejects_files_that_are_no_plugin() {
     for option in ["-DFAULT_BORN_CRASHING", "-DFAULT_BORN_HANGING"] {
         let (code, stdout, stderr) = run(&["inspect", path(&faulty(option))]);
         assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
@@ -84,13 +84,13 @@ fn inspect_runs_nothing_and_refuses_what_is_no_plugin() {
 }
 
 #[test]
-fn check_says_what_is_in_plugins_that_would_be_loaded() {
+fn check_lists_the_contents_of_plugins_that_load() {
     let (good, chat) = (good(), plugin("chat"));
     let text = good_check(&[path(&good)]);
     assert!(text.starts_with(&format!("plugin good 1.2, generation 1 ({})\n", good.display())), "{text}");
     assert!(text.contains("\n  onmessage     message\n"), "{text}");
     assert!(text.contains("\ngood: 1 plugin, loaded within "), "{text}");
-    // Without a route, it need not have handlers of any name.
+    // Without routes, the plugin needs no handlers of any particular name.
     assert!(!text.contains("\nroute "), "{text}");
 
     let text = good_check(&[path(&good), path(&chat), "--route", "/=good:page", "--route", "/ws=join,,"]);
@@ -102,7 +102,7 @@ fn check_says_what_is_in_plugins_that_would_be_loaded() {
 }
 
 #[test]
-fn check_refuses_what_a_server_would_refuse() {
+fn check_rejects_plugins_that_a_server_would_reject() {
     let good = good();
     let library = path(&good);
     let refused = refusal(&[library, "--route", "/=pgae"]);
@@ -123,7 +123,7 @@ fn check_outlives_a_plugin_that_crashes_hangs_or_ends_its_process() {
     let said = misfortune("segv", &[]);
     let expected = of("crashes in its onload hook `onload`: SIGSEGV: no access to address 0x10");
     assert!(said.starts_with(&expected), "{said}");
-    let first = said.lines().next().expect("it says something");
+    let first = said.lines().next().expect("the error has a line");
     #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     assert!(first.contains("; at test_crash::write_nowhere at "), "{first}");
     assert!(misfortune("abort", &[]).starts_with(&of("crashes in its onload hook `onload`: SIGABRT")));
@@ -159,11 +159,11 @@ fn check_puts_a_library_in_the_place_of_the_configs_plugin_of_that_name() {
     let (config, start) = crash_config("in its place");
     fs::write(&start, "refuse").expect("the scratch folder can be written");
     let copy = scratch("libnew.so");
-    fs::copy(plugin("test-crash"), &copy).expect("it can be copied");
-    // It is given the settings: only so does it know what to refuse.
+    fs::copy(plugin("test-crash"), &copy).expect("the file can be copied");
+    // `check` passes the config table to the plugin, which rejects it.
     let said = refusal(&[path(&copy), "--config", path(&config)]);
     assert!(said.starts_with(&format!("plugin `crash` ({}): its onload hook", copy.display())), "{said}");
-    fs::remove_file(&start).expect("it is there");
+    fs::remove_file(&start).expect("the path exists");
     let text = good_check(&[path(&copy), "--config", path(&config)]);
     assert!(text.contains("\ngood: 1 plugin, "), "{text}");
     let text = good_check(&[path(&good()), "--config", path(&config)]);
@@ -181,9 +181,9 @@ fn a_load_hook_knows_that_it_is_tried_out() {
 #[test]
 #[cfg(target_os = "linux")]
 fn check_leaves_no_process_behind() {
-    // A path that no other process has in its memory.
+    // A path that no other process has mapped.
     let copy = scratch("libleft_behind.so");
-    fs::copy(faulty("-DFAULT_BORN_HANGING"), &copy).expect("it can be copied");
+    fs::copy(faulty("-DFAULT_BORN_HANGING"), &copy).expect("the file can be copied");
     assert!(refusal(&[path(&copy), "--timeout", "300ms"]).contains("hangs"));
     let has_it = |entry: &fs::DirEntry| {
         fs::read_to_string(entry.path().join("maps")).is_ok_and(|maps| maps.contains(path(&copy)))
@@ -193,9 +193,9 @@ fn check_leaves_no_process_behind() {
 }
 
 #[test]
-fn what_is_no_file_is_refused_and_not_waited_for() {
+fn a_path_that_is_no_regular_file_is_refused_without_waiting() {
     let pipe = scratch("pipe.so");
-    // There from an earlier run.
+    // Removes the pipe of an earlier run.
     let _ = fs::remove_file(&pipe);
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("there is mkfifo").success());
     for library in [path(&pipe), "/dev/zero"] {

@@ -1,5 +1,5 @@
-//! A running server is asked over its control socket, by its owner alone, whatever else comes over it; SIGHUP has it
-//! read its config again.
+//! The control socket: only its owner can use it, and bad requests disturb neither server nor clients. SIGHUP
+//! makes the server read its config again.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,12 +16,12 @@ use crate::support::{DEADLINE, Host, crash_config, path, plugin, run, scratch};
 /// A path for a control socket.
 fn socket(name: &str) -> PathBuf {
     let path = scratch(&format!("{name}.sock"));
-    // It is there if an earlier run was ended.
+    // Removes the socket of an earlier run that was killed.
     let _ = fs::remove_file(&path);
     path
 }
 
-/// A server of the chat example with its control socket there.
+/// A server of the chat example with this control socket.
 fn serve(control: &Path, options: &[&str]) -> Host {
     Host::serve("chat", &[&["--control", path(control)], options].concat())
 }
@@ -39,16 +39,16 @@ fn refusal(control: &Path) -> String {
 fn status(control: &Path) -> Value {
     let (code, stdout, stderr) = run(&["status", "--json", "--control", path(control)]);
     assert_eq!((code, stderr.as_str()), (0, ""));
-    serde_json::from_str(&stdout).expect("it is JSON")
+    serde_json::from_str(&stdout).expect("the answer is JSON")
 }
 
 fn connect(control: &Path) -> UnixStream {
     let stream = UnixStream::connect(control).expect("the server listens");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a time-out is one");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
     stream
 }
 
-/// The answer to one line.
+/// The response to one request line.
 fn ask(mut stream: &UnixStream, line: &str) -> Value {
     stream.write_all(format!("{line}\n").as_bytes()).expect("the server reads");
     let mut answer = String::new();
@@ -57,10 +57,10 @@ fn ask(mut stream: &UnixStream, line: &str) -> Value {
 }
 
 #[test]
-fn the_socket_is_its_owners_alone_and_goes_with_the_server() {
+fn only_the_owner_can_use_the_socket_and_the_server_removes_it() {
     let control = socket("owner");
     let mut host = serve(&control, &[]);
-    let about = fs::symlink_metadata(&control).expect("it is there");
+    let about = fs::symlink_metadata(&control).expect("the path exists");
     assert!(about.file_type().is_socket());
     assert_eq!(about.mode() & 0o777, 0o600);
     assert_eq!(about.uid(), fs::metadata("/proc/self").expect("there is a /proc").uid());
@@ -69,21 +69,21 @@ fn the_socket_is_its_owners_alone_and_goes_with_the_server() {
 }
 
 #[test]
-fn a_server_leaves_what_is_not_its_socket_any_more() {
+fn a_server_does_not_remove_a_file_that_replaced_its_socket() {
     let control = socket("replaced");
     let mut host = serve(&control, &[]);
-    fs::remove_file(&control).expect("it is there");
+    fs::remove_file(&control).expect("the path exists");
     fs::write(&control, "mine").expect("the scratch folder can be written");
     assert!(host.terminate().success());
-    assert_eq!(fs::read_to_string(&control).expect("it was left"), "mine");
+    assert_eq!(fs::read_to_string(&control).expect("the file was not removed"), "mine");
 }
 
 #[test]
-fn clients_that_ask_badly_are_told_and_disturb_nobody() {
+fn invalid_requests_get_an_error_and_disturb_nobody() {
     let control = socket("bad");
     let host = Host::serve("echo", &["--control", path(&control)]);
     let mut client = host.open("/");
-    // They say nothing for the whole test.
+    // These connections stay silent for the whole test.
     let silent: Vec<UnixStream> = (0..40).map(|_| connect(&control)).collect();
     for (line, why) in [
         ("", "the request is not understood"),
@@ -98,18 +98,18 @@ fn clients_that_ask_badly_are_told_and_disturb_nobody() {
         assert!(answer["refused"].as_str().is_some_and(|text| text.contains(why)), "{line:.60}: {answer}");
     }
     let mut long = connect(&control);
-    // It need not be taken whole.
+    // The server may close before it has read everything.
     let _ = long.write_all(&[b'x'; 200_000]);
     let mut answer = String::new();
-    // What was not read resets the connection; the answer may be lost with it.
+    // Unread data makes the kernel reset the connection, which can discard the response.
     let _ = long.read_to_string(&mut answer);
     assert!(answer.is_empty() || answer.contains("longer than 65536 bytes"), "{answer}");
     for _ in 0..100 {
-        // Gone before its answer.
+        // This client disconnects before the response.
         let mut gone = connect(&control);
         gone.write_all(b"{\"ask\":\"status\"}\n{\"ask\"").expect("the server reads");
     }
-    // Several over one connection.
+    // Several requests on one connection.
     let stream = connect(&control);
     for _ in 0..3 {
         assert_eq!(ask(&stream, "{\"ask\":\"status\"}")["status"]["pid"], host.pid());
@@ -120,13 +120,13 @@ fn clients_that_ask_badly_are_told_and_disturb_nobody() {
 }
 
 #[test]
-fn more_silent_clients_than_are_served_at_once_only_make_the_next_one_wait() {
+fn silent_clients_only_delay_the_next_one() {
     let control = socket("silent");
     let host = serve(&control, &[]);
     let mut silent: Vec<UnixStream> = (0..70).map(|_| connect(&control)).collect();
     assert_eq!(status(&control)["pid"], host.pid());
-    // The first was left, with nothing said.
-    assert_eq!(silent[0].read(&mut [0]).expect("it ends in time"), 0);
+    // The server has closed the first connection, which never sent anything.
+    assert_eq!(silent[0].read(&mut [0]).expect("the server closes the connection in time"), 0);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_socket_that_nobody_listens_on_is_replaced() {
 }
 
 #[test]
-fn a_socket_that_is_asked_for_and_cannot_be_ends_the_start() {
+fn a_configured_socket_that_cannot_be_created_fails_the_start() {
     let control = socket("taken");
     let host = serve(&control, &[]);
     let message = refusal(&control);
@@ -156,32 +156,32 @@ fn a_socket_that_is_asked_for_and_cannot_be_ends_the_start() {
     let file = socket("file");
     fs::write(&file, "mine").expect("the scratch folder can be written");
     assert!(refusal(&file).contains("there is a file already, which is no socket"));
-    assert_eq!(fs::read_to_string(&file).expect("it was left"), "mine");
+    assert_eq!(fs::read_to_string(&file).expect("the file was not removed"), "mine");
 
     assert!(refusal(Path::new("/nowhere/c.sock")).contains("its folder cannot be opened"));
     assert!(refusal(&scratch(&"x".repeat(120))).contains("control socket"));
 }
 
 #[test]
-fn two_servers_can_run_with_the_default_and_the_second_says_who_has_it() {
+fn two_servers_can_use_the_default_socket_and_the_second_says_who_owns_it() {
     let chat = plugin("chat");
     let start = || Host::start_through(&["env", "-u", "CALLSIGN_CONTROL"], &["serve", path(&chat)]);
     let (first, second) = (start(), start());
     let line = second.log_line("cannot reach this server");
-    // Another server of this machine may have had it before the first.
+    // Another server on this machine may already have owned the default socket.
     assert!(
         line.contains("a server that runs already (process ") && line.contains("--control PATH"),
         "{line}"
     );
     let had_it = first.log_lines("cannot reach this server").is_empty();
     assert!(!had_it || line.contains(&format!("(process {})", first.pid())), "{line}");
-    // Both serve.
+    // Both servers accept clients.
     first.open("/");
     second.open("/");
 }
 
 #[test]
-fn status_says_how_it_goes_in_text_and_json() {
+fn status_reports_in_text_and_json() {
     let control = socket("status");
     let (config, _) = crash_config("status");
     let host = Host::start(&[
@@ -207,9 +207,9 @@ fn status_says_how_it_goes_in_text_and_json() {
     assert_eq!(found["pid"], host.pid());
     assert_eq!(found["config"], path(&config));
     assert_eq!(found["addresses"][0], format!("127.0.0.1:{}", host.port));
-    let workers = found["workers"].as_array().expect("there are workers");
+    let workers = found["workers"].as_array().expect("the status lists workers");
     let processes: Vec<u64> =
-        workers.iter().map(|worker| worker["pid"].as_u64().expect("it lives")).collect();
+        workers.iter().map(|worker| worker["pid"].as_u64().expect("the worker is alive")).collect();
     let children: Vec<u64> = host.workers().iter().map(|worker| worker.0.into()).collect();
     assert_eq!(processes.len(), 2);
     assert!(processes.iter().all(|pid| children.contains(pid)), "{processes:?} {children:?}");
@@ -273,8 +273,8 @@ fn status_names_the_callback_of_a_worker_that_hangs() {
             (&"crash".into(), &"onmessage".into()),
             "{running}"
         );
-        // A machine that stands still is not held against the callback.
-        if running["running_for_ms"].as_u64().expect("the watchdog has seen it") >= 15 {
+        // Tolerates a machine that stalls during the callback.
+        if running["running_for_ms"].as_u64().expect("the watchdog has measured it") >= 15 {
             break;
         }
         assert!(begun.elapsed() < DEADLINE, "{running}");
@@ -284,7 +284,7 @@ fn status_names_the_callback_of_a_worker_that_hangs() {
 }
 
 #[test]
-fn without_a_server_there_is_a_clear_error() {
+fn without_a_server_commands_fail_with_a_clear_error() {
     let control = socket("nobody");
     for arguments in [&["reload"][..], &["reload", "chat"], &["status"], &["status", "--json"]] {
         let (code, stdout, stderr) = run(&[arguments, &["--control", path(&control)]].concat());
@@ -299,7 +299,7 @@ fn without_a_server_there_is_a_clear_error() {
 }
 
 #[test]
-fn a_reload_of_a_plugin_that_is_not_there_is_refused_on_stderr() {
+fn a_reload_of_an_unknown_plugin_is_rejected_on_stderr() {
     let control = socket("refused");
     let host = serve(&control, &[]);
     let (code, stdout, stderr) = run(&["reload", "caht", "--control", path(&control)]);
@@ -309,7 +309,7 @@ fn a_reload_of_a_plugin_that_is_not_there_is_refused_on_stderr() {
 }
 
 #[test]
-fn one_process_has_no_control_socket_and_says_so() {
+fn a_server_without_workers_has_no_control_socket_and_says_so() {
     let control = socket("alone");
     let host = serve(&control, &["--workers", "0"]);
     host.log_line("no control socket");
@@ -320,7 +320,7 @@ fn one_process_has_no_control_socket_and_says_so() {
 }
 
 #[test]
-fn a_config_file_that_is_wrong_at_sighup_changes_nothing() {
+fn an_invalid_config_file_at_sighup_changes_nothing() {
     let (config, _) = crash_config("hangup");
     let mut host = Host::start(&["serve", "--config", path(&config)]);
     fs::write(&config, "lisen = 1\n").expect("the scratch folder can be written");
@@ -329,7 +329,7 @@ fn a_config_file_that_is_wrong_at_sighup_changes_nothing() {
     let why = "nothing was reloaded: ";
     assert!(line.contains(why) && line.contains("unknown key `lisen`"), "{line}");
     host.open("/");
-    fs::remove_file(&config).expect("it is there");
+    fs::remove_file(&config).expect("the path exists");
     host.process().signal(Signal::HUP);
     host.log_line("cannot read config file");
     assert!(host.terminate().success());
@@ -341,12 +341,12 @@ fn sighup_ends_a_server_whose_terminal_is_gone() {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let terminal =
         openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("there are terminals");
-    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("it is ours");
-    let name = ptsname(&terminal, Vec::new()).expect("it has a name").into_string().expect("in ASCII");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("the test owns it");
+    let name = ptsname(&terminal, Vec::new()).expect("the path has a name").into_string().expect("in ASCII");
     let chat = plugin("chat");
     let mut host =
         Host::start_through(&["sh", "-c", &format!("exec \"$0\" \"$@\" <{name}")], &["serve", path(&chat)]);
-    // With the terminal there, it is a wish to reload.
+    // While the terminal exists, SIGHUP means reload.
     host.process().signal(Signal::HUP);
     host.log_line("SIGHUP");
     host.open("/");
@@ -359,7 +359,7 @@ fn sighup_ends_a_server_whose_terminal_is_gone() {
 #[test]
 fn the_config_file_can_name_the_socket_relative_to_itself() {
     let (config, _) = crash_config("named");
-    let text = fs::read_to_string(&config).expect("it was written");
+    let text = fs::read_to_string(&config).expect("the file exists");
     fs::write(&config, format!("control = 'named.sock'\n{text}")).expect("the scratch folder can be written");
     let control = config.with_file_name("named.sock");
     let _ = fs::remove_file(&control);

@@ -1,5 +1,5 @@
-//! A server that is told to stop drains: no more clients, what was asked is answered, every client is told that
-//! it goes away, every ondisconnect runs; and it ends in time.
+//! Graceful shutdown: the server accepts no more clients, answers what it has received, closes every
+//! connection with 1001, runs every ondisconnect, and exits within the drain timeout.
 
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -10,7 +10,7 @@ use tungstenite::Message;
 
 use crate::support::{End, Load, Plan, State, busy, serve_crash};
 
-/// Whether nobody listens there.
+/// Whether a connection to this port is refused.
 fn is_refused(port: u16) -> bool {
     TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(1)).is_err()
 }
@@ -19,9 +19,9 @@ fn all_ended(state: &State) -> bool {
     state.clients.iter().all(|client| client.end.is_some())
 }
 
-/// The server is told to stop while clients have messages under way. What a plugin has echoed arrives before
-/// the Close: the plugin's count at ondisconnect is the client's count.
-fn every_echo_is_accounted_for(workers: usize, signal: Signal) {
+/// Stops the server while clients have messages in flight. Every message that the plugin echoed arrives
+/// before the Close: the plugin's count in ondisconnect equals the client's count.
+fn drain_accounts_for_every_echo(workers: usize, signal: Signal) {
     let mut host = serve_crash(workers, &[]);
     let load = Load::start(host.port, Plan { window: 16, ..Plan::clients(60) });
     load.wait_for_echoes(5000);
@@ -49,17 +49,17 @@ fn every_echo_is_accounted_for(workers: usize, signal: Signal) {
 
 #[test]
 fn sigterm_drains_under_load() {
-    every_echo_is_accounted_for(4, Signal::TERM);
+    drain_accounts_for_every_echo(4, Signal::TERM);
 }
 
 #[test]
 fn sigint_drains_under_load() {
-    every_echo_is_accounted_for(4, Signal::INT);
+    drain_accounts_for_every_echo(4, Signal::INT);
 }
 
 #[test]
 fn one_worker_drains_under_load() {
-    every_echo_is_accounted_for(1, Signal::TERM);
+    drain_accounts_for_every_echo(1, Signal::TERM);
 }
 
 #[test]
@@ -69,26 +69,26 @@ fn one_process_for_everything_serves_and_drains_under_load() {
     let who = host.open("/").ask("who");
     assert!(who.starts_with(&format!("{} ", host.pid())), "{who}");
     drop(host);
-    every_echo_is_accounted_for(0, Signal::TERM);
+    drain_accounts_for_every_echo(0, Signal::TERM);
 }
 
 #[test]
-fn what_was_sent_before_the_close_arrives_before_the_close() {
-    // One worker: what another worker's client broadcasts may come too late.
+fn messages_sent_before_the_close_arrive_before_the_close() {
+    // One worker, because a broadcast from another worker's client may arrive after the Close.
     let mut host = serve_crash(1, &[]);
     let (mut source, mut c) = (host.open("/"), host.open("/"));
     let big = "x".repeat(1 << 20);
     source.ask("hello");
     c.ask("hello");
     source.text(&format!("*{big}"));
-    assert_eq!(source.next_text(), big, "it is on its way");
+    assert_eq!(source.next_text(), big, "the broadcast was sent");
     host.ask_to_stop();
     host.log_line("stopping: 2 clients are told to close");
-    // Far more than the socket takes; it reads only now.
+    // Far more than the socket buffers hold; the client starts to read only now.
     drop(source);
     match c.next() {
         Message::Text(text) => {
-            assert!(text == big.as_str(), "another text");
+            assert!(text == big.as_str(), "a different text arrived");
             assert_eq!(c.closed(), Some((1001, "server is shutting down".to_owned())));
         }
         other => panic!("no text: {other:?}"),
@@ -130,11 +130,11 @@ fn while_the_server_drains_new_connections_are_refused() {
         let mut open = host.open("/");
         open.ask("hello");
         host.ask_to_stop();
-        // It does not answer the Close yet.
+        // This client does not answer the Close yet.
         assert_eq!(open.peek_close(), 1001);
         let end = Instant::now() + Duration::from_secs(2);
         while !is_refused(host.port) {
-            assert!(Instant::now() < end, "it still listens");
+            assert!(Instant::now() < end, "the server still listens");
         }
         assert!(host.process().is_alive());
         drop(open);
@@ -143,11 +143,11 @@ fn while_the_server_drains_new_connections_are_refused() {
 }
 
 #[test]
-fn a_client_that_comes_while_the_server_stops_is_refused_or_told() {
+fn a_client_that_connects_during_the_drain_is_refused_or_closed_with_1001() {
     let mut host = serve_crash(2, &[]);
     let load = Load::start(host.port, Plan { replace: true, ..Plan::clients(30) });
     let one_leaves = |state: &mut State| {
-        // The last one to come: it may have its 101 or not.
+        // The most recent client may or may not have received its 101.
         if let Some(client) = state.clients.iter_mut().rev().find(|client| client.end.is_none()) {
             client.leave();
         }
@@ -164,12 +164,12 @@ fn a_client_that_comes_while_the_server_stops_is_refused_or_told() {
     load.check();
     load.look(|state| {
         let bare = state.clients.iter().filter(|client| client.end == Some(End::Socket)).count();
-        assert_eq!(bare, 0, "clients with a 101 and no Close");
+        assert_eq!(bare, 0, "clients got a 101 but no Close");
     });
 }
 
 #[test]
-fn a_client_that_never_answers_is_cut_at_the_drain_timeout() {
+fn a_client_that_never_answers_is_dropped_at_the_drain_timeout() {
     for workers in [0, 2] {
         let mut host = serve_crash(workers, &["--drain-timeout", "1s"]);
         let load = Load::start(host.port, Plan { answer_close: false, ..Plan::clients(5) });

@@ -1,5 +1,6 @@
-//! What goes wrong around workers: they are told to end together with their parent, lose their link, die again
-//! and again, leave children behind, or lose their parent. What is left serves on, and nothing is left at the end.
+//! Failures around workers: parent and workers are signalled together, a worker loses its link, crashes
+//! repeatedly, leaves a child process behind, or loses its parent. The rest keeps serving, and no process
+//! remains at the end.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,8 +15,8 @@ use crate::support::{
     path, plugin,
 };
 
-/// A server with that many workers, all of which serve the plugin `test-crash` at `/`, and commands to break them
-/// at `/break`.
+/// A server with `workers` workers that serve the plugin `test-crash` at `/`, and at `/break` its commands
+/// that break a worker.
 fn start(workers: usize, options: &[&str]) -> Host {
     let (crash, processes) = (plugin("test-crash"), c_plugin("processes.c"));
     let routes = ["--route", "/=onconnect,crash:onmessage,ondisconnect", "--route", "/break=,command,"];
@@ -26,16 +27,16 @@ fn start(workers: usize, options: &[&str]) -> Host {
     host
 }
 
-/// The process that is first in the answer.
+/// The process whose id comes first in the answer.
 fn ask_process(c: &mut WebSocket, what: &str) -> Process {
     let answer = c.ask(what);
     Process(answer.split(' ').next().and_then(|pid| pid.parse().ok()).expect("the process comes first"))
 }
 
-/// A client in each worker, with its worker; which asks for it in these words.
+/// One client in each worker, with its worker's process, which the plugin names when it receives `who`.
 fn one_in_each(host: &Host, workers: usize, path: &str, who: &str) -> Vec<(Process, WebSocket)> {
     let mut found: Vec<(Process, WebSocket)> = Vec::new();
-    // They stay until all are found: a worker with fewer clients would get them all.
+    // Surplus clients stay connected: a worker with fewer clients would accept all new ones.
     let mut others = Vec::new();
     while found.len() < workers {
         let mut c = host.open(path);
@@ -56,7 +57,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Each hears what the other says, all of it, once, in order.
+    /// Each client receives everything that the other one sends, once and in order.
     fn talk(&mut self, messages: usize) {
         let numbers = self.sent..self.sent + messages;
         self.sent += messages;
@@ -69,7 +70,7 @@ impl Pair {
     }
 }
 
-/// As a service manager does, or Ctrl-C in a container.
+/// What a service manager or Ctrl-C in a container does.
 #[test]
 fn a_signal_to_parent_and_workers_together_drains() {
     let mut host = start(4, &[]);
@@ -96,20 +97,23 @@ fn a_worker_that_has_closed_its_link_is_replaced_and_the_others_hear_each_other(
     pair.talk(100);
     let mut breaks = one_in_each(&host, 3, "/break", "who");
     let (_, c) = breaks.iter_mut().find(|(worker, _)| *worker == bad).expect("there is one in each");
-    // Its answer may be lost with it.
+    // The answer may be lost, because the worker exits when its link fails.
     c.text("unlink");
     while host.log_lines("; starting another").is_empty() {
         pair.talk(20);
     }
     let line = host.log_line("; starting another");
     assert!(line.contains(&format!("(process {}) ", bad.0)), "{line}");
-    // Whoever notices it first says so.
+    // Either side may detect the failure and log it first.
     host.log_line("link to the parent");
     host.workers_serve(4);
     pair.talk(100);
     let after = host.workers();
     assert_eq!(after.len(), 3);
-    assert!(before.iter().all(|worker| after.contains(worker) != (*worker == bad)), "nobody else was ended");
+    assert!(
+        before.iter().all(|worker| after.contains(worker) != (*worker == bad)),
+        "no other worker was killed"
+    );
     assert!(!bad.is_alive());
 }
 
@@ -124,12 +128,12 @@ fn a_worker_that_dies_soon_after_each_start_is_started_less_and_less_often() {
     assert!(begun.elapsed() >= Duration::from_millis(800 + 1600), "{:?}", begun.elapsed());
     assert_eq!(host.log_lines(") died of SIGABRT in ").len(), 6, "{}", host.log());
 
-    // In the pause there is nothing to wait for.
+    // During the pause there is no worker to wait for.
     let begun = Instant::now();
     let status = host.terminate();
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(status.code(), Some(0), "{}", host.log());
-    fs::remove_file(&at_start).expect("it is there");
+    fs::remove_file(&at_start).expect("the path exists");
 }
 
 #[test]
@@ -138,7 +142,7 @@ fn an_answer_is_written_to_its_end_and_idle_clients_are_not_waited_for() {
     let args =
         ["serve", path(&library), "--route", "/=answer", "--max-body", "32MiB", "--drain-timeout", "20s"];
     let mut host = Host::start(&args);
-    // One that has asked, one that has not.
+    // One client has sent a request, the other has not.
     let (mut idle, mut silent) = (host.connect(), host.connect());
     assert_eq!(idle.request("GET", "/", &[], b"").status, 200);
     let body: Vec<u8> = (0..=255).cycle().take(20_000_000).collect();
@@ -157,19 +161,19 @@ fn an_answer_is_written_to_its_end_and_idle_clients_are_not_waited_for() {
     assert_eq!(silent.read_to_end(), b"");
 }
 
-/// Worst for it while a plugin hangs in its load: no word of the end is read then.
+/// The worst case is a plugin that hangs while it loads, because the worker does not read its link then.
 #[test]
 fn workers_end_with_their_parent_however_early_that_is() {
     let (config, at_start) = crash_config("orphans");
     fs::write(&at_start, "hang").expect("the scratch folder can be written");
     let address = format!("127.0.0.1:{}", free_port());
     let mark = format!("TEST_MARK={}", std::process::id());
-    let (name, value) = mark.split_once('=').expect("it has both");
+    let (name, value) = mark.split_once('=').expect("the text has both parts");
     let marked = || -> Vec<Process> {
-        let entries = fs::read_dir("/proc").expect("it is there").flatten();
+        let entries = fs::read_dir("/proc").expect("the path exists").flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let is_marked = |pid: &u32| {
-            // It may have ended since.
+            // The process may have exited since the listing.
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
         };
@@ -181,7 +185,7 @@ fn workers_end_with_their_parent_however_early_that_is() {
         command.args(["serve", "--config", path(&config), "--workers", "2", "--listen", &address]);
         command.env(name, value).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut parent = command.spawn().expect("the program can be run");
-        // Any moment of its start, and the first ones of its first worker.
+        // At any moment of the server's start and of its first worker's.
         let end = Instant::now() + DEADLINE;
         let moment = match number % 2 {
             0 => Duration::from_millis(number * 3 / 2),
@@ -191,26 +195,26 @@ fn workers_end_with_their_parent_however_early_that_is() {
             assert!(Instant::now() < end, "it starts no worker");
         }
         thread::sleep(moment);
-        parent.kill().expect("it is ours to kill");
-        parent.wait().expect("it is ours to wait for");
+        parent.kill().expect("the test may kill its child");
+        parent.wait().expect("the test may wait for its child");
         let end = Instant::now() + DEADLINE;
         loop {
-            let left: Vec<Process> = marked().into_iter().filter(|process| process.is_alive()).collect();
-            // One that is about to end shows no environment any more, and holds its sockets yet.
-            if left.is_empty() && TcpListener::bind(&address).is_ok() {
+            let remaining: Vec<Process> = marked().into_iter().filter(|process| process.is_alive()).collect();
+            // A process that is exiting has no environment any more, but still holds its sockets.
+            if remaining.is_empty() && TcpListener::bind(&address).is_ok() {
                 break;
             }
             if Instant::now() > end {
-                left.iter().for_each(|process| process.signal(Signal::KILL));
-                panic!("start {number}: {left:?} live on, or the port is held");
+                remaining.iter().for_each(|process| process.signal(Signal::KILL));
+                panic!("start {number}: {remaining:?} live on, or the port is held");
             }
-            thread::sleep(Duration::from_millis(1)); // nobody tells of other people's processes
+            thread::sleep(Duration::from_millis(1)); // only the parent could wait for its exit
         }
     }
-    fs::remove_file(&at_start).expect("it is there");
+    fs::remove_file(&at_start).expect("the path exists");
 }
 
-/// The child holds the worker's end of the link, its listening sockets and its clients.
+/// The child inherits the worker's end of the link, its listening sockets and its clients' sockets.
 #[test]
 fn a_worker_that_leaves_a_child_behind_is_replaced_at_once() {
     let _alone = alone();
@@ -239,10 +243,10 @@ fn workers_hear_each_other_while_a_third_dies_again_and_again() {
     let mut clients = one_in_each(&host, 3, "/", "who");
     let ((one, a), (two, b)) = (clients.remove(0), clients.remove(0));
     let mut pair = Pair { clients: [a, b], sent: 0 };
-    // After the fourth there are pauses; after the fifth, one of 1.6 s.
+    // From the fourth crash on the parent pauses before it restarts; after the fifth for 1.6 s.
     for deaths in 1..=6 {
         let third = host.workers().into_iter().find(|worker| ![one, two].contains(worker));
-        let third = third.expect("it serves");
+        let third = third.expect("the server answers");
         pair.talk(200);
         third.signal(Signal::KILL);
         while host.log_lines(" serves").len() < 3 + deaths && deaths < 6 {
@@ -251,5 +255,5 @@ fn workers_hear_each_other_while_a_third_dies_again_and_again() {
         pair.talk(200);
     }
     let left = host.workers();
-    assert!(left.contains(&one) && left.contains(&two), "nobody else was ended");
+    assert!(left.contains(&one) && left.contains(&two), "no other worker was killed");
 }

@@ -1,5 +1,5 @@
-//! Broadcasts between workers: every client gets every message of every other source once, in the order of its
-//! source, however many workers there are; and neither floods nor hung workers stop the others.
+//! Broadcasts between workers: every client receives every message of every other source once and in the
+//! source's order, for any number of workers. Neither a flood nor a hung worker blocks the other workers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
@@ -11,21 +11,21 @@ use tungstenite::Message;
 
 use crate::support::{DEADLINE, Host, Peer, Process, WebSocket, alone, busy, serve_crash, worker_of};
 
-/// A client of the hub, which knows how far each source has come.
+/// A client of the hub, which tracks the next expected message of each source.
 struct Listener {
     peer: Peer,
     upgraded: bool,
     worker: Option<u32>,
-    /// Its number, if it is one.
+    /// Index of this client among the sources, if it is one.
     source: Option<usize>,
-    heard: Vec<u32>,
+    received: Vec<u32>,
     total: usize,
 }
 
 impl Listener {
-    /// Reads and writes what can be. Whatever is not the next message of its source fails the test.
+    /// Reads and writes without blocking. Any message other than the next one of its source fails the test.
     fn turn(&mut self) {
-        self.peer.write().expect("the server takes it");
+        self.peer.write().expect("the server reads it");
         assert!(self.peer.read().expect("the server lives"), "the server has closed");
         if !self.upgraded {
             match self.peer.answer() {
@@ -34,7 +34,7 @@ impl Listener {
             }
             self.upgraded = true;
             self.peer.send(0x81, b"who");
-            self.peer.write().expect("the server takes it");
+            self.peer.write().expect("the server reads it");
         }
         while let Some((first, payload)) = self.peer.frame() {
             assert_eq!(first, 0x81, "a text");
@@ -45,14 +45,20 @@ impl Listener {
                 continue;
             };
             let source: usize = source.parse().expect("a source has a number");
-            assert_eq!(number.parse(), Ok(self.heard[source]), "of source {source}, after {:?}", self.heard);
-            self.heard[source] += 1;
+            assert_eq!(
+                number.parse(),
+                Ok(self.received[source]),
+                "of source {source}, after {:?}",
+                self.received
+            );
+            self.received[source] += 1;
             self.total += 1;
         }
     }
 }
 
-/// `sources` of the clients, spread over the workers, broadcast `each` messages, all at once. Returns the time that it took.
+/// `sources` of the clients, spread over the workers, broadcast `each` messages at the same time. Returns the
+/// time until all are delivered.
 fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> Duration {
     let mut poll = Poll::new().expect("there is a poll");
     let connect = |index| Listener {
@@ -60,12 +66,12 @@ fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> 
         upgraded: false,
         worker: None,
         source: None,
-        heard: vec![0; sources],
+        received: vec![0; sources],
         total: 0,
     };
     let mut listeners: Vec<Listener> = (0..clients).map(connect).collect();
     run_until(&mut poll, &mut listeners, |listener| listener.worker.is_some());
-    // One in each worker, then another in each.
+    // Chooses one source in each worker, then another in each.
     let mut of_workers: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (index, listener) in listeners.iter().enumerate() {
         of_workers.entry(listener.worker).or_default().push(index);
@@ -75,7 +81,7 @@ fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> 
     let mut turns = VecDeque::from_iter(of_workers.into_values());
     for source in 0..sources {
         let mut indexes = turns.pop_front().expect("there are more clients than sources");
-        listeners[indexes.pop().expect("none is empty")].source = Some(source);
+        listeners[indexes.pop().expect("every worker has clients left")].source = Some(source);
         turns.extend((!indexes.is_empty()).then_some(indexes));
     }
 
@@ -89,24 +95,24 @@ fn hub(port: u16, workers: usize, clients: usize, sources: usize, each: u32) -> 
     }
     let all = sources * each as usize;
     for listener in listeners.iter_mut().filter(|listener| listener.source.is_some()) {
-        // What it does not hear of itself.
+        // A source does not receive its own messages.
         listener.total += each as usize;
-        listener.peer.write().expect("the server takes it");
+        listener.peer.write().expect("the server reads it");
     }
     run_until(&mut poll, &mut listeners, |listener| listener.total >= all);
     let took = begun.elapsed();
 
-    // Whatever would come twice comes before this.
+    // A duplicate of any message would arrive before this answer.
     for listener in &mut listeners {
         listener.worker = None;
         listener.peer.send(0x81, b"who");
-        listener.peer.write().expect("the server takes it");
+        listener.peer.write().expect("the server reads it");
     }
     run_until(&mut poll, &mut listeners, |listener| listener.worker.is_some());
     for (index, listener) in listeners.iter().enumerate() {
-        for (source, heard) in listener.heard.iter().enumerate() {
+        for (source, received) in listener.received.iter().enumerate() {
             assert_eq!(
-                *heard,
+                *received,
                 if listener.source == Some(source) { 0 } else { each },
                 "client {index} of source {source}"
             );
@@ -125,7 +131,7 @@ fn run_until(poll: &mut Poll, listeners: &mut [Listener], is_done: impl Fn(&List
         if !events.is_empty() {
             last = Instant::now();
         }
-        assert!(last.elapsed() < DEADLINE, "nothing comes any more");
+        assert!(last.elapsed() < DEADLINE, "no more messages arrive");
         for event in &events {
             listeners[event.token().0].turn();
         }
@@ -147,11 +153,11 @@ fn any_number_of_workers_gives_every_client_the_same_messages() {
         let host = serve_crash(workers, &[]);
         hub(host.port, workers, 100, 10, 100);
     }
-    // And none at all.
+    // Without worker processes.
     hub(serve_crash(0, &[]).port, 1, 50, 5, 100);
 }
 
-/// Two clients in each of two workers; all know where they are.
+/// Two clients in each of two workers.
 fn two_and_two(host: &Host) -> [[WebSocket; 2]; 2] {
     let mut clients: Vec<(u32, WebSocket)> = Vec::new();
     loop {
@@ -162,31 +168,31 @@ fn two_and_two(host: &Host) -> [[WebSocket; 2]; 2] {
         let first = clients[0].0;
         let count = clients.iter().filter(|(worker, _)| *worker == first).count();
         if count >= 2 && clients.len() - count >= 2 {
-            let (left, right): (Vec<_>, Vec<_>) =
+            let (here, there): (Vec<_>, Vec<_>) =
                 clients.into_iter().partition(|(worker, _)| *worker == first);
             let two = |clients: Vec<(u32, WebSocket)>| {
                 let mut clients = clients.into_iter().map(|(_, c)| c);
                 [clients.next(), clients.next()].map(|c| c.expect("there are two"))
             };
-            return [two(left), two(right)];
+            return [two(here), two(there)];
         }
     }
 }
 
 #[test]
-fn local_reaches_the_workers_own_clients_global_all_and_the_source_is_left_out() {
+fn local_reaches_the_workers_clients_global_all_clients_and_neither_the_source() {
     let host = serve_crash(2, &[]);
     let [[mut a, mut b], [mut c, mut d]] = two_and_two(&host);
 
     a.text(".local");
-    assert_eq!(a.ask("done"), "done", "the source is left out");
+    assert_eq!(a.ask("done"), "done", "the source does not receive its message");
     assert_eq!(b.next_text(), "local");
 
     a.text("!global");
-    assert_eq!(a.ask("done"), "done", "the source is left out");
+    assert_eq!(a.ask("done"), "done", "the source does not receive its message");
     assert_eq!(b.next_text(), "global");
-    assert_eq!(c.next_text(), "global", "nothing came before");
-    assert_eq!(d.next_text(), "global", "nothing came before");
+    assert_eq!(c.next_text(), "global", "nothing arrived before");
+    assert_eq!(d.next_text(), "global", "nothing arrived before");
 
     a.text("*everyone");
     for client in [&mut a, &mut b, &mut c, &mut d] {
@@ -195,9 +201,9 @@ fn local_reaches_the_workers_own_clients_global_all_and_the_source_is_left_out()
     }
 }
 
-/// A worker takes nothing while others flood it: it hangs, or was stopped. Then it is ended, and nobody else is.
-/// Answers how many KiB more than before the parent has needed meanwhile.
-fn flooded_while_a_worker_takes_nothing(stop: impl Fn(&mut WebSocket, Process)) -> u64 {
+/// A worker stops reading (it hangs or is stopped) while other workers flood it. The parent kills that worker
+/// and no other. Returns by how many KiB the parent's memory has grown meanwhile.
+fn flood_a_worker_that_does_not_read(stop: impl Fn(&mut WebSocket, Process)) -> u64 {
     let _alone = alone();
     let host = serve_crash(2, &["--hang-timeout", "2s"]);
     let [[mut bad, _], [mut source, mut reader]] = two_and_two(&host);
@@ -205,7 +211,7 @@ fn flooded_while_a_worker_takes_nothing(stop: impl Fn(&mut WebSocket, Process)) 
     let kib = host.process().resident_kib();
     stop(&mut bad, worker);
     let begun = Instant::now();
-    // 20 MB in all, far more than all queues hold.
+    // 20 MB in all, far more than all queues together hold.
     for turn in 0..200 {
         source.text("flood 100 1000");
         for _ in 0..100 {
@@ -214,33 +220,38 @@ fn flooded_while_a_worker_takes_nothing(stop: impl Fn(&mut WebSocket, Process)) 
     }
     assert_eq!(source.ask("done"), "done");
     assert!(begun.elapsed() > Duration::from_secs(2), "nothing has waited: {:?}", begun.elapsed());
-    let most: u64 = host.process().status("VmHWM").trim_end_matches(" kB").parse().expect("it is a number");
+    let most: u64 =
+        host.process().status("VmHWM").trim_end_matches(" kB").parse().expect("the value is a number");
     host.log_line(&format!("(process {}) ", worker.0));
     assert_eq!(host.log_lines("; starting another").len(), 1, "{}", host.log());
     let after = host.workers();
-    assert_eq!(before.iter().filter(|process| after.contains(process)).count(), 1, "nobody else was ended");
+    assert_eq!(
+        before.iter().filter(|process| after.contains(process)).count(),
+        1,
+        "no other worker was killed"
+    );
     most - kib
 }
 
 #[test]
-fn a_worker_that_hangs_while_others_flood_it_is_the_only_one_to_be_ended() {
-    // How much memory its backtrace takes is up to the debug information of this build.
-    flooded_while_a_worker_takes_nothing(|bad, _| bad.text("hang"));
+fn a_worker_that_hangs_while_others_flood_it_is_the_only_one_killed() {
+    // The memory for the backtrace depends on the debug information of this build, so it is not checked.
+    flood_a_worker_that_does_not_read(|bad, _| bad.text("hang"));
 }
 
-/// And the parent does not keep the flood for it.
+/// The parent does not buffer the flood for the stopped worker.
 #[test]
-fn a_worker_that_is_stopped_while_others_flood_it_is_the_only_one_to_be_ended() {
-    let more = flooded_while_a_worker_takes_nothing(|_, worker| worker.signal(Signal::STOP));
+fn a_worker_that_is_stopped_while_others_flood_it_is_the_only_one_killed() {
+    let more = flood_a_worker_that_does_not_read(|_, worker| worker.signal(Signal::STOP));
     assert!(more < 12 * 1024, "{more} KiB");
 }
 
-/// Reads pieces of that size until there were so many, and then the answer to its question.
+/// Reads `count` messages of `size` bytes, then the answer to the client's question.
 fn read_flood(c: &mut WebSocket, count: usize, size: usize) {
     for _ in 0..count {
         match c.next() {
             Message::Text(text) => assert_eq!(text.len(), size),
-            other => panic!("no piece of the flood: {other:?}"),
+            other => panic!("not a message of the flood: {other:?}"),
         }
     }
     c.text("done");
@@ -248,14 +259,14 @@ fn read_flood(c: &mut WebSocket, count: usize, size: usize) {
 }
 
 #[test]
-fn two_workers_that_flood_each_other_go_on_and_lose_nothing() {
+fn two_workers_that_flood_each_other_lose_nothing() {
     let _busy = busy();
     const COUNT: usize = 20_000;
     const SIZE: usize = 1000;
-    // Within one callback nothing holds the plugin back from what waits for its own worker's clients.
+    // Within one callback no limit except the backlog applies to messages for the worker's own clients.
     let host = serve_crash(2, &["--max-backlog", "64MiB"]);
     let [[mut a, mut b], [mut c, mut d]] = two_and_two(&host);
-    // In one callback each: nobody's event loop runs meanwhile.
+    // Each floods within one callback, so neither event loop runs meanwhile.
     a.text(&format!("flood {COUNT} {SIZE}"));
     c.text(&format!("flood {COUNT} {SIZE}"));
     std::thread::scope(|scope| {

@@ -9,17 +9,21 @@ mod support; // starts servers, builds plugins, speaks to them
 
 mod modules; // every file here is declared
 
+mod layers; // the folders of the host and their imports
+
 mod names; // handlers found by name
 
-mod startup; // what a start refuses
+mod startup; // starts that fail, and their messages
 
-mod callbacks; // a connection's life, as a plugin sees it
+mod callbacks; // callbacks of a connection, as a plugin sees them
 
-mod protocol; // RFC 6455 by hand
+mod protocol; // RFC 6455, frame by frame
 
 mod limits; // message sizes, timeouts, backlog
 
-mod http; // requests, answers, the upgrade
+mod http; // requests, responses, the upgrade
+
+mod unix_socket; // clients on a Unix socket
 
 mod workers; // workers that die or hang
 
@@ -41,13 +45,13 @@ mod offloop; // background work and timers
 
 mod dev; // `callsign dev` and `callsign new`
 
-mod posts; // messages between workers
+mod worker_messages; // messages from one worker to another
 
 mod onload; // load hooks
 
 mod kore; // plugins written for Kore
 
-mod owner; // values that a plugin owns
+mod owner; // values that a plugin attaches to a request
 
 mod c_plugins; // plugins in C
 

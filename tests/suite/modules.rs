@@ -1,4 +1,4 @@
-//! Every file of the suite is compiled: a file that no `mod` declares would hold tests that never run.
+//! Every file of the suite is compiled. A file that no `mod` declares would contain tests that never run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +27,8 @@ fn sources(folder: &Path) -> BTreeSet<PathBuf> {
     sources
 }
 
-/// Adds the files of all modules that `file` declares, and of theirs. The modules' files are in `folder`.
+/// Adds the files of all modules that `file` declares, and of their submodules. The modules' files are in
+/// `folder`.
 fn add_modules(file: &Path, folder: &Path, found: &mut BTreeSet<PathBuf>) {
     let text = fs::read_to_string(file).expect("sources can be read");
     for line in text.lines() {

@@ -1,5 +1,5 @@
-//! Handlers are found by name: in routes, in handshakes, by convention; in one plugin or in several; and
-//! never among functions that a library merely uses.
+//! Handlers are found by name: in routes, in handshakes and by convention, in one plugin or in several. A
+//! function that a library only imports is never a handler.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -29,7 +29,7 @@ fn probe() -> Host {
     Host::serve("test-probe", &["--route", "/*=bind"])
 }
 
-/// What a server that must not start says on stderr.
+/// The error of a server that must not start.
 fn refusal(arguments: &[&str]) -> String {
     let (code, stdout, stderr) = run(arguments);
     assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
@@ -52,13 +52,13 @@ fn each_of_the_three_names_may_be_absent_and_its_event_is_then_ignored() {
     let mut host = probe();
 
     let mut without_connect = host.open("/?message=message&disconnect=leave");
-    assert_eq!(without_connect.ask("first"), "first", "nothing came before");
+    assert_eq!(without_connect.ask("first"), "first", "nothing arrived before");
     without_connect.close(1000, "");
 
     let mut without_message = host.open("/?connect=join&disconnect=leave");
     assert_eq!(without_message.next_text(), "id 2");
     without_message.text("into the void");
-    assert_eq!(without_message.close(1000, ""), Some((1000, String::new())), "nothing came before");
+    assert_eq!(without_message.close(1000, ""), Some((1000, String::new())), "nothing arrived before");
 
     let mut without_disconnect = host.open("/?connect=join&message=message");
     assert_eq!(without_disconnect.next_text(), "id 3");
@@ -66,7 +66,7 @@ fn each_of_the_three_names_may_be_absent_and_its_event_is_then_ignored() {
 
     let mut without_any = host.open("/");
     without_any.text("into the void");
-    assert_eq!(without_any.close(1000, ""), Some((1000, String::new())), "nothing came before");
+    assert_eq!(without_any.close(1000, ""), Some((1000, String::new())), "nothing arrived before");
 
     assert!(host.terminate().success());
     assert_eq!(host.log_lines("#1 message Text(\"first\")").len(), 1);
@@ -127,8 +127,9 @@ fn a_name_with_a_plugin_is_looked_for_in_that_plugin_alone() {
 }
 
 #[test]
-fn a_handler_of_another_kind_does_not_hide_a_fitting_one_in_the_next_plugin() {
-    // `join` is an onconnect handler of the probe; in C it is whatever it is called as.
+fn a_handler_of_another_kind_does_not_hide_a_matching_one_in_the_next_plugin() {
+    // In the probe `join` is an onconnect handler. A function of a C plugin without declared kinds fits every
+    // kind.
     let (probe, left) = (plugin("test-probe"), left());
     let host = Host::start(&["serve", path(&probe), path(&left), "--route", "/=,join,"]);
     assert_eq!(host.open("/").ask("x"), "join of left");
@@ -138,7 +139,7 @@ fn a_handler_of_another_kind_does_not_hide_a_fitting_one_in_the_next_plugin() {
 fn handlers_called_connect_send_and_close_leave_the_plugins_own_sockets_alone() {
     let host = Host::serve("test-libc-names", &["--route", "/=connect"]);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it is bound").to_string();
+    let address = listener.local_addr().expect("the socket is bound").to_string();
     let answering = thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("the plugin calls");
         let mut hello = [0; 5];
@@ -147,13 +148,13 @@ fn handlers_called_connect_send_and_close_leave_the_plugins_own_sockets_alone() 
     });
     let mut c = host.open("/");
     assert_eq!(c.ask(&address), "you said hello");
-    answering.join().expect("it has answered");
+    answering.join().expect("the thread does not panic");
     c.close(1000, "");
     host.log_line("plugin `libc-names`: close 1000");
 }
 
 #[test]
-fn what_a_library_merely_uses_is_no_handler() {
+fn an_imported_function_is_no_handler() {
     let left = left();
     for name in ["send", "printf"] {
         assert_eq!(
@@ -173,7 +174,7 @@ fn what_a_library_merely_uses_is_no_handler() {
 }
 
 #[test]
-fn a_missing_name_at_run_time_is_a_500_and_one_log_line_and_the_server_goes_on() {
+fn a_missing_name_at_run_time_is_a_500_and_one_log_line() {
     let library = plugin("test-probe");
     let mut host = probe();
     let mut survivor = host.open("/?connect=join&message=message");
@@ -184,7 +185,7 @@ fn a_missing_name_at_run_time_is_a_500_and_one_log_line_and_the_server_goes_on()
     assert_eq!((answer.status, answer.text()), (500, "the handler failed\n"));
 
     assert_eq!(survivor.ask("still here"), "still here");
-    assert_eq!(refused.handshake("/?message=message", &[]).status, 101, "the HTTP connection can be used on");
+    assert_eq!(refused.handshake("/?message=message", &[]).status, 101, "the HTTP connection stays usable");
     let address = refused.address();
     refused.reset();
     survivor.close(1000, "");
@@ -222,7 +223,7 @@ fn a_name_of_another_kind_at_run_time_is_a_500_and_one_log_line() {
     host.log_line("no plugin `porbe` is loaded, as `porbe:message` asks for; did you mean `probe`? (500 for");
     assert!(host.terminate().success());
     assert_eq!(host.log_lines("ERROR").len(), 6, "{}", host.log());
-    assert_eq!(host.log_lines("#").len(), 0, "no connection was made: {}", host.log());
+    assert_eq!(host.log_lines("#").len(), 0, "no connection was opened: {}", host.log());
 }
 
 #[test]
@@ -235,7 +236,7 @@ fn without_routes_the_handler_called_onrequest_answers_every_request() {
 
 #[test]
 fn without_routes_and_onrequest_a_websocket_on_any_path_gets_the_handlers_named_after_their_kind() {
-    // It has no more than an onmessage.
+    // The echo plugin exports only an onmessage handler.
     let host = Host::serve("echo", &[]);
     for path in ["/", "/any/where?x=y"] {
         assert_eq!(host.open(path).ask("hello"), "hello");
@@ -306,7 +307,7 @@ fn plugins_and_routes_of_a_config_file_are_used_and_the_command_line_wins() {
 }
 
 #[test]
-fn a_plugin_is_told_its_name_its_generation_and_its_config_table_before_it_serves() {
+fn a_plugin_receives_its_name_generation_and_config_table_before_it_serves() {
     let file = scratch("config.toml");
     let library = plugin("test-probe");
     let text = format!(
@@ -319,7 +320,7 @@ fn a_plugin_is_told_its_name_its_generation_and_its_config_table_before_it_serve
 }
 
 #[test]
-fn the_start_says_which_plugins_handlers_and_routes_there_are() {
+fn the_start_lists_plugins_handlers_and_routes() {
     let left = left();
     let host = Host::start(&["serve", path(&left), "--route", "/=,who,", "--route", "/ask/*=ask"]);
     let expected = format!(
@@ -333,9 +334,9 @@ fn the_start_says_which_plugins_handlers_and_routes_there_are() {
     assert_eq!(host.stdout(), expected);
 }
 
-/// What a worker tells the parent of itself is bounded; what it serves is not.
+/// The worker's summary for the parent lists a bounded number of routes; the worker serves all of them.
 #[test]
-fn of_many_routes_all_are_served_and_the_first_are_told() {
+fn all_routes_are_served_and_the_first_are_listed() {
     let config = scratch("many-routes.toml");
     let mut text = format!("[plugin.left]\npath = {:?}\n", left());
     for number in 0..3_000 {

@@ -1,9 +1,9 @@
-//! Work off the loop and timers: what runs beside what, what ends with what, and what a failure costs. The
-//! plugin `offloop` has its work wait for permits, so nothing here depends on how long anything takes.
+//! Background work and timers: what runs concurrently, what ends with its connection, and what a failure
+//! costs. Work of the plugin `offloop` waits for permits, so no test depends on timing.
 
 use crate::support::{Host, TEXT, WebSocket, frame};
 
-/// Jobs that the host does at once, and that it takes in all.
+/// Background threads of the host, and the limit of its queue.
 const THREADS: usize = 16;
 const MAX_JOBS: usize = 1024;
 
@@ -11,44 +11,44 @@ fn serve(plugin: &str) -> Host {
     Host::serve(plugin, &["--workers", "1"])
 }
 
-/// Sends texts so that the server reads them at once.
-fn together(c: &mut WebSocket, texts: &[&str]) {
+/// Sends the texts so that the server reads all of them in one turn.
+fn send_in_one_turn(c: &mut WebSocket, texts: &[&str]) {
     c.send_raw(texts.iter().flat_map(|text| frame(TEXT, text.as_bytes())).collect::<Vec<_>>());
 }
 
-/// Line numbers of the log, of the first lines with these texts.
+/// Line numbers in the log of the first lines that contain these texts.
 fn order<const N: usize>(host: &Host, texts: [&str; N]) -> [usize; N] {
     texts.iter().for_each(|text| _ = host.log_line(text));
     let log = host.log();
-    texts.map(|text| log.lines().position(|line| line.contains(text)).expect("it was there"))
+    texts.map(|text| log.lines().position(|line| line.contains(text)).expect("log_line has found it"))
 }
 
 #[test]
-fn a_callback_that_blocks_holds_up_what_comes_after_it() {
+fn a_callback_that_blocks_delays_later_callbacks() {
     let host = serve("slow");
     let mut c = host.open("/");
-    together(&mut c, &["/block 50", "hi"]);
+    send_in_one_turn(&mut c, &["/block 50", "hi"]);
     assert_eq!(c.next_text(), "blocked 50 ms");
     assert_eq!(c.next_text(), "hi");
 }
 
 #[test]
-fn work_off_the_loop_holds_up_nobody_and_its_answer_comes_later() {
+fn background_work_delays_nobody_and_its_answer_comes_later() {
     let host = serve("slow");
     let mut c = host.open("/");
-    together(&mut c, &["/work 50", "hi"]);
+    send_in_one_turn(&mut c, &["/work 50", "hi"]);
     assert_eq!(c.next_text(), "hi");
     assert_eq!(c.next_text(), "worked 50 ms");
 }
 
 #[test]
-fn a_ticking_timer_runs_until_it_is_stopped_and_counts_anew_when_it_is_set_again() {
+fn a_repeating_timer_runs_until_it_is_stopped_and_starts_anew_when_set_again() {
     let host = serve("slow");
     let mut c = host.open("/");
     assert_eq!(c.ask("/tick 5"), "tick 1");
     assert_eq!(c.next_text(), "tick 2");
     assert_eq!(c.next_text(), "tick 3");
-    together(&mut c, &["/stop", "stopped"]);
+    send_in_one_turn(&mut c, &["/stop", "stopped"]);
     while c.next_text() != "stopped" {}
     assert_eq!(c.ask("/tick 1"), "tick 1");
     assert_eq!(c.next_text(), "tick 2");
@@ -68,17 +68,17 @@ fn others_are_served_while_work_runs() {
 }
 
 #[test]
-fn results_come_in_the_order_in_which_work_ends() {
+fn results_arrive_in_the_order_in_which_work_ends() {
     let host = serve("offloop");
     let mut c = host.open("/");
     c.text("wait long");
-    // Work that is over at once. On its thread there are no timers, and no pool.
+    // This work finishes at once. Its thread has neither timers nor a pool.
     assert_eq!(c.ask("elsewhere"), "false NoHost");
     assert_eq!(c.ask("permit 1"), "long");
 }
 
 #[test]
-fn a_result_for_a_connection_that_has_left_is_dropped_on_the_workers_thread() {
+fn a_result_for_a_closed_connection_is_dropped_on_the_workers_thread() {
     let host = serve("offloop");
     let (mut one, mut other) = (host.open("/"), host.open("/"));
     one.text("wait gone");
@@ -92,7 +92,7 @@ fn a_result_for_a_connection_that_has_left_is_dropped_on_the_workers_thread() {
 }
 
 #[test]
-fn work_that_waits_for_a_connection_that_has_left_is_not_done() {
+fn waiting_work_for_a_closed_connection_is_not_run() {
     let host = serve("offloop");
     let (mut one, mut other) = (host.open("/"), host.open("/"));
     assert_eq!(other.ask(&format!("flood {THREADS}")), format!("{THREADS} taken, 0 refused"));
@@ -105,9 +105,9 @@ fn work_that_waits_for_a_connection_that_has_left_is_not_done() {
 }
 
 #[test]
-fn more_work_than_may_wait_is_refused_and_the_rest_is_done() {
+fn work_beyond_the_queue_limit_is_rejected_and_the_rest_runs() {
     let host = serve("offloop");
-    host.log_line("work from onload: 42"); // which would count
+    host.log_line("work from onload: 42"); // this job would count towards the limit
     let (mut one, mut other) = (host.open("/"), host.open("/"));
     let flood = format!("flood {}", MAX_JOBS + 7);
     assert_eq!(one.ask(&flood), format!("{MAX_JOBS} taken, 7 refused"));
@@ -126,7 +126,7 @@ fn a_timer_fires_once_and_its_closure_is_dropped_on_the_workers_thread() {
     let mut c = host.open("/");
     assert_eq!(c.ask("after a while"), "a while");
     host.log_line("dropped a while on the worker's thread");
-    // Another timer's turn, and nothing before it.
+    // The next tick comes from the other timer; no tick came before it.
     assert_eq!(c.ask("after b"), "b");
     c.text("burst");
     assert_eq!([c.next_text(), c.next_text(), c.next_text()], ["a", "b", "c"]);
@@ -151,8 +151,8 @@ fn a_timer_ends_with_its_connection_after_ondisconnect() {
     c.text("never x");
     assert_eq!(c.ask("hi"), "hi");
     c.close(1000, "");
-    let [left, dropped] = order(&host, ["left; timer false", "dropped x on the worker's thread"]);
-    assert!(left < dropped, "{}", host.log());
+    let [ended, dropped] = order(&host, ["left; timer false", "dropped x on the worker's thread"]);
+    assert!(ended < dropped, "{}", host.log());
     assert_eq!(host.log_lines("of a connection that has ended"), [""; 0]);
 }
 
@@ -176,7 +176,7 @@ fn thousands_of_timers_leave_room_for_others() {
 }
 
 #[test]
-fn a_panic_in_any_of_it_closes_that_connection_with_1011_and_is_logged_with_its_place() {
+fn a_panic_in_a_timer_or_in_work_closes_its_connection_with_1011_and_is_logged_with_its_line() {
     let host = serve("offloop");
     let mut neighbour = host.open("/");
     for (command, what) in [
@@ -195,7 +195,7 @@ fn a_panic_in_any_of_it_closes_that_connection_with_1011_and_is_logged_with_its_
 }
 
 #[test]
-fn a_panic_for_no_connection_is_only_logged() {
+fn a_panic_without_a_connection_is_only_logged() {
     let host = serve("offloop");
     let mut c = host.open("/");
     for (command, what) in [
@@ -211,7 +211,7 @@ fn a_panic_for_no_connection_is_only_logged() {
 }
 
 #[test]
-fn a_panic_in_the_drop_of_what_was_to_come_after_work_that_panicked_ends_nothing_else() {
+fn a_panic_in_the_drop_of_a_done_callback_after_panicked_work_affects_nothing_else() {
     let host = serve("offloop");
     let mut neighbour = host.open("/");
     let mut c = host.open("/");
@@ -223,12 +223,12 @@ fn a_panic_in_the_drop_of_what_was_to_come_after_work_that_panicked_ends_nothing
 }
 
 #[test]
-fn a_panic_at_work_for_a_connection_that_has_left_is_logged_too() {
+fn a_panic_in_work_for_a_closed_connection_is_logged() {
     let host = serve("offloop");
     let (mut one, mut other) = (host.open("/"), host.open("/"));
     one.text("wait-panics");
     host.log_line("taken");
-    // It has begun when something that came later has.
+    // A later job has run, so this one has started.
     assert_eq!(one.ask("elsewhere"), "false NoHost");
     one.close(1000, "");
     host.log_line("left;");
@@ -245,7 +245,7 @@ fn timers_and_work_may_begin_at_load() {
 }
 
 #[test]
-fn a_stop_does_the_work_that_ondisconnect_hands_over_and_frees_all_timers() {
+fn a_drain_runs_the_work_that_ondisconnect_starts_and_frees_all_timers() {
     let mut host = serve("offloop");
     let mut c = host.open("/");
     ["save", "never mine", "keep ours"].into_iter().for_each(|command| c.text(command));
@@ -258,8 +258,8 @@ fn a_stop_does_the_work_that_ondisconnect_hands_over_and_frees_all_timers() {
 }
 
 #[test]
-fn work_that_does_not_end_is_not_waited_for_beyond_the_drain_timeout() {
-    // Alone: there is no parent to end it if it does not end by itself.
+fn the_server_does_not_wait_for_endless_work_beyond_the_drain_timeout() {
+    // Without workers, because no parent would end the process if it did not exit by itself.
     let mut host = Host::serve("offloop", &["--workers", "0", "--drain-timeout", "100ms"]);
     let mut c = host.open("/");
     c.text("wait for ever");

@@ -1,11 +1,11 @@
-//! `onload` in a config file: which of several hooks is called, and which plain function is the hook or is handed
-//! to it.
+//! The key `onload` in a config file: it selects one of several hooks, and passes a plain function to the
+//! hook or makes it the hook.
 
 use std::fs;
 
 use crate::support::{Host, c_plugin_with, path, run, scratch};
 
-/// A config file for the plugin with so many hooks, naming that function.
+/// A config file for the plugin built with `hooks` load hooks; `onload` is the configured function.
 fn config(hooks: u32, onload: Option<&str>) -> String {
     let library = c_plugin_with("onload.c", &[&format!("-DHOOKS={hooks}")]);
     let onload = onload.map(|name| format!("onload = {name:?}\n"));
@@ -20,8 +20,8 @@ fn config(hooks: u32, onload: Option<&str>) -> String {
     path(&file).to_owned()
 }
 
-/// What the load hooks say, in a server that serves.
-fn said(hooks: u32, onload: Option<&str>) -> Vec<String> {
+/// The log lines of the load hooks, from a server that starts.
+fn log_lines(hooks: u32, onload: Option<&str>) -> Vec<String> {
     let mut host = Host::start(&["serve", "--config", &config(hooks, onload)]);
     assert_eq!(host.open("/").next_text(), "welcome");
     host.terminate();
@@ -29,7 +29,7 @@ fn said(hooks: u32, onload: Option<&str>) -> Vec<String> {
     lines.iter().filter_map(|line| Some(line.split_once("plugin `mine`: ")?.1.to_owned())).collect()
 }
 
-/// Why it does not start.
+/// The error of a server that does not start.
 fn refused(hooks: u32, onload: Option<&str>) -> String {
     let (code, _, stderr) = run(&["serve", "--listen", "127.0.0.1:0", "--config", &config(hooks, onload)]);
     assert_eq!(code, 1, "{stderr}");
@@ -39,21 +39,21 @@ fn refused(hooks: u32, onload: Option<&str>) -> String {
 
 #[test]
 fn a_plain_function_is_the_hook_of_a_library_that_has_none() {
-    assert_eq!(said(0, None), [""; 0], "plain functions are not found by their kind");
-    assert_eq!(said(0, Some("init")), ["init of mine with {\"a\":1}"]);
+    assert_eq!(log_lines(0, None), [""; 0], "plain functions are not found by kind");
+    assert_eq!(log_lines(0, Some("init")), ["init of mine with {\"a\":1}"]);
 }
 
 #[test]
-fn a_plain_function_is_handed_to_the_hook_that_there_is() {
-    assert_eq!(said(1, None), ["first without a function"]);
-    assert_eq!(said(1, Some("init")), ["first with a function", "init with 42"]);
+fn a_plain_function_is_passed_to_the_existing_hook() {
+    assert_eq!(log_lines(1, None), ["first without a function"]);
+    assert_eq!(log_lines(1, Some("init")), ["first with a function", "init with 42"]);
     assert_eq!(refused(1, Some("refuses")), "its onload hook `first` refused the load: not today");
 }
 
 #[test]
-fn one_of_several_hooks_is_named() {
-    assert_eq!(said(2, Some("first")), ["first without a function"]);
-    assert_eq!(said(2, Some("second")), ["second"]);
+fn one_of_several_hooks_must_be_named() {
+    assert_eq!(log_lines(2, Some("first")), ["first without a function"]);
+    assert_eq!(log_lines(2, Some("second")), ["second"]);
     let two = "it has two onload hooks, `first` and `second`; keep one, or name the one that is meant: \
                `onload` in [plugin.mine]";
     assert_eq!(refused(2, None), two);

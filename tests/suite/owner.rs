@@ -1,5 +1,5 @@
-//! The connection that a request may become: what a handler sets there before the 101 is the connection's own,
-//! and is freed if there never is one.
+//! A value that a handler attaches to a request before the 101 becomes the connection's value. It is freed if
+//! the request does not become a connection.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ fn serve() -> Host {
 }
 
 #[test]
-fn what_the_handler_sets_is_the_connections_own_after_the_101() {
+fn a_value_that_the_handler_sets_belongs_to_the_connection_after_the_101() {
     let host = serve();
     let mut c = host.open("/?mine");
     assert_eq!(c.next_text(), "mine");
@@ -29,7 +29,7 @@ fn it_is_freed_after_a_request_that_becomes_no_connection() {
     }
     assert_eq!(host.connect().handshake("/missing?name", &[]).status, 500);
     host.log_line("request released: name");
-    // Nothing to free, nothing to say.
+    // No value was attached, so nothing is freed or logged.
     assert_eq!(host.connect().request("GET", "/page", &[], b"").status, 200);
     assert_eq!(host.connect().request("GET", "/page?last", &[], b"").status, 200);
     host.log_line("request released: last");

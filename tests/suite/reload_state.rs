@@ -1,6 +1,5 @@
-//! State over a reload, from outside: for each line of the table in the SDK's documentation what a client sees
-//! whose code is replaced under it. The plugin `test-state` is built in variants, each with another idea of its
-//! state.
+//! State across a reload: what a client observes for each line of the table in the documentation of
+//! `callsign-plugin`. The plugin `test-state` is built in variants with different states.
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ struct Server {
 }
 
 impl Server {
-    /// `test`: its name, for files of its own.
+    /// `test` names the files of this test.
     fn start(test: &str, variant: &str, options: &[&str]) -> Self {
         Self::of(test, &built(variant), options)
     }
@@ -36,14 +35,14 @@ impl Server {
         (c, id)
     }
 
-    /// Reloads to a variant that is taken.
+    /// Reloads to a variant that the server accepts.
     fn reload(&self, variant: &str) {
         let (code, _, stderr) = self.try_reload(variant);
         assert_eq!(code, 0, "{stderr}");
     }
 
-    /// Reloads to a variant that is refused; why.
-    fn refused(&self, variant: &str) -> String {
+    /// Reloads to a variant that the server rejects; returns the reason.
+    fn rejected(&self, variant: &str) -> String {
         let (code, _, stderr) = self.try_reload(variant);
         assert_eq!(code, 1, "{stderr}");
         stderr
@@ -59,19 +58,19 @@ impl Server {
     }
 }
 
-/// The plugin's library. "": its first version.
+/// The library of a variant; "" is the first version.
 fn built(variant: &str) -> PathBuf {
     plugin_variant("test-state", variant)
 }
 
-/// Reads what the onconnect handler says; the connection's id.
+/// Reads the greeting of the onconnect handler; returns the connection's id.
 fn greeted(c: &mut WebSocket, generation: u32) -> u64 {
     let hello = c.next_text();
     let id = hello.strip_prefix(&format!("{generation} hello #")).and_then(|id| id.parse().ok());
     id.unwrap_or_else(|| panic!("no greeting of generation {generation}: {hello}"))
 }
 
-/// Gives the connection a state: `ann`, and a count of 2.
+/// Gives the connection a state: the name `ann` and a count of 2.
 fn fill(c: &mut WebSocket) {
     assert_eq!(c.ask("set nick=ann"), "set");
     assert_eq!([c.ask("count"), c.ask("count")], ["1", "2"]);
@@ -79,7 +78,7 @@ fn fill(c: &mut WebSocket) {
 
 const FILLED: &str = r#"Session { nick: "ann", count: 2 }"#;
 
-/// What a refusal leaves: the old code, with the connection's state.
+/// After a rejected reload the old code still answers, with the connection's state.
 fn unchanged(c: &mut WebSocket, generation: u32) {
     assert_eq!(c.ask("get"), format!("{generation} {FILLED}"));
     assert_eq!(c.ask("hi"), format!("{generation} hi"));
@@ -127,15 +126,15 @@ fn an_added_field_has_its_default() {
 }
 
 #[test]
-fn an_added_field_without_default_is_refused_by_name() {
+fn an_added_field_without_default_rejects_the_reload_and_is_named() {
     let server = Server::start("added_no_default", "", &[]);
     let ((mut c, id), (mut other, _)) = (server.open(1), server.open(1));
     fill(&mut c);
-    let why = server.refused("added_no_default");
+    let why = server.rejected("added_no_default");
     contains(&why, &[&format!("connection {id}"), "state `Session`, field `mood`", "#[serde(default)]"]);
     unchanged(&mut c, 1);
     assert_eq!(other.ask("hi"), "1 hi");
-    // What is mended is taken, and counts as the next.
+    // The corrected variant is accepted and becomes the next generation.
     server.reload("added");
     contains(&c.ask("get"), &[r#"Session { nick: "ann", count: 2, mood: "calm" }"#]);
 }
@@ -150,39 +149,39 @@ fn a_removed_field_is_gone() {
 }
 
 #[test]
-fn a_field_of_another_type_is_refused_by_name() {
+fn a_field_of_another_type_rejects_the_reload_and_is_named() {
     let server = Server::start("retyped", "", &[]);
     let (mut c, id) = server.open(1);
     fill(&mut c);
-    let why = server.refused("retyped");
+    let why = server.rejected("retyped");
     contains(&why, &[&format!("connection {id}"), "state `Session`, field `count`", "integer `2`"]);
     unchanged(&mut c, 1);
 }
 
 #[test]
-fn a_restore_that_fails_or_panics_is_refused_with_its_reason() {
+fn a_restore_that_fails_or_panics_rejects_the_reload_with_its_reason() {
     let server = Server::start("fails", "", &[]);
     let ((mut c, id), (mut other, _)) = (server.open(1), server.open(1));
     fill(&mut c);
     let id = format!("connection {id}");
-    contains(&server.refused("fails"), &[&id, "field `nick`", "ann is not welcome"]);
+    contains(&server.rejected("fails"), &[&id, "field `nick`", "ann is not welcome"]);
     unchanged(&mut c, 1);
-    contains(&server.refused("panics"), &[&id, "restore panics", "variant.rs:"]);
+    contains(&server.rejected("panics"), &[&id, "restore panics", "variant.rs:"]);
     unchanged(&mut c, 1);
     assert_eq!(other.ask("hi"), "1 hi");
 }
 
 #[test]
-fn a_save_that_fails_is_refused_with_its_reason() {
+fn a_save_that_fails_rejects_the_reload_with_its_reason() {
     let server = Server::start("unsaved", "unsaved", &[]);
     let (mut c, id) = server.open(1);
     fill(&mut c);
-    contains(&server.refused(""), &[&format!("connection {id}"), "`Session`", "ann is not to be moved"]);
+    contains(&server.rejected(""), &[&format!("connection {id}"), "`Session`", "ann is not to be moved"]);
     unchanged(&mut c, 1);
 }
 
 #[test]
-fn a_copy_without_a_state_drops_it_and_one_with_a_state_makes_it() {
+fn a_generation_without_a_state_drops_it_and_one_with_a_state_creates_it() {
     let server = Server::start("none", "", &[]);
     let (mut c, _) = server.open(1);
     fill(&mut c);
@@ -193,7 +192,7 @@ fn a_copy_without_a_state_drops_it_and_one_with_a_state_makes_it() {
 }
 
 #[test]
-fn data_that_is_not_declared_begins_anew_with_a_new_onconnect() {
+fn undeclared_data_is_dropped_and_onconnect_runs_again() {
     let server = Server::start("data", "data", &[]);
     let (mut c, id) = server.open(1);
     assert_eq!([c.ask("count"), c.ask("count")], ["1", "2"]);
@@ -207,16 +206,16 @@ fn data_that_is_not_declared_begins_anew_with_a_new_onconnect() {
 }
 
 #[test]
-fn a_connection_without_a_state_has_none_afterwards() {
+fn a_connection_without_a_state_gets_a_default_one() {
     let server = Server::start("nothing", "", &[]);
     let (mut c, _) = server.open(1);
-    // It would refuse any state.
+    // This variant would reject any state.
     server.reload("added_no_default");
     assert_eq!(c.ask("get"), r#"2 Session { nick: "", count: 0, mood: "" }"#);
 }
 
 #[test]
-fn shared_state_is_carried_over_and_refused_like_a_connections() {
+fn shared_state_is_carried_over_and_validated_like_a_connections_state() {
     let server = Server::start("shared", "", &[]);
     let (mut c, _) = server.open(1);
     server.reload("");
@@ -224,17 +223,17 @@ fn shared_state_is_carried_over_and_refused_like_a_connections() {
     assert_eq!([c.ask("shared"), c.ask("shared")], ["1", "2"]);
     server.reload("");
     assert_eq!([c.ask("carried"), c.ask("shared")], ["something", "3"]);
-    contains(&server.refused("shared_retyped"), &["shared state `Room`, field `count`", "integer `3`"]);
+    contains(&server.rejected("shared_retyped"), &["shared state `Room`, field `count`", "integer `3`"]);
     assert_eq!([c.ask("shared"), c.ask("hi")], ["4", "3 hi"]);
 }
 
 #[test]
-fn the_unload_hook_runs_once_in_the_copy_that_was_replaced_and_sees_what_that_has_shared() {
+fn the_unload_hook_runs_once_in_the_replaced_generation_and_sees_its_shared_state() {
     let server = Server::start("unload", "", &[]);
     let (mut c, _) = server.open(1);
     fill(&mut c);
     assert_eq!(c.ask("shared"), "1");
-    server.refused("retyped");
+    server.rejected("retyped");
     assert_eq!(server.host.log_lines("`state`: unload").len(), 0);
     server.reload("");
     server.host.log_line("unload 1, 1 shared");
@@ -246,10 +245,10 @@ fn the_unload_hook_runs_once_in_the_copy_that_was_replaced_and_sees_what_that_ha
 }
 
 #[test]
-fn timers_of_the_old_copy_end_with_it() {
+fn timers_of_the_old_generation_end_with_it() {
     let server = Server::start("timers", "", &[]);
     let (mut c, _) = server.open(1);
-    // Both of a kind are due in the order in which they are set.
+    // Timers that are due at the same time run in the order in which they were set.
     c.text("late 300");
     c.text("every 1");
     while c.next_text() != "1 tick" {}
@@ -267,8 +266,8 @@ fn timers_of_the_old_copy_end_with_it() {
 }
 
 #[test]
-fn work_that_runs_finishes_without_its_done_and_work_that_waits_is_dropped() {
-    /// Jobs that the host does at once.
+fn running_work_finishes_without_its_done_callback_and_waiting_work_is_dropped() {
+    /// Background threads of the host.
     const THREADS: usize = 16;
     let server = Server::start("work", "", &[]);
     let (mut c, _) = server.open(1);
@@ -278,38 +277,38 @@ fn work_that_runs_finishes_without_its_done_and_work_that_waits_is_dropped() {
     }
     (0..THREADS).for_each(|i| _ = server.host.log_line(&format!("begun #{i}.")));
     server.reload("");
-    permits.write_all(&[0; THREADS]).expect("it is open");
+    permits.write_all(&[0; THREADS]).expect("the pipe is open");
     for i in 0..THREADS {
         server.host.log_line(&format!("finished #{i}.: Ok"));
         server.host.log_line(&format!("dropped #{i}."));
     }
     server.host.log_line(&format!("dropped #{THREADS}."));
-    // Anything that waited would come before it.
+    // Work that was still queued would run before this one.
     assert_eq!(c.ask(&format!("work new {}", path(&fifo))), "working");
-    permits.write_all(&[0]).expect("it is open");
+    permits.write_all(&[0]).expect("the pipe is open");
     assert_eq!(c.next_text(), "2 worked new");
     assert_eq!(server.host.log_lines(&format!("begun #{THREADS}.")).len(), 0);
 }
 
-/// A named pipe, open for both, so that nobody waits for the other end.
+/// A named pipe, opened for reading and writing, so that opening does not block.
 fn fifo(name: &str) -> (PathBuf, File) {
     let fifo = scratch(name);
-    // It is there if an earlier run has made it.
+    // Removes the pipe of an earlier run.
     let _ = fs::remove_file(&fifo);
     mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
         .expect("the scratch folder can be written");
-    let file = File::options().read(true).write(true).open(&fifo).expect("it was just made");
+    let file = File::options().read(true).write(true).open(&fifo).expect("the pipe exists");
     (fifo, file)
 }
 
 #[test]
-fn timers_go_on_over_a_refused_reload() {
+fn timers_continue_across_a_rejected_reload() {
     let server = Server::start("timers_go_on", "", &[]);
     let (mut c, _) = server.open(1);
     fill(&mut c);
     c.text("every 1");
     while c.next_text() != "1 tick" {}
-    server.refused("retyped");
+    server.rejected("retyped");
     c.text("mark");
     while c.next_text() != "1 mark" {}
     while c.next_text() != "1 tick" {}

@@ -1,5 +1,5 @@
-//! Workers are processes under a parent: clients are spread over them, each may be ended in any way, and only
-//! its own clients notice.
+//! Workers are processes under a parent. Clients are spread over the workers. However a worker dies, only its
+//! own clients notice.
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,19 +12,19 @@ use crate::support::{
     worker_of,
 };
 
-/// No client of a living worker waits longer, and no dead worker's place stays empty for longer.
+/// No client of a living worker waits longer, and no dead worker is missing for longer.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-/// The time for which workers are killed at random.
+/// How long workers are killed at random.
 const KILLING: Duration = Duration::from_secs(60);
 
 const ONLOAD: &str = "plugin `crash` (generation 1): onload hook `onload`";
 const ONMESSAGE: &str = "plugin `crash` (generation 1): onmessage handler `onmessage`";
 
-/// Opens clients until one is in a worker for which this is true.
+/// Opens clients until one is in a worker that satisfies `is_right`.
 fn open_where(host: &Host, is_right: impl Fn(Process) -> bool) -> WebSocket {
     let end = Instant::now() + DEADLINE;
-    // They stay until one is right: a worker with fewer clients would get them all.
+    // Surplus clients stay connected: a worker with fewer clients would accept all new ones.
     let mut others = Vec::new();
     loop {
         let mut c = host.open("/");
@@ -32,11 +32,11 @@ fn open_where(host: &Host, is_right: impl Fn(Process) -> bool) -> WebSocket {
             return c;
         }
         others.push(c);
-        assert!(Instant::now() < end, "no client gets to such a worker");
+        assert!(Instant::now() < end, "no client was accepted by such a worker");
     }
 }
 
-/// Opens a client in a worker that does not have all the load.
+/// Opens a client in a worker that does not serve all clients of the load.
 fn open_beside(host: &Host, load: &Load) -> (WebSocket, Process) {
     let is_shared = |process: Process| load.look(|state| state.workers().keys().any(|pid| *pid != process.0));
     let mut c = open_where(host, is_shared);
@@ -44,9 +44,9 @@ fn open_beside(host: &Host, load: &Load) -> (WebSocket, Process) {
     (c, worker)
 }
 
-/// Fails if a client of another worker than these has ended, or has waited for long.
+/// Fails if a client of any other worker was disconnected or had to wait for long.
 #[track_caller]
-fn only_these_noticed(load: &Load, ended: &[Process]) {
+fn assert_only_these_noticed(load: &Load, ended: &[Process]) {
     load.check();
     let ended = |worker| ended.contains(&Process(worker));
     load.look(|state| {
@@ -71,7 +71,8 @@ fn clients_are_spread_over_the_workers() {
     load.check();
 }
 
-/// `how` is a message, or none for a SIGKILL from outside; `function` is where it happens, if that can be known.
+/// `how` is the command that kills the worker, or none for a SIGKILL from outside. `function` is where the
+/// worker crashes, if the report can tell.
 fn a_worker_dies(how: Option<&str>, report: &str, function: Option<&str>) {
     let _alone = alone();
     let host = serve_crash(4, &[]);
@@ -97,10 +98,13 @@ fn a_worker_dies(how: Option<&str>, report: &str, function: Option<&str>) {
 
     load.wait("the dead worker's clients see it", |state| !state.workers().contains_key(&worker.0));
     load.wait_for_echoes(2000);
-    only_these_noticed(&load, &[worker]);
+    assert_only_these_noticed(&load, &[worker]);
     load.look(|state| {
         let theirs = state.clients.iter().filter(|client| client.worker == worker.0);
-        assert!(theirs.clone().all(|client| client.end == Some(End::Socket)), "an end, and nothing else");
+        assert!(
+            theirs.clone().all(|client| client.end == Some(End::Socket)),
+            "only the crash may close the connection"
+        );
         assert_eq!(theirs.count(), neighbours);
     });
 
@@ -167,7 +171,7 @@ fn a_panic_ends_one_connection_and_no_worker() {
 }
 
 #[test]
-fn a_worker_that_dies_at_every_start_is_tried_again_with_growing_pauses_until_it_lives() {
+fn a_worker_that_crashes_at_every_start_is_restarted_with_growing_pauses() {
     let _alone = alone();
     let (config, at_start) = crash_config("dies");
     let host = Host::start(&["serve", "--config", path(&config), "--workers", "2", "--log", "debug"]);
@@ -183,13 +187,13 @@ fn a_worker_that_dies_at_every_start_is_tried_again_with_growing_pauses_until_it
     assert!(begun.elapsed() >= Duration::from_millis(200 + 400), "{:?}", begun.elapsed());
     let deaths = host
         .log_lines(&format!("died of SIGSEGV: no access to address 0x10 in {ONLOAD}, which had run for "));
-    // The worker that has served before has died soon, too.
+    // The worker that served before has also died soon after its start.
     assert_eq!(deaths.len(), 3, "{}", host.log());
     assert!(deaths.iter().all(|line| line.contains("before it served")), "{deaths:?}");
     load.wait_for_echoes(500);
-    only_these_noticed(&load, &[worker]);
+    assert_only_these_noticed(&load, &[worker]);
 
-    fs::remove_file(&at_start).expect("it is there");
+    fs::remove_file(&at_start).expect("the path exists");
     host.workers_serve(3);
     let others = load.look(|state| state.workers());
     assert_eq!(others.len(), 1, "the other worker has served all the time");
@@ -213,7 +217,7 @@ fn if_no_worker_can_start_the_server_exits_with_1_and_says_why() {
         [("segv", "died of SIGSEGV: no access to address 0x10"), ("exit 7", "ended with status 7")]
     {
         let text = refusal(how);
-        let last = text.lines().find(|line| line.starts_with("callsign: ")).expect("it says why");
+        let last = text.lines().find(|line| line.starts_with("callsign: ")).expect("the error has a reason");
         assert!(
             last.starts_with("callsign: no worker can start, after 3 tries: worker 0 (process "),
             "{text}"
@@ -224,7 +228,7 @@ fn if_no_worker_can_start_the_server_exits_with_1_and_says_why() {
     assert!(text.starts_with("callsign: plugin `crash`") && text.ends_with("not today\n"), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
 
-    fs::write(&config, "[plugin.crash]\npath = '/no/such/libcrash.so'\n").expect("it can be written");
+    fs::write(&config, "[plugin.crash]\npath = '/no/such/libcrash.so'\n").expect("the file can be written");
     let text = refusal("");
     assert!(text.starts_with("callsign: plugin `crash`") && text.contains("/no/such/libcrash.so"), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
@@ -246,7 +250,7 @@ fn a_slow_callback_is_logged_by_name_with_its_duration() {
 }
 
 #[test]
-fn a_worker_that_hangs_is_ended_and_replaced() {
+fn a_worker_that_hangs_is_killed_and_replaced() {
     for how in ["hang", "spin"] {
         let _alone = alone();
         let host = serve_crash(2, &["--hang-timeout", "600ms"]);
@@ -260,7 +264,7 @@ fn a_worker_that_hangs_is_ended_and_replaced() {
             host.log_line(&format!("(process {}) was ended: {ONMESSAGE} had not returned after ", worker.0));
         assert!(line.contains("--hang-timeout"), "{line}");
         load.wait_for_echoes(500);
-        only_these_noticed(&load, &[worker]);
+        assert_only_these_noticed(&load, &[worker]);
     }
 }
 
@@ -282,30 +286,30 @@ fn workers_end_with_their_parent_however_busy_they_are() {
         workers.iter().map(|worker| open_where(&host, |process| process == *worker)).collect();
     clients[0].text("hang");
     clients[1].text("spin");
-    // Both have begun.
+    // Both callbacks have started.
     host.log_line("has run for");
     let begun = Instant::now();
     host.process().signal(Signal::KILL);
     workers.iter().for_each(|worker| worker.wait_for_end());
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     clients.into_iter().for_each(WebSocket::dropped);
-    TcpListener::bind(("127.0.0.1", host.port)).expect("nobody keeps the port");
+    TcpListener::bind(("127.0.0.1", host.port)).expect("no process holds the port");
 }
 
 #[test]
-fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
+fn workers_killed_at_random_affect_only_their_clients_and_leak_nothing() {
     let _alone = alone();
     const WORKERS: usize = 4;
     let host = serve_crash(WORKERS, &[]);
     let parent = host.process();
     let load = Load::start(host.port, Plan { replace: true, noise: true, ..Plan::clients(40) });
     let complete = |killed: &[Process]| {
-        // One that died again and again is not replaced at once.
+        // A worker that has crashed repeatedly is restarted after a pause.
         let end = Instant::now() + DEADLINE;
         let are_there =
             |workers: &[Process]| workers.len() == WORKERS && !workers.iter().any(|it| killed.contains(it));
         while !are_there(&host.workers()) {
-            assert!(Instant::now() < end, "the workers do not come back");
+            assert!(Instant::now() < end, "the workers are not replaced");
             load.wait_for_echoes(100);
         }
         for worker in host.workers() {
@@ -313,14 +317,14 @@ fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
                 open_where(&host, |process| process == worker);
             }
         }
-        // Backtraces are looked up beside the first thread.
+        // The parent resolves backtraces on other threads.
         while !parent.other_threads_wait() {
-            assert!(Instant::now() < end, "backtraces are looked up for ever");
+            assert!(Instant::now() < end, "a backtrace takes forever");
             load.wait_for_echoes(100);
         }
         (parent.descriptors(), parent.resident_kib())
     };
-    // Any sequence would do; this one is the same each time.
+    // A fixed seed, so that every run kills in the same order.
     let mut random = 1_u32;
     let mut random = |below: usize| {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -332,13 +336,13 @@ fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
     let begun = Instant::now();
     while begun.elapsed() < KILLING {
         let workers = host.workers();
-        // One that has its signal and is not dead yet dies once.
+        // Does not signal a worker again that is still dying.
         if let Some(worker) = workers.get(random(WORKERS)).filter(|worker| !killed.contains(*worker)) {
             worker.signal(signals[random(signals.len())]);
             killed.push(*worker);
         }
         load.wait_for_echoes(random(4000) as u64);
-        // What is used once is used by now.
+        // By now everything that is allocated only once has been allocated.
         if killed.len() == 20 {
             first = Some(complete(&killed));
         }
@@ -361,7 +365,7 @@ fn workers_killed_at_random_disturb_nobody_else_and_leave_nothing_behind() {
     load.check();
     load.look(|state| {
         for client in state.clients.iter().filter(|client| client.end.is_some()) {
-            // 0: it was upgraded, and its worker killed before it had said which one it is.
+            // 0: the client was upgraded, but its worker was killed before it answered `who`.
             let is_killed = client.worker == 0 || killed.contains(&Process(client.worker));
             assert!(
                 matches!((&client.end, is_killed), (Some(End::Socket), true) | (Some(End::BeforeUpgrade), _)),

@@ -1,18 +1,15 @@
-//! HTTP: hyper parses requests and writes answers; this decides what the answer is. After a 101 the bare
-//! socket goes to the worker, and hyper is done with it.
+//! HTTP: hyper parses requests and writes responses; this layer decides what the response is. After a 101 the worker
+//! takes over the socket.
 
-pub mod handshake; // which requests are WebSocket upgrades, RFC 6455 §4.2.1
+pub mod upgrade; // which requests are WebSocket upgrades, RFC 6455 §4.2.1
 
-pub mod head; // what is kept of a request
-
-pub mod exchange; // a request in the hands of a handler, and its answer
+mod stream; // an accepted socket
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -21,43 +18,47 @@ use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 
-use crate::clients::Seat;
-use crate::dispatch::{Answerer, ResolvedRoute};
-use crate::http::exchange::{Exchange, Handshake, Owner};
-use crate::http::handshake::{Upgrade, classify};
-use crate::http::head::Head;
+use crate::bridge::exchange::{Exchange, Handshake};
+use crate::client::Client;
+use crate::client::head::Head;
 use crate::plugin::call;
+use crate::plugin::dispatch::{Answerer, ResolvedRoute};
+use crate::plugin::generation::Generation;
 use crate::plugin::handler::{Callbacks, HandlerRef};
-use crate::plugin::loaded::{self, Plugin};
-use crate::worker::{Expected, Worker};
+use crate::worker::Worker;
+use crate::worker::admission::Permit;
+use crate::worker::callbacks::release_request;
+use crate::worker::handshakes::Pending;
+pub use stream::{Peer, Stream};
+use upgrade::{Upgrade, classify};
 
-type Answer = Response<Full<Bytes>>;
+type HttpResponse = Response<Full<Bytes>>;
 
-/// Whose request it is.
+/// Who sent a request.
 #[derive(Clone)]
-struct Client {
+struct Sender {
     worker: &'static Worker,
-    peer: SocketAddr,
-    seat: Rc<Seat>,
-    /// From the first request on the worker does not end before its answer is written.
-    expected: Rc<OnceCell<Expected>>,
+    peer: Peer,
+    permit: Rc<Permit>,
+    /// From the first request on, a drain waits until its response is written.
+    pending: Rc<OnceCell<Pending>>,
 }
 
 /// Serves one accepted socket until it is closed, or upgraded.
-pub async fn serve(worker: &'static Worker, stream: TcpStream, peer: SocketAddr, seat: Rc<Seat>) {
-    limit_unread(&stream, Some(worker.limits.handshake_timeout));
-    let client = Client { worker, peer, seat, expected: Rc::default() };
-    let service = service_fn(|request| {
-        client.expected.get_or_init(|| worker.expect());
-        let client = client.clone();
-        async move { Ok::<_, Infallible>(answer(client, request).await) }
+pub async fn serve(worker: &'static Worker, mut stream: Stream, peer: Peer, permit: Permit) {
+    let limits = &worker.hub.limits;
+    stream.limit_unread(limits.handshake_timeout);
+    let sender = Sender { worker, peer: peer.clone(), permit: Rc::new(permit), pending: Rc::default() };
+    let service = service_fn(move |request| {
+        sender.pending.get_or_init(|| worker.handshakes.begin());
+        let sender = sender.clone();
+        async move { Ok::<_, Infallible>(respond(sender, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(worker.limits.handshake_timeout)
-        .max_buf_size(worker.limits.max_head)
+        .header_read_timeout(worker.hub.limits.handshake_timeout)
+        .max_buf_size(worker.hub.limits.max_head)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
@@ -73,18 +74,7 @@ pub async fn serve(worker: &'static Worker, stream: TcpStream, peer: SocketAddr,
     }
 }
 
-/// Has the kernel give up a client that takes nothing of its answer for so long; None: never.
-fn limit_unread(stream: &TcpStream, time: Option<Duration>) {
-    #[cfg(target_os = "linux")]
-    {
-        let ms = time.map_or(0, |time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
-        if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, ms) {
-            log::debug!("an answer that is not read has no limit in time: {error}");
-        }
-    }
-}
-
-async fn answer(client: Client, request: Request<Incoming>) -> Answer {
+async fn respond(sender: Sender, request: Request<Incoming>) -> HttpResponse {
     let accept = match classify(request.method(), request.version(), request.headers()) {
         Upgrade::None => None,
         Upgrade::Valid { accept } => Some(accept),
@@ -95,43 +85,43 @@ async fn answer(client: Client, request: Request<Incoming>) -> Answer {
     if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
         return refused(400, "a request needs one Host header");
     }
-    let dispatch = client.worker.dispatch();
+    let dispatch = sender.worker.dispatch();
     let Some(route) = dispatch.find(request.uri().path()) else {
         return text(StatusCode::NOT_FOUND, "no route for this path");
     };
     match (route.answerer, accept) {
-        (Answerer::Callbacks(callbacks), Some(accept)) => upgrade(client, request, &accept, callbacks),
+        (Answerer::Callbacks(callbacks), Some(accept)) => switch(sender, request, &accept, callbacks),
         (Answerer::Callbacks(_), None) => refused(426, "this path is for WebSocket clients"),
-        (Answerer::Handler(handler), accept) => ask(client, request, accept, route, handler).await,
+        (Answerer::Handler(handler), accept) => call_handler(sender, request, accept, route, handler).await,
     }
 }
 
-/// Has an onrequest handler answer.
-async fn ask(
-    client: Client,
+/// Has an onrequest handler respond.
+async fn call_handler(
+    sender: Sender,
     mut request: Request<Incoming>,
     accept: Option<String>,
     route: &ResolvedRoute,
     handler: HandlerRef,
-) -> Answer {
-    let Client { worker, peer, .. } = client;
+) -> HttpResponse {
+    let Sender { worker, ref peer, .. } = sender;
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let body = match read_body(worker, body).await {
         Ok(body) => body,
-        Err(answer) => return answer,
+        Err(response) => return response,
     };
     let mut exchange = Exchange::new(parts.method.as_str(), Head::new(&parts, peer), body, accept.is_some());
-    // Of the copy that is asked, whatever is loaded when it is needed.
-    let asked = worker.registry().plugin(handler.plugin).clone();
+    // The generation that is called now, whatever is in use when its data is released.
+    let called = worker.registry().plugin(handler.plugin).clone();
     let result = call::on_request(handler, &mut exchange);
     let is_bound =
-        matches!((&result, &exchange.answer.get_mut().handshake), (Ok(true), Some(Handshake::Bound(_))));
+        matches!((&result, &exchange.response.get_mut().handshake), (Ok(true), Some(Handshake::Bound(_))));
     if !is_bound {
-        loaded::release_owner(&asked, &mut exchange.owner);
+        release_request(&called, &exchange.client);
     }
-    let Exchange { owner, answer, .. } = exchange;
-    let answer = answer.into_inner();
+    let Exchange { client, response, .. } = exchange;
+    let answer = response.into_inner();
     let failed = |reason: &dyn std::fmt::Display| {
         log::error!(
             "{handler} failed: {reason} (500 for {} {} from {peer}, route `{}`)",
@@ -149,7 +139,7 @@ async fn ask(
         (Ok(false), _) => failed(&"it gave no reason"),
         (Ok(true), Some(Handshake::NotUpgrade)) => refused(426, "this path is for WebSocket clients"),
         (Ok(true), Some(Handshake::Bound(callbacks))) => {
-            hand_over(client, on_upgrade, owner, callbacks, Some(asked));
+            hand_over(sender.clone(), on_upgrade, client, callbacks, Some(called));
             let mut response = switching(accept.as_deref().unwrap_or_default());
             response.headers_mut().extend(answer.headers);
             response
@@ -164,14 +154,14 @@ async fn ask(
 }
 
 /// The whole body, within its bounds of size and time.
-async fn read_body(worker: &Worker, body: Incoming) -> Result<Bytes, Answer> {
-    let max = worker.limits.max_body;
+async fn read_body(worker: &Worker, body: Incoming) -> Result<Bytes, HttpResponse> {
+    let max = worker.hub.limits.max_body;
     let too_large =
         || close(text(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is longer than {max} bytes")));
     if body.size_hint().lower() > max as u64 {
         return Err(too_large());
     }
-    match tokio::time::timeout(worker.limits.handshake_timeout, Limited::new(body, max).collect()).await {
+    match tokio::time::timeout(worker.hub.limits.handshake_timeout, Limited::new(body, max).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(close(text(StatusCode::BAD_REQUEST, "the body is broken"))),
@@ -180,51 +170,60 @@ async fn read_body(worker: &Worker, body: Incoming) -> Result<Bytes, Answer> {
 }
 
 /// Answers 101 to a request whose route names the callbacks.
-fn upgrade(client: Client, mut request: Request<Incoming>, accept: &str, callbacks: Callbacks) -> Answer {
+fn switch(
+    sender: Sender,
+    mut request: Request<Incoming>,
+    accept: &str,
+    callbacks: Callbacks,
+) -> HttpResponse {
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
-    let head = Head::new(&parts, client.peer);
-    hand_over(client, on_upgrade, head.into(), callbacks, None);
+    let client = Rc::new(Client::requested(Head::new(&parts, &sender.peer)));
+    hand_over(sender, on_upgrade, client, callbacks, None);
     switching(accept)
 }
 
-/// Waits until the 101 is written, then gives the socket to the worker. `asked`: the plugin whose handler has
-/// seen `owner`.
+/// Waits until the 101 is written, then has the worker take over the socket. `called`: the generation whose handler may
+/// have put data into the client.
 fn hand_over(
-    client: Client,
+    sender: Sender,
     on_upgrade: hyper::upgrade::OnUpgrade,
-    mut owner: Owner,
-    callbacks: Callbacks,
-    asked: Option<Rc<Plugin>>,
+    client: Rc<Client>,
+    handlers: Callbacks,
+    called: Option<Rc<Generation>>,
 ) {
-    let Client { worker, peer, seat, expected } = client;
-    let promised = worker.promise(callbacks);
+    let Sender { worker, peer, permit, pending } = sender;
+    let promised = worker.handshakes.promise(handlers);
     tokio::task::spawn_local(async move {
-        let (_expected, _promised) = (expected, promised);
+        let (_pending, _promised) = (pending, promised);
         let upgraded = match on_upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => {
                 log::debug!("{peer}: left before it was upgraded: {error}");
-                return asked.iter().for_each(|asked| loaded::release_owner(asked, &mut owner));
+                return called.iter().for_each(|called| release_request(called, &client));
             }
         };
-        match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => {
-                let stream = parts.io.into_inner();
-                // Slow WebSocket clients are bounded by their backlog instead.
-                limit_unread(&stream, None);
-                // Data of a copy that is not in use any more is of no use to the next.
-                let old = asked
-                    .filter(|asked| worker.registry().get(asked.index).is_none_or(|p| !Rc::ptr_eq(p, asked)));
-                old.iter().for_each(|old| loaded::release_owner(old, &mut owner));
-                worker.adopt(stream, parts.read_buf.to_vec(), owner, callbacks, seat);
+        let transport = upgraded
+            .downcast::<TokioIo<Stream>>()
+            .map_err(|_| io::Error::other("hyper returned another kind of socket than it was given"))
+            .and_then(|parts| Ok((parts.io.into_inner().into_transport()?, parts.read_buf)));
+        let (transport, early) = match transport {
+            Ok(transport) => transport,
+            Err(error) => {
+                log::error!("{peer}: its socket cannot be used: {error}");
+                return called.iter().for_each(|called| release_request(called, &client));
             }
-            Err(_) => log::error!("{peer}: hyper gave back another kind of socket than it was given"),
-        }
+        };
+        // A generation that is not in use any more cannot pass its data on to the next.
+        let in_use = worker.registry();
+        let old =
+            called.filter(|called| in_use.get(called.index).is_none_or(|plugin| !Rc::ptr_eq(plugin, called)));
+        old.iter().for_each(|old| release_request(old, &client));
+        worker.open(client, transport, handlers, Permit::take(permit), early.to_vec());
     });
 }
 
-fn switching(accept: &str) -> Answer {
+fn switching(accept: &str) -> HttpResponse {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -236,7 +235,7 @@ fn switching(accept: &str) -> Answer {
 }
 
 /// An upgrade that cannot be: 400, or 426 with what would be needed (RFC 6455 §4.4, RFC 9110 §15.5.22).
-fn refused(status: u16, reason: &str) -> Answer {
+fn refused(status: u16, reason: &str) -> HttpResponse {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     let mut response = text(status, reason);
     if status == StatusCode::UPGRADE_REQUIRED {
@@ -248,7 +247,7 @@ fn refused(status: u16, reason: &str) -> Answer {
     response
 }
 
-fn text(status: StatusCode, reason: &str) -> Answer {
+fn text(status: StatusCode, reason: &str) -> HttpResponse {
     let mut response = Response::new(Full::from(format!("{reason}\n")));
     *response.status_mut() = status;
     response
@@ -258,7 +257,7 @@ fn text(status: StatusCode, reason: &str) -> Answer {
 }
 
 /// The same answer, after which the connection is of no use: the rest of the body is still on the way.
-fn close(mut answer: Answer) -> Answer {
-    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    answer
+fn close(mut response: HttpResponse) -> HttpResponse {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }

@@ -1,39 +1,44 @@
-//! The socket between the parent and a worker: what is said on it, and how. Whole messages go in and come out;
-//! what they mean is the business of its two ends.
+//! The socket between the parent and a worker: the messages on it and their encoding. Whole messages go in and come
+//! out; both ends validate what they read.
 
-#![forbid(unsafe_code)]
+pub mod setup; // the first message of a worker, with its descriptors
 
-pub mod orders; // the first message: what a worker is told, with its descriptors
+pub mod orders; // the steps of a reload
+
+pub mod inventory; // what a worker has loaded
+
+pub mod broadcast; // messages for clients of other workers
+
+pub mod worker_message; // messages between a plugin's instances
 
 pub mod uplink; // the worker's end
 
-pub mod post; // what plugins say to themselves on other workers
-
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// What stands before each message: its length, then its tag.
-const HEAD: usize = 5;
-/// Bytes of everything else: what is to be loaded, what was, and why not.
-pub const TEXT_MAX: usize = 1024 * 1024;
-/// Bytes of the largest frame header.
-const FRAME_HEADER: usize = 14;
+use broadcast::{Broadcast, BroadcastValidator};
+use worker_message::WorkerMessage;
 
-/// What a message is.
+/// Bytes before each message: its length, then its tag.
+const HEAD: usize = 5;
+/// Bytes of a message that is neither a broadcast nor a worker message.
+pub const TEXT_MAX: usize = 1024 * 1024;
+
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tag {
-    /// Worker to parent: it serves. The text says what it has loaded.
+    /// Worker to parent: the worker serves. The text is its [`inventory::Inventory`].
     Ready,
-    /// Worker to parent: it cannot start. The text says why.
+    /// Worker to parent: the worker cannot start. The text says why.
     Failed,
-    /// Worker to parent, and parent to all other workers: a WebSocket frame for every client.
+    /// Worker to parent, and parent to all other workers: a [`Broadcast`].
     Broadcast,
-    /// Worker to parent, and parent to one other worker or all: a [`post::Post`].
-    Post,
+    /// Worker to parent, and parent to one other worker or all: a [`WorkerMessage`].
+    WorkerMessage,
     /// Parent to worker: stop accepting, close every connection, end.
     Drain,
-    /// Parent to worker: an [`orders::Order`] in a reload, as JSON.
+    /// Parent to worker: an [`orders::Order`] as JSON.
     Order,
-    /// Worker to parent: a [`orders::Reply`] to it, as JSON.
+    /// Worker to parent: an [`orders::Reply`] as JSON.
     Reply,
 }
 
@@ -46,111 +51,134 @@ impl Tag {
             Self::Drain => 4,
             Self::Order => 5,
             Self::Reply => 6,
-            Self::Post => 7,
+            Self::WorkerMessage => 7,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Ready, Self::Failed, Self::Broadcast, Self::Post, Self::Drain, Self::Order, Self::Reply]
-            .into_iter()
-            .find(|tag| tag.code() == code)
+        [
+            Self::Ready,
+            Self::Failed,
+            Self::Broadcast,
+            Self::WorkerMessage,
+            Self::Drain,
+            Self::Order,
+            Self::Reply,
+        ]
+        .into_iter()
+        .find(|tag| tag.code() == code)
     }
 }
 
 /// Appends one message.
 pub fn write_message(out: &mut impl BufMut, tag: Tag, payload: &[u8]) {
-    out.put_u32_le(payload.len() as u32);
-    out.put_u8(tag.code());
+    write_head(out, tag, payload.len());
     out.put_slice(payload);
 }
 
-/// As much of a text as a message can carry.
+fn write_head(out: &mut impl BufMut, tag: Tag, length: usize) {
+    out.put_u32_le(length as u32);
+    out.put_u8(tag.code());
+}
+
+/// Truncates a text to what a message can carry.
 pub fn text(text: &str) -> &[u8] {
     &text.as_bytes()[..text.len().min(TEXT_MAX)]
 }
 
-/// One message by itself.
+/// One message as bytes.
 pub fn message(tag: Tag, payload: &[u8]) -> Bytes {
     let mut bytes = Vec::with_capacity(HEAD + payload.len());
     write_message(&mut bytes, tag, payload);
     bytes.into()
 }
 
-/// The other side does not keep to the protocol.
+/// The other end has sent bytes that are no valid message.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Garbled;
+pub struct InvalidMessage;
 
-/// Takes messages out of a stream of bytes.
+/// Splits a stream of bytes into messages.
 #[derive(Debug)]
 pub struct Decoder {
-    /// What has arrived and is not taken out yet.
+    /// Bytes that have arrived and are not decoded yet.
     pub buffer: BytesMut,
-    /// Longest message of a client, or of a plugin to itself, that is believed.
+    /// Longest payload of a broadcast or worker message, in bytes.
     max_message: usize,
 }
 
 impl Decoder {
-    /// Believes in broadcasts and posts of messages up to `max_message` bytes, at both ends of a link alike.
+    /// Accepts broadcasts and worker messages of up to `max_message` bytes. Both ends of a link use the same bound.
     pub fn new(max_message: usize) -> Self {
         Self { buffer: BytesMut::new(), max_message }
     }
 
-    fn head(&self, at: usize) -> Result<Option<(Tag, usize)>, Garbled> {
+    fn head(&self, at: usize) -> Result<Option<(Tag, usize)>, InvalidMessage> {
         let Some(head) = self.buffer.get(at..at + HEAD) else { return Ok(None) };
         let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
         let max = |tag| match tag {
-            Tag::Broadcast => self.max_message + FRAME_HEADER,
-            Tag::Post => self.max_message + post::POST_HEAD,
+            Tag::Broadcast => self.max_message + broadcast::HEAD,
+            Tag::WorkerMessage => self.max_message + worker_message::HEAD_MAX,
             _ => TEXT_MAX,
         };
         match Tag::from_code(head[4]) {
             Some(tag) if length <= max(tag) => {
                 Ok((self.buffer.len() - at - HEAD >= length).then_some((tag, length)))
             }
-            _ => Err(Garbled),
+            _ => Err(InvalidMessage),
         }
     }
 
-    /// The next whole message.
-    pub fn take(&mut self) -> Result<Option<(Tag, Bytes)>, Garbled> {
+    /// Takes the next message. None: it is incomplete.
+    pub fn take(&mut self) -> Result<Option<(Tag, Bytes)>, InvalidMessage> {
         let Some((tag, length)) = self.head(0)? else { return Ok(None) };
         self.buffer.advance(HEAD);
         Ok(Some((tag, self.buffer.split_to(length).freeze())))
     }
 
-    /// All the broadcasts that come next, as they are on the wire, to be sent on in one piece.
-    pub fn take_broadcasts(&mut self) -> Result<Bytes, Garbled> {
+    /// Takes all broadcasts up to the next other message, still encoded, so that the parent relays them in one piece.
+    /// The validator must accept each of them.
+    pub fn take_broadcasts(&mut self, validator: &mut BroadcastValidator) -> Result<Bytes, InvalidMessage> {
         let mut end = 0;
         while let Some((Tag::Broadcast, length)) = self.head(end)? {
+            let payload = &self.buffer[end + HEAD..end + HEAD + length];
+            if !validator.accepts(&Broadcast::parse(payload).ok_or(InvalidMessage)?) {
+                return Err(InvalidMessage);
+            }
             end += HEAD + length;
         }
         Ok(self.buffer.split_to(end).freeze())
     }
 
-    /// The next message if it is a post, as it is on the wire, and its addresses.
-    pub fn take_post(&mut self) -> Result<Option<(Bytes, Addresses)>, Garbled> {
-        let Some((Tag::Post, length)) = self.head(0)? else { return Ok(None) };
+    /// Takes the next message if it is a worker message: still encoded, and its addresses.
+    pub fn take_worker_message(&mut self) -> Result<Option<(Bytes, Addresses)>, InvalidMessage> {
+        let Some((Tag::WorkerMessage, length)) = self.head(0)? else { return Ok(None) };
         let wire = self.buffer.split_to(HEAD + length).freeze();
-        let post::Post { target, source, .. } = post::Post::parse(&wire[HEAD..]).ok_or(Garbled)?;
+        let WorkerMessage { target, source, .. } =
+            WorkerMessage::parse(&wire[HEAD..]).ok_or(InvalidMessage)?;
         Ok(Some((wire, Addresses { target, source })))
     }
 }
 
-/// From whom a post comes, by its own word, and for whom it is.
+/// Sender and recipient of a worker message. The sender's index is untrusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// A worker's place, or all: see [`post::Post::target`].
+    /// A worker's index, or all workers: see [`WorkerMessage::target`].
     pub target: u32,
-    /// A worker's place.
+    /// A worker's index.
     pub source: u32,
 }
 
 #[cfg(test)]
 mod tests {
+    use super::broadcast::Audience;
     use super::*;
 
+    fn broadcast(number: u64, payload: &[u8]) -> Broadcast<'_> {
+        Broadcast { origin: 1, number, audience: Audience::Everyone, source: 7, op: 1, payload }
+    }
+
     #[test]
-    fn messages_come_out_as_they_went_in_however_they_are_cut() {
+    fn messages_are_decoded_however_the_stream_is_split() {
         let mut wire = Vec::new();
         write_message(&mut wire, Tag::Ready, b"loaded");
         write_message(&mut wire, Tag::Broadcast, b"");
@@ -171,24 +199,28 @@ mod tests {
     #[test]
     fn broadcasts_are_taken_together_up_to_the_next_other_message() {
         let mut decoder = Decoder::new(1000);
-        write_message(&mut decoder.buffer, Tag::Broadcast, b"one");
-        write_message(&mut decoder.buffer, Tag::Broadcast, b"two");
-        write_message(&mut decoder.buffer, Tag::Ready, b"!");
         let mut expected = Vec::new();
-        write_message(&mut expected, Tag::Broadcast, b"one");
-        write_message(&mut expected, Tag::Broadcast, b"two");
-        assert_eq!(decoder.take_broadcasts(), Ok(expected.into()));
-        assert_eq!(decoder.take_broadcasts(), Ok(Bytes::new()));
+        for (number, payload) in [(1, &b"one"[..]), (2, b"two")] {
+            broadcast(number, payload).write_to(&mut decoder.buffer);
+            broadcast(number, payload).write_to(&mut expected);
+        }
+        write_message(&mut decoder.buffer, Tag::Ready, b"!");
+        let mut validator = BroadcastValidator::new(1);
+        assert_eq!(decoder.take_broadcasts(&mut validator), Ok(expected.into()));
+        assert_eq!(decoder.take_broadcasts(&mut validator), Ok(Bytes::new()));
         assert_eq!(decoder.take(), Ok(Some((Tag::Ready, Bytes::from_static(b"!")))));
     }
 
     #[test]
-    fn an_unknown_tag_and_an_incredible_length_are_refused() {
+    fn an_unknown_tag_an_impossible_length_and_another_workers_name_are_rejected() {
         let mut decoder = Decoder::new(10);
         decoder.buffer.extend_from_slice(&[0, 0, 0, 0, 99]);
-        assert_eq!(decoder.take(), Err(Garbled));
+        assert_eq!(decoder.take(), Err(InvalidMessage));
         let mut decoder = Decoder::new(10);
-        decoder.buffer.extend_from_slice(&[10 + FRAME_HEADER as u8 + 1, 0, 0, 0, 3]);
-        assert_eq!(decoder.take_broadcasts(), Err(Garbled));
+        decoder.buffer.extend_from_slice(&[10 + broadcast::HEAD as u8 + 1, 0, 0, 0, 3]);
+        assert_eq!(decoder.take_broadcasts(&mut BroadcastValidator::new(1)), Err(InvalidMessage));
+        let mut decoder = Decoder::new(10);
+        broadcast(1, b"").write_to(&mut decoder.buffer);
+        assert_eq!(decoder.take_broadcasts(&mut BroadcastValidator::new(2)), Err(InvalidMessage));
     }
 }

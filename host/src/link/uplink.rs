@@ -1,8 +1,8 @@
-//! The worker's end of the link: carries GLOBAL broadcasts to the parent, in order, and brings in those of
-//! other workers. Memory is bounded: a full queue makes the sender wait, and while it waits it takes in what
-//! comes, so that two workers that wait for each other both go on.
+//! The worker's end of the link: carries GLOBAL broadcasts to the parent, in order, and receives those of other
+//! workers. Memory is bounded: a full queue makes the sender wait. While it waits it receives, so that two workers
+//! that wait for each other both continue.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::unix::net::UnixStream;
 
@@ -12,85 +12,111 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use super::broadcast::{Audience, Broadcast};
 use super::orders::Order;
+use super::worker_message::WorkerMessage;
 use super::{Decoder, Tag, write_message};
-use crate::board;
+use crate::system::scoreboard;
 
-/// Bytes that may wait for the parent before a broadcast blocks.
+/// Bytes queued for the parent above which a sender waits.
 const QUEUE_MAX: usize = 1 << 20;
 /// Bytes that are read at once.
 const READ: usize = 256 * 1024;
 
-/// The worker's end.
+/// The worker's end of the link.
 #[derive(Debug)]
 pub struct Uplink {
+    /// Index of this worker.
+    worker: u16,
+    broadcasts_total: Cell<u64>,
     socket: tokio::net::UnixStream,
     queue: RefCell<BytesMut>,
-    queued: Notify,
+    pushed: Notify,
     incoming: RefCell<Decoder>,
 }
 
-/// What the parent wants.
+/// A message of the parent.
 #[derive(Debug)]
-pub enum Event {
-    /// A WebSocket frame for every client of this worker.
-    Broadcast(bytes::Bytes),
-    /// A message for a plugin, as [`super::post`] reads it.
-    Post(bytes::Bytes),
-    /// End in good order.
+pub enum ParentMessage<'m> {
+    /// For clients of this worker.
+    Broadcast(Broadcast<'m>),
+    /// For a plugin of this worker.
+    WorkerMessage(WorkerMessage<'m>),
+    /// Close every connection and end.
     Drain,
     /// A step of a reload.
     Order(Order),
 }
 
 impl Uplink {
-    /// Takes the socket over; `max_message` is that of the settings. Needs a tokio runtime.
-    pub fn new(socket: UnixStream, max_message: usize) -> Result<Self> {
+    /// The end of the worker with index `worker`. Needs a tokio runtime.
+    pub fn new(socket: UnixStream, worker: usize, max_message: usize) -> Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
+            worker: u16::try_from(worker)?,
+            broadcasts_total: Cell::new(0),
             socket: tokio::net::UnixStream::from_std(socket)
                 .context("the link to the parent cannot be used")?,
             queue: RefCell::default(),
-            queued: Notify::new(),
+            pushed: Notify::new(),
             incoming: RefCell::new(Decoder::new(max_message)),
         })
     }
 
-    /// Queues a message; it leaves at the end of this turn. Waits while the queue is full: `deliver` is then
-    /// given what comes in meanwhile.
-    pub fn send(&self, tag: Tag, payload: &[u8], deliver: impl FnMut(Event)) {
+    /// Queues a message, which is written at the end of this turn. While the queue is full, it waits, and passes what
+    /// the parent sends meanwhile to `deliver`.
+    pub fn send(&self, tag: Tag, payload: &[u8], deliver: impl FnMut(ParentMessage<'_>)) {
+        self.queue(|queue| write_message(queue, tag, payload), deliver);
+    }
+
+    /// Queues a message for the clients of all other workers, under the next number.
+    pub fn broadcast(
+        &self,
+        audience: Audience,
+        source: u64,
+        op: u8,
+        payload: &[u8],
+        deliver: impl FnMut(ParentMessage<'_>),
+    ) {
+        let number = self.broadcasts_total.get() + 1;
+        self.broadcasts_total.set(number);
+        let broadcast = Broadcast { origin: self.worker, number, audience, source, op, payload };
+        self.queue(|queue| broadcast.write_to(queue), deliver);
+    }
+
+    fn queue(&self, write: impl FnOnce(&mut BytesMut), deliver: impl FnMut(ParentMessage<'_>)) {
         let mut queue = self.queue.borrow_mut();
         if queue.is_empty() {
-            self.queued.notify_one();
+            self.pushed.notify_one();
         }
-        write_message(&mut *queue, tag, payload);
+        write(&mut queue);
         if queue.len() > QUEUE_MAX {
             drop(queue);
             self.wait_for_room(deliver);
         }
     }
 
-    /// Runs inside of a callback, when the runtime cannot: with plain system calls.
+    /// Waits with plain system calls, because it runs inside a callback, where the runtime cannot run.
     #[cold]
-    fn wait_for_room(&self, mut deliver: impl FnMut(Event)) {
-        // Who hangs is the worker that takes nothing, not the one that waits for it.
-        board::current().set_waiting(true);
+    fn wait_for_room(&self, mut deliver: impl FnMut(ParentMessage<'_>)) {
+        // The watchdog must not count the time for the callback that waits here, but for the worker that does not read.
+        scoreboard::current().set_waiting(true);
         while self.queue.borrow().len() > QUEUE_MAX / 2 {
-            // A link that has failed ends the worker: `run` sees it next.
+            // A failed link ends the worker: `run` returns the error next.
             if self.exchange(&mut deliver).is_err() {
                 break;
             }
         }
-        board::current().set_waiting(false);
+        scoreboard::current().set_waiting(false);
     }
 
-    /// Waits for what comes next, outside of the runtime, and sends meanwhile what is queued.
-    pub fn wait(&self, mut deliver: impl FnMut(Event)) -> io::Result<()> {
+    /// Blocks this thread until the parent sends something, and writes what is queued.
+    pub fn wait(&self, mut deliver: impl FnMut(ParentMessage<'_>)) -> io::Result<()> {
         self.exchange(&mut deliver)
     }
 
-    /// Waits until the socket can be read from, or written to if something is queued, and does it.
-    fn exchange(&self, deliver: &mut impl FnMut(Event)) -> io::Result<()> {
+    /// Waits until the socket is readable, or writable if something is queued; then reads and writes.
+    fn exchange(&self, deliver: &mut impl FnMut(ParentMessage<'_>)) -> io::Result<()> {
         let out = if self.queue.borrow().is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         match poll(&mut [PollFd::new(&self.socket, PollFlags::IN | out)], None) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -111,7 +137,7 @@ impl Uplink {
         Ok(rustix::io::write(&self.socket, bytes)?)
     }
 
-    /// Writes what the socket takes. True: all.
+    /// Writes as much as the socket accepts. True: the queue is empty.
     fn write(&self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<bool> {
         let mut queue = self.queue.borrow_mut();
         while !queue.is_empty() {
@@ -125,22 +151,26 @@ impl Uplink {
         Ok(true)
     }
 
-    fn deliver(&self, deliver: &mut impl FnMut(Event)) -> io::Result<()> {
+    fn deliver(&self, deliver: &mut impl FnMut(ParentMessage<'_>)) -> io::Result<()> {
+        let invalid = || io::Error::from(io::ErrorKind::InvalidData);
         loop {
+            // Not borrowed while `deliver` runs: that may send, wait for room, and receive.
             let next = self.incoming.borrow_mut().take();
-            match next.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))? {
-                Some((Tag::Broadcast, frame)) => deliver(Event::Broadcast(frame)),
-                Some((Tag::Post, payload)) => deliver(Event::Post(payload)),
-                Some((Tag::Drain, _)) => deliver(Event::Drain),
-                Some((Tag::Order, order)) => deliver(Event::Order(serde_json::from_slice(&order)?)),
-                Some(_) => return Err(io::ErrorKind::InvalidData.into()),
-                None => return Ok(()),
-            }
+            let Some((tag, payload)) = next.map_err(|_| invalid())? else { return Ok(()) };
+            deliver(match tag {
+                Tag::Broadcast => ParentMessage::Broadcast(Broadcast::parse(&payload).ok_or_else(invalid)?),
+                Tag::WorkerMessage => {
+                    ParentMessage::WorkerMessage(WorkerMessage::parse(&payload).ok_or_else(invalid)?)
+                }
+                Tag::Drain => ParentMessage::Drain,
+                Tag::Order => ParentMessage::Order(serde_json::from_slice(&payload)?),
+                Tag::Ready | Tag::Failed | Tag::Reply => return Err(invalid()),
+            });
         }
     }
 
-    /// Carries messages both ways until the parent is gone, and says how.
-    pub async fn run(&self, mut deliver: impl FnMut(Event)) -> io::Error {
+    /// Carries messages both ways until the link fails; the error says how.
+    pub async fn run(&self, mut deliver: impl FnMut(ParentMessage<'_>)) -> io::Error {
         tokio::select! {
             error = self.run_out() => error,
             error = self.run_in(&mut deliver) => error,
@@ -149,7 +179,7 @@ impl Uplink {
 
     async fn run_out(&self) -> io::Error {
         loop {
-            self.queued.notified().await;
+            self.pushed.notified().await;
             loop {
                 if let Err(error) = self.socket.writable().await {
                     return error;
@@ -163,7 +193,7 @@ impl Uplink {
         }
     }
 
-    async fn run_in(&self, deliver: &mut impl FnMut(Event)) -> io::Error {
+    async fn run_in(&self, deliver: &mut impl FnMut(ParentMessage<'_>)) -> io::Error {
         let mut piece = vec![0; READ];
         loop {
             if let Err(error) = self.socket.readable().await {
@@ -176,7 +206,7 @@ impl Uplink {
                     if let Err(error) = self.deliver(deliver) {
                         return error;
                     }
-                    // The clients' turn.
+                    // Clients get their turn.
                     tokio::task::yield_now().await;
                 }
                 Err(error)
@@ -186,11 +216,11 @@ impl Uplink {
         }
     }
 
-    /// Writes all that is queued, before the worker ends. Blocks. What comes in has nobody to go to any more, but
-    /// is taken: the parent may wait for that, before it reads.
+    /// Writes everything that is queued, before the worker ends. Blocks. Messages that arrive are read and discarded,
+    /// because the parent may have to write them before it reads.
     pub fn flush(&self) -> io::Result<()> {
         while !self.write(|bytes| self.write_now(bytes))? {
-            self.exchange(&mut drop)?;
+            self.exchange(&mut |_| ())?;
         }
         Ok(())
     }

@@ -1,332 +1,191 @@
-//! The parent: binds, starts workers, carries broadcasts between them, watches them, and starts another for
-//! each that ends. It runs no plugin code and trusts nothing that a worker says or writes.
+//! The parent: binds, starts workers, carries broadcasts between them, watches them, and starts another for each one
+//! that ends. It runs no plugin code. It validates everything that a worker sends or writes.
+//!
+//! Its parts know nothing of each other: [`workers`], [`relay`], [`reload`], [`startup`], [`shutdown`]. [`Parent`] puts
+//! them together. All of it runs on one thread.
 
-#![forbid(unsafe_code)]
+pub mod control; // what a running server can be asked for
 
-mod backtraces; // where dead workers were
+mod startup; // the first worker
 
-mod child; // one worker process: start it, say how it ended
+mod workers; // worker processes: start, supervise, watch
 
-mod copies; // libraries that nobody writes to
+mod relay; // broadcasts and worker messages, from each worker to the others
+
+mod copies; // copies of the plugins' libraries, for the workers to load
 
 mod reload; // from one generation to the next, on all workers or none
 
-mod relay; // broadcasts from each worker to all others
+mod status; // the state of the server, from what the parent knows
 
-mod status; // how it goes, from what the parent knows
+mod shutdown; // drain, or kill
 
-mod watch; // callbacks that are slow or never return
-
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use rustix::process::Signal;
+use anyhow::{Context, Result};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Mutex, Notify, mpsc};
 
-use self::child::Place;
-use self::copies::Copies;
-use self::relay::Relay;
-use self::reload::Ballot;
-use crate::banner::Loaded;
-use crate::board::Board;
-use crate::control::{self, Ask, Asks, Desk, Hangup};
-use crate::link::orders::LISTENERS_MAX;
-use crate::link::{Tag, message};
-use crate::plan::Plan;
-use crate::readable::readable;
-use crate::settings::Settings;
-use crate::stop::Stop;
-use crate::{banner, listen, privileges};
+use crate::config::settings::Settings;
+use crate::link::inventory::Inventory;
+use crate::serve::summary::startup_summary;
+use crate::system::sanitize::sanitize;
+use crate::system::signals::{Hangup, Stop};
+use crate::system::{open_files, privileges, task};
+use control::{ControlChannel, ControlRequest, RequestReceiver};
+use relay::Relay;
+use reload::Reloads;
+use shutdown::{DRAIN_GRACE, Shutdown, StopReason};
+use startup::{Startup, StartupEvents};
+use status::ServerInfo;
+use workers::{Launcher, Supervisor, Watchdog, WorkerSlot, Workers};
 
-/// How often the first worker may die before it serves, until the parent gives up.
-const START_TRIES: u32 = 3;
-/// Pause after a worker has died before it served; doubles with each time in a row.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// A worker that has lived for less has died early, even if it has served.
-const SHORT_LIFE: Duration = Duration::from_secs(1);
-/// So many early deaths in a row of workers that have served are followed by the next worker at once.
-const SHORT_LIVES_FREE: u32 = 3;
-/// Longest such pause.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Time beyond the drain time-out after which workers are ended by force.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
-
-/// The parent's state; all of it on one thread.
+/// The parts of the parent.
 struct Parent {
     settings: Settings,
-    /// Given up when the server stops.
-    listeners: RefCell<Vec<TcpListener>>,
-    addresses: Vec<SocketAddr>,
-    started_at: Instant,
-    identity: Option<privileges::Identity>,
-    board: Board,
-    board_descriptor: OwnedFd,
-    places: Vec<Place>,
+    info: ServerInfo,
+    workers: Workers,
+    launcher: Launcher,
     relay: Relay,
-    /// What workers load.
-    plan: RefCell<Rc<Plan>>,
-    /// The last generation of each plugin that was used.
-    generations: RefCell<HashMap<String, u32>>,
-    copies: Copies,
-    /// The reload that goes on.
-    ballot: RefCell<Option<Ballot>>,
-    transactions: Cell<u32>,
-    /// Told when a worker does not start any more, or a reload is over.
-    calm: Notify,
-    news: mpsc::UnboundedSender<News>,
-    /// Whether a worker has served: until then the start may fail, and says why by itself.
-    started: Cell<bool>,
-    stopping: Cell<bool>,
-    /// Told when the server stops.
-    stopped: Notify,
-    /// Whether what is left is ended by force.
-    cut: Cell<bool>,
-    /// Workers that live, or will.
-    alive: Cell<usize>,
-    ended: Notify,
+    reloads: Reloads,
+    startup: Startup,
+    shutdown: Shutdown,
 }
 
-/// What the start waits for.
-enum News {
-    /// A worker serves what it has loaded.
-    Ready(Rc<Loaded>),
-    /// A worker cannot start, and says why: so could no other.
-    Refused(String),
-    /// A worker has died before it served, for the n-th time in a row.
-    Died(u32, String),
-}
-
-/// Serves until a signal says to stop. Err: it could not start, or had to cut connections at the end.
-pub fn run(settings: Settings, desk: Desk) -> Result<()> {
+/// Serves until a signal says to stop. Err: the server could not start, had to cut connections at the end, or stopped
+/// because of a bug.
+pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref())?;
-    listen::raise_open_files();
-    let copies = Copies::new()?;
-    let plan = copies.first_plan(&settings)?;
-    let listeners = listen::bind(&settings.listen)?;
-    if listeners.len() > LISTENERS_MAX {
-        bail!(
-            "{} addresses to listen on, and no more than {LISTENERS_MAX} can be (--listen)",
-            listeners.len()
-        );
-    }
-    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
-    let (board, board_descriptor) =
-        Board::create(settings.workers).context("no shared memory for the scoreboard")?;
-    let (news, heard) = mpsc::unbounded_channel();
-    // Lives as long as the process; its tasks refer to it.
+    open_files::raise_limit();
+    let reloads = Reloads::new(&settings)?;
+    let launcher = Launcher::bind(&settings, identity)?;
+    let workers = Workers::new(settings.workers).context("no shared memory for the scoreboard")?;
+    let (startup, startup_events) = Startup::new();
+    // Lives as long as the process, because its tasks refer to it.
     let parent: &'static Parent = Box::leak(Box::new(Parent {
-        places: (0..settings.workers).map(Place::new).collect(),
-        listeners: RefCell::new(listeners),
-        addresses,
-        started_at: Instant::now(),
-        identity,
-        board,
-        board_descriptor,
+        info: ServerInfo::new(&settings, launcher.addresses()),
+        workers,
+        launcher,
         relay: Relay::default(),
-        generations: RefCell::new(plan.plugins.iter().map(|planned| (planned.name.clone(), 1)).collect()),
-        plan: RefCell::new(Rc::new(plan)),
-        copies,
-        ballot: RefCell::default(),
-        transactions: Cell::new(0),
-        calm: Notify::new(),
-        news,
-        started: Cell::new(false),
-        stopping: Cell::new(false),
-        stopped: Notify::new(),
-        cut: Cell::new(false),
-        alive: Cell::new(0),
-        ended: Notify::new(),
+        reloads,
+        startup,
+        shutdown: Shutdown::default(),
         settings,
     }));
     let mut runtime = Builder::new_current_thread();
     // One for backtraces, one for copies of libraries.
     runtime.enable_all().max_blocking_threads(2);
     let runtime = runtime.build_local(LocalOptions::default())?;
-    let result = runtime.block_on(async {
-        let mut stop = Stop::new()?;
-        let hangup = Hangup::new()?;
-        let Desk { asker, asks, reread } = desk;
-        let mut _socket = None;
-        if let Some((listener, place)) = control::open(&parent.settings.control)? {
-            log::debug!("control socket {}", place.path.display());
-            tokio::task::spawn_local(control::serve(listener, asker.clone()));
-            // Removed when the last worker has ended.
-            _socket = Some(place);
-        }
-        tokio::task::spawn_local(hangup.reload(reread, asker));
-        let result = tokio::select! {
-            result = parent.serve(heard, asks) => result,
-            () = stop.requested() => Ok(()),
-        };
-        parent.end(result, stop).await
-    });
-    // The last worker's backtrace is worth a moment.
+    let result = runtime.block_on(parent.run(startup_events, control));
+    // Also if the parent could not start: this removes the files of Unix sockets.
+    parent.launcher.close_listeners();
+    // Gives the backtrace of the last worker time to be logged.
     runtime.shutdown_timeout(DRAIN_GRACE);
-    parent.copies.remove();
+    parent.reloads.remove_copies();
     result
 }
 
 impl Parent {
-    /// Starts the workers, the first one alone: what is wrong with a plugin is then said once. Returns only if
-    /// none can start.
-    async fn serve(&'static self, mut heard: mpsc::UnboundedReceiver<News>, asks: Asks) -> Result<()> {
-        let (first, others) = self.places.split_first().context("a parent needs a worker")?;
-        self.start(first);
-        tokio::task::spawn_local(self.watch());
-        let loaded = loop {
-            match heard.recv().await {
-                Some(News::Ready(loaded)) => break loaded,
-                Some(News::Refused(reason)) => bail!(reason),
-                Some(News::Died(tries, how)) if tries >= START_TRIES => {
-                    bail!("no worker can start, after {tries} tries: {how}")
-                }
-                Some(News::Died(..)) => {}
-                None => bail!("the parent has lost its workers"),
-            }
+    /// Serves, and stops the workers in the end.
+    async fn run(&'static self, startup_events: StartupEvents, control: ControlChannel) -> Result<()> {
+        let mut stop = Stop::new()?;
+        let hangup = Hangup::new()?;
+        let ControlChannel { sender, receiver, read_settings } = control;
+        let mut _socket_file = None;
+        if let Some((listener, file)) = control::open(&self.settings.control)? {
+            log::debug!("control socket {}", file.path.display());
+            task::spawn("control socket", control::serve(listener, sender.clone()));
+            // Removed when the last worker has ended.
+            _socket_file = Some(file);
+        }
+        task::spawn("SIGHUP", control::reload_on(hangup, read_settings, sender));
+        let reason = tokio::select! {
+            error = self.serve(startup_events, receiver) => StopReason::StartFailed(error),
+            () = stop.requested() => StopReason::Requested,
+            task = task::panicked() => StopReason::TaskPanicked(task),
         };
-        self.started.set(true);
-        others.iter().for_each(|place| self.start(place));
-        let banner = readable(&banner::complete(&loaded, self.places.len(), &self.addresses));
-        // Nobody has to read it.
-        let _ = io::stdout().write_all(banner.as_bytes());
-        tokio::task::spawn_local(self.answer(asks));
-        // From here on a worker that cannot start is tried again for ever.
-        while heard.recv().await.is_some() {}
-        Ok(())
+        self.launcher.close_listeners();
+        let drain_timeout = self.settings.limits.drain_timeout;
+        self.shutdown.run(reason, &self.workers, drain_timeout, stop.requested()).await?;
+        match task::first_panicked() {
+            Some(task) => Err(shutdown::panicked(&task)),
+            None => Ok(()),
+        }
     }
 
-    /// Answers what is asked: how it goes at once, and reloads one after the other.
-    async fn answer(&'static self, mut asks: Asks) {
-        let turn: &'static Mutex<()> = Box::leak(Box::default());
-        while let Some(ask) = asks.recv().await {
-            match ask {
-                Ask::Reload { which, reason, answer } => {
-                    tokio::task::spawn_local(async move {
-                        let _turn = turn.lock().await;
-                        let result = self.reload(which, reason.as_deref()).await;
+    /// Starts the workers, and returns only if none can start.
+    async fn serve(&'static self, startup_events: StartupEvents, requests: RequestReceiver) -> anyhow::Error {
+        match self.start(startup_events).await {
+            Ok(inventory) => self.print_summary(&inventory),
+            Err(error) => return error,
+        }
+        task::spawn("control requests", self.answer(requests));
+        std::future::pending().await
+    }
+
+    /// Starts the first worker alone, and the others when it serves.
+    async fn start(&'static self, startup_events: StartupEvents) -> Result<Rc<Inventory>> {
+        let (first, others) = self.workers.slots().split_first().context("a parent needs a worker")?;
+        self.supervise(first);
+        task::spawn("watchdog", Watchdog::new(&self.settings.limits).run(&self.workers));
+        let inventory = startup_events.first_inventory().await?;
+        others.iter().for_each(|slot| self.supervise(slot));
+        Ok(inventory)
+    }
+
+    fn supervise(&'static self, slot: &'static WorkerSlot) {
+        let name = format!("supervisor of worker {}", slot.index);
+        task::spawn(name, Supervisor::new(self, slot).run());
+    }
+
+    fn print_summary(&self, inventory: &Inventory) {
+        let summary = startup_summary(inventory, self.workers.slots().len(), &self.info.addresses);
+        // Serving does not depend on a reader.
+        let _ = io::stdout().write_all(sanitize(&summary).as_bytes());
+    }
+
+    /// Answers control requests: a status at once, reloads one after the other.
+    async fn answer(&'static self, mut requests: RequestReceiver) {
+        while let Some(request) = requests.recv().await {
+            match request {
+                ControlRequest::Reload { which, reason, answer } => {
+                    task::spawn("reload", async move {
+                        let result = self.reloads.reload(self, which, reason.as_deref()).await;
                         let _ = answer.send(result.map_err(|error| format!("{error:#}")));
                     });
                 }
-                Ask::Status(answer) => _ = answer.send(self.status()),
+                ControlRequest::Status(answer) => _ = answer.send(self.info.status(&self.workers)),
             }
         }
     }
+}
 
-    fn start(&'static self, place: &'static Place) {
-        self.alive.set(self.alive.get() + 1);
-        tokio::task::spawn_local(async move {
-            self.keep(place).await;
-            self.alive.set(self.alive.get() - 1);
-            self.ended.notify_waiters();
-        });
-    }
+#[cfg(test)]
+impl Parent {
+    /// A parent of that many workers and no plugin, which has started nothing.
+    fn idle(workers: usize) -> &'static Self {
+        use clap::Parser;
 
-    /// Keeps one place filled until the server stops.
-    async fn keep(&'static self, place: &'static Place) {
-        let mut early_deaths = 0;
-        loop {
-            self.no_reload().await;
-            if self.stopping.get() {
-                return;
-            }
-            let end = self.run_worker(place).await;
-            // Who signals parent and workers together means a stop; the signal may be seen after a worker's end.
-            tokio::task::yield_now().await;
-            if let Some(crash) = end.crash {
-                backtraces::log(place.index, crash);
-            }
-            if self.stopping.get() {
-                place.unclean.set(end.was_ready && !end.is_clean);
-                if place.unclean.get() && !self.cut.get() {
-                    log::error!("{}, while it was closing its connections", end.report);
-                }
-                return;
-            }
-            if let Some(reason) = end.refusal {
-                early_deaths += 1;
-                if self.started.get() {
-                    log::error!("worker {} cannot start: {reason}", place.index);
-                }
-                let _ = self.news.send(News::Refused(reason));
-            } else if end.was_ready {
-                early_deaths = if end.lived < SHORT_LIFE { early_deaths + 1 } else { 0 };
-                log::error!("{}; starting another", end.report);
-                if early_deaths <= SHORT_LIVES_FREE {
-                    continue;
-                }
-            } else {
-                early_deaths += 1;
-                let _ = self.news.send(News::Died(early_deaths, end.report.clone()));
-                log::error!("{}, before it served", end.report);
-            }
-            let pause = RETRY_PAUSE_MAX.min(RETRY_PAUSE * 2u32.saturating_pow(early_deaths - 1));
-            if early_deaths > 1 {
-                log::error!(
-                    "worker {} dies soon after every start ({early_deaths} times now); the next one starts in {pause:?}",
-                    place.index
-                );
-            }
-            tokio::select! { () = tokio::time::sleep(pause) => {} () = self.stopped.notified() => {} }
-        }
-    }
+        use crate::commands::cli::{Cli, Command};
 
-    /// Ends all workers: in good order if nothing is wrong and nobody is in a hurry.
-    async fn end(&self, result: Result<()>, mut stop: Stop) -> Result<()> {
-        self.stopping.set(true);
-        self.stopped.notify_waiters();
-        self.listeners.borrow_mut().clear();
-        if result.is_ok() {
-            match self.clients() {
-                0 => log::info!("stopping"),
-                1 => log::info!("stopping: 1 client is told to close"),
-                n => log::info!("stopping: {n} clients are told to close"),
-            }
-        }
-        for place in &self.places {
-            match &*place.queue.borrow() {
-                Some(queue) if result.is_ok() => queue.push(message(Tag::Drain, b"")),
-                // It may serve already, and only the word of it is still on its way.
-                None if result.is_ok() => place.signal(Signal::TERM),
-                _ => place.kill(),
-            }
-        }
-        let patience = self.settings.limits.drain_timeout + DRAIN_GRACE;
-        let cut = tokio::select! {
-            () = self.all_ended() => None,
-            () = tokio::time::sleep(patience) => Some("workers did not end in time (--drain-timeout)"),
-            () = stop.requested() => Some("asked a second time"),
+        let arguments = ["callsign", "serve", "none.so", "--listen=127.0.0.1:0", "--control=none"];
+        let Command::Serve { plugins, options, .. } = Cli::parse_from(arguments).command else {
+            panic!("`serve` is `serve`");
         };
-        if let Some(why) = cut {
-            let clients = self.clients();
-            self.cut.set(true);
-            self.places.iter().for_each(Place::kill);
-            self.all_ended().await;
-            bail!("stopped at once: {why}; {clients} clients were cut");
-        }
-        result?;
-        if self.places.iter().any(|place| place.unclean.get()) {
-            bail!("stopped, but not every connection could be closed in good order");
-        }
-        log::info!("stopped: all connections are closed");
-        Ok(())
-    }
-
-    async fn all_ended(&self) {
-        while self.alive.get() > 0 {
-            self.ended.notified().await;
-        }
-    }
-
-    fn clients(&self) -> usize {
-        // Each worker's own word, so the sum may be anything.
-        let each = (0..self.places.len()).map(|index| self.board.slot(index).clients());
-        each.fold(0, usize::saturating_add)
+        let settings = Settings::merge(None, options, plugins, workers).expect("valid settings");
+        let settings = Settings { plugins: Vec::new(), ..settings };
+        let reloads = Reloads::new(&settings).expect("a folder for copies");
+        // Leaked with the parent, and so never dropped.
+        reloads.remove_copies();
+        Box::leak(Box::new(Self {
+            info: ServerInfo::new(&settings, Vec::new()),
+            workers: Workers::new(workers).expect("shared memory"),
+            launcher: Launcher::bind(&settings, None).expect("a free port"),
+            relay: Relay::default(),
+            reloads,
+            startup: Startup::new().0,
+            shutdown: Shutdown::default(),
+            settings,
+        }))
     }
 }

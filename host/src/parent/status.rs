@@ -1,89 +1,138 @@
-//! How the server goes, from the scoreboard and what each worker said when it began to serve. No worker is asked, so
-//! one that hangs is in it too.
+//! The state of the server, from the scoreboard and what each worker reported when it began to serve. No worker is
+//! asked, so the status includes a worker that hangs.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::Parent;
-use super::child::Place;
-use crate::banner::{Loaded, LoadedRoute};
-use crate::board::Running;
-use crate::control::{Bound, PluginStatus, RouteStatus, RunningStatus, Status, WorkerPlugin, WorkerStatus};
-use crate::readable::one_line;
+use super::control::{
+    PluginStatus, RouteHandler, RouteStatus, RunningStatus, Status, WorkerPlugin, WorkerStatus,
+};
+use super::workers::{WorkerSlot, Workers};
+use crate::config::settings::Settings;
+use crate::link::inventory::{Inventory, InventoryRoute};
+use crate::system::sanitize::sanitize_line;
+use crate::system::scoreboard::{RunningCallback, Slot};
 
-impl Parent {
-    /// How it goes now.
-    pub fn status(&self) -> Status {
-        let newest = |loaded: &&Loaded| loaded.plugins.iter().map(|plugin| plugin.generation).max();
-        let loaded: Vec<_> = self.places.iter().filter_map(|place| place.loaded.borrow().clone()).collect();
-        let loaded = loaded.iter().map(AsRef::as_ref).max_by_key(newest).cloned().unwrap_or_default();
-        let plugins = loaded.plugins.iter().map(|plugin| PluginStatus {
-            name: one_line(&plugin.name),
-            version: one_line(&plugin.version),
+/// What does not change while the server runs.
+pub struct ServerInfo {
+    pub addresses: Vec<String>,
+    config: Option<PathBuf>,
+    started_at: Instant,
+}
+
+impl ServerInfo {
+    pub fn new(settings: &Settings, addresses: Vec<String>) -> Self {
+        Self { addresses, config: settings.config.clone(), started_at: Instant::now() }
+    }
+
+    /// The state of the server now.
+    pub fn status(&self, workers: &Workers) -> Status {
+        let newest = |inventory: &&Inventory| inventory.plugins.iter().map(|plugin| plugin.generation).max();
+        let inventories: Vec<_> =
+            workers.slots().iter().filter_map(|slot| slot.inventory.borrow().clone()).collect();
+        let inventory = inventories.iter().map(AsRef::as_ref).max_by_key(newest).cloned().unwrap_or_default();
+        let plugins = inventory.plugins.iter().map(|plugin| PluginStatus {
+            name: sanitize_line(&plugin.name),
+            version: sanitize_line(&plugin.version),
             generation: plugin.generation,
-            path: one_line(&plugin.path.to_string_lossy()).into(),
+            path: sanitize_line(&plugin.path.to_string_lossy()).into(),
         });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_ms: milliseconds(self.started_at.elapsed()),
-            config: self.settings.config.clone(),
-            addresses: self.addresses.iter().map(ToString::to_string).collect(),
-            workers: self.places.iter().map(|place| self.worker(place)).collect(),
+            config: self.config.clone(),
+            addresses: self.addresses.clone(),
+            workers: workers.slots().iter().map(|slot| worker(slot, workers.score(slot.index))).collect(),
             plugins: plugins.collect(),
-            routes: loaded.routes.iter().map(|route| bound(route, &loaded)).collect(),
-            routes_more: loaded.routes_more,
-        }
-    }
-
-    fn worker(&self, place: &Place) -> WorkerStatus {
-        let slot = self.board.slot(place.index);
-        let pid = place.pid.get().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
-        let alive = pid.is_some();
-        let counters = slot.counters();
-        let running_for = |sequence| place.watch.borrow().running_for(Instant::now(), sequence);
-        let running = |Running { sequence, label }| RunningStatus {
-            plugin: label.plugin,
-            generation: label.generation,
-            kind: label.kind,
-            name: label.name,
-            running_for_ms: running_for(sequence).map(milliseconds),
-        };
-        let loaded = place.loaded.borrow();
-        let plugins = loaded.iter().flat_map(|loaded| &loaded.plugins).map(|plugin| WorkerPlugin {
-            name: one_line(&plugin.name),
-            generation: plugin.generation,
-            retained: plugin.retained,
-        });
-        WorkerStatus {
-            index: place.index,
-            pid,
-            uptime_ms: place.started.get().filter(|_| alive).map(|started| milliseconds(started.elapsed())),
-            serves: loaded.is_some(),
-            clients: if alive { slot.clients() } else { 0 },
-            accepted: counters.accepted,
-            callbacks: counters.callbacks,
-            running: slot.running().filter(|_| alive).map(running),
-            plugins: plugins.collect(),
+            routes: inventory.routes.iter().map(|it| route(it, &inventory)).collect(),
+            routes_more: inventory.routes_more,
         }
     }
 }
 
-/// `onmessage chat:message` in parts, each with its plugin's generation.
-fn bound(route: &LoadedRoute, loaded: &Loaded) -> RouteStatus {
+fn worker(slot: &WorkerSlot, score: &Slot) -> WorkerStatus {
+    let pid = slot.pid.get().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
+    let is_alive = pid.is_some();
+    let counters = score.counters();
+    let running_for = |sequence| slot.timer.borrow().running_for(Instant::now(), sequence);
+    let running = |RunningCallback { sequence, label }| RunningStatus {
+        plugin: label.plugin,
+        generation: label.generation,
+        kind: label.kind,
+        name: label.name,
+        running_for_ms: running_for(sequence).map(milliseconds),
+    };
+    let inventory = slot.inventory.borrow();
+    let plugins = inventory.iter().flat_map(|inventory| &inventory.plugins).map(|plugin| WorkerPlugin {
+        name: sanitize_line(&plugin.name),
+        generation: plugin.generation,
+        retained: plugin.retained,
+    });
+    let started_at = slot.started_at.get().filter(|_| is_alive);
+    WorkerStatus {
+        index: slot.index,
+        pid,
+        uptime_ms: started_at.map(|started_at| milliseconds(started_at.elapsed())),
+        serves: inventory.is_some(),
+        clients: if is_alive { score.clients() } else { 0 },
+        accepted: counters.accepted,
+        callbacks: counters.callbacks,
+        running: score.running().filter(|_| is_alive).map(running),
+        plugins: plugins.collect(),
+    }
+}
+
+/// Splits handlers such as `onmessage chat:message`, and adds the generation of each one's plugin.
+fn route(route: &InventoryRoute, inventory: &Inventory) -> RouteStatus {
     let handlers = route.handlers.iter().map(|handler| {
         let (kind, code) = handler.split_once(' ').unwrap_or(("", handler));
         let (plugin, name) = code.split_once(':').unwrap_or(("", code));
-        let owner = loaded.plugins.iter().find(|other| other.name == plugin);
-        Bound {
-            kind: one_line(kind),
-            plugin: one_line(plugin),
-            name: one_line(name),
+        let owner = inventory.plugins.iter().find(|other| other.name == plugin);
+        RouteHandler {
+            kind: sanitize_line(kind),
+            plugin: sanitize_line(plugin),
+            name: sanitize_line(name),
             generation: owner.map_or(0, |owner| owner.generation),
         }
     });
-    RouteStatus { path: one_line(&route.path), handlers: handlers.collect() }
+    RouteStatus { path: sanitize_line(&route.path), handlers: handlers.collect() }
 }
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::link::inventory::InventoryPlugin;
+    use crate::parent::relay::Queue;
+
+    #[test]
+    fn it_shows_the_newest_inventory_and_escapes_what_workers_report() {
+        let workers = Workers::new(3).expect("shared memory");
+        for (index, generation) in [(0, 4), (1, 3)] {
+            let plugin = InventoryPlugin { name: "ch\u{1b}at".into(), generation, ..Default::default() };
+            let handlers = vec!["onmessage ch\u{1b}at:message".into()];
+            let routes = vec![InventoryRoute { path: "/\u{7}".into(), requests: false, handlers }];
+            let inventory = Inventory { plugins: vec![plugin], routes, routes_more: 0 };
+            workers.slots()[index].begin_serving(Rc::new(inventory), Rc::new(Queue::default()));
+        }
+        let info = ServerInfo { addresses: vec![], config: None, started_at: Instant::now() };
+        let status = info.status(&workers);
+        assert_eq!((status.plugins[0].name.as_str(), status.plugins[0].generation), ("ch\u{fffd}at", 4));
+        let handler = RouteHandler {
+            kind: "onmessage".into(),
+            plugin: "ch\u{fffd}at".into(),
+            name: "message".into(),
+            generation: 4,
+        };
+        assert_eq!(status.routes, [RouteStatus { path: "/\u{fffd}".into(), handlers: vec![handler] }]);
+        let serves: Vec<bool> = status.workers.iter().map(|worker| worker.serves).collect();
+        assert_eq!(serves, [true, true, false]);
+        assert_eq!(status.workers[1].plugins[0].generation, 3);
+    }
 }

@@ -1,15 +1,18 @@
-//! Host to plugin: calls a handler, knows which one is running, and learns whether it failed.
+//! Calls from the host into a plugin. A handler and its arguments enter; its result or its failure leaves.
+//!
+//! Invariant: all plugin code on the worker's thread, except library constructors, runs inside [`run`], which records
+//! the running handler for the scoreboard and for [`running_handler`]. Calls do not nest: the host functions that
+//! plugins call never call a plugin.
 
 use std::cell::{Cell, RefCell};
 
 use callsign_plugin::abi;
 
+use super::exposed::{ExposedConnection, ExposedRequest};
 use super::handler::{Handler, HandlerRef, Kind};
-use crate::board;
-use crate::connection::Connection;
-use crate::http::exchange::Exchange;
+use crate::system::scoreboard;
 
-/// The code of a handler, by kind. Only the loader makes one.
+/// The function of a handler, by signature. Only [`library`](super::library) makes one.
 #[derive(Clone, Copy, Debug)]
 pub enum Function {
     /// [`abi::OnConnect`]; an ondisconnect handler has the same signature.
@@ -22,15 +25,15 @@ pub enum Function {
     OnLoad(abi::OnLoad),
     /// [`abi::OnUnload`]
     OnUnload(abi::OnUnload),
-    /// Timers and work off the loop bring their own, each time.
+    /// No function: the handler was lost in a reload, or stands for unnamed functions.
     None,
 }
 
 impl Function {
     /// # Safety
-    /// `kind` says which member of the union is set.
+    /// The member of the union that belongs to `kind` is set.
     pub(super) unsafe fn of_union(kind: Kind, function: abi::HandlerFunction) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees that the member for `kind` is set.
         unsafe {
             match kind {
                 Kind::OnConnect => Self::OnConnection(function.onconnect),
@@ -39,13 +42,13 @@ impl Function {
                 Kind::OnRequest => Self::OnRequest(function.onrequest),
                 Kind::OnLoad => Self::OnLoad(function.onload),
                 Kind::OnUnload => Self::OnUnload(function.onunload),
-                Kind::Timer | Kind::Background | Kind::Post => Self::None,
+                Kind::Timer | Kind::Background | Kind::WorkerMessage => Self::None,
             }
         }
     }
 }
 
-/// Why a handler failed, in its own words.
+/// Why a handler failed, as the plugin reported it. Untrusted text.
 pub type Failure = String;
 
 thread_local! {
@@ -53,52 +56,53 @@ thread_local! {
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
     static FAILED: Cell<bool> = const { Cell::new(false) };
     static FAILURE: RefCell<Failure> = const { RefCell::new(String::new()) };
-    static QUIET: Cell<bool> = const { Cell::new(false) };
+    static MUTED: Cell<bool> = const { Cell::new(false) };
     static SAVING: Cell<bool> = const { Cell::new(false) };
     static SAVED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-/// Whether a hook runs on this thread whose effects may have to be undone: it can reach nobody.
-pub(super) fn is_quiet() -> bool {
-    QUIET.get()
+/// Whether plugin code on this thread is muted: it runs in a reload that may be rolled back, so it must not send to
+/// clients or other workers, and must not change what the generation in use has set.
+pub fn is_muted() -> bool {
+    MUTED.get()
 }
 
-/// Runs hooks whose effects may have to be undone.
-pub fn quietly<R>(f: impl FnOnce() -> R) -> R {
-    let before = QUIET.replace(true);
+/// Runs plugin code muted; see [`is_muted`].
+pub fn muted<R>(f: impl FnOnce() -> R) -> R {
+    let before = MUTED.replace(true);
     let result = f();
-    QUIET.set(before);
+    MUTED.set(before);
     result
 }
 
-/// Runs a save hook; its answer, and what it has saved.
+/// Runs a save hook, and returns its result and the state that it saved.
 pub(super) fn collect_saved<R>(f: impl FnOnce() -> R) -> (R, Option<Vec<u8>>) {
     SAVING.set(true);
-    let answer = quietly(f);
+    let result = muted(f);
     SAVING.set(false);
-    (answer, SAVED.take())
+    (result, SAVED.take())
 }
 
-/// The running save hook hands over what it has saved. False: none is running.
-pub(super) fn save(state: &[u8]) -> bool {
+/// Stores the state that the running save hook saves. False: no save hook is running.
+pub fn store_saved(state: &[u8]) -> bool {
     if SAVING.get() {
         SAVED.set(Some(state.to_vec()));
     }
     SAVING.get()
 }
 
-/// The handler that runs on this thread now.
-pub fn running() -> Option<HandlerRef> {
+/// The handler that is running on this thread; None for hooks and outside of plugin code.
+pub fn running_handler() -> Option<HandlerRef> {
     RUNNING.get()
 }
 
-/// Whether plugin code runs on this thread now.
+/// Whether plugin code is running on this thread.
 pub fn in_callback() -> bool {
     IN_CALLBACK.get()
 }
 
-/// The running callback says that it has failed. False: none is running.
-pub(super) fn fail(reason: Failure) -> bool {
+/// Records that the running callback failed. False: no callback is running.
+pub fn record_failure(reason: Failure) -> bool {
     if !in_callback() {
         return false;
     }
@@ -107,9 +111,10 @@ pub(super) fn fail(reason: Failure) -> bool {
     true
 }
 
+/// Runs plugin code as `handler`, or as the hook with that index on the scoreboard.
 #[inline]
-pub(super) fn call<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -> R) -> Result<R, Failure> {
-    let slot = board::current();
+pub(super) fn run<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -> R) -> Result<R, Failure> {
+    let slot = scoreboard::current();
     RUNNING.set(handler);
     IN_CALLBACK.set(true);
     slot.enter(index);
@@ -120,10 +125,10 @@ pub(super) fn call<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() 
     if FAILED.get() { Err(take_failure()) } else { Ok(result) }
 }
 
-/// Runs code in the name of a handler.
+/// Runs plugin code as that handler.
 #[inline]
-pub(super) fn call_handler<R>(handler: HandlerRef, f: impl FnOnce() -> R) -> Result<R, Failure> {
-    call(Some(handler), handler.index.get(), f)
+pub(super) fn run_handler<R>(handler: HandlerRef, f: impl FnOnce() -> R) -> Result<R, Failure> {
+    run(Some(handler), handler.index.get(), f)
 }
 
 #[cold]
@@ -133,46 +138,54 @@ fn take_failure() -> Failure {
 }
 
 /// Calls an onconnect or ondisconnect handler.
-pub fn on_connection(handler: HandlerRef, c: &Connection) -> Result<(), Failure> {
-    let Function::OnConnection(function) = handler.function.get() else { return Err(misfit(handler)) };
-    // SAFETY: the loader made the function for this signature; the connection outlives the call.
-    call_handler(handler, || unsafe { function(c.as_ptr()) })
+pub fn on_connection(handler: HandlerRef, c: &impl ExposedConnection) -> Result<(), Failure> {
+    let Function::OnConnection(function) = handler.function.get() else { return Err(no_function(handler)) };
+    // SAFETY: `Library::function` made the variant from a function of this signature. `c` is borrowed during the call,
+    // and `ExposedConnection` guarantees its pointer.
+    run_handler(handler, || unsafe { function(c.as_ptr()) })
 }
 
-/// Calls an onmessage handler with a whole message.
+/// Calls an onmessage handler with a complete message.
 #[inline]
-pub fn on_message(handler: HandlerRef, c: &Connection, op: u8, data: &[u8]) -> Result<(), Failure> {
-    let Function::OnMessage(function) = handler.function.get() else { return Err(misfit(handler)) };
-    // SAFETY: as above; `data` outlives the call and is UTF-8 if `op` is TEXT, which the engine has checked.
-    call_handler(handler, || unsafe { function(c.as_ptr(), op, data.as_ptr().cast(), data.len()) })
+pub fn on_message(
+    handler: HandlerRef,
+    c: &impl ExposedConnection,
+    op: u8,
+    data: &[u8],
+) -> Result<(), Failure> {
+    let Function::OnMessage(function) = handler.function.get() else { return Err(no_function(handler)) };
+    // SAFETY: as in `on_connection`. `data` is borrowed during the call; the protocol endpoint has checked that it is
+    // UTF-8 if `op` is TEXT.
+    run_handler(handler, || unsafe { function(c.as_ptr(), op, data.as_ptr().cast(), data.len()) })
 }
 
-/// Calls an onrequest handler. True: it says that it has handled the request.
-pub fn on_request(handler: HandlerRef, exchange: &mut Exchange) -> Result<bool, Failure> {
-    let Function::OnRequest(function) = handler.function.get() else { return Err(misfit(handler)) };
-    let request = exchange.as_ptr();
-    // SAFETY: as above; the exchange does not move meanwhile.
-    call_handler(handler, || unsafe { function(request) }).map(|answer| answer == 1)
+/// Calls an onrequest handler. True: the handler has handled the request.
+pub fn on_request(handler: HandlerRef, request: &mut impl ExposedRequest) -> Result<bool, Failure> {
+    let Function::OnRequest(function) = handler.function.get() else { return Err(no_function(handler)) };
+    let request = request.as_ptr();
+    // SAFETY: as in `on_connection`. The request is mutably borrowed during the call: it does not move, and nothing
+    // else refers to it but `request`, from which all references of host functions derive.
+    run_handler(handler, || unsafe { function(request) }).map(|answer| answer == 1)
 }
 
-/// Calls an onload hook.
+/// Calls an onload hook, muted. True: the hook accepts the load.
 pub fn on_load(handler: HandlerRef, load: &abi::Load) -> Result<bool, Failure> {
-    let Function::OnLoad(function) = handler.function.get() else { return Err(misfit(handler)) };
-    // SAFETY: as above.
-    quietly(|| call_handler(handler, || unsafe { function(load) })).map(|answer| answer == 1)
+    let Function::OnLoad(function) = handler.function.get() else { return Err(no_function(handler)) };
+    // SAFETY: as in `on_connection`. `load`, and the strings that `Generation::start` put into it, outlive the call.
+    muted(|| run_handler(handler, || unsafe { function(load) })).map(|answer| answer == 1)
 }
 
-/// Calls an onunload hook.
+/// Calls an onunload hook, muted.
 pub fn on_unload(handler: HandlerRef) -> Result<(), Failure> {
-    let Function::OnUnload(function) = handler.function.get() else { return Err(misfit(handler)) };
-    // SAFETY: as above.
-    quietly(|| call_handler(handler, || unsafe { function() }))
+    let Function::OnUnload(function) = handler.function.get() else { return Err(no_function(handler)) };
+    // SAFETY: `Library::function` made the variant from a function of this signature.
+    muted(|| run_handler(handler, || unsafe { function() }))
 }
 
 #[cold]
-fn misfit(handler: &Handler) -> Failure {
+fn no_function(handler: &Handler) -> Failure {
     match handler.function.get() {
         Function::None => "the plugin has no handler of that name any more, since it was reloaded".to_owned(),
-        _ => format!("its code is not of kind {}", handler.kind),
+        _ => format!("its function is not an {} handler", handler.kind),
     }
 }

@@ -1,19 +1,20 @@
-//! What an ELF library's dynamic section says to the loader.
+//! The dynamic section of an ELF library: which libraries the loader has to find for it, and where. The file's bytes
+//! are untrusted; entries that cannot be read are skipped.
 
 use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_STRTAB};
 use object::{BinaryFormat, Object, ObjectSection, ReadRef};
 
-/// Nothing, for a library of another format.
+/// The dynamic section. Empty for a library of another format.
 #[derive(Clone, Debug, Default)]
 pub struct Dynamic {
-    /// The libraries that it needs.
+    /// Names of the libraries that the library needs.
     pub needs: Vec<String>,
-    /// The folders in which they are looked for, before the system's.
+    /// Folders that the loader searches before the system's.
     pub run_path: Vec<String>,
 }
 
 impl Dynamic {
-    /// What cannot be read is left out.
+    /// Reads the section; empty if it is damaged.
     pub fn of<'f, R: ReadRef<'f>>(file: &object::File<'f, R>) -> Self {
         Self::read(file).unwrap_or_default()
     }
@@ -38,10 +39,10 @@ impl Dynamic {
             Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
         };
         let texts = |wanted: i64| {
-            let of_it = entries.iter().filter(move |(tag, _)| *tag == wanted.cast_unsigned());
-            of_it.filter_map(|(_, at)| text(*at))
+            let tagged = entries.iter().filter(move |(tag, _)| *tag == wanted.cast_unsigned());
+            tagged.filter_map(|(_, at)| text(*at))
         };
-        // The older one counts where the newer one is not.
+        // The loader ignores the older RPATH if there is a RUNPATH.
         let run_path = texts(DT_RUNPATH.0).next().or_else(|| texts(DT_RPATH.0).next()).unwrap_or_default();
         let folders = run_path.split(':').filter(|folder| !folder.is_empty());
         Some(Self { needs: texts(DT_NEEDED.0).collect(), run_path: folders.map(str::to_owned).collect() })

@@ -1,5 +1,7 @@
-//! A handler: a named function of one kind in one plugin. Handlers are interned for the life of the worker,
-//! so that a connection holds references to names; which code is behind a name is a cell in here.
+//! A handler: a named function of one kind in one plugin.
+//!
+//! Invariant: handlers are interned and live until the worker exits. A connection refers to a handler, not to a
+//! function; a reload replaces the function in the handler.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,33 +9,33 @@ use std::fmt;
 use callsign_plugin::abi;
 
 use super::call::Function;
-use crate::board::Label;
+use crate::system::scoreboard::CodeLabel;
 
-/// What a handler is, and with which signature it is called.
+/// What a handler is called for, which determines its signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A client was upgraded.
     OnConnect,
-    /// A message came.
+    /// A message arrived from the client.
     OnMessage,
     /// The connection has ended.
     OnDisconnect,
-    /// A request came.
+    /// A request arrived.
     OnRequest,
     /// The library was loaded.
     OnLoad,
-    /// Another copy of it has taken over.
+    /// A new generation replaced this one, or the plugin was removed.
     OnUnload,
-    /// No handler: one of the plugin's timers, which have no names.
+    /// Unnamed: a timer that the plugin has set.
     Timer,
-    /// No handler: the end of work off the loop, which has no name.
+    /// Unnamed: the function that follows background work on the worker's thread.
     Background,
-    /// No handler: the plugin's messages from other workers, which have numbers.
-    Post,
+    /// Unnamed: the function that receives messages from the plugin's instances on other workers.
+    WorkerMessage,
 }
 
 impl Kind {
-    /// The kind behind an ABI number; None for one of a later version.
+    /// The kind of an ABI code; None for a code of a later ABI version.
     pub fn from_code(code: u32) -> Option<Self> {
         Some(match code {
             abi::kind::ONCONNECT => Self::OnConnect,
@@ -46,7 +48,7 @@ impl Kind {
         })
     }
 
-    /// ``onmessage handler``, ``onload hook``: what has a name of that kind.
+    /// `onmessage handler`, `onload hook`
     pub fn noun(self) -> String {
         let noun = if matches!(self, Self::OnLoad | Self::OnUnload) { "hook" } else { "handler" };
         format!("{self} {noun}")
@@ -64,76 +66,71 @@ impl fmt::Display for Kind {
             Self::OnUnload => "onunload",
             Self::Timer => "timer",
             Self::Background => "background work",
-            Self::Post => "worker message",
+            Self::WorkerMessage => "worker message",
         })
     }
 }
 
-/// A named function of a plugin.
+/// A named function of a plugin, or the stand-in for all its unnamed functions of one kind.
 #[derive(Debug)]
 pub struct Handler {
-    /// The plugin's place in load order.
+    /// The plugin's index in the registry.
     pub plugin: usize,
-    /// The plugin's name, for messages.
     pub plugin_name: String,
-    /// The name it is called by; empty for what has none.
+    /// Empty for unnamed functions.
     pub name: String,
-    /// Fits `function`.
     pub kind: Kind,
-    /// The code behind the name now.
+    /// The function of the generation in use. Its variant fits `kind`.
     pub function: Cell<Function>,
-    /// Its index on the worker's board.
+    /// Index on the worker's scoreboard.
     pub index: Cell<u32>,
 }
 
 impl Handler {
-    /// What stands for all of a plugin's timers, or all of its work off the loop, or all messages to it, where a
-    /// handler is spoken of.
-    pub fn nameless(plugin: usize, plugin_name: &str, kind: Kind) -> Self {
+    /// Stands for all timers of a plugin, all its background work, or all worker messages to it, in logs and on the
+    /// scoreboard.
+    pub fn unnamed(plugin: usize, plugin_name: &str, kind: Kind) -> Self {
         let (plugin_name, name) = (plugin_name.to_owned(), String::new());
         Self { plugin, plugin_name, name, kind, function: Cell::new(Function::None), index: Cell::new(0) }
     }
 
-    /// What the board calls it, with code of that generation behind it.
-    pub fn label(&self, generation: u32) -> Label {
-        Label { plugin: self.plugin_name.clone(), kind: self.what(), name: self.name.clone(), generation }
+    /// The label for the scoreboard while the function belongs to that generation.
+    pub fn label(&self, generation: u32) -> CodeLabel {
+        CodeLabel { plugin: self.plugin_name.clone(), kind: self.noun(), name: self.name.clone(), generation }
     }
 
-    /// From now on this code is behind the name; None: none is.
-    pub fn change(&self, function: Option<Function>) {
+    /// Replaces the function. None: the new generation has no such handler, and calls fail from now on.
+    pub fn rebind(&self, function: Option<Function>) {
         self.function.set(function.unwrap_or(Function::None));
     }
 
-    /// ``onmessage handler``, ``timer``
-    fn what(&self) -> String {
+    /// `onmessage handler`, `timer`
+    fn noun(&self) -> String {
         if self.name.is_empty() { self.kind.to_string() } else { self.kind.noun() }
     }
 }
 
-/// A reference to a name; stays good over a reload.
+/// A reference to an interned handler, valid across reloads.
 pub type HandlerRef = &'static Handler;
 
 /// ``plugin `chat`: onmessage handler `message` ``, ``plugin `chat`: timer``
 impl fmt::Display for Handler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "plugin `{}`: {}", self.plugin_name, self.what())?;
+        write!(f, "plugin `{}`: {}", self.plugin_name, self.noun())?;
         if self.name.is_empty() { Ok(()) } else { write!(f, " `{}`", self.name) }
     }
 }
 
-/// The three names of a handshake, resolved.
+/// The handlers that a handshake binds to a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Callbacks {
-    /// Called when the client was upgraded.
     pub onconnect: Option<HandlerRef>,
-    /// Called with each message.
     pub onmessage: Option<HandlerRef>,
-    /// Called once, last.
     pub ondisconnect: Option<HandlerRef>,
 }
 
 impl Callbacks {
-    /// Those that are bound.
+    /// The handlers that are set.
     pub fn iter(&self) -> impl Iterator<Item = HandlerRef> {
         [self.onconnect, self.onmessage, self.ondisconnect].into_iter().flatten()
     }

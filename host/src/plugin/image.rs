@@ -1,5 +1,7 @@
-//! What a library file says of itself: descriptor, handlers with their kinds, exported functions. Read from
-//! the file's bytes; no code of it runs, so a broken or hostile file can do no harm here.
+//! The contents of a library file: descriptor, handlers with their kinds, exported functions. A path enters, an
+//! [`Image`] leaves, or an error that says what the file is instead.
+//!
+//! Invariant: the file is untrusted and only read. No code from it runs, so a broken or hostile file does no harm here.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -12,29 +14,32 @@ use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, SymbolK
 
 use super::dynamic::Dynamic;
 use super::handler::Kind;
-use crate::nearest::nearest;
+use crate::config::nearest::nearest;
+use crate::config::plan::is_plugin_name;
 
 /// A library that exports a descriptor of our ABI.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// From the descriptor; from the file's name if the descriptor's is empty.
+    /// From the descriptor; from the file's name if the descriptor has none.
     pub name: String,
     /// From the descriptor; may be empty.
     pub version: String,
-    /// Major and minor version of the ABI it was built with.
+    /// Major and minor version of the ABI that the plugin was built with.
     pub abi: (u16, u16),
-    /// Names with kinds, in the order of their names.
+    /// Sorted by name.
     pub handlers: Vec<(String, Kind)>,
-    /// Other exported functions: what a plain C plugin calls its handlers by.
+    /// Other exported functions. A plain C plugin exports its handlers like this.
     pub functions: Vec<String>,
-    /// What the loader is told.
     pub dynamic: Dynamic,
 }
 
 impl Image {
-    /// Reads the file. Errors say what is wrong with it and what to do; the caller adds the file's name.
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file and what to do. The caller adds the file's name.
     pub fn read(path: &Path) -> Result<Self> {
-        // Of a file with debug information most is never read.
+        // Reads on demand: most of a file with debug information is not needed.
         let bytes = ReadCache::new(open(path).map_err(|error| unreadable(path, error))?);
         let file = object::File::parse(&bytes).map_err(|_| not_a_library(path))?;
         if file.architecture() != native() {
@@ -54,7 +59,7 @@ impl Image {
         }
         let symbols = Symbols::of(&file);
         let descriptor = symbols.data(abi::PLUGIN_SYMBOL, HEAD + abi::NAME_SIZE + abi::VERSION_SIZE);
-        // Most programs are linked as if they were libraries, and ask for a loader besides.
+        // A position-independent program looks like a library, except that it names its loader.
         if descriptor.is_none() && file.section_by_name(".interp").is_some() {
             bail!("a program, not a shared library; {EXPECTED}");
         }
@@ -73,19 +78,13 @@ impl Image {
     }
 }
 
-/// Whether routes, logs and the scoreboard can call a plugin that.
-pub fn is_plugin_name(name: &str) -> bool {
-    let size = 1..abi::NAME_SIZE;
-    size.contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-}
-
-/// What to do about a library that does not say, or not well, that it is a plugin.
+/// What to do about a library without a valid descriptor.
 const DESCRIBE: &str = "add `callsign_plugin::plugin!();` to the library, or in C, with callsign.h, `CALLSIGN_PLUGIN(\"name\", \"version\");`";
 
-/// What to do about a file that is no shared library.
+/// What to do about a file that is not a shared library.
 const EXPECTED: &str = "build one (crate-type cdylib, in C -shared) and pass that";
 
-/// Opens a file, and nothing else: a pipe would be waited for, and a device may have no end.
+/// Opens a regular file. Other kinds are an error, because opening a pipe blocks and a device may be endless.
 pub fn open(path: &Path) -> io::Result<File> {
     let kind = fs::metadata(path)?.file_type();
     match kind.is_file() {
@@ -97,19 +96,18 @@ pub fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Bytes of a file that are looked at to say what else it is.
+/// Bytes that are read of a file to find out which other kind of file it is.
 const BEGINNING: u64 = 64 * 1024;
 
 fn not_a_library(path: &Path) -> anyhow::Error {
     let mut bytes = Vec::new();
-    // However large it is, its beginning says it.
     let read = open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut bytes));
     let bytes = match read {
         Ok(_) if bytes.is_empty() => return anyhow!("the file is empty; is the build still writing it?"),
         Ok(_) => bytes,
         Err(error) => return unreadable(path, error),
     };
-    // A character at the end may be cut.
+    // The last character may be truncated, which is not an error.
     let is_utf8 = !std::str::from_utf8(&bytes).is_err_and(|error| error.error_len().is_some());
     let is_text = is_utf8 && !bytes.contains(&0);
     match bytes.first_chunk() {
@@ -137,7 +135,7 @@ fn unreadable(path: &Path, error: io::Error) -> anyhow::Error {
     };
     let mut names: Vec<_> =
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    // A link to nowhere is there under the very name.
+    // A dangling link appears under the wanted name.
     names.retain(|name| *name != wanted);
     names.sort();
     match nearest(&wanted, names.iter().map(String::as_str)) {
@@ -146,7 +144,7 @@ fn unreadable(path: &Path, error: io::Error) -> anyhow::Error {
     }
 }
 
-/// Magic, ABI version and struct_size, before the name.
+/// Size of magic, ABI version and struct_size, which precede the name.
 const HEAD: usize = 16;
 
 fn read_descriptor(bytes: &[u8]) -> Result<(String, String, (u16, u16))> {
@@ -180,7 +178,7 @@ fn read_descriptor(bytes: &[u8]) -> Result<(String, String, (u16, u16))> {
     Ok((text(name)?, text(&rest[..abi::VERSION_SIZE])?, (major, minor)))
 }
 
-/// `libchat.so.1` is called `chat`.
+/// The plugin name of a file: `chat` for `libchat.so.1`.
 fn name_of(path: &Path) -> String {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = file.split('.').next().unwrap_or_default();
@@ -215,7 +213,7 @@ impl<'f> Symbols<'f> {
         Self { file, list }
     }
 
-    /// The first `length` bytes of a data symbol, as the file has them.
+    /// The first `length` bytes of a data symbol, as they are in the file.
     fn data(&self, name: &str, length: usize) -> Option<Vec<u8>> {
         let at = self.list.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
         let symbol = &self.list[at].1;

@@ -1,4 +1,6 @@
-//! dlopen: turns a checked file into function addresses. The only place that loads code.
+//! dlopen: a validated file enters, function addresses leave. Only this module loads code.
+//!
+//! Invariant: a library is never unloaded, so function addresses and descriptors stay valid until the process exits.
 
 use std::mem::ManuallyDrop;
 use std::path::Path;
@@ -8,34 +10,44 @@ use callsign_plugin::abi;
 use libloading::os::unix::{Library as Loaded, RTLD_LOCAL, RTLD_NOW};
 
 use super::call::Function;
+use super::callers;
 use super::handler::Kind;
 use super::hooks::Hooks;
-use super::host_api;
 use super::image::Image;
-use super::later;
 
-/// The address of a function of whatever signature.
+/// The table of host functions that plugins call.
+pub type HostTable = &'static abi::Host;
+
+/// The address of an exported function whose signature is not known.
 pub type Plain = unsafe extern "C" fn();
 
-/// A loaded library. It is never unloaded: thread-locals with destructors pin it anyway, and a stray pointer
-/// into unmapped code is a crash.
+/// A loaded library. It stays loaded, because thread-locals with destructors pin it anyway, and a call through a stale
+/// pointer into unmapped code would crash.
 #[derive(Debug)]
 pub struct Library {
     loaded: ManuallyDrop<Loaded>,
-    /// By which it names itself.
-    slot: *mut *const abi::Host,
+    /// Where the library keeps its pointer to the host's table. Host functions get this address as `caller`, and it
+    /// identifies the generation.
+    host_slot: *mut *const abi::Host,
     hooks: Hooks,
 }
 
 impl Library {
-    /// Loads the file whose image was read, and gives it the host's function table. `plugin`, `name` and
-    /// `generation` are what it will be known by, and `index` on the board when its hooks run.
-    pub fn open(path: &Path, plugin: usize, name: &str, generation: u32, index: u32) -> Result<Self> {
-        // dlopen takes a name without a slash for one to search for.
+    /// Loads the file whose image was read, and gives it the host's function table. `plugin` (its index), `name` and
+    /// `generation` identify it when it calls the host; `scoreboard_index` identifies its hooks on the scoreboard.
+    pub fn open(
+        path: &Path,
+        plugin: usize,
+        name: &str,
+        generation: u32,
+        scoreboard_index: u32,
+        host: HostTable,
+    ) -> Result<Self> {
+        // dlopen searches the system's folders for a name without a slash.
         let path = std::path::absolute(path).context("cannot be made absolute")?;
-        // SAFETY: loading runs the library's constructors; running its code is what the operator asked for.
+        // SAFETY: loading runs the library's constructors. The operator, who named the library, vouches for its code.
         let loaded = unsafe { Loaded::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
-            // The error itself says that dlopen has failed, its source says why.
+            // The error says that dlopen failed; its source says why.
             let reason = anyhow::Error::new(error).root_cause().to_string();
             let reason = reason.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&reason).to_owned();
             if reason.contains("undefined symbol") {
@@ -50,8 +62,8 @@ impl Library {
             }
         })?;
         let symbol = format!("{}\0", abi::PLUGIN_SYMBOL);
-        // SAFETY: the image says that this symbol is a descriptor of our major version, and not shorter than
-        // ours.
+        // SAFETY: `Image::read` checked that this symbol is a descriptor of our ABI major version and at least as long
+        // as `abi::Plugin`. By the ABI the plugin does not write to it, and the library is never unloaded.
         let descriptor = unsafe {
             let symbol = loaded.get::<*const abi::Plugin>(symbol.as_bytes())?;
             &*symbol.as_raw_ptr().cast::<abi::Plugin>()
@@ -59,58 +71,61 @@ impl Library {
         if descriptor.host.is_null() {
             bail!("its descriptor has no place for the host's functions (`host` is NULL)");
         }
-        // SAFETY: the ABI gives the host this slot to write, before it calls anything of the plugin.
-        unsafe { descriptor.host.write(host_api::table()) };
-        host_api::remember(descriptor.host, name);
-        later::remember(descriptor.host, plugin, name, generation);
-        // SAFETY: it is never unloaded.
-        let hooks = unsafe { Hooks::of(descriptor, index) };
-        Ok(Self { loaded: ManuallyDrop::new(loaded), slot: descriptor.host, hooks })
+        // SAFETY: by the ABI `host`, if it is not NULL, points to a place that the host may write before it calls a
+        // function of the plugin.
+        unsafe { descriptor.host.write(host) };
+        callers::register(descriptor.host, plugin, name, generation);
+        // SAFETY: the library follows the ABI, which its descriptor promises; `ManuallyDrop` keeps it loaded.
+        let hooks = unsafe { Hooks::new(descriptor, scoreboard_index) };
+        Ok(Self { loaded: ManuallyDrop::new(loaded), host_slot: descriptor.host, hooks })
     }
 
-    /// The handler of that name and kind; the image says whether it is there and how it is exported.
+    /// The function of a handler of that name and kind: an exported handler, or else a plain function of that name.
     pub fn function(&self, image: &Image, name: &str, kind: Kind) -> Option<Function> {
         if image.handlers.iter().any(|(other, its_kind)| other == name && *its_kind == kind) {
             let symbol = format!("{}{name}\0", abi::HANDLER_PREFIX);
-            // SAFETY: symbols of that prefix are `Handler`s, by the ABI.
+            // SAFETY: by the ABI a symbol with this prefix is an `abi::Handler`; `Image::read` found this one in the
+            // library's data.
             let handler = unsafe {
                 let symbol = self.loaded.get::<*const abi::Handler>(symbol.as_bytes()).ok()?;
                 &*symbol.as_raw_ptr().cast::<abi::Handler>()
             };
-            // SAFETY: every member is the size of a pointer, and any bits are a pointer.
+            // SAFETY: every member of the union is a function pointer, of a pointer's size, and any bits are a valid
+            // `*const ()`.
             let address = unsafe { std::ptr::from_ref(&handler.function).cast::<*const ()>().read() };
             if address.is_null() {
                 return None;
             }
-            // SAFETY: the kind, checked above, says which member of the union is set.
+            // SAFETY: by the ABI the handler's kind says which member of the union is set; the image has that kind, and
+            // the pointer is not NULL.
             return Some(unsafe { Function::of_union(kind, handler.function) });
         }
         let plain = self.plain(image, name)?;
-        // SAFETY: every member is a function's address; that it has the signature of `kind` is what naming it
-        // there has claimed.
+        // SAFETY: all function pointers have the same layout, and so have the members of the union. The operator or
+        // the plugin, by naming the function as a handler of `kind`, vouches for its signature.
         unsafe {
             let function = std::mem::transmute::<Plain, abi::OnConnect>(plain);
             Some(Function::of_union(kind, abi::HandlerFunction { onconnect: function }))
         }
     }
 
-    /// The function of that name which is no handler by itself.
+    /// The exported function of that name that is not declared as a handler.
     pub fn plain(&self, image: &Image, name: &str) -> Option<Plain> {
         if !image.functions.iter().any(|other| other == name) {
             return None;
         }
-        // SAFETY: the library defines this symbol itself, as code (a dependency's function of that name is not
-        // in the image). Whoever calls it has to know its signature.
+        // SAFETY: `Image::read` found this symbol among the functions that the library itself defines, so it is the
+        // address of code. `Plain` claims no signature; the code that calls the function has to know it.
         unsafe { self.loaded.get::<Plain>(format!("{name}\0").as_bytes()).ok().map(|symbol| *symbol) }
     }
 
-    /// What its descriptor offers.
+    /// The hooks of its descriptor.
     pub fn hooks(&self) -> &Hooks {
         &self.hooks
     }
 
-    /// From now on it can hand over nothing to be called later.
+    /// The host rejects timers, background work and worker messages of this library from now on.
     pub fn retire(&self) {
-        later::forget(self.slot);
+        callers::unregister(self.host_slot);
     }
 }

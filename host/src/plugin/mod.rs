@@ -1,32 +1,36 @@
-//! Plugins: reading a library, loading it, finding handlers in it by name, calling them, and being called.
+//! Plugins: reads a library file, loads it, finds handlers by name, and calls them. This layer knows clients and
+//! requests only through the traits in [`exposed`].
 //!
-//! Unsafe code lives in `library`, `call`, `hooks`, `later` and `host_api`; the rest of the host's is at the edge to the
-//! system, in `board::map` and `crash::signal`. It rests on one trust: a library that exports a fitting
-//! descriptor keeps to the ABI.
+//! Invariant: all unsafe code in here relies on one fact. A library that exports a descriptor of this host's ABI
+//! major version follows the ABI.
 
-pub mod image; // what a library file says of itself, without running it
+pub mod image; // the contents of a library file, read without running its code
 
-mod dynamic; // what it says to the loader
+mod dynamic; // the ELF dynamic section
 
-pub mod inspect; // the same, for people and programs to read
+#[expect(unsafe_code, reason = "declares what implementors promise")]
+pub mod exposed; // host structures that plugins hold pointers to
 
-#[allow(unsafe_code)]
-mod library; // dlopen: from the file to function addresses
+#[expect(unsafe_code, reason = "dlopen, and symbols whose types only the ABI guarantees")]
+pub mod library; // dlopen: from the file to function addresses
 
 pub mod handler; // a named function of a plugin, interned
 
-pub mod loaded; // one loaded copy of a plugin
+pub mod callers; // which plugin calls a host function
+
+pub mod generation; // one loaded version of a plugin
 
 pub mod registry; // the loaded plugins; names to handlers
 
-#[allow(unsafe_code)]
-pub mod call; // host to plugin
+pub mod dispatch; // request path to handlers
 
-#[allow(unsafe_code)]
-pub mod hooks; // what plugins keep, from one generation to the next
+pub mod describe; // the inventory for the parent
 
-#[allow(unsafe_code)]
-pub mod later; // a function that a plugin has handed over, to be called later
+#[expect(unsafe_code, reason = "calls functions of plugins")]
+pub mod call; // calls from the host into a plugin
 
-#[allow(unsafe_code)]
-pub mod host_api; // plugin to host
+#[expect(unsafe_code, reason = "calls functions of plugins")]
+pub mod hooks; // save, restore and release the data of plugins
+
+#[expect(unsafe_code, reason = "calls functions of plugins")]
+pub mod deferred; // functions that a plugin passes to the host, to be called later

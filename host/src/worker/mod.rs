@@ -1,130 +1,140 @@
-//! A worker: one thread, its plugins, its routes and its share of the connections. It owns the list of
-//! connections and what they share; how one is served is `session`'s.
+//! A worker: one thread with its plugins, its routes and its share of the clients. Its parts know nothing of each
+//! other: membership and queues ([`hub`]), turns ([`turn`]), admission, the link to the parent. [`Worker`] puts them
+//! together.
 
-mod sending; // to one, to many, and when it is written
+pub mod admission; // how many clients there may be
 
-mod told; // what the parent says, and the answers
+pub mod handshakes; // upgrades on their way
+
+pub mod parent_link; // orders of the parent
+
+mod reactor; // which sockets are ready
+
+mod schedule; // which clients have a turn
+
+mod flush; // which clients have something to write
+
+pub mod hub; // who is connected, and their queues
+
+mod turn; // read, call the handler, write, close
+
+pub mod callbacks; // onconnect, ondisconnect, failed handlers
+
+mod keepalive; // pings
+
+#[cfg(test)]
+#[expect(unsafe_code, reason = "handlers of the tests are C functions")]
+mod tests;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::ptr;
-use std::rc::{Rc, Weak};
-use std::sync::OnceLock;
-use std::task::Waker;
+use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Result;
-use callsign_plugin::abi::op;
-use tokio::net::TcpStream;
+use anyhow::{Context as _, Result};
+use callsign_plugin::abi::{ALL_WORKERS, scope, status};
 use tokio::sync::Notify;
 
-use crate::background::Background;
-use crate::clients::{Clients, Rank, Seat};
-use crate::connection::{Connection, Phase};
-use crate::dispatch::Dispatch;
-use crate::http::exchange::Owner;
-use crate::link::orders::Order;
-use crate::link::uplink::Uplink;
-use crate::outbox::Pool;
-use crate::plan::Plan;
-use crate::plugin::handler::{Callbacks, Handler, HandlerRef};
+use crate::client::Client;
+use crate::client::transport::Transport;
+use crate::config::settings::Limits;
+use crate::link::Tag;
+use crate::link::broadcast::Audience;
+use crate::link::uplink::ParentMessage;
+use crate::link::worker_message::WorkerMessage;
+use crate::plugin::dispatch::Dispatch;
+use crate::plugin::handler::{Callbacks, Handler};
 use crate::plugin::registry::Registry;
-use crate::posts::Posts;
-use crate::settings::Limits;
-use crate::timers::Timers;
-use crate::{reload, session};
+use admission::{Admission, Permit, WorkerInfo};
+use handshakes::Handshakes;
+use hub::Hub;
+use keepalive::Keepalive;
+use parent_link::ParentLink;
+use reactor::Reactor;
 
-/// Bytes of the buffer that all connections of a worker are read into, one after the other.
+/// Bytes of the buffer that all clients of a worker are read into, one after the other.
 const READ_BUFFER: usize = 256 * 1024;
 /// RFC 6455 §7.4.1: going away.
 const GOING_AWAY: u16 = 1001;
-
-/// See [`Worker::place`].
-static PLACE: OnceLock<(u32, u32)> = OnceLock::new();
 
 thread_local! {
     static CURRENT: Cell<Option<&'static Worker>> = const { Cell::new(None) };
 }
 
-/// One worker. It lives as long as its thread's process: plugins may hold on to what it gave them.
+/// What a worker does not do itself.
+pub struct Listeners {
+    /// A connection has ended; its last callback is about to run.
+    pub on_leave: Box<dyn Fn(u64)>,
+    /// A message for a plugin has arrived from another worker.
+    pub on_worker_message: Box<dyn Fn(WorkerMessage<'_>)>,
+}
+
+/// One worker. It lives as long as its process, because plugins may hold pointers into it.
 pub struct Worker {
-    /// The plugins in use.
-    registry: RefCell<Rc<Registry>>,
-    /// Which path goes to which handler.
-    dispatch: RefCell<Rc<Dispatch>>,
-    /// What clients may cost.
-    pub limits: Limits,
-    /// Write buffers between two uses.
-    pub pool: Pool,
-    /// What is read, between the read and the end of its callbacks.
-    pub read_buffer: RefCell<Box<[u8]>>,
-    /// The plugins' timers. Their task runs from start to end.
-    pub timers: &'static Timers,
-    /// The plugins' work off the loop. Its task runs from start to end.
-    pub background: &'static Background,
-    /// What other workers' copies of the plugins say. Its task runs from start to end.
-    pub posts: &'static Posts,
-    /// Who is here, upgraded or not.
-    pub clients: &'static Clients,
-    rank: Rank,
-    /// The way to the other workers, if there are others.
-    uplink: OnceCell<Uplink>,
-    connections: RefCell<HashMap<u64, Rc<Connection>>>,
-    /// Connections that this place has had.
-    had: Cell<u64>,
-    /// Handlers of clients whose 101 is on its way.
-    promised: RefCell<HashMap<u64, Callbacks>>,
-    promises: Cell<u64>,
-    /// What the parent wants of a reload, in order.
-    orders: RefCell<VecDeque<Order>>,
-    ordered: Notify,
-    /// Told when the parent wants the worker to end.
-    drain_wanted: Notify,
-    /// Connections with something to write at the end of this turn.
-    due: RefCell<Vec<Weak<Connection>>>,
-    flusher: RefCell<Option<Waker>>,
+    info: WorkerInfo,
+    /// The plugins in use, and the handlers of each path.
+    serving: RefCell<(Rc<Registry>, Rc<Dispatch>)>,
+    /// The clients.
+    pub hub: Hub,
+    /// How many there may be.
+    pub admission: Rc<Admission>,
+    /// Upgrades on their way.
+    pub handshakes: Handshakes,
+    /// The way to the parent, and through it to the other workers.
+    pub parent: ParentLink,
+    reactor: Reactor,
+    /// Filled by a read, and in use until the callbacks of that read have returned.
+    read_buffer: RefCell<Box<[u8]>>,
+    listeners: OnceCell<Listeners>,
+    /// Connections that workers of this index have had.
+    accepted_total: Cell<u64>,
     draining: Cell<bool>,
-    /// Clients whose answer, or 101, is on its way.
-    expected: Cell<usize>,
-    /// Told when a connection has ended.
-    ended: Notify,
-    /// Told when the worker begins to end.
     drain_begun: Notify,
 }
 
 impl Worker {
-    /// Loads the plugins, resolves the routes, and makes this thread the worker's. Nothing is listened on yet.
-    pub fn start(limits: &Limits, plan: &Plan, rank: Rank) -> Result<&'static Self> {
-        PLACE.get_or_init(|| (rank.index as u32, rank.workers as u32));
-        let (registry, dispatch) = reload::first(plan)?;
-        let worker: &'static Self = Box::leak(Box::new(Self {
-            registry: RefCell::new(Rc::new(registry)),
-            dispatch: RefCell::new(Rc::new(dispatch)),
-            limits: limits.clone(),
-            pool: Pool::default(),
+    /// A worker that serves these plugins and routes. Needs a tokio runtime. `files_max` bounds its clients.
+    pub fn new(
+        limits: &Limits,
+        info: WorkerInfo,
+        files_max: usize,
+        serving: (Registry, Dispatch),
+    ) -> Result<&'static Self> {
+        let (registry, dispatch) = serving;
+        Ok(Box::leak(Box::new(Self {
+            info,
+            serving: RefCell::new((Rc::new(registry), Rc::new(dispatch))),
+            hub: Hub::new(limits.clone()),
+            admission: Admission::new(info, files_max, limits.max_connections),
+            handshakes: Handshakes::default(),
+            parent: ParentLink::default(),
+            reactor: Reactor::new().context("no queue for sockets that are ready")?,
             read_buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
-            timers: Timers::current(),
-            background: Background::current(),
-            clients: Box::leak(Box::new(Clients::new(rank, limits.max_connections))),
-            posts: Posts::current(),
-            rank,
-            uplink: OnceCell::new(),
-            connections: RefCell::default(),
-            had: Cell::new(rank.first_connection),
-            promised: RefCell::default(),
-            promises: Cell::new(0),
-            orders: RefCell::default(),
-            ordered: Notify::new(),
-            drain_wanted: Notify::new(),
-            due: RefCell::default(),
-            flusher: RefCell::default(),
+            listeners: OnceCell::new(),
+            accepted_total: Cell::new(info.first_connection),
             draining: Cell::new(false),
-            expected: Cell::new(0),
-            ended: Notify::new(),
             drain_begun: Notify::new(),
-        }));
-        CURRENT.set(Some(worker));
-        Ok(worker)
+        })))
+    }
+
+    /// Makes this thread the worker's, and starts its tasks.
+    pub fn start(&'static self, listeners: Listeners) {
+        let _ = self.listeners.set(listeners);
+        CURRENT.set(Some(self));
+        tokio::task::spawn_local(self.run_turns());
+        tokio::task::spawn_local(self.hub.flush_queue.run(|slot| self.hub.flush_slot(slot)));
+        if let Some(interval) = self.hub.limits.ping_interval {
+            tokio::task::spawn_local(self.keep_alive(interval));
+        }
+    }
+
+    async fn keep_alive(&'static self, interval: Duration) {
+        let mut keepalive = Keepalive::default();
+        loop {
+            tokio::time::sleep(interval).await;
+            keepalive.sweep(&self.hub);
+        }
     }
 
     /// The worker of this thread.
@@ -133,97 +143,123 @@ impl Worker {
         CURRENT.get()
     }
 
-    /// The number of this process among the workers, and how many there are: as its start has told, also while
-    /// plugins are loaded. From any thread.
-    pub fn place() -> (u32, u32) {
-        *PLACE.get().unwrap_or(&(0, 1))
-    }
-
-    /// Takes over a socket that has its 101, with the bytes that came behind the request.
-    pub fn adopt(
+    /// Takes over a client that has its 101, with the bytes that came behind its request.
+    pub fn open(
         &'static self,
-        stream: TcpStream,
+        client: Rc<Client>,
+        transport: Transport,
+        handlers: Callbacks,
+        permit: Permit,
         early: Vec<u8>,
-        owner: Owner,
-        callbacks: Callbacks,
-        seat: Rc<Seat>,
     ) {
         // Unique among all workers, and small enough to be read by people.
-        let id = self.had.get() * self.rank.workers as u64 + self.rank.index as u64 + 1;
-        self.had.set(self.had.get() + 1);
-        self.rank.board.slot(self.rank.index).count_accepted();
-        let c = Connection::new(self, id, stream, owner, callbacks, seat);
-        self.connections.borrow_mut().insert(id, c.clone());
-        log::debug!("connection {id} ({}): open", c.peer());
-        if self.draining.get() {
-            c.close(GOING_AWAY, "server is shutting down");
+        let id = self.accepted_total.get() * self.info.workers as u64 + self.info.index as u64 + 1;
+        self.accepted_total.set(self.accepted_total.get() + 1);
+        self.info.scoreboard.slot(self.info.index).count_accepted();
+        client.open(id, transport, handlers);
+        self.hub.join(client.clone(), permit);
+        log::debug!("connection {id} ({}): open", client.peer());
+        if let Err(error) = self.reactor.register(&client.transport(), client.turn.slot.get()) {
+            log::error!(
+                "connection {id} ({}): cannot wait for its socket: {error}; dropping it",
+                client.peer()
+            );
+            self.hub.abort(&client);
         }
-        session::start(c, early);
+        if self.draining.get() {
+            self.hub.close(&client, GOING_AWAY, "server is shutting down");
+        }
+        self.first_turn(&client, early);
     }
 
-    /// The plugins in use now.
+    /// The plugins in use.
     pub fn registry(&self) -> Rc<Registry> {
-        self.registry.borrow().clone()
+        self.serving.borrow().0.clone()
     }
 
-    /// What answers which path now.
+    /// The handlers of each path.
     pub fn dispatch(&self) -> Rc<Dispatch> {
-        self.dispatch.borrow().clone()
+        self.serving.borrow().1.clone()
     }
 
-    /// From now on these plugins are in use, and these routes.
-    pub fn put_in_use(&self, registry: Rc<Registry>, dispatch: Rc<Dispatch>) {
-        self.registry.replace(registry);
-        self.dispatch.replace(dispatch);
+    /// Uses these plugins and routes from now on.
+    pub fn serve(&self, registry: Rc<Registry>, dispatch: Rc<Dispatch>) {
+        self.serving.replace((registry, dispatch));
     }
 
-    /// A client will have these handlers when its 101 is written: until the guard is dropped.
-    pub fn promise(&'static self, callbacks: Callbacks) -> Promised {
-        let number = self.promises.get();
-        self.promises.set(number + 1);
-        self.promised.borrow_mut().insert(number, callbacks);
-        Promised(self, number)
-    }
-
-    /// The handlers that clients have, or will have; with one of their connections.
-    pub fn bound(&self) -> HashMap<*const Handler, (HandlerRef, usize, Option<Rc<Connection>>)> {
+    /// The handlers that clients have, or will have with their 101: how many clients each has, and one of them.
+    pub fn bound(&self) -> HashMap<*const Handler, Bound> {
         let mut bound = HashMap::new();
-        let connections = self.connections.borrow();
-        let of_clients = connections.values().map(|c| (c.callbacks, Some(c)));
-        let promised = self.promised.borrow();
-        for (callbacks, c) in of_clients.chain(promised.values().map(|callbacks| (*callbacks, None))) {
-            for handler in callbacks.iter() {
-                let (_, count, _) =
-                    bound.entry(ptr::from_ref(handler)).or_insert_with(|| (handler, 0, c.cloned()));
-                *count += 1;
+        let members = self.hub.members();
+        let of_members = members.iter().map(|c| (c.handlers.get(), Some(c)));
+        let promised = self.handshakes.promised().into_iter().map(|handlers| (handlers, None));
+        for (handlers, c) in of_members.chain(promised) {
+            for handler in handlers.iter() {
+                let new = || Bound { clients: 0, example: c.cloned() };
+                bound.entry(ptr::from_ref(handler)).or_insert_with(new).clients += 1;
             }
         }
         bound
     }
 
-    /// A drain waits until the guard is dropped: an answer is on its way, or a client is to be adopted.
-    pub fn expect(&'static self) -> Expected {
-        self.expected.set(self.expected.get() + 1);
-        Expected(self)
+    /// Sends one message to every open connection but `source`; a [`status`].
+    pub fn broadcast(&self, source: Option<u64>, op: u8, data: &[u8], scope: u32) -> i32 {
+        if !matches!(scope, scope::LOCAL | scope::GLOBAL) {
+            return status::BAD_ARGUMENT;
+        }
+        if let Err(status) = self.hub.sendable(op, data) {
+            return status;
+        }
+        let source = source.unwrap_or(Client::NO_ID);
+        self.hub.broadcast(Audience::Everyone, source, op, data);
+        if scope == scope::GLOBAL
+            && self.info.workers > 1
+            && let Some(uplink) = self.parent.uplink()
+        {
+            uplink.broadcast(Audience::Everyone, source, op, data, |message| self.receive(message));
+        }
+        status::SENT
     }
 
-    /// Takes an ended connection off the list.
-    pub fn remove(&self, c: &Connection) {
-        self.connections.borrow_mut().remove(&c.id);
-        self.timers.end_connection(c.id);
-        self.ended.notify_waiters();
-        if let Some(ending) = c.ending() {
-            log::debug!("connection {} ({}): closed with {}", c.id, c.peer(), ending.code);
+    /// Sends a message to a plugin's instance on another worker, or on all others; a [`status`].
+    pub fn send_worker_message(&self, target: u32, id: u32, plugin: &str, data: &[u8]) -> i32 {
+        let (source, workers) = (self.info.index as u32, self.info.workers as u32);
+        if data.len() > self.hub.limits.max_message {
+            return status::TOO_LARGE;
+        }
+        if target != ALL_WORKERS && (target >= workers || target == source) {
+            return status::NOT_FOUND;
+        }
+        if workers > 1 {
+            let message = WorkerMessage { target, source, id, plugin, data };
+            self.send_to_parent(Tag::WorkerMessage, &message.to_bytes());
+        }
+        status::SENT
+    }
+
+    /// Sends a message to the parent.
+    pub fn send_to_parent(&self, tag: Tag, payload: &[u8]) {
+        self.parent.send(tag, payload, |message| self.receive(message));
+    }
+
+    /// Handles a message of the parent. May run inside a callback; calls none.
+    pub fn receive(&self, message: ParentMessage<'_>) {
+        match message {
+            ParentMessage::Broadcast(broadcast) => {
+                // No connection of this worker has the source's id.
+                self.hub.broadcast(broadcast.audience, Client::NO_ID, broadcast.op, broadcast.payload);
+            }
+            ParentMessage::WorkerMessage(message) => {
+                if let Some(listeners) = self.listeners.get() {
+                    (listeners.on_worker_message)(message);
+                }
+            }
+            ParentMessage::Drain => self.parent.request_drain(),
+            ParentMessage::Order(order) => self.parent.push_order(order),
         }
     }
 
-    /// The open connection of that id.
-    pub fn find(&self, id: u64) -> Option<Rc<Connection>> {
-        let c = self.connections.borrow().get(&id).cloned()?;
-        (c.phase.get() == Phase::Open).then_some(c)
-    }
-
-    /// Waits until the worker begins to end.
+    /// Waits until the worker begins to drain.
     pub async fn begins_to_drain(&self) {
         let begun = self.drain_begun.notified();
         if !self.draining.get() {
@@ -231,81 +267,33 @@ impl Worker {
         }
     }
 
-    /// Open connections.
-    pub fn connections(&self) -> usize {
-        self.connections.borrow().len()
-    }
-
-    /// Keeps connections alive, and finds those whose client is gone without a word: silent for one interval
-    /// gets a Ping (RFC 6455 §5.5.2), silent for another is dropped.
-    pub async fn ping_silent(&self, interval: Duration) {
-        let mut pinged = HashSet::new();
-        loop {
-            tokio::time::sleep(interval).await;
-            let silent: Vec<_> = {
-                let connections = self.connections.borrow();
-                connections.values().filter(|c| !c.heard.replace(false)).cloned().collect()
-            };
-            let mut next = HashSet::new();
-            for c in silent {
-                if pinged.contains(&c.id) {
-                    log::debug!("connection {} ({}): no answer to a ping; dropping it", c.id, c.peer());
-                    c.lost();
-                } else {
-                    c.send(op::PING, b"");
-                    next.insert(c.id);
-                }
-            }
-            pinged = next;
-        }
-    }
-
-    /// Closes every connection with 1001, and waits until all have ended and no background work is left; then
-    /// the timers end.
+    /// Closes every connection with 1001 and waits until all have ended.
     pub async fn drain(&self) {
         self.draining.set(true);
         self.drain_begun.notify_waiters();
-        for c in self.open() {
-            c.close(GOING_AWAY, "server is shutting down");
+        for c in self.hub.members() {
+            self.hub.close(&c, GOING_AWAY, "server is shutting down");
         }
         self.all_ended().await;
-        self.background.finished().await;
-        self.timers.end_all();
     }
 
-    /// Drops every connection, and waits until their last callbacks have run.
-    pub async fn cut(&self) {
-        self.open().iter().for_each(|c| c.lost());
+    /// Drops every connection and waits until their last callbacks have run.
+    pub async fn drop_all(&self) {
+        self.hub.members().iter().for_each(|c| self.hub.abort(c));
         self.all_ended().await;
-    }
-
-    /// All connections that have not ended.
-    pub fn open(&self) -> Vec<Rc<Connection>> {
-        self.connections.borrow().values().cloned().collect()
     }
 
     async fn all_ended(&self) {
-        while self.connections() > 0 || self.expected.get() > 0 {
-            self.ended.notified().await;
+        while self.hub.len() > 0 || self.handshakes.pending() > 0 {
+            tokio::select! { () = self.hub.departure() => {} () = self.handshakes.one_done() => {} }
         }
     }
 }
 
-/// A client will have its handlers, see [`Worker::promise`].
-pub struct Promised(&'static Worker, u64);
-
-impl Drop for Promised {
-    fn drop(&mut self) {
-        self.0.promised.borrow_mut().remove(&self.1);
-    }
-}
-
-/// An answer or a client is on its way, see [`Worker::expect`].
-pub struct Expected(&'static Worker);
-
-impl Drop for Expected {
-    fn drop(&mut self) {
-        self.0.expected.set(self.0.expected.get() - 1);
-        self.0.ended.notify_waiters();
-    }
+/// The clients that are bound to a handler.
+pub struct Bound {
+    /// How many clients have the handler.
+    pub clients: usize,
+    /// One of them; None: its upgrade is on its way.
+    pub example: Option<Rc<Client>>,
 }

@@ -1,6 +1,6 @@
-//! From saving a source file to the new code answering: the chat example under `callsign dev`, on one connection that
-//! stays open. Works on a copy of the sources, in the folder `load-edit` beside the build's; what all its crates depend
-//! on stays built there. Owns the course of that measurement; knows nothing of how `dev` works.
+//! Time from saving a source file to an answer of the new code: the chat example under `callsign dev`, on one
+//! open connection. Works on a copy of the sources in the folder `load-edit` beside the target folder, where
+//! dependencies stay built. Owns the steps of this measurement; knows nothing about how `dev` works.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,25 +19,25 @@ use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 use crate::measure::{Processors, median, pin};
 use crate::servers::{build_folder, callsign_command, free_port};
 
-/// Edits of one measurement, by each of the two.
+/// Edits per measurement, by hand and under `dev` each.
 const EDITS: usize = 3;
 /// The workspace's folders that the chat example is built from.
 const SOURCES: [&str; 2] = ["plugin-api", "example-plugins/chat"];
 const CHAT: &str = "example-plugins/chat";
-/// What is edited, and what says so: the answer to a name that is too short.
+/// The constant that is edited, and the question whose answer contains it: a name that is too short.
 const EDITED: &str = "const NAME_MAX: usize = ";
 const QUESTION: &str = "/name ";
 const ANSWER: &str = "* a name has 1 to ";
-/// Everything is built and served within this time.
+/// Limit for every build and start.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two questions.
+/// Time between two questions.
 const INTERVAL: Duration = Duration::from_millis(1);
 
-/// Milliseconds, medians: from the save to the new answer; how long `dev` says that its build took; the first without
-/// the second; and the same build by hand, without a server.
+/// Medians in milliseconds: from saving to the new answer; the build time that `dev` reports; the difference
+/// of both; and the same build by hand, without a server.
 ///
 /// # Errors
-/// The example does not build any more, or the new code does not answer.
+/// The example does not build, or the new code does not answer.
 pub fn measure(processors: Processors) -> Result<[f64; 4]> {
     processors.use_all()?;
     let result = Scratch::new().and_then(|scratch| edits(&scratch));
@@ -46,7 +46,7 @@ pub fn measure(processors: Processors) -> Result<[f64; 4]> {
 }
 
 fn edits(scratch: &Scratch) -> Result<[f64; 4]> {
-    scratch.build()?; // with what it depends on
+    scratch.build()?; // builds the dependencies too
     let mut by_hand = Vec::new();
     for number in 1..=EDITS {
         scratch.edit(number)?;
@@ -71,7 +71,7 @@ fn edits(scratch: &Scratch) -> Result<[f64; 4]> {
 /// A workspace with copies of the sources.
 struct Scratch {
     folder: PathBuf,
-    /// The source that is edited, and what is in it.
+    /// The edited source file, and its original text.
     file: PathBuf,
     text: String,
 }
@@ -81,7 +81,7 @@ impl Scratch {
         let repository = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let folder = build_folder()?.with_file_name("load-edit");
         for sources in SOURCES {
-            // There from an earlier run.
+            // Removes the copies of an earlier run.
             let _ = fs::remove_dir_all(folder.join(sources));
             copy(&repository.join(sources), &folder.join(sources)).context(sources)?;
         }
@@ -97,14 +97,14 @@ impl Scratch {
         Ok(Self { folder, file, text })
     }
 
-    /// Saves it with another number.
+    /// Saves the source with another number.
     fn edit(&self, number: usize) -> Result<()> {
-        let (before, after) = self.text.split_once(EDITED).context("it was checked")?;
-        let (_, after) = after.split_once(';').context("no end")?;
+        let (before, after) = self.text.split_once(EDITED).context("the source was checked")?;
+        let (_, after) = after.split_once(';').context("no `;` after the edited number")?;
         Ok(fs::write(&self.file, format!("{before}{EDITED}{};{after}", limit(number)))?)
     }
 
-    /// The time that cargo takes.
+    /// Builds with cargo; returns the time that it took.
     fn build(&self) -> Result<Duration> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
@@ -114,7 +114,7 @@ impl Scratch {
         Ok(begun.elapsed())
     }
 
-    /// From its folder, with what is built in one place, without the network.
+    /// Runs a command in the example's folder, with one shared target folder and without the network.
     fn inside<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .current_dir(self.folder.join(CHAT))
@@ -123,7 +123,7 @@ impl Scratch {
     }
 }
 
-/// No other number of the sources.
+/// A number that the sources contain nowhere else.
 fn limit(number: usize) -> usize {
     1000 + number
 }
@@ -131,7 +131,7 @@ fn limit(number: usize) -> usize {
 /// `callsign dev`, and a client.
 struct Dev {
     child: Child,
-    said: Receiver<String>,
+    log: Receiver<String>,
     client: Option<WebSocket<TcpStream>>,
 }
 
@@ -143,11 +143,11 @@ impl Dev {
         let mut command = callsign_command(&["dev", "."].map(OsStr::new))?;
         scratch.inside(command.args(options)).stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().context("cannot start callsign")?;
-        let lines = BufReader::new(child.stderr.take().context("it was asked for")?).lines();
-        let (sender, said) = mpsc::channel();
-        // Ends with the process.
+        let lines = BufReader::new(child.stderr.take().context("stderr is a pipe")?).lines();
+        let (sender, log) = mpsc::channel();
+        // The thread ends with the process.
         thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut dev = Self { child, said, client: None };
+        let mut dev = Self { child, log, client: None };
         dev.wait_for_line("dev: watching ")?;
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -161,9 +161,9 @@ impl Dev {
         let end = Instant::now() + PATIENCE;
         let mut all = String::new();
         loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let line = self.said.recv_timeout(left);
-            let line = line.with_context(|| format!("`callsign dev` does not say `{text}`, but {all:?}"))?;
+            let remaining = end.saturating_duration_since(Instant::now());
+            let line = self.log.recv_timeout(remaining);
+            let line = line.with_context(|| format!("`callsign dev` did not log `{text}`, but {all:?}"))?;
             if line.contains(text) {
                 return Ok(line);
             }
@@ -171,9 +171,9 @@ impl Dev {
         }
     }
 
-    /// Asks until the answer is the one of that edit.
+    /// Asks until the answer contains this edit's number.
     fn wait_for_answer(&mut self, number: usize, saved: Instant) -> Result<()> {
-        let client = self.client.as_mut().context("it is connected")?;
+        let client = self.client.as_mut().context("the client is connected")?;
         let new = format!("{ANSWER}{} ", limit(number));
         while saved.elapsed() < PATIENCE {
             client.send(Message::text(QUESTION))?;
@@ -181,7 +181,7 @@ impl Dev {
                 match client.read()? {
                     Message::Text(text) if text.starts_with(ANSWER) => break text,
                     Message::Close(close) => bail!("the server closed the connection: {close:?}"),
-                    _ => {} // what the room says
+                    _ => {} // other messages of the chat
                 }
             };
             if answer.starts_with(&new) {
@@ -192,7 +192,7 @@ impl Dev {
         bail!("the new code does not answer within {PATIENCE:?}")
     }
 
-    /// What `dev` says of its last build.
+    /// The duration of the last build, as `dev` reports it.
     fn build_time(&mut self) -> Result<f64> {
         let line = self.wait_for_line(": built in ")?;
         let seconds = line.split_once("built in ").and_then(|(_, rest)| rest.split_once(" s"));
@@ -203,7 +203,7 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // It may be gone already, which is what is wanted.
+        // The process may already have exited.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
     }

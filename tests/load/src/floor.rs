@@ -1,6 +1,6 @@
-//! The floor: what an echo costs when nothing but the work is done. One thread, one epoll, one recv and one
-//! send for whatever has arrived, frames unmasked on their way from one buffer to the other. No checks, no
-//! control frames, no queue: it serves this program's load alone and is no WebSocket server.
+//! The floor: the minimal cost of an echo. One thread, one epoll, one recv and one send per event; frames are
+//! unmasked from one buffer into another. There are no checks, no control frames and no queue: it works with
+//! this program's load only and is not a WebSocket server.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,13 +12,13 @@ use rustix::io::retry_on_intr;
 
 use crate::client::ANSWER;
 
-/// Bytes read at once, and the longest frame.
+/// Size of one read, and of the longest frame.
 const BUFFER: usize = 256 << 10;
 
 struct Peer {
     stream: TcpStream,
     upgraded: bool,
-    /// Part of a frame, kept until the rest has come.
+    /// An incomplete frame, kept until the rest has arrived.
     partial: Vec<u8>,
 }
 
@@ -79,7 +79,7 @@ impl Peer {
         while !unsent.is_empty() {
             match self.stream.write(unsent) {
                 Ok(n) => unsent = &unsent[n..],
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {} // the load reads all the time
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {} // the load never stops reading
                 Err(e) => return Err(e),
             }
         }
@@ -87,8 +87,8 @@ impl Peer {
     }
 }
 
-/// Turns the masked frames of `input` into frames of a server (RFC 6455, section 5.2), as many as are
-/// complete. Returns the bytes used and the bytes made, which are fewer.
+/// Turns the complete masked frames of `input` into frames of a server (RFC 6455, section 5.2). Returns the
+/// bytes consumed and the bytes produced, which are fewer.
 fn answer(input: &[u8], output: &mut [u8]) -> (usize, usize) {
     let (mut used, mut made) = (0, 0);
     while let [_, second, rest @ ..] = &input[used..] {
@@ -100,7 +100,7 @@ fn answer(input: &[u8], output: &mut [u8]) -> (usize, usize) {
         let Some((mask, payload)) = input[used + header..].split_first_chunk::<4>() else { break };
         let Some(payload) = payload.get(..length) else { break };
         output[made..made + header].copy_from_slice(&input[used..used + header]);
-        output[made + 1] &= 0x7f; // a server's frames are not masked
+        output[made + 1] &= 0x7f; // clears the mask bit
         made += header;
         unmask(payload, *mask, &mut output[made..made + length]);
         made += length;

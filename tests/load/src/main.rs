@@ -1,23 +1,23 @@
-//! `callsign-load`: the benchmark that anyone can run, `cargo run --release -p callsign-load`.
+//! `callsign-load`: a benchmark for everyone, `cargo run --release -p callsign-load`.
 //!
-//! Owns the command line and the order of the measurements. Options come in; tables leave on stdout, progress
-//! on stderr, and exit status 1 if an answer was wrong or a server died. It knows nothing about sockets.
+//! Owns the command line and the order of the measurements. Prints tables on stdout and progress on stderr;
+//! exits with 1 if an answer was wrong or a server died. Knows nothing about sockets.
 #![forbid(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("callsign-load reads /proc and uses epoll: it runs on Linux only");
 
-mod rows; // what is measured, and one measurement
+mod rows; // what is measured, and how
 
-mod scoreboard; // the one measurement without a server
+mod scoreboard; // the cost of the scoreboard, without a server
 
-mod reload; // what clients notice of new code
+mod reload; // gaps that clients observe around a reload
 
-mod edit; // how soon new code answers
+mod edit; // time from an edit to the new code's answer
 
-mod servers; // start and stop the contenders
+mod servers; // starts and stops the contenders
 
-mod floor; // the contender that does nothing but the work
+mod floor; // the contender that does the minimum
 
 mod client; // the load: connections, frames, checks
 
@@ -37,14 +37,16 @@ use crate::report::{Report, Sample};
 use crate::rows::RowName;
 use crate::servers::Server;
 
-/// Compares Callsign with other WebSocket servers and with a floor: server CPU per message, messages per
-/// second, latency, memory per connection; and Callsign's broadcasts with one and several workers, what clients
-/// notice of its reloads, and how soon an edit answers.
+/// Compare Callsign with other WebSocket servers and with a minimal loop (the floor).
 ///
-/// Every server is a process of its own with one thread that does the work (callsign has one for each worker,
-/// which is one unless the line says more), fresh for every measurement, and they take turns: forwards in one
-/// round, backwards in the next. Figures are medians over the rounds; a ratio is the median of the ratios of
-/// each round. Every answer is checked, byte by byte.
+/// Measures the server's CPU time per message, messages per second, latency, and memory per connection. For
+/// Callsign also broadcasts with one and several workers, the gaps that clients observe during a reload, and
+/// the time from an edit to an answer of the new code.
+///
+/// Each measurement starts a new server process. Every server has one working thread; callsign has one per
+/// worker, and one worker unless the table says otherwise. The servers take turns, in reverse order in every
+/// second round. Figures are medians over the rounds; a ratio is the median of the ratios of the rounds.
+/// Every answer is checked byte by byte.
 #[derive(Parser)]
 #[command(
     name = "callsign-load",
@@ -53,22 +55,22 @@ use crate::servers::Server;
     args_conflicts_with_subcommands = true
 )]
 struct Options {
-    /// How often each server is measured
+    /// Measure each server this many times
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// How long each measurement lasts, in seconds
+    /// Duration of one measurement in seconds
     #[arg(long = "seconds", value_name = "S", default_value = "2", value_parser = seconds)]
     duration: Duration,
-    /// Measure these rows alone (separated by commas)
+    /// Measure only these rows (separated by commas)
     #[arg(long, value_name = "ROW", value_delimiter = ',', default_values = RowName::NAMES)]
     only: Vec<RowName>,
-    /// How many connections the rows `idle` and `reload` have
+    /// Number of connections in the rows `idle` and `reload`
     #[arg(long, value_name = "N", default_value_t = rows::MANY_CONNECTIONS, value_parser = connections)]
     connections: usize,
-    /// Measure these servers alone (separated by commas)
+    /// Measure only these servers (separated by commas)
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = Server::NAMES)]
     servers: Vec<Server>,
-    /// Also write every sample and the summary to this file
+    /// Also write every sample and the summary to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(subcommand)]
@@ -77,22 +79,22 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Role {
-    /// Be one of the servers (this is how the program starts them)
+    /// Run one of the servers (the program starts itself with this)
     #[command(hide = true)]
     Server { server: Server, port: u16 },
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected".to_string())?;
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_string())?;
     let duration = Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())?;
-    if duration.is_zero() { Err("more than 0 seconds are needed".into()) } else { Ok(duration) }
+    if duration.is_zero() { Err("expected more than 0 seconds".into()) } else { Ok(duration) }
 }
 
 fn connections(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("more than 0 connections are needed".into()),
+        Ok(0) => Err("expected more than 0 connections".into()),
         Ok(count) => Ok(count),
-        Err(_) => Err("a number of connections is expected".into()),
+        Err(_) => Err("expected a number of connections".into()),
     }
 }
 
@@ -113,7 +115,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     if cfg!(debug_assertions) {
-        eprintln!("note: this is a debug build; figures that mean something need `cargo run --release`");
+        eprintln!("note: this is a debug build; use `cargo run --release` for meaningful figures");
     }
     if options.servers.contains(&Server::Callsign) {
         servers::build_callsign()?;
@@ -126,7 +128,7 @@ fn run(options: &Options) -> Result<()> {
     let minutes = (options.rounds * lanes().map(|lane| lane.takes(options.duration)).sum::<Duration>())
         .as_secs_f64()
         / 60.0;
-    eprintln!("measuring: {count} times, which takes about {minutes:.0} min; {}", report.conditions);
+    eprintln!("{count} measurements, about {minutes:.0} min; {}", report.conditions);
 
     for round in 1..=options.rounds {
         for row in 0..report.rows.len() {

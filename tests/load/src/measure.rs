@@ -1,5 +1,5 @@
-//! What the kernel says. Owns CPU time and memory of a tree of processes (from /proc), the choice of
-//! processors, the limit of open files, and the little statistics. It knows nothing about servers.
+//! Measurements from the kernel: CPU time and memory of a process tree (from /proc), the choice of
+//! processors, the limit on open files; and simple statistics. Knows nothing about servers.
 
 use std::fs;
 use std::io;
@@ -9,20 +9,20 @@ use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// A process and all its descendants, as they were when it was looked at.
+/// A process and its descendants at one moment.
 pub struct Tree {
     pids: Vec<u32>,
 }
 
 impl Tree {
-    /// Looks for the descendants of `root`.
+    /// Finds the descendants of `root`.
     pub fn of(root: u32) -> Result<Self> {
         let mut families = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
                 continue;
             };
-            // A process that ended since the listing has no parent to tell.
+            // A process that has exited since the listing is skipped.
             if let Ok(stat) = Stat::of(pid) {
                 families.push((pid, stat.parent));
             }
@@ -36,18 +36,18 @@ impl Tree {
         Ok(Self { pids })
     }
 
-    /// User and system time so far, of all threads.
+    /// User and system time of all threads so far.
     ///
     /// # Errors
-    /// One of the processes has ended.
+    /// One of the processes has exited.
     pub fn cpu(&self) -> Result<Duration> {
         self.sum(|pid| cpu_of_threads(pid).or_else(|_| Ok(Stat::of(pid)?.cpu)))
     }
 
-    /// Memory in KiB, with a fair share of pages that several processes map (PSS).
+    /// Memory in KiB; each process counts its share of shared pages (PSS).
     ///
     /// # Errors
-    /// One of the processes has ended, or belongs to another user.
+    /// One of the processes has exited, or belongs to another user.
     pub fn memory_kib(&self) -> Result<f64> {
         self.sum(|pid| {
             let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
@@ -56,7 +56,7 @@ impl Tree {
         })
     }
 
-    /// How many of the processes have at least `count` open files.
+    /// The number of processes with at least `count` open files.
     pub fn with_open_files(&self, count: usize) -> usize {
         let open = |pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
         self.pids.iter().filter(|pid| open(**pid) >= count).count()
@@ -68,11 +68,11 @@ impl Tree {
     }
 }
 
-/// In nanoseconds, where the kernel keeps schedstat.
+/// In nanoseconds; requires a kernel with schedstat.
 fn cpu_of_threads(pid: u32) -> io::Result<Duration> {
     let mut total = None;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread that ended since the listing takes its figure along.
+        // The time of a thread that has exited since the listing is lost.
         let Ok(schedstat) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
         let nanoseconds = schedstat.split(' ').next().and_then(|field| field.parse().ok());
         let time = Duration::from_nanos(nanoseconds.ok_or_else(|| unreadable("schedstat"))?);
@@ -81,19 +81,19 @@ fn cpu_of_threads(pid: u32) -> io::Result<Duration> {
     total.ok_or_else(|| unreadable("no schedstat"))
 }
 
-/// The fields of /proc/PID/stat that matter here, proc_pid_stat(5).
+/// Fields of /proc/PID/stat, proc_pid_stat(5).
 struct Stat {
     parent: u32,
-    /// In steps of a clock tick.
+    /// In units of clock ticks.
     cpu: Duration,
 }
 
 impl Stat {
     fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name of the program, field 2, may hold spaces and parentheses.
+        // Field 2, the name of the program, may contain spaces and parentheses.
         let (_, rest) = stat.rsplit_once(") ").ok_or_else(|| unreadable("stat"))?;
-        let fields: Vec<&str> = rest.split(' ').collect(); // the first is field 3, the state
+        let fields: Vec<&str> = rest.split(' ').collect(); // starts with field 3, the state
         let field = |number: usize| -> io::Result<u64> {
             fields.get(number - 3).and_then(|f| f.parse().ok()).ok_or_else(|| unreadable("stat"))
         };
@@ -107,7 +107,7 @@ fn unreadable(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Where the server and the load run: apart, if this machine lets them.
+/// The processors of server and load, which differ if the machine has several.
 #[derive(Clone, Copy)]
 pub struct Processors {
     pub server: usize,
@@ -116,7 +116,7 @@ pub struct Processors {
 }
 
 impl Processors {
-    /// The first and the last of those that this process may use.
+    /// Chooses the first and the last processor that this process may use.
     pub fn choose() -> Result<Self> {
         let allowed = sched_getaffinity(None)?;
         let mut usable = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
@@ -124,23 +124,23 @@ impl Processors {
         Ok(Self { server, load: usable.next_back().unwrap_or(server), all: allowed })
     }
 
-    /// Lets this thread, and the processes that it starts from now on, use all of them.
+    /// Allows this thread, and processes that it starts later, to use all processors.
     ///
     /// # Errors
-    /// They have become fewer.
+    /// Some of the processors are no longer available.
     pub fn use_all(self) -> Result<()> {
         sched_setaffinity(None, &self.all).context("cannot use all processors")
     }
 }
 
-/// Keeps this thread, and the processes that it starts from now on, on one processor.
+/// Pins this thread, and processes that it starts later, to one processor.
 pub fn pin(processor: usize) -> Result<()> {
     let mut one = CpuSet::new();
     one.set(processor);
     sched_setaffinity(None, &one).with_context(|| format!("cannot stay on processor {processor}"))
 }
 
-/// Lets this process and its children have as many open files as the system allows, and says how many.
+/// Raises the limit on open files, also for child processes, to the hard limit; returns it.
 pub fn raise_open_files() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
@@ -150,19 +150,19 @@ pub fn raise_open_files() -> u64 {
     .unwrap_or(u64::MAX)
 }
 
-/// Processes that wanted to run in the last minute, on average, as the kernel writes it.
+/// The load average of the last minute, as the kernel formats it.
 pub fn load_average() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split(' ').next().filter(|first| !first.is_empty()).unwrap_or("unknown").into()
 }
 
-/// The value below which `part` of a sorted list lies; 0 for an empty one.
+/// The percentile `part` of a sorted list; 0 for an empty list.
 pub fn percentile(sorted: &[u32], part: f64) -> f64 {
     let position = (sorted.len() as f64 * part) as usize;
     sorted.get(position.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0).into()
 }
 
-/// The middle value, or the mean of the two in the middle; nothing for an empty list.
+/// The median, which is the mean of the middle two for an even count; none for an empty list.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);

@@ -1,5 +1,5 @@
-//! What clients notice of a reload: the longest that any of them waits for an answer around one, beside the longest
-//! in as much time without. Owns the course of that measurement; knows nothing of how a reload is done.
+//! What clients notice of a reload: the longest wait for an answer around a reload, and the longest in the
+//! same time without one. Owns the steps of this measurement; knows nothing about how a reload works.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,22 @@ use crate::client::{Load, Message};
 use crate::measure::{Processors, median};
 use crate::servers::{Running, callsign_command};
 
-/// Of all connections, those that send.
+/// Number of connections that send.
 pub const ECHOING: usize = 200;
-/// Between two messages of one of them.
+/// Time between two messages of one connection.
 const INTERVAL: Duration = Duration::from_millis(10);
-/// Reloads of one measurement.
+/// Reloads per measurement.
 pub const RELOADS: usize = 10;
-/// Of the server.
+/// Workers of the server.
 const WORKERS: usize = 2;
-/// Watched before and after each reload.
+/// Time that is observed before and after each reload.
 const AROUND: Duration = Duration::from_millis(100);
 
-/// Milliseconds: the median of the longest gaps around each reload, the longest of all, the median of the pauses that
-/// the server tells, and the median of the longest gaps without a reload.
+/// In milliseconds: the median and the maximum of the longest gaps around each reload, the median of the
+/// pauses that the server reports, and the median of the longest gaps without a reload.
 ///
 /// # Errors
-/// A reload was refused, or what [`Load`] tells.
+/// A reload was rejected, or an error of [`Load`].
 pub fn measure(plugin: &str, connections: usize, processors: Processors) -> Result<[f64; 4]> {
     let control = std::env::temp_dir().join(format!("callsign-load-{}", std::process::id()));
     let mut server = Running::start_callsign(plugin, WORKERS, &control, processors)?;
@@ -52,7 +52,7 @@ fn gaps(port: u16, connections: usize, control: &Path, processors: Processors) -
     Ok([middle(around)?, worst, middle(pauses)?, middle(without)?])
 }
 
-/// The longest gap from a while before a reload to a while after it, and the pause that the server tells.
+/// The longest gap around one reload, and the pause that the server reports.
 fn gap_around(
     load: &mut Load,
     echoing: usize,
@@ -73,19 +73,19 @@ fn gap_around(
         }
         answered.is_none_or(|answered| answered.elapsed() < AROUND)
     })?;
-    let pause = asked.context("no reload")?.join().expect("it does not panic")?;
+    let pause = asked.context("no reload")?.join().expect("the thread does not panic")?;
     Ok((gap, pause))
 }
 
-/// What an operator does; the pause that the server tells.
+/// Runs `callsign reload`; returns the pause that the server reports.
 fn reload(control: PathBuf, processors: Processors) -> Result<f64> {
-    processors.use_all()?; // the load's is busy
+    processors.use_all()?; // the load keeps its own processor busy
     let output = callsign_command(&["reload", "--control"].map(OsStr::new))?.arg(control).output()?;
-    let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "the reload was refused: {}", error.trim());
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "the reload was rejected: {}", stderr.trim());
     let pause =
-        said.trim().rsplit_once("paused ").and_then(|(_, pause)| pause.strip_suffix(" ms")?.parse().ok());
-    pause.with_context(|| format!("no pause in {said:?}"))
+        stdout.trim().rsplit_once("paused ").and_then(|(_, pause)| pause.strip_suffix(" ms")?.parse().ok());
+    pause.with_context(|| format!("no pause in {stdout:?}"))
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -1,5 +1,5 @@
-//! What the benchmark says at its end. Owns the samples and their summary: medians, ratios, the tables for
-//! people and the JSON for programs. It knows nothing about how a sample came to be.
+//! The final report. Owns the samples and their summary: medians, ratios, tables as text and the JSON. Does
+//! not know how samples are measured.
 
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::measure::{self, Processors, median};
 use crate::rows::{Lane, Row};
 use crate::servers::Server;
 
-/// One measurement that succeeded.
+/// A successful measurement.
 pub struct Sample {
     /// Index in [`Report::rows`].
     pub row: usize,
@@ -21,27 +21,27 @@ pub struct Sample {
     pub figures: Vec<f64>,
 }
 
-/// All that was measured, and how.
+/// All samples, and the conditions of the run.
 pub struct Report {
     pub rows: Vec<Row>,
     pub samples: Vec<Sample>,
-    /// One sentence each: who failed, when, and how.
+    /// One sentence each: which measurement failed, and why.
     pub failures: Vec<String>,
     servers: Vec<Server>,
     rounds: u32,
-    /// How and on what it was measured, in one sentence.
+    /// The settings and the machine, in one sentence.
     pub conditions: String,
 }
 
 const LEGEND: &str = "\
-    CPU: of all processes of the server, user and system. p50 to p99.9: from the write of a batch to its last answer.
-    `/ x` divides the line's first figure by x's of the same round, `x /` divides x's by the line's: below 1 is less.";
+    CPU: user and system time of all processes of the server. p50 to p99.9: from writing a batch to its last answer.
+    `/ x`: the line's first figure divided by x's in the same round; `x /`: x's divided by the line's.";
 
-/// A line of a table.
+/// One line of a table.
 struct Summary {
-    /// Median per column; nothing if no measurement succeeded.
+    /// Median of each column; none if no measurement succeeded.
     medians: Vec<Option<f64>>,
-    /// This lane's cost / the reference lane's, and the first lane's cost / this one's.
+    /// Ratio of this lane's cost to the reference lane's, and of the first lane's cost to this lane's.
     over_reference: Option<f64>,
     first_over_this: Option<f64>,
 }
@@ -57,7 +57,7 @@ impl Report {
         let (samples, failures, servers) = (Vec::new(), Vec::new(), servers.to_vec());
         let Processors { server, load, .. } = processors;
         let plural = if rounds == 1 { "" } else { "s" };
-        let apart = if server == load { " (the same: figures are worth less)" } else { "" };
+        let apart = if server == load { " (shared: the figures are less reliable)" } else { "" };
         let conditions = format!(
             "{rounds} round{plural} of {duration:?}, server on processor {server}, load on {load}{apart}; load average \
              at the start {}",
@@ -80,7 +80,7 @@ impl Report {
         }
     }
 
-    /// The median over the rounds of one lane's cost divided by another's in the same round.
+    /// The median over the rounds of the ratio of two lanes' costs in the same round.
     fn ratio(&self, row: usize, over: usize, under: usize) -> Option<f64> {
         let cost = |lane, round| {
             self.samples.iter().find(|s| (s.row, s.lane, s.round) == (row, lane, round)).map(|s| s.figures[0])
@@ -89,7 +89,7 @@ impl Report {
         median((1..=self.rounds).filter_map(of_round).collect())
     }
 
-    /// The summary and every sample, with the columns by their names.
+    /// The summary and all samples, with the columns' names as keys.
     pub fn json(&self) -> Value {
         let lane = |row: usize, lane: usize| {
             let Row { columns, lanes, .. } = &self.rows[row];
@@ -121,8 +121,8 @@ impl Report {
 }
 
 impl Row {
-    /// The columns behind the figures: costs divided by the reference's, and the first lane's by each. A ratio
-    /// that says nothing new has none.
+    /// The ratio columns: cost relative to the reference lane, and the first lane's cost relative to each
+    /// lane. Redundant columns are omitted.
     fn ratio_columns(&self) -> Vec<String> {
         let first = self.lanes[0].label;
         let over = format!("/ {}", self.reference);

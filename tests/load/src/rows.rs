@@ -1,6 +1,6 @@
-//! What is measured. Owns the rows of the benchmark, the lanes of each (a server at a work) and the course of
-//! one measurement: fresh server, warm-up, window. Figures leave, one per column of the row.
-//! It knows nothing about rounds and ratios.
+//! What is measured. Owns the rows of the benchmark, their lanes (a server and its work) and the steps of one
+//! measurement: new server, warm-up, window. Returns one figure per column. Knows nothing about rounds and
+//! ratios.
 
 use std::time::{Duration, Instant};
 
@@ -14,23 +14,23 @@ use crate::reload;
 use crate::scoreboard;
 use crate::servers::{PATIENCE, Running, Server};
 
-/// Long enough for buffers to grow to their size and for the processor to leave its sleep.
+/// Long enough for buffers to reach their final size and for the processor to leave its sleep states.
 const WARM_UP: Duration = Duration::from_millis(300);
-/// After the last upgrade, before memory is read: servers finish what they do after the answer.
+/// Time between the last upgrade and reading the memory, in which servers finish the upgrade.
 const SETTLE: Duration = Duration::from_millis(300);
-/// What a measurement takes beside its window, about: start, connections, warm-up, end.
+/// Approximate overhead of a measurement: start, connections, warm-up, exit.
 const BESIDES: Duration = Duration::from_secs(1);
-/// What a measurement takes that has no window, about.
+/// Approximate duration of measurements without a window.
 const RELOADS_TAKE: Duration = Duration::from_secs(10);
 const EDITS_TAKE: Duration = Duration::from_secs(8);
-/// Connections of the rows `idle` and `reload`, where the limit of open files allows it.
+/// Connections of the rows `idle` and `reload`, if the limit on open files allows it.
 pub const MANY_CONNECTIONS: usize = 10_000;
 /// Connections of a broadcast.
 const CROWD: usize = 1000;
 /// Descriptors that a process needs besides its connections.
 const OTHER_FILES: u64 = 64;
 
-/// The rows by the names that `--only` takes.
+/// The rows, with the names that `--only` accepts.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RowName {
     /// 100 connections x 20 B, one message at a time
@@ -41,20 +41,21 @@ pub enum RowName {
     /// 50 connections x 16 KiB, one message at a time
     #[value(name = "echo-16k")]
     Echo16k,
-    /// One of 1000 connections x 64 B to all others: single messages beside bursts of 32 (callsign alone)
+    /// One of 1000 connections to all others, 64 B: single messages and bursts of 32 (callsign only)
     Broadcast,
-    /// The same to all workers' clients with 1, 2 and 4 workers, beside one worker's LOCAL (callsign alone)
+    /// The same to all workers' clients with 1, 2 and 4 workers, and LOCAL on one worker (callsign only)
     FanOut,
     /// The same in bursts of 32
     #[value(name = "fan-out-32")]
     FanOut32,
-    /// Memory per connection of 10 000 silent ones
+    /// Memory per silent connection, with 10 000 of them
     Idle,
-    /// What each callback pays for being on the scoreboard (callsign alone)
+    /// Cost of the scoreboard per callback (callsign only)
     Scoreboard,
-    /// The longest gap that a client sees around a reload, with 10 000 connections (callsign alone)
+    /// The longest gap that a client observes around a reload, with 10 000 connections (callsign only)
     Reload,
-    /// From saving a source of the chat example to the new code's answer, under `callsign dev` (callsign alone)
+    /// Time from saving a source of the chat example to the new code's answer under `callsign dev` (callsign
+    /// only)
     Edit,
 }
 
@@ -73,13 +74,13 @@ impl RowName {
         "edit",
     ];
 
-    /// The name as `--only` takes it.
+    /// The name as `--only` accepts it.
     pub fn text(self) -> &'static str {
         Self::NAMES[self as usize]
     }
 }
 
-/// One figure of a row: the first is the cost that ratios are made of.
+/// A column of a table. Ratios compare the first column.
 pub struct Column {
     pub title: &'static str,
     pub key: &'static str,
@@ -101,7 +102,7 @@ const RELOAD_COLUMNS: &[Column] = &[
     Column { title: "gap ms", key: "longest_gap_ms", decimals: 1 },
     Column { title: "aim ms", key: "aim_ms", decimals: 0 },
     Column { title: "worst ms", key: "worst_gap_ms", decimals: 1 },
-    Column { title: "paused ms", key: "told_pause_ms", decimals: 0 },
+    Column { title: "paused ms", key: "reported_pause_ms", decimals: 0 },
     Column { title: "without ms", key: "gap_without_reload_ms", decimals: 1 },
 ];
 const EDIT_COLUMNS: &[Column] = &[
@@ -112,17 +113,17 @@ const EDIT_COLUMNS: &[Column] = &[
     Column { title: "by hand ms", key: "build_by_hand_ms", decimals: 0 },
 ];
 
-/// Labels that ratios refer to.
+/// Labels of lanes that ratios refer to.
 const SINGLE: &str = "callsign x 1";
 const LOCAL: &str = "LOCAL 1 worker";
 
-/// One table: a work, and who does it.
+/// One table: several servers doing the same work.
 pub struct Row {
     pub name: RowName,
     pub title: String,
     pub columns: &'static [Column],
     pub lanes: Vec<Lane>,
-    /// Label of the lane that the others are divided by, if there are others.
+    /// Label of the lane that the other lanes are compared with; empty if there is none.
     pub reference: &'static str,
 }
 
@@ -140,7 +141,7 @@ enum Work {
         size: usize,
         depth: u64,
     },
-    /// From one of the crowd to all others of the scope, 64 B.
+    /// From one connection to all others in the scope, 64 B.
     Broadcast {
         scope: Scope,
         burst: u64,
@@ -151,7 +152,7 @@ enum Work {
     },
     /// Needs no server.
     Scoreboard,
-    /// With this plugin's library.
+    /// Reloads the library of this plugin.
     Reload {
         connections: usize,
         plugin: &'static str,
@@ -160,10 +161,10 @@ enum Work {
     Edit,
 }
 
-/// What is aimed at for the rest of the time from a save to an answer, when the build is over.
+/// The goal for the time from saving to the answer, without the build.
 const EDIT_AIM_MS: f64 = 100.0;
 
-/// The rows that were asked for, with a lane for each server that can do the work.
+/// The selected rows, with a lane for each selected server.
 pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files: u64) -> Vec<Row> {
     let allowed = open_files.saturating_sub(OTHER_FILES) as usize;
     let many = connections.min(allowed);
@@ -182,7 +183,7 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
     };
     let fan_out = |name, burst, how: &str| {
         let title = format!(
-            "from one of {CROWD} connections to all others of the scope, 64 B, {how}; msg = delivery"
+            "from one of {CROWD} connections to all others of the scope, 64 B, {how}; msg = one delivery"
         );
         let lanes = vec![
             lane(LOCAL, Scope::Local, burst, 1),
@@ -213,7 +214,7 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
             RowName::Broadcast,
             format!(
                 "from one of {CROWD} connections to all others, 64 B, one at a time and in bursts of 32; \
-                 msg = delivery"
+                 msg = one delivery"
             ),
             MESSAGE_COLUMNS,
             SINGLE,
@@ -230,7 +231,7 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
         ),
         row(
             RowName::Scoreboard,
-            "what each callback pays for being on the scoreboard".into(),
+            "cost of the scoreboard per callback".into(),
             SCOREBOARD_COLUMNS,
             "",
             vec![Lane { label: "callsign", server: Server::Callsign, work: Work::Scoreboard }],
@@ -239,7 +240,7 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
             RowName::Reload,
             format!(
                 "{} reloads, 2 workers on all processors, {many} connections{limited} of which {} echo, each every \
-                 10 ms; longest time from a message to its answer around each reload, and in as much time without",
+                 10 ms; longest time from a message to its answer around each reload, and in the same time without",
                 reload::RELOADS,
                 reload::ECHOING.min(many)
             ),
@@ -250,7 +251,7 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
         row(
             RowName::Edit,
             "from saving a source of the chat example to the new code's answer on an open connection, under \
-             `callsign dev`; the rest is what the build does not take"
+             `callsign dev`; the rest is the total without the build"
                 .into(),
             EDIT_COLUMNS,
             "",
@@ -264,7 +265,7 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
 }
 
 impl Lane {
-    /// How long one measurement takes, about.
+    /// The approximate duration of one measurement.
     pub fn takes(&self, duration: Duration) -> Duration {
         match self.work {
             Work::Reload { .. } => RELOADS_TAKE,
@@ -273,10 +274,10 @@ impl Lane {
         }
     }
 
-    /// Puts the work on a fresh server for `duration` and returns one figure per column.
+    /// Runs the work on a new server for `duration`; returns one figure per column.
     ///
     /// # Errors
-    /// The server did not start, died, hung up, stalled, or gave a wrong answer.
+    /// The server did not start, died, disconnected, stalled, or gave a wrong answer.
     pub fn measure(&self, duration: Duration, processors: Processors) -> Result<Vec<f64>> {
         match self.work {
             Work::Echo { connections, size, depth } => self.serve(1, processors, |server| {
@@ -316,7 +317,7 @@ impl Lane {
         }
     }
 
-    /// Starts the server for the time of one measurement.
+    /// Runs a server for one measurement.
     fn serve(
         &self,
         workers: usize,
@@ -329,8 +330,8 @@ impl Lane {
     }
 }
 
-/// Opens the connections of a broadcast, and again until every worker has its share: the first may serve before
-/// the others do.
+/// Opens the connections of a broadcast. Repeats until they spread over all workers, because some workers may
+/// start to serve later than others.
 fn crowd(server: &Running, scope: Scope, workers: usize) -> Result<(Load, Tree)> {
     let started = Instant::now();
     loop {

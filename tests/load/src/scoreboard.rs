@@ -1,26 +1,26 @@
-//! What a callback pays for being on the scoreboard: the same call with and without what the host does around
-//! each callback for it, in this process, on a board of its own. Nanoseconds leave. It knows nothing about
-//! servers.
+//! Cost of the scoreboard per callback: times the same call with and without the host's bookkeeping, in this
+//! process, on a private scoreboard. Returns nanoseconds. Knows nothing about servers.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use callsign::board::{self, Board};
+use callsign::testing::scoreboard::{self, Scoreboard};
 
 use crate::measure::median;
 
-/// Calls that are timed together: long enough for the clock, short enough to fit between two interruptions.
+/// Calls per timed batch: long enough for the clock, short enough to fit between two interruptions.
 const BATCH: u32 = 10_000;
 
-/// For `duration`, batches with the scoreboard and without it take turns. Returns the median of the
-/// differences, in nanoseconds per call.
+/// Alternates batches with and without the scoreboard for `duration`. Returns the median of the differences,
+/// in nanoseconds per call.
 ///
 /// # Errors
-/// The system has no memory to share.
+/// The system cannot provide shared memory.
 pub fn measure(duration: Duration) -> Result<f64> {
-    let board: &'static Board = Box::leak(Box::new(Board::private().context("no scoreboard")?));
-    board::adopt(board.slot(0));
+    let scoreboard: &'static Scoreboard =
+        Box::leak(Box::new(Scoreboard::private().context("no scoreboard")?));
+    scoreboard::adopt(scoreboard.slot(0));
     let (function, index) = (black_box(callback as extern "C" fn(u32)), black_box(1));
     let mut costs = Vec::new();
     let started = Instant::now();
@@ -30,7 +30,7 @@ pub fn measure(duration: Duration) -> Result<f64> {
             finish();
         });
         let watched = batch_ns(|number| {
-            let slot = board::current();
+            let slot = scoreboard::current();
             slot.enter(index);
             function(number);
             slot.leave();
@@ -41,13 +41,13 @@ pub fn measure(duration: Duration) -> Result<f64> {
     median(costs).context("no batch was timed")
 }
 
-/// The plugin's side: reached through a pointer that the optimiser cannot see through, as in the host.
+/// Stands for the plugin: called through a pointer that the optimizer cannot see through, as in the host.
 extern "C" fn callback(number: u32) {
     black_box(number);
 }
 
-/// Reads the clock, which waits for what was begun before. Without a wait the processor runs a call and its
-/// neighbours at once, and hides the whole cost.
+/// Reads the clock, which waits for earlier instructions. Otherwise the processor would overlap consecutive
+/// calls and hide the whole cost.
 fn finish() {
     black_box(Instant::now());
 }
@@ -63,9 +63,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_call_of_every_second_batch_is_on_the_board() {
+    fn every_second_batch_is_counted_on_the_scoreboard() {
         measure(Duration::ZERO).unwrap();
-        assert_eq!(board::current().counters().callbacks, u64::from(BATCH));
-        assert_eq!(board::current().running(), None);
+        assert_eq!(scoreboard::current().counters().callbacks, u64::from(BATCH));
+        assert_eq!(scoreboard::current().running(), None);
     }
 }

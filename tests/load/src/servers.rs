@@ -1,6 +1,6 @@
-//! The contenders. Owns how each is configured, started on its processor, known to be ready, and stopped.
-//! All but callsign live in this binary: it starts itself as `callsign-load server NAME PORT`.
-//! Knows nothing about what they are measured with.
+//! The contenders: how each is configured, started on its processor, known to be ready, and stopped. All
+//! except callsign live in this binary, which starts itself as `callsign-load server NAME PORT`. Knows
+//! nothing about the measurements.
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::OsStr;
@@ -21,16 +21,16 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use crate::client::{ANSWER, Load, Message};
 use crate::measure::{Processors, pin};
 
-/// A server may take this long from its start to its first upgrade, and from the signal to its end.
+/// Limit for a server's start, up to the first upgrade, and for its exit after the signal.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// A server whose sockets have failed may take this long to have ended.
+/// Limit for the exit of a server whose sockets have failed.
 const DYING: Duration = Duration::from_secs(1);
-/// Between two looks at a server that is starting or ending.
+/// Time between two checks of a server that starts or exits.
 const INTERVAL: Duration = Duration::from_millis(5);
-/// tungstenite's own advice for many connections; the default of 128 KiB is zeroed at every read.
+/// Recommended by tungstenite for many connections; the default of 128 KiB is zeroed at every read.
 const TUNGSTENITE_READ_BUFFER: usize = 4 << 10;
 
-/// Who is measured.
+/// A contender.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Server {
     /// This project: the example plugin `echo`, loaded by name
@@ -44,33 +44,34 @@ pub enum Server {
 }
 
 impl Server {
-    /// All of them, in the order of the tables.
+    /// All names, in the order of the tables.
     pub const NAMES: [&'static str; 4] = ["callsign", "tungstenite", "fastwebsockets", "floor"];
 
-    /// The name as `--servers` takes it.
+    /// The name as `--servers` accepts it.
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize]
     }
 
-    /// How it is configured: one line under the tables.
+    /// The configuration, as one line below the tables.
     pub fn configuration(self) -> &'static str {
         match self {
             Self::Callsign => {
-                "example plugin `echo` loaded at run time, one worker unless the line says more"
+                "example plugin `echo` loaded at run time, one worker unless the line says otherwise"
             }
             Self::Tungstenite => {
                 "tokio-tungstenite 0.30, current-thread runtime, TCP_NODELAY, 4 KiB read buffer, send() per message"
             }
             Self::Fastwebsockets => {
                 "fastwebsockets 0.10, current-thread runtime, TCP_NODELAY, its defaults, write_frame() per \
-                 message, on the bare TcpStream after a handshake of this program's"
+                 message, on the bare TcpStream after this program's own handshake"
             }
-            Self::Floor => "one epoll, one recv and one send per event, frames unmasked and nothing checked",
+            Self::Floor => "one epoll, one recv and one send per event, frames unmasked, no checks",
         }
     }
 }
 
-/// The one place that knows callsign's command line. `plugin`: its library's name, without what is around it.
+/// Builds callsign's command line; no other code knows it. `plugin` is the library's name without prefix and
+/// suffix.
 fn callsign(port: u16, workers: usize, plugin: &str, control: Option<&Path>) -> Result<Command> {
     let folder = build_folder()?;
     let mut command = Command::new(folder.join("callsign"));
@@ -91,7 +92,7 @@ pub fn callsign_command(arguments: &[&OsStr]) -> Result<Command> {
     Ok(command)
 }
 
-/// Where cargo has put this binary and puts callsign.
+/// The folder of this binary, where cargo also puts callsign.
 ///
 /// # Errors
 /// This binary is in no folder.
@@ -100,7 +101,7 @@ pub fn build_folder() -> Result<PathBuf> {
     Ok(binary.parent().context("this binary is in no folder")?.to_owned())
 }
 
-/// Brings `callsign` and the plugins that it is measured with up to date, in the profile of this binary.
+/// Builds `callsign` and the measured plugins in the profile of this binary.
 ///
 /// # Errors
 /// cargo is missing or the build failed.
@@ -122,26 +123,26 @@ pub fn build_callsign() -> Result<()> {
     Ok(())
 }
 
-/// A port of the loopback that nobody listens on now.
+/// A free port of the loopback.
 ///
 /// # Errors
-/// There is none.
+/// No port is free.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// A server's process; dropping it ends it.
+/// A server's process. Dropping it stops the server.
 pub struct Running {
     child: Child,
     pub port: u16,
 }
 
 impl Running {
-    /// Starts a server on its processor, stays on the load's, and returns when an upgrade has worked. `workers`
-    /// is for callsign, the others have one thread.
+    /// Starts a server on its processor and returns to the load's; waits until an upgrade has succeeded. Only
+    /// callsign has `workers`; the other servers have one thread.
     ///
     /// # Errors
-    /// It cannot be started, ends at once, or does not upgrade a connection within 10 s.
+    /// The server cannot be started, exits at once, or does not upgrade a connection within 10 s.
     pub fn start(server: Server, workers: usize, processors: Processors) -> Result<Self> {
         let port = free_port()?;
         let command = match server {
@@ -152,12 +153,12 @@ impl Running {
                 command
             }
         };
-        pin(processors.server)?; // inherited by the child, and by its children
+        pin(processors.server)?; // inherited by the child and its children
         Self::spawn(command, port, processors)
     }
 
-    /// Starts callsign with that plugin and a control socket, on all processors, stays on the load's, and returns
-    /// as [`Self::start`] does.
+    /// Starts callsign with this plugin and a control socket on all processors and returns to the load's;
+    /// waits like [`Self::start`].
     ///
     /// # Errors
     /// As for [`Self::start`].
@@ -199,17 +200,17 @@ impl Running {
         self.unless_dead(upgraded).map(drop)
     }
 
-    /// `result`, which came of the server's doing.
+    /// Returns `result`, unless the server has died.
     ///
     /// # Errors
-    /// The server has died: what else went wrong came of that.
+    /// The server has died, which explains any other error.
     pub fn unless_dead<T>(&mut self, result: Result<T>) -> Result<T> {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the server died ({status})");
             }
-            // Its sockets are closed a little before it has ended.
+            // The kernel closes a process's sockets shortly before it reports the exit.
             if result.is_ok() || begun.elapsed() > DYING {
                 return result;
             }
@@ -225,11 +226,11 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let asked = Instant::now();
-        // It may be gone already, which is what is wanted.
+        // The process may already have exited.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         while let Ok(None) = self.child.try_wait() {
             if asked.elapsed() > PATIENCE {
-                eprintln!("note: the server did not end when asked; it is killed");
+                eprintln!("note: the server did not exit after SIGTERM; killing it");
                 let _ = self.child.kill();
                 let _ = self.child.wait();
             }
@@ -238,7 +239,7 @@ impl Drop for Running {
     }
 }
 
-/// Is one of the servers of this binary, until the process that started it ends.
+/// Runs one of this binary's servers until the process that started it exits.
 ///
 /// # Errors
 /// The port is taken, or accepting failed.
@@ -264,7 +265,7 @@ where
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            tokio::spawn(echo(stream)); // its error is the end of the connection
+            tokio::spawn(echo(stream)); // an error only ends its connection
         }
     })
 }
@@ -288,7 +289,7 @@ async fn fastwebsockets(mut stream: tokio::net::TcpStream) -> Result<()> {
     }
     stream.write_all(ANSWER).await?;
     drop(request);
-    // As its examples do: a frame that read_frame() of the bare WebSocket returns would go out as masked.
+    // As in the crate's examples: frames that the bare WebSocket's read_frame() returns would be sent masked.
     let mut socket = FragmentCollector::new(WebSocket::after_handshake(stream, Role::Server));
     loop {
         let frame = socket.read_frame().await?;

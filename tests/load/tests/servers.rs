@@ -1,4 +1,4 @@
-//! Callsign and the benchmark's own servers answer its load without a mistake, and its failures are told.
+//! Callsign and the benchmark's own servers answer the load correctly, and failures are reported.
 
 use std::process::{Command, Stdio};
 
@@ -11,7 +11,7 @@ fn load(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs for 0.2 s what the arguments name, and returns the rows of the report.
+/// Measures the given rows for 0.2 s; returns the rows of the report.
 fn rows_of(name: &str, arguments: &[&str]) -> Vec<Value> {
     let file = std::env::temp_dir().join(format!("callsign-load-{name}-{}.json", std::process::id()));
     let mut command =
@@ -27,7 +27,7 @@ fn rows_of(name: &str, arguments: &[&str]) -> Vec<Value> {
     }
 }
 
-/// Checks that each line of a row has its name and likely figures.
+/// Checks that each line of a row has its name and plausible figures.
 fn assert_lanes(row: &Value, names: &[&str]) {
     let lanes = row["lanes"].as_array().unwrap();
     assert!(lanes.iter().map(|lane| lane["name"].as_str().unwrap()).eq(names.iter().copied()), "{row}");

@@ -1,11 +1,11 @@
-/* Handlers that do with a request what only a plugin in C can do. */
+/* Handlers that misuse a request in ways that only a plugin in C can. */
 #include "callsign.h"
 
 #include <pthread.h>
 
 CALLSIGN_PLUGIN(NAME, "1.2");
 
-/* Answers 0, which says "not handled", after it has begun an answer. */
+/* Returns 0, which means "not handled", after it has started a response. */
 int32_t zero(struct callsign_request *request)
 {
 	callsign_respond_status(request, 200);
@@ -13,8 +13,8 @@ int32_t zero(struct callsign_request *request)
 	return 0;
 }
 
-/* Adds 40000 headers, and asks for more of the request's than any has; answers how many were taken, and what
- * the first one that was not, and the other, came back as. */
+/* Adds 40000 response headers, and reads a request header past the end. Responds with the number of accepted headers,
+ * the status of the first rejected one, and the result of the read. */
 int32_t many(struct callsign_request *request)
 {
 	char name[16], text[80];
@@ -46,7 +46,7 @@ static void *answer(void *data)
 	return text;
 }
 
-/* Has another thread answer; answers what that was told. */
+/* Responds on another thread, then sends the statuses that this thread got. */
 int32_t elsewhere(struct callsign_request *request)
 {
 	pthread_t thread;

@@ -1,5 +1,5 @@
-/* Calls that a plugin should not make. Each has the answer that callsign.h gives it, and none ends anything. A
- * command runs some, and says how many there were and how many answers were others; the log has those. */
+/* Invalid calls. Each returns the status that callsign.h documents, and none crashes or closes anything. A command
+ * makes some of them, then reports the number of checks and of failed checks; the log has the failed ones. */
 #define _POSIX_C_SOURCE 200809L
 #include "callsign.h"
 
@@ -33,7 +33,7 @@ enum {
 #define HOST callsign_host_table
 #define ME &callsign_host_table
 
-static uint64_t left_id; /* of the last connection that has ended */
+static uint64_t ended_id; /* of the last connection that has ended */
 
 static void say_result(char text[80])
 {
@@ -115,7 +115,7 @@ static void nulls(struct connection *c)
 	CHECK(HOST->worker_receive(NULL, 1, NULL) == BAD_ARGUMENT);
 }
 
-/* A timer as soon as it can be and for as long as can be said: it does not come while this test runs. */
+/* A timer with the longest delay, which does not fire during the test, and one with the shortest interval. */
 static void far_timer(struct connection *c)
 {
 	uint64_t id = callsign_after(c, UINT64_MAX, never, NULL, NULL);
@@ -126,7 +126,7 @@ static void far_timer(struct connection *c)
 
 /* ---- Other workers ---- */
 
-/* The server has 1 KiB for a message. Only what is SENT arrives, with more than one worker: 20, 21, 22, and 23 last. */
+/* The server accepts messages of up to 1 KiB. With more than one worker only 20, 21, 22 and then 23 arrive. */
 static void workers(void)
 {
 	static const char large[1025];
@@ -260,16 +260,16 @@ static void message(struct connection *c, uint8_t op, const void *data, size_t l
 	} else if (IS("nobody's timer fails")) {
 		CHECK(callsign_after(NULL, 0, fail_later, NULL, fail_free) != 0);
 	} else if (IS("after")) {
-		CHECK(left_id != 0 && callsign_find(left_id) == NULL);
-		CHECK(HOST->timer_add(ME, left_id, 0, 0, never, NULL, never_free) == 0);
-		CHECK(HOST->background(ME, left_id, never_free, never, NULL, never_free) == CLOSED);
+		CHECK(ended_id != 0 && callsign_find(ended_id) == NULL);
+		CHECK(HOST->timer_add(ME, ended_id, 0, 0, never, NULL, never_free) == 0);
+		CHECK(HOST->background(ME, ended_id, never_free, never, NULL, never_free) == CLOSED);
 	} else
 		CHECK(length == 0);
 	report(c);
 }
 CALLSIGN_ONMESSAGE(message);
 
-/* What a connection that has ended answers, as long as the ABI can tell. */
+/* The statuses of a connection that has ended, while the plugin may still use it. */
 static void ended(struct connection *c)
 {
 	CHECK(callsign_text(c, "late") == CLOSED && callsign_close(c, 1000, "late") == CLOSED);
@@ -284,7 +284,7 @@ static void ended(struct connection *c)
 static void leave(struct connection *c)
 {
 	ended(c);
-	left_id = c->id;
+	ended_id = c->id;
 	if (strcmp(callsign_query(c), "fail") == 0)
 		callsign_fail(NULL);
 }

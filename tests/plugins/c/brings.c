@@ -1,4 +1,4 @@
-/* A plugin that needs libraries of its own, and answers with its GENERATION when they do. */
+/* A plugin that needs libraries of its own. It answers with its GENERATION if their functions work. */
 #include "callsign.h"
 
 int above(void);

@@ -1,5 +1,5 @@
-/* The hooks of the chat in C by hand, with a host that only saves and hears of failures: a program that ends with
- * 0 if a name survives a reload and everything else is refused. */
+/* Calls the hooks of the chat in C with a host that implements only `save` and `fail`. The program exits with 0 if a
+ * name is restored and everything else is rejected. */
 #include "../../../example-plugins/chat-c/chat.c"
 
 static char state[NAME_SIZE];

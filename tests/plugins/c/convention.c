@@ -1,4 +1,4 @@
-/* The functions that are called where no route is given, and no name: it is the file's. */
+/* The functions that the server calls without a route, and a plugin whose name comes from its file. */
 #include "callsign.h"
 
 #ifndef NAME

@@ -1,4 +1,4 @@
-// Ways to die, for tests/suite/internals/crash.rs. Not a plugin: the test calls them by name.
+// Crashes for tests/suite/internals/crash.rs. Not a plugin: the test calls the functions by name.
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include <signal.h>
@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Each caller has something left to do, so that no call becomes a jump.
+// Each caller does something after its call, so that the compiler makes no tail call.
 static volatile int work;
 
 void write_nowhere(void) {
@@ -49,7 +49,7 @@ void start_a_thread(void) {
     pthread_join(thread, NULL);
 }
 
-// The crash is that of another process.
+// Crashes in another process.
 void fork_and_exit(void) {
     pid_t child = fork();
     if (child == 0) {
@@ -61,12 +61,12 @@ void fork_and_exit(void) {
 }
 
 #ifdef __x86_64__
-// What the stack pointer points to cannot be read: neither can the handler.
+// The stack pointer is invalid, so the crash handler crashes when it reads the stack.
 void lose_the_stack(void) {
     __asm__ volatile("mov $4096, %rsp\n\tmov $4096, %rbp\n\tpush %rax");
 }
 
-// The same, but the signal is another than the one that the handler dies of: tkill(gettid(), SIGABRT).
+// The same with tkill(gettid(), SIGABRT), a signal other than the one that kills the crash handler.
 void abort_without_a_stack(void) {
     __asm__ volatile("mov $4096, %rsp\n\tmov $4096, %rbp\n\t"
                      "mov $186, %eax\n\tsyscall\n\t"

@@ -1,4 +1,4 @@
-/* A plugin with one handler of each kind, and with one fault: -DFAULT_… says which. */
+/* A plugin with one handler of each kind, and the fault that -DFAULT_… selects. */
 #include "callsign.h"
 
 #include <unistd.h>
@@ -8,7 +8,7 @@ __attribute__((unused)) static void release(struct connection *c)
 	(void)c;
 }
 
-/* Written by hand, where the macros of the header would do it right. */
+/* Written by hand, because the macros of the header cannot produce faults. */
 #ifndef ABI_MAJOR
 #define ABI_MAJOR 1
 #endif

@@ -1,4 +1,4 @@
-/* The parts of plugin-api/include/kore that the examples do not touch: each check that fails is a line of the answer. */
+/* The parts of plugin-api/include/kore that the examples do not use. Each failed check is a line of the response. */
 #include <kore/http.h>
 
 #include <kore/hooks.h>
@@ -80,7 +80,7 @@ static void check_texts(void)
 	CHECK(HTTP_METHOD_ALL == 0xf7);
 }
 
-/* Answers with the method: its number, and its name. */
+/* Responds with the number and the name of the method. */
 int method(struct http_request *req)
 {
 	char text[32];
@@ -90,7 +90,7 @@ int method(struct http_request *req)
 	return KORE_RESULT_OK;
 }
 
-/* Answers with what has failed: "" is good. The request's body is `0123456789`. */
+/* Responds with the failed checks, "" if there are none. The request's body is `0123456789`. */
 int check(struct http_request *req)
 {
 	const char *value;
@@ -122,7 +122,7 @@ int check(struct http_request *req)
 	if (http_argument_get_##type(req, "v", &as_##type))                                                    \
 		kore_buf_appendf(&report, #type " " format "\n", as_##type);
 
-/* What `v` is, in every type that it fits. */
+/* The value of `v` in every type that it fits. */
 int argument(struct http_request *req)
 {
 	char *as_string;
@@ -154,7 +154,7 @@ int argument(struct http_request *req)
 	return KORE_RESULT_OK;
 }
 
-/* All cookies that it knows of; then sets three. */
+/* Responds with the cookies `a` and `b`, and sets three. */
 int cookies(struct http_request *req)
 {
 	struct http_cookie *cookie;
@@ -174,7 +174,7 @@ int cookies(struct http_request *req)
 	return KORE_RESULT_OK;
 }
 
-/* What a handler can answer, by the query. */
+/* Returns what the query says. */
 int answers(struct http_request *req)
 {
 	if (strcmp(req->query_string, "error") == 0)
@@ -189,7 +189,7 @@ int answers(struct http_request *req)
 	return KORE_RESULT_OK;
 }
 
-/* A WebSocket with cookies in its 101, and an hdlr_extra of the request, which ends before the connection. */
+/* A WebSocket with cookies in its 101. The request has an hdlr_extra, which is freed before the connection ends. */
 int open_socket(struct http_request *req)
 {
 	req->hdlr_extra = kore_strdup("the request's");
@@ -198,7 +198,7 @@ int open_socket(struct http_request *req)
 	return KORE_RESULT_OK;
 }
 
-/* The same, and it frees its hdlr_extra itself, after the handshake. */
+/* The same; the handler frees its hdlr_extra itself, after the handshake. */
 int free_early(struct http_request *req)
 {
 	char *state = http_state_create(req, 777);
@@ -210,13 +210,13 @@ int free_early(struct http_request *req)
 	return KORE_RESULT_OK;
 }
 
-/* None of Kore's parent's is called. */
+/* Hooks of Kore's parent process are never called. */
 void kore_parent_configure(int argc, char **argv)
 {
 	fatal("%d %p", argc, (void *)argv);
 }
 
-/* NULL where Kore would end: nothing comes of it. */
+/* NULL where Kore would abort: the calls have no effect. */
 static void check_null(struct http_request *req)
 {
 	struct http_cookie *cookie = NULL;
@@ -236,7 +236,7 @@ static void check_null(struct http_request *req)
 	CHECK(strcmp(KORE_CONNECTION_IP(NULL), "") == 0);
 }
 
-/* What is asked with NULL, of a request that has arguments and cookies. */
+/* Calls with NULL about a request that has arguments and cookies. */
 int null(struct http_request *req)
 {
 	kore_buf_init(&report, 0);
@@ -256,7 +256,7 @@ void opened(struct connection *c)
 }
 
 #ifdef STATE
-/* State that crosses as data: -DSTATE=0 cannot be saved. The other hooks have the number of connections. */
+/* State that is carried over as bytes; with -DSTATE=0 it cannot be saved. The plugin counts restored connections. */
 static uint32_t restored;
 
 int callsign_save(struct connection *c)
@@ -360,7 +360,7 @@ void told(struct connection *c, u_int8_t op, const void *data, size_t len)
 		kore_msg_unregister(201);
 		say(c, "unregistered");
 		break;
-	case 'b': /* bad sends: each is a line of the log, and nothing else */
+	case 'b': /* invalid sends: each logs one line and has no other effect */
 		kore_websocket_send(c, WEBSOCKET_OP_CONT, "x", 1);
 		kore_websocket_send(c, 200, "x", 1);
 		kore_websocket_send(c, WEBSOCKET_OP_TEXT, "\xff", 1);
@@ -371,7 +371,7 @@ void told(struct connection *c, u_int8_t op, const void *data, size_t len)
 		kore_websocket_send(c, WEBSOCKET_OP_CLOSE, "\x03\xed", 2);
 		kore_websocket_send(c, WEBSOCKET_OP_BINARY, NULL, 0);
 		break;
-	case 'e': /* what hdlr_extra says */
+	case 'e': /* the content of hdlr_extra */
 		say(c, c->hdlr_extra ? c->hdlr_extra : "nothing");
 		break;
 	case 'p': /* control frames */
@@ -382,7 +382,7 @@ void told(struct connection *c, u_int8_t op, const void *data, size_t len)
 		kore_websocket_send(c, WEBSOCKET_OP_CLOSE, "\x0f\xa0over", 6);
 		kore_websocket_send(c, WEBSOCKET_OP_CLOSE, NULL, 0);
 		break;
-	case 'l': /* every priority of the log */
+	case 'l': /* every log priority */
 		kore_log(LOG_EMERG, "log emerg");
 		kore_log(LOG_WARNING, "log warning");
 		kore_log(LOG_NOTICE, "log notice");

@@ -1,4 +1,4 @@
-/* Faults on purpose: a page that never frees 77 bytes, and if its query is `use` uses others after it has freed them. */
+/* Deliberate faults: the page leaks 77 bytes; with the query `use` it uses memory after it has freed it. */
 #include <kore/kore.h>
 #include <kore/http.h>
 

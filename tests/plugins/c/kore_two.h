@@ -1,4 +1,4 @@
-/* What the two files of one library know of each other. -DVERSION="…" tells its versions apart. */
+/* Declarations that the two files of the library share. -DVERSION="…" is the library's version. */
 #include <kore/kore.h>
 #include <kore/http.h>
 

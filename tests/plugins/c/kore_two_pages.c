@@ -1,14 +1,14 @@
-/* One of two files of a library: its page, and what begins it. The other has the callbacks and the hooks. */
+/* One of two files of a library: the page and kore_worker_configure. The other file has the callbacks and hooks. */
 #include "kore_two.h"
 
 void kore_worker_configure(void)
 {
-	/* The table of receivers is the library's: the other file finds this one in it. */
+	/* The library has one table of receivers, which both files use. */
 	if (!kore_msg_register(MSG_NEWS, news_received) || register_again())
 		fatal("the two files do not have the same receivers");
 }
 
-/* The arguments are got here and read there. */
+/* This file populates the arguments, the other one reads them. */
 int enter(struct http_request *req)
 {
 	struct guest *guest;
@@ -24,7 +24,7 @@ int enter(struct http_request *req)
 	return KORE_RESULT_OK;
 }
 
-/* What was made there is sent and freed here. */
+/* This file sends and frees a buffer that the other one made. */
 void say(struct connection *c, const struct guest *guest, const void *data, size_t len)
 {
 	struct kore_buf *buf = guest_text(guest, data, len);

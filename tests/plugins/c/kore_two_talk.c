@@ -1,4 +1,4 @@
-/* The other of two files of a library: callbacks, and the hooks that carry their state over a reload. */
+/* The other of two files of a library: callbacks, and the hooks that carry their state across a reload. */
 #include "kore_two.h"
 
 struct guest *guest_new(struct http_request *req)

@@ -1,4 +1,4 @@
-/* Faults that a memory checker has to find, or it would find none in other plugins either. A message says which. */
+/* Faults that a memory checker must find, which proves that it works. A message selects the fault. */
 #include "callsign.h"
 
 #include <stdlib.h>

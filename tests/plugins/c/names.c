@@ -1,4 +1,4 @@
-/* Plain functions without kinds, built twice: as the plugins `left` and `right`. Each tells who it is. */
+/* Plain functions without kinds, built as the plugins `left` and `right`. Each answers with its name and plugin. */
 #include "callsign.h"
 
 #include <sys/socket.h>
@@ -36,7 +36,7 @@ int32_t ask(struct callsign_request *request)
 	return callsign_handshake(request, NULL, request->query, NULL) == 0;
 }
 
-/* Uses functions of the C library, which are no handlers for that. */
+/* Uses functions of the C library, which do not become handlers. */
 int sockets(void)
 {
 	return printf("unused\n") + (int)send(-1, "", 0, 0);

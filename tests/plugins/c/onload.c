@@ -1,4 +1,4 @@
-/* Load hooks: none, one or two, and plain functions that a config file can name. -DHOOKS says how many. */
+/* Load hooks, and plain functions that a config file can name. -DHOOKS is the number of hooks: 0, 1 or 2. */
 #include "callsign.h"
 
 CALLSIGN_PLUGIN("", "1.2");

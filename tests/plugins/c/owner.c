@@ -1,4 +1,4 @@
-/* A handler that gives the connection its data before there is one, and tells when it is freed. */
+/* An onrequest handler that attaches data to the future connection, and logs when it is freed. */
 #define _GNU_SOURCE
 #include "callsign.h"
 
@@ -24,7 +24,7 @@ static void release(struct connection *c)
 
 CALLSIGN_PLUGIN_HOOKS("", "1.2", 0, release, NULL, NULL, NULL, NULL);
 
-/* What the functions answer for a connection that is none yet; NULL if all is well. */
+/* Checks the results of functions for a request's owner, which is no connection yet; NULL if all are right. */
 static const char *wrong(struct connection *c)
 {
 	const char *name, *value;
@@ -43,7 +43,7 @@ static const char *wrong(struct connection *c)
 	return NULL;
 }
 
-/* The path says what becomes of the request, the query what is set. */
+/* The path selects how the request ends; the query is the data. */
 int32_t ask(struct callsign_request *request)
 {
 	const char *trouble = wrong(request->owner);
@@ -64,7 +64,7 @@ int32_t ask(struct callsign_request *request)
 	if (strcmp(request->path, "/gone") == 0) {
 		say("waits for", request->query);
 		while (access(request->query, F_OK) != 0)
-			usleep(1000); /* the client tells by it that it has left */
+			usleep(1000); /* the client creates the file after it has disconnected */
 	}
 	callsign_handshake(request, "join", NULL, NULL);
 	return 1;

@@ -1,4 +1,4 @@
-/* What brings.c brings along: -DPART=beside is a library with that function, -DNEEDS=deep one that another has. */
+/* A dependency of brings.c: -DPART=beside defines this function; -DNEEDS=deep calls one of another library. */
 int PART(void);
 
 #ifdef NEEDS

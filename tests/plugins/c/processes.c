@@ -1,4 +1,4 @@
-/* What a plugin should not do to its process: `unlink` closes its link to the parent, `fork` leaves a child. */
+/* A plugin that harms its process: `unlink` closes its link to the parent, `fork` leaves a child behind. */
 #define _POSIX_C_SOURCE 200809L
 #include "callsign.h"
 
@@ -7,7 +7,7 @@
 
 CALLSIGN_PLUGIN("", "1.2");
 
-/* Closes the sockets of the Unix family: no client's is one. */
+/* Closes all Unix sockets, which are never those of clients here. */
 static void unlink_worker(void)
 {
 	struct sockaddr_storage address;
@@ -19,7 +19,7 @@ static void unlink_worker(void)
 	}
 }
 
-/* Answers with a process: its own, or that of its child, which holds all that it holds. */
+/* Answers with a process id: its own, or that of its child, which has inherited all descriptors. */
 void command(struct connection *c, uint8_t op, const void *data, size_t length)
 {
 	char text[20];
@@ -28,7 +28,7 @@ void command(struct connection *c, uint8_t op, const void *data, size_t length)
 	if (length == 6 && memcmp(data, "unlink", 6) == 0)
 		unlink_worker();
 	if (length == 4 && memcmp(data, "fork", 4) == 0 && (process = fork()) == 0) {
-		/* If nobody ends it. */
+		/* In case the test does not kill it. */
 		alarm(60);
 		for (;;)
 			pause();

@@ -1,6 +1,5 @@
-/* A plugin that is loaded again and again: -DGENERATION='"2"' tells its copies apart, with -DTELL_GENERATION behind
- * it the number that the host gives them; the rest tells what a copy does wrong, or how it keeps what clients have
- * told it. */
+/* A plugin for reloads. Its answers begin with -DGENERATION='"2"', and with -DTELL_GENERATION also with the host's
+ * number. The other macros select a fault, or how the plugin keeps the notes of its clients. */
 #define _GNU_SOURCE
 #include "callsign.h"
 
@@ -27,14 +26,14 @@
 #define NAME "reload"
 #endif
 
-/* What a client has told with `set`. */
+/* The text that a client has stored with `set`. */
 struct note {
 	char text[NOTE_SIZE];
-	char plugin[8]; /* whose it is: a connection can have handlers of two */
+	char plugin[8]; /* the owner, because a connection can have handlers of two plugins */
 };
 
-__attribute__((unused)) static char mark[32] = GENERATION; /* what answers begin with */
-static int loaded_notes; /* of the generation before, told at load */
+__attribute__((unused)) static char mark[32] = GENERATION; /* prefix of the answers */
+static int loaded_notes; /* count of the previous generation, as seen at load */
 __attribute__((unused)) static int notes;
 
 __attribute__((unused)) static struct note *new_note(void)
@@ -69,7 +68,7 @@ static int32_t save(struct connection *c)
 		return CALLSIGN_SAVED_RESTART;
 	if (callsign_text(c, "from a save hook") != CALLSIGN_STATUS_NOT_NOW)
 		return CALLSIGN_SAVED_FAILED;
-	/* What it receives stays as it is, should the reload be refused. */
+	/* Receivers cannot change now, because the reload may still be rejected. */
 	if (callsign_worker_receive(1, NULL) != CALLSIGN_STATUS_NOT_NOW)
 		return CALLSIGN_SAVED_FAILED;
 	return callsign_save(note->text, strlen(note->text)) == 0 ? CALLSIGN_SAVED : CALLSIGN_SAVED_FAILED;
@@ -135,7 +134,7 @@ static void tick(void *data, struct connection *c)
 }
 #endif
 
-/* Gives the clients that have no note one, outside of their own handlers. */
+/* Gives every client without a note one, outside of its own handlers. */
 __attribute__((unused)) static void fill(const char *text)
 {
 	for (uint64_t id = 1; id <= 16; id++) {
@@ -201,7 +200,7 @@ static int32_t load(const struct callsign_load *load)
 	callsign_every(NULL, 3600 * 1000, tick, NULL, NULL);
 #endif
 #ifdef REMOVE_TIMERS
-	/* What the generation before has set stays; what this one has set does not have to. */
+	/* Timers of the previous generation cannot be removed yet; timers of this one can. */
 	int removed = 0;
 	uint64_t own = callsign_every(NULL, 3600 * 1000, tick, NULL, NULL);
 	for (uint64_t id = 1; id < own; id++)
@@ -252,8 +251,8 @@ static void message(struct connection *c)
 }
 CALLSIGN_ONCONNECT(message);
 #else
-/* `who`, `set TEXT`, `get`, `notes`, `bye`, `flood`; all else is echoed behind the generation, and goes to all others if it
- * begins with `!`. */
+/* `who`, `set TEXT`, `get`, `notes`, `bye`, `flood`. Anything else is echoed after the generation, or broadcast to all
+ * others if it begins with `!`. */
 static void message(struct connection *c, uint8_t op, const void *data, size_t length)
 {
 	char text[48 + NOTE_SIZE];
@@ -272,7 +271,7 @@ static void message(struct connection *c, uint8_t op, const void *data, size_t l
 	} else if (is(data, length, "bye")) {
 		callsign_close(c, 1000, "bye");
 	} else if (is(data, length, "flood")) {
-		/* More than all queues between the workers hold. */
+		/* More than all queues between the workers can hold. */
 		char *flood = calloc(1, 256 << 10);
 		for (int i = 0; i < 24; i++)
 			callsign_broadcast(NULL, CALLSIGN_OP_BINARY, flood, 256 << 10, CALLSIGN_SCOPE_GLOBAL);
@@ -311,7 +310,7 @@ static int32_t page(struct callsign_request *request)
 CALLSIGN_ONREQUEST(page);
 #endif
 
-/* Binds by a handshake of its own what no route names. */
+/* Binds handlers that no route names. */
 static int32_t upgrade(struct callsign_request *request)
 {
 	return callsign_handshake(request, "join", "message", "leave") == 0;

@@ -1,5 +1,4 @@
-/* What the host answers to calls that only a plugin in C can make wrong, and the C side of a connection's data
- * and of a failure. */
+/* Statuses of calls that only a plugin in C can get wrong, and a connection's data and a failing handler in C. */
 #include "callsign.h"
 
 #include <stdlib.h>

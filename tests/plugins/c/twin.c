@@ -1,5 +1,5 @@
-/* A C plugin of the same name and with the same handlers as tests/plugins/state, to take its place and to give it
- * back. -DDATA: connections have something of its own; -DHOOKS: and it is saved, as bytes that begin with `C:`. */
+/* A C plugin with the name and handlers of tests/plugins/state, to replace it and to be replaced by it. -DDATA:
+ * connections have data; -DHOOKS: the data is saved as bytes that begin with `C:`. */
 #include "callsign.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-//! Plugins in C: the example, also over a reload, the one in the README, one that was built against ABI 1.0, and one
-//! that takes turns with one in Rust.
+//! Plugins in C: the chat example, also across a reload, the plugin of the README, a plugin built against ABI
+//! 1.0, and a plugin that replaces one in Rust and back.
 
 mod reload;
 
@@ -22,7 +22,7 @@ fn chat(workers: usize) -> Host {
     host
 }
 
-/// A client, which has been told its name.
+/// A client of the chat, and the name it was given.
 fn join(host: &Host) -> (WebSocket, String) {
     let mut c = host.open("/");
     let greeting = c.next_text();
@@ -30,13 +30,13 @@ fn join(host: &Host) -> (WebSocket, String) {
     (c, name.to_owned())
 }
 
-/// Two clients of two workers.
+/// Two clients in different workers.
 fn join_both_workers(host: &Host) -> [(WebSocket, String); 2] {
-    // The number in a name is the connection's id, and each worker counts in steps of how many workers there are.
+    // The number in a name is the connection's id; the ids of a worker differ by the number of workers.
     let worker = |name: &str| name.trim_start_matches("guest-").parse::<u64>().expect("a number") % 2;
     let first = join(host);
     let end = Instant::now() + DEADLINE;
-    // They stay until one is right: a worker with fewer clients would get them all.
+    // Surplus clients stay connected: a worker with fewer clients would accept all new ones.
     let mut others = Vec::new();
     loop {
         let other = join(host);
@@ -44,13 +44,13 @@ fn join_both_workers(host: &Host) -> [(WebSocket, String); 2] {
             return [first, other];
         }
         others.push(other);
-        assert!(Instant::now() < end, "no client gets to the other worker");
+        assert!(Instant::now() < end, "no client was accepted by the other worker");
     }
 }
 
-/// Awaits that text; before it may come who else comes and goes.
+/// Waits for this text; skips announcements of guests that join or leave.
 #[track_caller]
-fn hear(c: &mut WebSocket, wanted: &str) {
+fn await_text(c: &mut WebSocket, wanted: &str) {
     loop {
         let text = c.next_text();
         if text == wanted {
@@ -66,19 +66,19 @@ fn hear(c: &mut WebSocket, wanted: &str) {
 fn the_chat_in_c_reaches_the_guests_of_both_workers() {
     let host = chat(2);
     let [(mut ann, ann_name), (mut bob, bob_name)] = join_both_workers(&host);
-    hear(&mut ann, &format!("* {bob_name} joined"));
+    await_text(&mut ann, &format!("* {bob_name} joined"));
 
     ann.text("hello");
-    hear(&mut bob, &format!("{ann_name}: hello"));
+    await_text(&mut bob, &format!("{ann_name}: hello"));
     ann.text("/name  Änn \t");
-    hear(&mut bob, &format!("* {ann_name} is now Änn"));
-    hear(&mut ann, &format!("* {ann_name} is now Änn"));
+    await_text(&mut bob, &format!("* {ann_name} is now Änn"));
+    await_text(&mut ann, &format!("* {ann_name} is now Änn"));
     ann.text("a\0b /quit");
-    hear(&mut bob, "Änn: a\0b /quit");
+    await_text(&mut bob, "Änn: a\0b /quit");
     ann.text("");
-    hear(&mut bob, "Änn: ");
+    await_text(&mut bob, "Änn: ");
     ann.text("/quitter");
-    hear(&mut bob, "Änn: /quitter");
+    await_text(&mut bob, "Änn: /quitter");
 
     bob.binary(&[0, 255, 7]);
     loop {
@@ -92,13 +92,13 @@ fn the_chat_in_c_reaches_the_guests_of_both_workers() {
 
     ann.text("/quit see you");
     assert_eq!(ann.closed(), Some((1000, "see you".to_owned())));
-    hear(&mut bob, "* Änn left (1000 see you)");
+    await_text(&mut bob, "* Änn left (1000 see you)");
     bob.text("/quit");
     assert_eq!(bob.closed(), Some((1000, String::new())));
 }
 
 #[test]
-fn the_chat_in_c_takes_no_name_that_is_empty_or_too_long() {
+fn the_chat_in_c_rejects_names_that_are_empty_or_too_long() {
     let host = chat(1);
     let (mut c, name) = join(&host);
     let long = "ö".repeat(33);
@@ -107,7 +107,7 @@ fn the_chat_in_c_takes_no_name_that_is_empty_or_too_long() {
     }
     let longest = "\u{1f600}".repeat(32);
     assert_eq!(c.ask(&format!("/name {longest}")), format!("* {name} is now {longest}"));
-    // A reason beyond the 123 bytes that a Close can carry is cut between two characters.
+    // A Close carries a reason of at most 123 bytes; a longer one is cut between two characters.
     c.text(&format!("/quit {}", "€".repeat(5000)));
     assert_eq!(c.closed(), Some((1000, "€".repeat(41))));
 }
@@ -138,21 +138,21 @@ fn the_chat_in_c_saves_and_restores_names_and_nothing_else() {
     let output = cc.arg(Path::new(ROOT).join("tests/plugins/c/chat_state.c")).output();
     let output = output.expect("there is a C compiler");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let output = Command::new(&program).output().expect("it can be run");
+    let output = Command::new(&program).output().expect("the program can be executed");
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
-/// The first fenced block of that language behind the README's heading on C.
+/// The first fenced block of this language after the README's heading about C.
 fn readme(language: &str) -> String {
     let text = fs::read_to_string(Path::new(ROOT).join("README.md")).expect("there is a README");
-    let part = text.split("\n### In C\n").nth(1).expect("it has a part on C");
-    let block = part.split(&format!("```{language}\n")).nth(1).expect("it has such a block");
+    let part = text.split("\n### In C\n").nth(1).expect("the README has a section about C");
+    let block = part.split(&format!("```{language}\n")).nth(1).expect("the section has such a block");
     block.split("```").next().expect("a text has a beginning").to_owned()
 }
 
 #[test]
-fn the_plugin_in_the_readme_is_one() {
+fn the_plugin_in_the_readme_works() {
     let folder = scratch("readme");
     fs::create_dir_all(&folder).expect("the scratch folder can be made");
     fs::write(folder.join("hello.c"), readme("c")).expect("the scratch folder can be written");
@@ -165,7 +165,7 @@ fn the_plugin_in_the_readme_is_one() {
         .status();
     assert!(status.expect("there is a shell").success(), "{cc}");
     let arguments =
-        serve.strip_prefix("target/release/callsign serve hello.so ").expect("it serves hello.so");
+        serve.strip_prefix("target/release/callsign serve hello.so ").expect("the command serves hello.so");
     let arguments = arguments.replace('\'', "");
     let library = folder.join("hello.so");
     let arguments: Vec<_> = ["serve", path(&library)].into_iter().chain(arguments.split(' ')).collect();

@@ -1,4 +1,4 @@
-//! However a connection ends, ondisconnect runs once and last, and is told how it ended.
+//! However a connection ends, ondisconnect runs once, last, and with the close code of that end.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn a_reset_is_1006() {
 }
 
 #[test]
-fn an_end_of_the_stream_without_a_close_is_1006_and_what_came_before_it_is_delivered() {
+fn an_end_of_the_stream_without_a_close_is_1006_after_all_messages() {
     let host = probe(&[]);
     let (mut c, id) = join(&host);
     c.text("last words");
@@ -85,14 +85,14 @@ fn a_client_that_does_not_answer_a_close_is_dropped_and_the_close_counts() {
 }
 
 #[test]
-fn a_violation_is_told_to_both_sides() {
+fn both_sides_see_the_code_of_a_violation() {
     let host = probe(&["--max-message", "1000"]);
     for (first, payload, code) in [(0xc1, &b"x"[..], 1002), (TEXT, b"\xff", 1007), (BINARY, &[0; 1001], 1009)]
     {
         let (mut c, id) = join(&host);
         c.send_frame(first, payload);
-        let (told, reason) = c.closed().expect("a violation has a code");
-        assert_eq!(told, code);
+        let (found, reason) = c.closed().expect("a violation has a code");
+        assert_eq!(found, code);
         assert_ne!(reason, "");
         host.log_line(&format!("#{id} drop"));
         assert_eq!(seen(&host, id), ["connect", &format!("disconnect {code} {reason:?} by Server"), "drop"]);
@@ -126,7 +126,7 @@ fn a_client_that_stops_reading_is_closed_with_1013_and_the_others_go_on() {
     host.log_line(&format!("connection {slow_id} (127.0.0.1:"));
     assert_eq!(other.ask("still here"), "still here");
 
-    // It reads again, just to see why.
+    // Reads what is left, to find the Close.
     let close = std::iter::repeat_with(|| slow.read_frame()).find(|(first, _)| *first == CLOSE);
     assert_eq!(close, Some((CLOSE, b"\x03\xf5too slow to receive".to_vec())));
     slow.send_frame(CLOSE, b"\x03\xf5");

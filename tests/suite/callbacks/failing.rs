@@ -1,4 +1,4 @@
-//! A handler that panics or returns an Err costs its own connection or request, and nobody else's.
+//! A handler that panics or returns an Err costs its own connection or request, and no other.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! What callbacks are called for, in which order, what they are told and what they can do. The plugin says
-//! in the log what it sees, so that a whole life can be compared.
+//! When callbacks are called, in which order, with which arguments, and what they can do. The plugin logs
+//! every call, so a test can compare a connection's whole life.
 
 mod ending; // how a connection ends
 
@@ -11,7 +11,7 @@ use tungstenite::Message;
 
 use crate::support::{BINARY, CLOSE, Host, Raw, TEXT, WebSocket, c_plugin_with, frame, path, plugin};
 
-/// A server whose route `/` reports everything.
+/// A server whose route `/` logs every callback.
 fn probe(options: &[&str]) -> Host {
     Host::serve("test-probe", &[&["--route", "/=join,message,leave"], options].concat())
 }
@@ -21,14 +21,14 @@ fn bound(handlers: &str) -> Host {
     Host::serve("test-probe", &["--route", &format!("/={handlers}"), "--route", "/other=join,message,leave"])
 }
 
-/// A client of a `join` handler, and the id that it was told.
+/// A client of a `join` handler, and the id in its greeting.
 fn join(host: &Host) -> (WebSocket, u64) {
     let mut c = host.open("/");
     let id = id(&c.next_text());
     (c, id)
 }
 
-/// The same as a bare socket, which reads no more than it is told to.
+/// The same over a bare socket, which reads only on request.
 fn join_raw(host: &Host) -> (Raw, u64) {
     let mut c = host.connect().upgraded("/", &[]);
     let (first, payload) = c.read_frame();
@@ -41,8 +41,8 @@ fn id(greeting: &str) -> u64 {
     greeting.strip_prefix("id ").and_then(|id| id.parse().ok()).expect("`join` greets with the id")
 }
 
-/// All that the plugin has seen of that connection. Waits for the last of it, and ends the server, so that
-/// anything after the last would be seen too.
+/// Everything that the plugin logged about this connection. Waits for the last entry, then stops the server,
+/// so that later entries would be included.
 #[track_caller]
 fn life(mut host: Host, id: u64) -> Vec<String> {
     host.log_line(&format!("#{id} drop"));
@@ -50,13 +50,13 @@ fn life(mut host: Host, id: u64) -> Vec<String> {
     seen(&host, id)
 }
 
-/// What the plugin has seen of that connection so far.
+/// What the plugin has logged about this connection so far.
 fn seen(host: &Host, id: u64) -> Vec<String> {
     let mark = format!("plugin `probe`: #{id} ");
     host.log().lines().filter_map(|line| Some(line.split_once(&mark)?.1.to_owned())).collect()
 }
 
-/// `file:line` of the probe's source where that text stands.
+/// `file:line` of this text in the probe's source.
 fn place(text: &str) -> String {
     let source = include_str!("../../plugins/probe/src/lib.rs");
     let line = source.lines().position(|line| line.contains(text)).expect("the text is in the source") + 1;
@@ -64,7 +64,7 @@ fn place(text: &str) -> String {
 }
 
 #[test]
-fn a_connection_is_seen_from_onconnect_over_its_messages_to_ondisconnect() {
+fn a_connection_calls_onconnect_then_onmessage_then_ondisconnect() {
     let host = probe(&[]);
     let (mut c, id) = join(&host);
     c.text("one");
@@ -86,7 +86,7 @@ fn a_connection_is_seen_from_onconnect_over_its_messages_to_ondisconnect() {
 }
 
 #[test]
-fn messages_that_come_in_one_write_with_the_request_come_after_onconnect() {
+fn messages_sent_together_with_the_request_come_after_onconnect() {
     let host = probe(&[]);
     let mut c = host.connect();
     let request = "GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\

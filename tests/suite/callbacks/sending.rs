@@ -1,9 +1,9 @@
-//! What a plugin can send, to whom, and what it is told about it.
+//! What a plugin can send, to whom, and which status it gets.
 
 use super::*;
 
 #[test]
-fn a_send_tells_what_became_of_it() {
+fn a_send_returns_a_status() {
     let host = probe(&["--max-message", "4096"]);
     let (mut c, _) = join(&host);
     assert_eq!(c.ask("statuses"), "x");
@@ -12,7 +12,7 @@ fn a_send_tells_what_became_of_it() {
 }
 
 #[test]
-fn a_send_to_a_slow_client_says_that_it_is_queued() {
+fn a_send_to_a_slow_client_returns_queued() {
     let host = probe(&["--high-water", "16KiB", "--max-backlog", "1GiB"]);
     let (mut c, id) = join_raw(&host);
     c.send_frame(TEXT, b"fill");
@@ -20,7 +20,7 @@ fn a_send_to_a_slow_client_says_that_it_is_queued() {
 }
 
 #[test]
-fn a_plugin_in_c_is_told_what_was_wrong() {
+fn a_plugin_in_c_gets_a_status_for_each_mistake() {
     let library = c_plugin_with("statuses.c", &["-D_POSIX_C_SOURCE=200809L"]);
     let host = Host::start(&["serve", path(&library), "--max-message", "4096", "--route", "/=join,message,"]);
     let mut c = host.open("/?its-data");
@@ -66,9 +66,9 @@ fn a_broadcast_reaches_everyone_but_its_source() {
     for command in ["others", "others-global"] {
         source.text(&format!("{command} news by {command}"));
         others.iter_mut().for_each(|other| assert_eq!(other.next_text(), format!("news by {command}")));
-        assert_eq!(source.ask("fence"), "fence", "nothing came before");
+        assert_eq!(source.ask("fence"), "fence", "nothing arrived before");
     }
-    others.iter_mut().for_each(|other| assert_eq!(other.ask("fence"), "fence", "nothing came twice"));
+    others.iter_mut().for_each(|other| assert_eq!(other.ask("fence"), "fence", "no message arrived twice"));
 }
 
 #[test]
@@ -79,7 +79,9 @@ fn a_broadcast_without_a_source_reaches_everyone() {
         clients[0].text(&format!("{command} news by {command}"));
         clients.iter_mut().for_each(|client| assert_eq!(client.next_text(), format!("news by {command}")));
     }
-    clients.iter_mut().for_each(|client| assert_eq!(client.ask("fence"), "fence", "nothing came twice"));
+    clients
+        .iter_mut()
+        .for_each(|client| assert_eq!(client.ask("fence"), "fence", "no message arrived twice"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The first build, and the end: what cannot be built, what is waited for, what is left behind.
+//! The first build, and the end: projects that cannot be built, waiting for a fix, cleaning up.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn a_folder_without_anything_to_build_is_refused() {
 }
 
 #[test]
-fn a_config_that_is_wrong_is_told_before_anything_is_built() {
+fn an_invalid_config_is_reported_before_anything_is_built() {
     let project = c_project("wrong-config", "one");
     write(project.join("callsign.toml"), "lisen = \"127.0.0.1:0\"\n");
     assert!(refusal(&[path(&project)]).contains("callsign.toml:1:1: "));
@@ -54,7 +54,7 @@ fn a_first_build_that_fails_waits_for_a_change() {
     let host = Host::begin(&["dev", path(&project)]);
     let line = host.log_line("dev: the build failed after ");
     assert!(line.ends_with("; waiting for a change"), "{line}");
-    // It builds, and is no plugin.
+    // The project builds, but the library is not a plugin.
     write(project.join("plugin.c"), "int x;\n");
     let line = host.log_line("no plugin descriptor");
     assert!(line.ends_with("; waiting for a change"), "{line}");
@@ -66,7 +66,7 @@ fn a_first_build_that_fails_waits_for_a_change() {
 }
 
 #[test]
-fn a_crate_that_makes_no_library_is_told_how() {
+fn a_crate_that_makes_no_library_is_explained() {
     let _busy = busy();
     let project = crate_project("no-library", "\"one\"");
     let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
@@ -79,14 +79,14 @@ fn a_crate_that_makes_no_library_is_told_how() {
     host.served();
 }
 
-/// A process that a build has started writes its number there.
+/// The process whose id a build has written to this file.
 fn process_in(file: &Path) -> Process {
     let pid = fs::read_to_string(file).unwrap();
     Process(pid.trim().parse().expect("the number of a process"))
 }
 
 #[test]
-fn a_signal_ends_the_first_build_and_all_that_it_has_started() {
+fn a_signal_ends_the_first_build_and_all_its_processes() {
     let project = c_project("first-stopped", "one");
     let pid = project.join("pid");
     let command = format!("sh -c 'echo $$ > {0:?}.tmp; mv {0:?}.tmp {0:?}; exec sleep 1000'; true", pid);
@@ -99,7 +99,7 @@ fn a_signal_ends_the_first_build_and_all_that_it_has_started() {
     assert_eq!(host.log_lines("the build failed"), [""; 0]);
 }
 
-/// A service manager's "reload" has nothing to do with a build.
+/// A service manager may send SIGHUP for "reload", which must not end the build.
 #[test]
 fn a_hangup_during_the_first_build_is_ignored() {
     let project = c_project("first-hangup", "one");
@@ -128,11 +128,11 @@ fn a_build_that_ignores_the_signal_is_killed() {
 }
 
 #[test]
-fn a_signal_ends_server_and_build_in_good_order() {
+fn a_signal_drains_the_server_and_ends_the_build() {
     let _busy = busy();
     let project = crate_project("stopped", "\"one\"");
     let (pid, go) = (scratch("stopped.pid"), scratch("stopped.go"));
-    // There from an earlier run.
+    // Removes the files of an earlier run.
     let _ = (fs::remove_file(&pid), fs::remove_file(&go));
     let mut host = dev(&project, &[]);
     let mut client = host.open("/");
@@ -147,9 +147,9 @@ fn a_signal_ends_server_and_build_in_good_order() {
     build.wait_for_end();
 }
 
-/// It writes its number, and waits until there is the other file.
+/// A build script that writes its process id to `pid` and waits until `go` exists.
 fn build_script(pid: &Path, go: &Path) -> String {
-    // Whoever waits for the file finds the whole number in it.
+    // A rename publishes the whole number at once.
     let written = pid.with_extension("tmp");
     format!(
         "fn main() {{\n\
@@ -161,11 +161,11 @@ fn build_script(pid: &Path, go: &Path) -> String {
 }
 
 #[test]
-fn a_change_during_a_build_of_cargo_ends_it_and_begins_another() {
+fn a_change_during_a_cargo_build_restarts_the_build() {
     let _busy = busy();
     let project = crate_project("overtaken", "\"one\"");
     let (pid, go) = (scratch("overtaken.pid"), scratch("overtaken.go"));
-    // There from an earlier run.
+    // Removes the files of an earlier run.
     let _ = (fs::remove_file(&pid), fs::remove_file(&go));
     write(project.join("build.rs"), &build_script(&pid, &go));
     let host = Host::begin(&["dev", path(&project)]);

@@ -1,4 +1,4 @@
-//! The developer's loop: `callsign dev` builds, serves and reloads; `callsign new` makes what it builds.
+//! The developer's loop: `callsign dev` builds, serves and reloads; `callsign new` makes a project for it.
 
 mod rounds;
 
@@ -15,14 +15,16 @@ use crate::support::{Host, empty_folder, path, root, scratch};
 
 fn write(file: impl AsRef<Path>, text: &str) {
     let file = file.as_ref();
-    fs::create_dir_all(file.parent().expect("it is in a folder")).expect("the scratch folder can be written");
+    fs::create_dir_all(file.parent().expect("the file is in a folder"))
+        .expect("the scratch folder can be written");
     fs::write(file, text).expect("the scratch folder can be written");
 }
 
-/// A plugin in C that answers every message with this text, and a Makefile for it.
+/// A plugin in C that answers every message with `answer`, and its Makefile.
 fn c_project(name: &str, answer: &str) -> PathBuf {
     let folder = empty_folder(name);
-    fs::copy(root().join("plugin-api/include/callsign.h"), folder.join("callsign.h")).expect("there is one");
+    fs::copy(root().join("plugin-api/include/callsign.h"), folder.join("callsign.h"))
+        .expect("the header exists");
     write(folder.join("plugin.c"), &c_source(answer));
     write(
         folder.join("Makefile"),
@@ -40,10 +42,11 @@ fn c_source(answer: &str) -> String {
     )
 }
 
-/// A plugin's crate, of a workspace with others that share what is built. It answers every message with this text.
+/// The crate of a plugin that answers every message with `answer`. It shares build results with the other
+/// crates here.
 fn crate_project(name: &str, answer: &str) -> PathBuf {
     let folder = scratch("crates").join(name);
-    // There from an earlier run.
+    // Removes the folder of an earlier run.
     let _ = fs::remove_dir_all(&folder);
     share_target();
     let sdk = root().join("plugin-api");
@@ -65,8 +68,8 @@ fn rust_source(answer: &str) -> String {
     )
 }
 
-/// Crates below the scratch folder are built in one place, without the network, and what they all depend on is built
-/// before anything has to come in time.
+/// Crates below the scratch folder share one target folder and build offline. Their common dependencies are
+/// built first, because some tests have deadlines.
 fn share_target() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

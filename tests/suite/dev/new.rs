@@ -1,4 +1,5 @@
-//! `callsign new`: what it makes builds, passes its own test, and runs with `dev`, by the commands that it says.
+//! `callsign new`: the project builds, passes its own test, and runs with `dev`, by the commands that `new`
+//! prints.
 
 use std::fs;
 use std::path::Path;
@@ -7,9 +8,10 @@ use std::process::Command;
 use super::{cargo, dev, share_target, succeeds};
 use crate::support::{Host, busy, empty_folder, path, run, scratch};
 
-/// Makes it with these options, and runs the commands that are said but for the last one, which would serve.
+/// Creates the project with these options, and runs all printed commands except the last one, which would
+/// serve.
 fn made(project: &Path, options: &[&str]) -> String {
-    // There from an earlier run.
+    // Removes the folder of an earlier run.
     let _ = fs::remove_dir_all(project);
     let (code, said, errors) = run(&[&["new", path(project)], options].concat());
     assert_eq!((code, errors.as_str()), (0, ""), "{said}");
@@ -23,7 +25,7 @@ fn made(project: &Path, options: &[&str]) -> String {
     said
 }
 
-/// What both projects do.
+/// What the new projects answer, in Rust and in C.
 fn assert_talks(host: &Host, name: &str) {
     let (mut one, mut other) = (host.open("/"), host.open("/"));
     for client in [&mut one, &mut other] {
@@ -90,7 +92,7 @@ fn nothing_is_overwritten() {
 }
 
 #[test]
-fn a_name_or_a_folder_that_cannot_be_is_refused() {
+fn an_invalid_name_or_folder_is_refused() {
     let scratch = empty_folder("names");
     for (name, reason) in [
         ("2nd", "it is 1 to 63 letters, digits, `-` and `_`, and begins with a letter"),
@@ -104,5 +106,5 @@ fn a_name_or_a_folder_that_cannot_be_is_refused() {
     let (code, _, stderr) = run(&["new", path(&scratch.join("chat")), "--sdk", path(&scratch)]);
     assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("is not the folder of the crate `callsign-plugin` (--sdk)"), "{stderr}");
-    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "nothing is left of them");
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "no folder was left behind");
 }

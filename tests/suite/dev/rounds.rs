@@ -1,4 +1,4 @@
-//! A change, a build, a reload: what begins a round, what does not, and what is said of it.
+//! A change, a build, a reload: what starts a round, what does not, and what is logged about it.
 
 use std::fs::{self, File};
 use std::time::{Duration, Instant, SystemTime};
@@ -28,7 +28,7 @@ fn a_source_that_changes_is_built_and_answers_on_the_open_connection() {
     assert_eq!(host.log_lines("dev: src/lib.rs changed; building").len(), 2);
 }
 
-/// From saving a source to the new code's answer, besides what cargo takes.
+/// The time from saving a source to the new code's answer, without the time that cargo takes.
 #[test]
 fn the_new_code_answers_soon_after_it_is_compiled() {
     let _alone = alone();
@@ -43,18 +43,18 @@ fn the_new_code_answers_soon_after_it_is_compiled() {
             assert_answers(&mut client, &round.to_string());
             let took = saved.elapsed();
             let built = line.split("built in ").nth(1).and_then(|rest| rest.split_once(" s, "));
-            let built: f64 = built.expect("it says how long").0.parse().expect("in seconds");
+            let built: f64 = built.expect("the line has the build time").0.parse().expect("in seconds");
             took.saturating_sub(Duration::from_secs_f64(built))
         })
         .collect();
     more.sort();
     println!("from saving to the answer, without the build: {:?}, at best {:?}", more[4], more[0]);
-    // 100 ms on a machine that has nothing else to do, which may be so for one of them.
+    // An idle machine takes 100 ms; at least one round may find it idle.
     assert!(more[0] < Duration::from_millis(200), "{more:?}");
 }
 
 #[test]
-fn while_it_does_not_build_the_old_code_serves_on() {
+fn while_the_source_does_not_compile_the_old_code_serves_on() {
     let _busy = busy();
     let project = crate_project("broken", "\"one\"");
     let host = dev(&project, &[]);
@@ -62,7 +62,7 @@ fn while_it_does_not_build_the_old_code_serves_on() {
     write(project.join("src/lib.rs"), &rust_source("\"two\" oops"));
     let line = host.log_line("dev: the build failed after ");
     assert!(line.ends_with("; the old code serves on"), "{line}");
-    // Cargo's own words, and where to look.
+    // The output of cargo, with the place of the error.
     host.log_line("error: expected");
     host.log_line(" --> src/lib.rs:5:");
     assert_answers(&mut client, "one");
@@ -72,12 +72,12 @@ fn while_it_does_not_build_the_old_code_serves_on() {
 }
 
 #[test]
-fn a_reload_that_is_refused_is_told_and_the_old_code_serves_on() {
+fn a_rejected_reload_is_logged_and_the_old_code_serves_on() {
     let project = c_project("refused", "one");
     let host = dev(&project, &[]);
     let mut client = host.open("/");
     assert_answers(&mut client, "one");
-    // The connection needs its handler.
+    // The open connection needs the handler that this version lacks.
     write(project.join("plugin.c"), &c_source("two").replace("onmessage", "other"));
     let line = host.log_line("dev: refused: built in ");
     assert!(line.contains("onmessage") && line.ends_with("; the old code serves on"), "{line}");
@@ -88,7 +88,7 @@ fn a_reload_that_is_refused_is_told_and_the_old_code_serves_on() {
 }
 
 #[test]
-fn what_a_crate_depends_on_by_path_or_includes_is_watched_too() {
+fn path_dependencies_and_included_files_are_watched_too() {
     let _busy = busy();
     let project = crate_project("depends", "\"one\"");
     let (dependency, page) = (scratch("crates").join("dependency"), scratch("crates").join("page.txt"));
@@ -114,29 +114,29 @@ fn what_a_crate_depends_on_by_path_or_includes_is_watched_too() {
 }
 
 #[test]
-fn a_file_that_was_only_touched_and_what_editors_leave_builds_nothing() {
+fn touched_files_and_editors_temporary_files_start_no_build() {
     let project = c_project("touched", "one");
     let host = dev(&project, &[]);
     let source = project.join("plugin.c");
     File::options().append(true).open(&source).unwrap().set_modified(SystemTime::now()).unwrap();
     write(&source, &c_source("one"));
-    for left in
+    for ignored in
         ["plugin.c~", ".plugin.c.swp", "4913", "#plugin.c#", ".git/index", "plugin.o", "node_modules/x/x.js"]
     {
-        write(project.join(left), "x");
+        write(project.join(ignored), "x");
     }
-    // As editors save: another file that takes the name.
+    // Editors save by renaming a new file over the old one.
     write(project.join("plugin.c.tmp"), &c_source("two"));
     fs::rename(project.join("plugin.c.tmp"), &source).unwrap();
     host.log_line("dev: plugin.c changed; building");
     let mut client = host.open("/");
     host.log_line("dev: tried generation 2: ");
     assert_answers(&mut client, "two");
-    assert_eq!(host.log_lines("changed; building").len(), 1, "only what has changed");
+    assert_eq!(host.log_lines("changed; building").len(), 1, "only a changed source starts a build");
 }
 
 #[test]
-fn files_and_folders_that_are_new_are_sources() {
+fn new_files_and_folders_are_sources() {
     let project = c_project("new-files", "one");
     let host = dev(&project, &[]);
     write(project.join("more/deep/page.txt"), "1");
@@ -151,10 +151,10 @@ fn files_and_folders_that_are_new_are_sources() {
 }
 
 #[test]
-fn a_build_that_writes_into_its_sources_does_not_go_on_for_ever() {
+fn a_build_that_writes_into_its_sources_does_not_loop() {
     let project = c_project("writes", "one");
     let makefile = fs::read_to_string(project.join("Makefile")).unwrap();
-    // Another content each time, although nothing is to be done.
+    // Every build changes the content of this file, so every build looks like a change.
     let count = scratch("writes.count");
     write(&count, "");
     let all = format!("all: plugin.so\n\tdate +%s%N > build.log\n\techo >> {count:?}\n");
@@ -162,7 +162,7 @@ fn a_build_that_writes_into_its_sources_does_not_go_on_for_ever() {
     let host = dev(&project, &[]);
     host.log_line("dev: note: each build writes build.log; no other build for that");
     let builds = || fs::read_to_string(&count).unwrap().lines().count();
-    // It still goes by what people change, be it while the third build runs or after it.
+    // A change by a person still starts a build, during the third build or after it.
     write(project.join("plugin.c"), &c_source("two"));
     host.log_line("dev: tried generation 2: ");
     eventually("the last build is over", || builds() >= 4);
@@ -220,7 +220,7 @@ fn the_config_of_the_folder_counts_and_is_read_again_when_it_changes() {
 }
 
 #[test]
-fn without_workers_it_builds_and_says_that_nothing_is_reloaded() {
+fn without_workers_dev_builds_and_logs_that_nothing_is_reloaded() {
     let project = c_project("alone", "one");
     let host = Host::start(&["dev", path(&project), "--workers", "0"]);
     let mut client = host.open("/");
@@ -258,7 +258,7 @@ fn serve_with_watch_reloads_a_library_that_is_replaced() {
     fs::rename(file.with_extension("new"), &file).unwrap();
     host.log_line("has changed, and was reloaded: tried: generation 2; 1 worker, 1 connection kept");
     assert_answers(&mut client, "two");
-    // Another plugin has no handler for the open connection.
+    // This plugin has no handler for the open connection.
     fs::copy(c_plugin_with("faulty.c", &["-DNAME=\"good\""]), file.with_extension("new")).unwrap();
     fs::rename(file.with_extension("new"), &file).unwrap();
     host.log_line("has changed, and is refused: ");

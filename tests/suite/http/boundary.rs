@@ -1,17 +1,17 @@
-//! What handlers in C are told that ask for what cannot be.
+//! Invalid requests of handlers in C, and the status that they get.
 
-use super::{get, goes_on, serve};
+use super::{assert_still_serves, get, serve};
 
-/// As many as a map can hold would do harm already.
+/// The limit is far below the capacity of the header map, because that many headers would already do harm.
 #[test]
-fn an_answer_has_a_thousand_headers_at_most_and_its_worker_lives() {
+fn a_response_has_a_thousand_headers_at_most_and_the_worker_survives() {
     let host = serve(&[]);
     let before = host.workers();
     let mut client = host.connect();
     let answer = get(&mut client, "/many");
     assert_eq!((answer.status, answer.text()), (200, "taken 1000, then -5; found 0"));
     assert_eq!(answer.headers.iter().filter(|(name, _)| name.starts_with("x-")).count(), 1000);
-    goes_on(&mut client);
+    assert_still_serves(&mut client);
     assert_eq!(host.workers(), before);
 }
 

@@ -1,6 +1,7 @@
-//! Which requests become WebSockets, what the 101 says, and what the others are told (RFC 6455 §4).
+//! Which requests become WebSockets, what the 101 contains, and how other requests are answered (RFC 6455
+//! §4).
 
-use super::{get, goes_on, serve, values};
+use super::{assert_still_serves, get, serve, values};
 
 /// RFC 9110 §15.5.22.
 #[test]
@@ -13,11 +14,11 @@ fn a_plain_request_for_a_websocket_is_answered_426() {
         assert_eq!(answer.header("upgrade"), Some("websocket"));
         assert_eq!(answer.header("connection"), Some("Upgrade"));
     }
-    goes_on(&mut client);
+    assert_still_serves(&mut client);
 }
 
 #[test]
-fn the_handshake_of_rfc_6455_section_1_3_is_answered_as_it_says() {
+fn the_handshake_of_rfc_6455_section_1_3_gets_its_accept_value() {
     let host = serve(&[]);
     for path in ["/ws", "/socket"] {
         let answer = host.connect().handshake(path, &[]);
@@ -29,7 +30,7 @@ fn the_handshake_of_rfc_6455_section_1_3_is_answered_as_it_says() {
     }
 }
 
-/// RFC 6455 §4.2.1, and §4.2.2 and §4.4 for the version. The handler is not asked.
+/// RFC 6455 §4.2.1, and for the version §4.2.2 and §4.4. The handler is not called.
 #[test]
 fn a_bad_handshake_is_answered_400_or_426_by_the_host() {
     const GOOD: [(&str, &str); 5] = [
@@ -48,7 +49,7 @@ fn a_bad_handshake_is_answered_400_or_426_by_the_host() {
         if version == "1.0" {
             let mut client = host.connect();
             client.send(format!("{method} {path} HTTP/1.0\r\n{headers}\r\n"));
-            let answer = String::from_utf8(client.read_to_eof()).expect("it is text");
+            let answer = String::from_utf8(client.read_to_eof()).expect("the response is text");
             assert!(answer.starts_with("HTTP/1.0 400 "), "{answer}");
             return;
         }

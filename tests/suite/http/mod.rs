@@ -1,5 +1,5 @@
-//! HTTP from outside: what onrequest handlers are told and what becomes of their answers, which requests never
-//! reach one (RFC 9110, RFC 9112).
+//! HTTP from outside: what onrequest handlers receive, how their responses are sent, and which requests never
+//! reach a handler (RFC 9110, RFC 9112).
 
 mod handshake;
 
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Host, Raw, c_plugin_with, path, plugin};
 
-/// `/` and `/echo` are the web example's; the others are handlers of the test plugin `requests` by their names,
-/// `/ws` a WebSocket without a handler to ask, `/zero` a handler in C that answers 0, `/many`
-/// and `/elsewhere` others in C.
+/// Serves the web example at `/` and `/echo`, handlers of the test plugin `requests` under their names, and
+/// handlers in C at `/many`, `/elsewhere` and `/zero`, which returns 0. `/ws` is a WebSocket route without an
+/// onrequest handler.
 fn serve(options: &[&str]) -> Host {
     let libraries = [plugin("web"), plugin("requests"), c_plugin_with("answers.c", &["-DNAME=\"plain\""])];
     let mut args = vec!["serve", "--workers", "1"];
@@ -40,25 +40,25 @@ fn get(client: &mut Raw, path: &str) -> Answer {
     client.request("GET", path, &[], b"")
 }
 
-/// What the web example was told of a request.
+/// The request as the web example received it.
 #[track_caller]
-fn told(answer: &Answer) -> Value {
+fn echoed_request(answer: &Answer) -> Value {
     assert_eq!(answer.status, 200, "{}", answer.text());
     serde_json::from_str(answer.text()).expect("the web example answers with JSON")
 }
 
 /// The socket still serves requests.
 #[track_caller]
-fn goes_on(client: &mut Raw) {
+fn assert_still_serves(client: &mut Raw) {
     assert_eq!(get(client, "/echo?on").status, 200);
 }
 
 #[test]
-fn a_handler_is_told_the_whole_request() {
+fn a_handler_receives_the_whole_request() {
     let host = serve(&[]);
     let mut client = host.connect();
     let headers = [("X-Mixed-Case", "As Sent"), ("x-umlaut", "f\u{fc}r")];
-    let found = told(&client.request("POST", "/echo?a=%20b&c", &headers, b"the\nbody"));
+    let found = echoed_request(&client.request("POST", "/echo?a=%20b&c", &headers, b"the\nbody"));
     let wanted = json!({
         "method": "POST",
         "path": "/echo",
@@ -68,14 +68,14 @@ fn a_handler_is_told_the_whole_request() {
         "body": "the\nbody",
     });
     assert_eq!(found, wanted);
-    let bare = told(&get(&mut client, "/echo"));
+    let bare = echoed_request(&get(&mut client, "/echo"));
     assert_eq!((&bare["query"], &bare["body"]), (&json!(""), &json!("")));
 }
 
 #[test]
 fn a_target_in_absolute_form_has_the_same_path() {
     let host = serve(&[]);
-    let found = told(&host.connect().request("GET", "http://example.org/echo?q", &[], b""));
+    let found = echoed_request(&host.connect().request("GET", "http://example.org/echo?q", &[], b""));
     assert_eq!((&found["path"], &found["query"]), (&json!("/echo"), &json!("q")));
 }
 
@@ -113,7 +113,7 @@ fn the_answer_to_head_is_that_to_get_without_its_body() {
     let head = client.request("HEAD", "/", &[], b"");
     assert_eq!((head.status, head.header("content-length")), (200, page.header("content-length")));
     assert_eq!(head.header("content-type"), Some("text/html; charset=utf-8"));
-    goes_on(&mut client);
+    assert_still_serves(&mut client);
 }
 
 /// RFC 9110 §15.3.5 and §15.4.5, and §8.6 for the length.
@@ -126,7 +126,7 @@ fn a_204_and_a_304_have_no_body() {
         let answer = client.read_answer(false);
         assert_eq!(answer.status, status);
         assert!(status != 204 || answer.header("content-length").is_none());
-        goes_on(&mut client);
+        assert_still_serves(&mut client);
     }
 }
 
@@ -135,7 +135,10 @@ fn a_socket_serves_requests_one_after_the_other_and_in_a_pipeline() {
     let host = serve(&[]);
     let mut client = host.connect();
     for number in 0..5 {
-        assert_eq!(told(&get(&mut client, &format!("/echo?{number}")))["query"], number.to_string());
+        assert_eq!(
+            echoed_request(&get(&mut client, &format!("/echo?{number}")))["query"],
+            number.to_string()
+        );
     }
     let mut pipeline = String::new();
     for number in 0..20 {
@@ -145,7 +148,7 @@ fn a_socket_serves_requests_one_after_the_other_and_in_a_pipeline() {
     }
     client.send(pipeline);
     for number in 0..20 {
-        let found = told(&client.read_answer(true));
+        let found = echoed_request(&client.read_answer(true));
         assert_eq!(found["query"], number.to_string());
         assert_eq!(found["body"], "x".repeat(number));
     }
@@ -161,16 +164,16 @@ fn connection_close_closes() {
 }
 
 #[test]
-fn http_1_0_closes_unless_it_is_asked_not_to() {
+fn http_1_0_closes_unless_the_client_asks_for_keep_alive() {
     let host = serve(&[]);
     let mut client = host.connect();
     client.send("GET /echo?old HTTP/1.0\r\n\r\n");
-    let answer = String::from_utf8(client.read_to_eof()).expect("it is text");
+    let answer = String::from_utf8(client.read_to_eof()).expect("the response is text");
     assert!(answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.contains("\"query\":\"old\""), "{answer}");
 
     let mut client = host.connect();
     client.send("GET /echo?one HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /echo?two HTTP/1.0\r\n\r\n");
-    let answers = String::from_utf8(client.read_to_eof()).expect("it is text").to_lowercase();
+    let answers = String::from_utf8(client.read_to_eof()).expect("the response is text").to_lowercase();
     assert!(answers.contains("\r\nconnection: keep-alive\r\n"), "{answers}");
     assert!(answers.contains("\"query\":\"one\"") && answers.contains("\"query\":\"two\""), "{answers}");
 }
@@ -181,12 +184,12 @@ fn a_chunked_body_arrives_whole() {
     let mut client = host.connect();
     client.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     client.send("4\r\nWiki\r\n7;name=value\r\npedia i\r\nB\r\nn \r\nchunks.\r\n0\r\nTrailer: x\r\n\r\n");
-    assert_eq!(told(&client.read_answer(true))["body"], "Wikipedia in \r\nchunks.");
-    goes_on(&mut client);
+    assert_eq!(echoed_request(&client.read_answer(true))["body"], "Wikipedia in \r\nchunks.");
+    assert_still_serves(&mut client);
 }
 
 #[test]
-fn a_client_may_ask_before_it_sends_its_body() {
+fn a_client_may_expect_100_continue_before_it_sends_its_body() {
     let host = serve(&["--max-body", "100"]);
     let mut client = host.connect();
     let head = |length| {
@@ -195,7 +198,7 @@ fn a_client_may_ask_before_it_sends_its_body() {
     client.send(head(4));
     assert_eq!(client.read_answer(false).status, 100);
     client.send("sent");
-    assert_eq!(told(&client.read_answer(true))["body"], "sent");
+    assert_eq!(echoed_request(&client.read_answer(true))["body"], "sent");
     client.send(head(101));
     assert_eq!(client.read_answer(true).status, 413);
 }
@@ -205,13 +208,13 @@ fn a_body_above_max_body_is_answered_413_and_one_of_that_size_is_not() {
     let host = serve(&["--max-body", "100"]);
     let mut client = host.connect();
     let body = "b".repeat(100);
-    assert_eq!(told(&client.request("POST", "/echo", &[], body.as_bytes()))["body"], body);
+    assert_eq!(echoed_request(&client.request("POST", "/echo", &[], body.as_bytes()))["body"], body);
     client.send(format!(
         "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n{body}\r\n0\r\n\r\n"
     ));
-    assert_eq!(told(&client.read_answer(true))["body"], body);
+    assert_eq!(echoed_request(&client.read_answer(true))["body"], body);
     for request in [
-        // What it claims is enough.
+        // The claimed length alone exceeds the limit.
         "Content-Length: 101\r\n\r\n".to_owned(),
         "Content-Length: 18446744073709551613\r\n\r\n".to_owned(),
         format!("Transfer-Encoding: chunked\r\n\r\n64\r\n{body}\r\n1\r\nb\r\n"),
@@ -240,9 +243,9 @@ fn a_head_above_max_head_is_answered_431() {
     }
 }
 
-/// RFC 9112 §3.2: none, more than one, or a target that is nowhere.
+/// RFC 9112 §3.2: no Host, or more than one.
 #[test]
-fn a_request_without_its_one_host_is_answered_400() {
+fn a_request_without_exactly_one_host_is_answered_400() {
     let host = serve(&[]);
     for headers in ["", "Host: a\r\nHost: b\r\n", "Host: a\r\nHost: a\r\n"] {
         let mut client = host.connect();
@@ -254,7 +257,7 @@ fn a_request_without_its_one_host_is_answered_400() {
 
 /// RFC 9112 §2.2, §5.1, §6.3.
 #[test]
-fn what_is_no_request_is_answered_400_and_closed() {
+fn an_invalid_request_is_answered_400_and_closed() {
     let host = serve(&[]);
     for head in [
         "nonsense",
@@ -276,7 +279,7 @@ fn what_is_no_request_is_answered_400_and_closed() {
     client.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot hex\r\n");
     assert_eq!(client.read_answer(true).status, 400);
     client.read_to_end();
-    goes_on(&mut host.connect());
+    assert_still_serves(&mut host.connect());
 }
 
 #[test]
@@ -287,7 +290,7 @@ fn a_path_without_a_route_is_answered_404() {
         assert_eq!(get(&mut client, path).status, 404, "{path}");
     }
     assert_eq!(client.handshake("/nowhere", &[]).status, 404);
-    goes_on(&mut client);
+    assert_still_serves(&mut client);
 }
 
 #[test]
@@ -308,11 +311,11 @@ fn a_header_that_is_the_hosts_own_is_answered_500_and_logged() {
             ));
         }
     }
-    goes_on(&mut client);
+    assert_still_serves(&mut client);
 }
 
 #[test]
-fn a_handler_that_fails_is_answered_500_and_logged_and_the_socket_goes_on() {
+fn a_failing_handler_is_answered_500_and_logged_and_the_socket_stays_open() {
     let host = serve(&[]);
     let mut client = host.connect();
     for (path, wanted) in [
@@ -336,7 +339,7 @@ fn a_handler_that_fails_is_answered_500_and_logged_and_the_socket_goes_on() {
         for part in ["ERROR", wanted[0], &peer, &format!("POST {path}"), &format!("route `{path}`")] {
             assert!(line.contains(part), "{line}: no {part}");
         }
-        goes_on(&mut client);
+        assert_still_serves(&mut client);
     }
     assert!(host.log_line("off the rails").contains("src/lib.rs:"), "the panic's place");
 }

@@ -1,20 +1,18 @@
-//! The config file: what it may say, and how each mistake in it is refused.
+//! The config file: what it may contain, and how each mistake is reported.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use callsign::cli::LimitOptions;
-use callsign::config::{self, Config};
-use callsign::route::{RoutePath, Target};
-use callsign::settings;
+use callsign::testing::file::{self as config, Config};
+use callsign::testing::{LimitOptions, RoutePath, Target, settings};
 
 /// Parses `text` as the file `conf/callsign.toml`.
 fn parse(text: &str) -> Config {
     config::parse(text, Path::new("conf/callsign.toml")).unwrap()
 }
 
-/// The message with which `text` is refused as the file `callsign.toml`.
+/// The error for `text` as the file `callsign.toml`.
 fn refusal(text: &str) -> String {
     config::parse(text, Path::new("callsign.toml")).unwrap_err().to_string()
 }
@@ -44,7 +42,8 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
         }
     );
     assert!(config.workers.is_some() && config.limits.max_connections.is_some());
-    // They hold only for root, so they stand there as a comment. It must be a true one.
+    // These keys work only for root, so the example has them as a comment. The comment must show valid
+    // settings.
     assert_eq!((config.user, config.group), (None, None));
     let accounts: String = fs::read_to_string(&file)
         .unwrap()
@@ -115,7 +114,7 @@ fn plugins_keep_the_order_of_the_file_and_its_folder() {
 }
 
 #[test]
-fn routes_know_where_they_were_written() {
+fn routes_know_their_line_in_the_file() {
     let config = parse(
         "\n[[route]]\npath = '/files/*'\nhandler = 'web:page'\n\n[[route]]\npath = '/'\nonmessage = 'm'",
     );
@@ -129,7 +128,7 @@ fn routes_know_where_they_were_written() {
 }
 
 #[test]
-fn an_unknown_key_gets_its_place_and_what_was_probably_meant() {
+fn an_unknown_key_is_reported_with_its_place_and_a_suggestion() {
     for (text, message) in [
         (
             "[websocket]\nmax_mesage = 1",
@@ -175,7 +174,7 @@ fn an_unknown_key_gets_its_place_and_what_was_probably_meant() {
 }
 
 #[test]
-fn a_wrong_value_gets_its_place_and_what_was_found_and_expected() {
+fn a_wrong_value_is_reported_with_its_place_and_what_was_found_and_expected() {
     const WHOLE: &str = "expected a whole number, such as 4";
     const ACCOUNT: &str = "expected a name or a number, such as `www-data` or 33";
     const SIZE: &str = "expected a size in bytes, such as 65536, 64KiB or 16MiB";
@@ -291,7 +290,7 @@ fn a_wrong_value_gets_its_place_and_what_was_found_and_expected() {
 }
 
 #[test]
-fn a_plugin_or_route_that_lacks_something_is_refused_where_it_begins() {
+fn an_incomplete_plugin_or_route_is_reported_at_its_first_line() {
     for (text, message) in [
         ("\n[plugin.chat]", "callsign.toml:2:1: `path` is missing in [plugin.chat]"),
         ("\n[[route]]\nhandler = 'a'", "callsign.toml:2:1: `path` is missing in [[route]]"),

@@ -1,7 +1,7 @@
-//! Tests that call modules of the host crate instead of the program. The only users of `callsign::` in the suite.
+//! Tests that call modules of the host crate directly. No other area of the suite uses `callsign::`.
 
 mod config; // callsign.toml
 
-mod crash; // the crash handler and the board
+mod crash; // the crash handler and the scoreboard
 
 mod watch; // files that change

@@ -1,4 +1,4 @@
-//! The functions of the API that the examples do not need, and what is wrong on purpose.
+//! The functions of the Kore API that the examples do not use, and invalid calls.
 
 use tungstenite::Message;
 
@@ -69,16 +69,16 @@ fn an_argument_is_a_number_of_each_type_that_it_fits() {
     assert_eq!(types("text"), ["string text", "byte 116"]);
     assert_eq!(types("1.5"), ["string 1.5", "byte 49", "float 1.5", "double 1.5"]);
     assert_eq!(types("1e300"), ["string 1e300", "byte 49", "double 1e+300"]);
-    assert_eq!(types("%31%30+"), ["string 10 ", "byte 49"], "all of it, or none");
-    assert_eq!(types("%zz%4"), ["string %zz%4", "byte 37"], "what is no code stays");
-    // Control characters, no value, no name.
+    assert_eq!(types("%31%30+"), ["string 10 ", "byte 49"], "trailing characters are invalid");
+    assert_eq!(types("%zz%4"), ["string %zz%4", "byte 37"], "invalid percent encoding is kept");
+    // Control characters, an empty value, an empty name.
     for none in ["%00", "a%0ab", "%7f", "", "&=7", "&v", "&w=7"] {
         assert_eq!(types(none), [""; 0], "{none}");
     }
     let post = request(&host, "POST", "/argument", &[], "w=1&v=a%0Ab");
     assert_eq!(post.text(), "string a\nb\nbyte 97\n", "a body may have lines");
     assert_eq!(request(&host, "PUT", "/argument", &[], "v=1").text(), "", "only a POST has arguments");
-    // Many, and long: each is freed with its request.
+    // Many and long arguments, which are freed with their request.
     let long = format!("/argument?{}v={}", "a=b&".repeat(1000), "x".repeat(5000));
     assert_eq!(request(&host, "GET", &long, &[], "").text().len(), "string \nbyte 120\n".len() + 5000);
 }
@@ -132,7 +132,7 @@ fn a_handshake_has_the_cookies_of_its_request() {
 }
 
 #[test]
-fn what_a_handler_frees_after_its_handshake_is_not_freed_again() {
+fn memory_that_a_handler_frees_after_its_handshake_is_not_freed_again() {
     let host = serve("early");
     for _ in 0..3 {
         let mut c = host.open("/early");
@@ -143,11 +143,11 @@ fn what_a_handler_frees_after_its_handshake_is_not_freed_again() {
 }
 
 #[test]
-fn null_is_refused_and_ends_nothing() {
+fn null_is_rejected_and_crashes_nothing() {
     let host = serve("null");
     let answer = request(&host, "GET", "/null?a=1", &[("Cookie", "a=1")], "");
     assert_eq!((answer.status, answer.text(), cookies(&answer).len()), (200, "", 0));
-    // The last of its lines; the others are there by then.
+    // The handler logs this line last.
     host.log_line("kore_msg_send: there is no worker 1000");
     assert_eq!(host.log_lines("http_response_cookie: a cookie without").len(), 2);
     assert_eq!(host.log_lines("kore_timer_add: there is nothing to call").len(), 1);
@@ -190,16 +190,16 @@ fn messages_to_this_worker_itself_come_later_and_in_order() {
     host.log_line("kore_msg_send: there is no worker 0");
     host.log_line("kore_msg_send: there is no worker 1000");
     assert_eq!(c.ask("u"), "unregistered");
-    assert_eq!(c.ask("m"), "200 is refused", "what was late was nobody's");
+    assert_eq!(c.ask("m"), "200 is refused", "the unregistered receiver got nothing");
     assert_eq!(c.next_text(), "201 once");
 }
 
 #[test]
-fn what_cannot_be_sent_is_a_line_of_the_log() {
+fn invalid_sends_are_logged() {
     let mut host = serve("bad");
     let mut c = open(&host);
     c.text("b");
-    assert_eq!(c.next(), Message::binary(Vec::new()), "nothing came before");
+    assert_eq!(c.next(), Message::binary(Vec::new()), "nothing arrived before");
     for line in [
         "kore_websocket_send: op 0 cannot be sent",
         "kore_websocket_send: op 200 cannot be sent",
@@ -234,7 +234,7 @@ fn the_log_has_the_levels_of_syslogs_priorities() {
         "WARN  plugin `koreapi-log`: log warning",
         "INFO  plugin `koreapi-log`: log notice",
     ] {
-        let (level, text) = line.split_once(" plugin").expect("it has both");
+        let (level, text) = line.split_once(" plugin").expect("the text has both parts");
         assert!(host.log_line(&format!("plugin{text}")).contains(level.trim()), "{line}");
     }
     assert!(host.log_line("log debug").contains("DEBUG"));
@@ -243,7 +243,7 @@ fn the_log_has_the_levels_of_syslogs_priorities() {
 }
 
 #[test]
-fn fatal_costs_one_worker_and_is_reported_with_its_reason() {
+fn fatal_ends_one_worker_and_is_reported_with_its_reason() {
     let host = serve("fatal");
     let mut c = open(&host);
     c.text("x");

@@ -1,4 +1,5 @@
-//! The headers' own declarations of the ABI against `callsign_plugin::abi`: every field's place, and every number.
+//! The headers declare the ABI themselves. Every field's offset and every number must equal
+//! `callsign_plugin::abi`.
 
 use std::fmt::Write;
 use std::fs;
@@ -9,14 +10,14 @@ use callsign_plugin::abi;
 use super::compile;
 use crate::support::scratch;
 
-/// Lines of C that compile only if the fields of a struct are where they are in Rust, and its size is the same.
+/// C code that compiles only if a struct has the same size and its fields have the same offsets as in Rust.
 macro_rules! layout {
     ($out:ident, $rust:ident, $c:literal, $($field:ident $(= $name:literal)?),*) => {
-        writeln!($out, "CHECK(sizeof(struct {}) == {});", $c, size_of::<abi::$rust>()).expect("it grows");
+        writeln!($out, "CHECK(sizeof(struct {}) == {});", $c, size_of::<abi::$rust>()).expect("writing to a string succeeds");
         $(
             let name = [stringify!($field) $(, $name)?].pop().expect("one at least");
             let offset = offset_of!(abi::$rust, $field);
-            writeln!($out, "CHECK(offsetof(struct {}, {name}) == {offset});", $c).expect("it grows");
+            writeln!($out, "CHECK(offsetof(struct {}, {name}) == {offset});", $c).expect("writing to a string succeeds");
         )*
     };
 }
@@ -125,7 +126,7 @@ fn the_headers_have_the_layout_of_the_abi() {
         worker_receive
     );
     for (name, number) in numbers() {
-        writeln!(c, "CHECK({name} == INT64_C({number}));").expect("it grows");
+        writeln!(c, "CHECK({name} == INT64_C({number}));").expect("writing to a string succeeds");
     }
     let source = scratch("layout.c");
     fs::write(&source, c).expect("the scratch folder can be written");

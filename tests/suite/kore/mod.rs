@@ -1,6 +1,6 @@
-//! Sources written for the Kore API: the examples are built with both compilers, served by two workers and spoken to,
-//! over a reload, and under AddressSanitizer and valgrind; the rest of the API is checked by a plugin of its own; a
-//! library may be made of several files; and the headers agree with the ABI.
+//! Sources written for the Kore API. The examples are built with both compilers, served by two workers,
+//! reloaded, and run under AddressSanitizer and valgrind. A test plugin covers the rest of the API, a library
+//! may consist of several files, and the headers agree with the ABI.
 
 mod api;
 
@@ -22,7 +22,7 @@ use crate::support::{Host, WebSocket, path, root, scratch};
 
 const WARNINGS: [&str; 6] = ["-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"];
 
-/// Compiles a source to that library, without a warning.
+/// Compiles a source to a library; any warning is an error.
 #[track_caller]
 fn compile(compiler: &str, options: &[&str], source: &Path, library: &Path) {
     compile_all(compiler, options, &[source], library);
@@ -38,12 +38,13 @@ fn compile_all(compiler: &str, options: &[&str], sources: &[&Path], library: &Pa
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A folder with the library of `examples/kore/NAME` and its `callsign.toml`, for that test alone; the file.
+/// A folder of this test with the library of `examples/kore/NAME` and its `callsign.toml`; returns the config
+/// file.
 fn build(name: &str, test: &str, compiler: &str, options: &[&str]) -> PathBuf {
     let (example, folder) = (root().join("examples/kore").join(name), scratch(&format!("{name}-{test}")));
     fs::create_dir_all(&folder).expect("the scratch folder can be written");
     compile(compiler, options, &example.join(format!("{name}.c")), &folder.join(format!("{name}.so")));
-    fs::copy(example.join("callsign.toml"), folder.join("callsign.toml")).expect("it can be copied");
+    fs::copy(example.join("callsign.toml"), folder.join("callsign.toml")).expect("the file can be copied");
     folder.join("callsign.toml")
 }
 
@@ -63,7 +64,8 @@ fn cookies(answer: &crate::support::Answer) -> Vec<&str> {
 #[test]
 fn the_examples_compile_without_a_warning() {
     let sources = fs::read_dir(root().join("examples/kore")).expect("there is such a folder");
-    let folders = sources.map(|entry| entry.expect("it can be read")).filter(|entry| entry.path().is_dir());
+    let folders =
+        sources.map(|entry| entry.expect("the path can be read")).filter(|entry| entry.path().is_dir());
     let names: Vec<String> = folders.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect();
     assert!(names.len() >= 3, "{names:?}");
     for name in &names {
@@ -74,12 +76,12 @@ fn the_examples_compile_without_a_warning() {
 }
 
 #[test]
-fn the_makefiles_make_what_the_config_files_name() {
+fn the_makefiles_build_the_libraries_of_the_config_files() {
     for name in ["chat", "clock", "visitors"] {
         let (example, folder) = (root().join("examples/kore").join(name), scratch(&format!("{name}-make")));
         fs::create_dir_all(&folder).expect("the scratch folder can be written");
         for file in ["Makefile", "callsign.toml", &format!("{name}.c")] {
-            fs::copy(example.join(file), folder.join(file)).expect("it can be copied");
+            fs::copy(example.join(file), folder.join(file)).expect("the file can be copied");
         }
         let include = format!("INCLUDE={}", path(&root().join("plugin-api/include")));
         let output = Command::new("make").args(["-B", "-C"]).arg(&folder).arg(include).output();
@@ -91,7 +93,7 @@ fn the_makefiles_make_what_the_config_files_name() {
 }
 
 #[test]
-fn chat_reaches_the_clients_of_both_workers_but_not_the_one_who_speaks() {
+fn chat_reaches_the_clients_of_both_workers_except_the_sender() {
     let host = serve("chat", "test");
     let page = host.connect().request("GET", "/", &[], b"");
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
@@ -106,7 +108,7 @@ fn chat_reaches_the_clients_of_both_workers_but_not_the_one_who_speaks() {
         .any(|worker| count_of(&host, &format!("worker {worker}: plugin `chat`: 127.0.0.1 has come")) < 2)
     {
         let mut c = host.open("/connect");
-        // Its 101 is there before its onconnect has run.
+        // The 101 is sent before onconnect runs.
         c.send(tungstenite::Message::Ping(Default::default()));
         while !matches!(c.next(), tungstenite::Message::Pong(_)) {}
         clients.push(c);
@@ -116,10 +118,10 @@ fn chat_reaches_the_clients_of_both_workers_but_not_the_one_who_speaks() {
         let text = format!("hello of {speaker}");
         clients[speaker].text(&text);
         for (index, c) in clients.iter_mut().enumerate().filter(|(index, _)| *index != speaker) {
-            assert_eq!(said(c), text, "client {index}");
+            assert_eq!(next_said(c), text, "client {index}");
         }
     }
-    // Whoever has come last is known everywhere by now.
+    // All messages about new guests have arrived before this one.
     clients[0].binary(&[0, 255, 1]);
     assert!(clients[1..].iter_mut().all(|c| c.next_binary() == [0, 255, 1]));
     let leaver = clients.remove(0);
@@ -128,8 +130,8 @@ fn chat_reaches_the_clients_of_both_workers_but_not_the_one_who_speaks() {
     assert_eq!(host.log_lines("ERROR"), [""; 0]);
 }
 
-/// The next text that is not about a guest who has come; those of the other worker may have come before it.
-fn said(c: &mut WebSocket) -> String {
+/// The next text that does not announce a guest; announcements from the other worker may come first.
+fn next_said(c: &mut WebSocket) -> String {
     loop {
         match c.next_text() {
             text if text == "a guest has come" => {}
@@ -170,7 +172,7 @@ fn visitors_are_known_by_argument_then_by_cookie_then_by_their_connection() {
         assert_eq!((answer.status, answer.text()), (status, text), "{body}");
     }
     assert_eq!(host.connect().request("POST", "/sum", &[], b"a=1&b=2").status, 415);
-    // The query's arguments are no body's.
+    // Arguments in the query are not arguments of the body.
     assert_eq!(host.connect().request("POST", "/sum?a=1&b=2", &form, b"c=3").status, 400);
 
     assert_eq!(host.connect().handshake("/talk", &[]).status, 403);
@@ -195,17 +197,17 @@ fn one_in_each(host: &Host) -> [WebSocket; 2] {
         let worker = usize::from(c.ask("count").starts_with("worker 2"));
         clients[worker].get_or_insert(c);
         if let [Some(_), Some(_)] = clients {
-            return clients.map(|c| c.expect("just seen"));
+            return clients.map(|c| c.expect("both were just matched"));
         }
     }
     panic!("all clients are in one worker");
 }
 
-/// Asks until the worker knows of so many clients.
+/// Asks until the worker counts `count` clients.
 fn knows_of(c: &mut WebSocket, count: u32) {
     let deadline = std::time::Instant::now() + crate::support::DEADLINE;
     while !c.ask("count").ends_with(&format!(", {count} here")) {
-        assert!(std::time::Instant::now() < deadline, "it does not come to know of {count}");
+        assert!(std::time::Instant::now() < deadline, "the worker never counts {count} clients");
     }
 }
 
@@ -222,10 +224,10 @@ fn clock_ticks_in_one_worker_and_counts_the_clients_of_both() {
     one.text("stop");
     while one.next_text() != "stopped" {}
     assert_eq!(one.ask("count"), "worker 1, 2 here", "no tick comes after the end of the timer");
-    assert_eq!(two.ask("count"), "worker 2, 2 here", "nothing came to the other worker");
+    assert_eq!(two.ask("count"), "worker 2, 2 here", "the other worker received no tick");
     two.close(1000, "");
     knows_of(&mut one, 1);
-    // One that starts anew is told by the other.
+    // The other worker tells a restarted worker its count.
     let worker = host.workers()[1];
     worker.signal(rustix::process::Signal::KILL);
     host.workers_serve(3);
@@ -239,19 +241,19 @@ fn clock_ticks_in_one_worker_and_counts_the_clients_of_both() {
     }
 }
 
-/// Clients of the chat come, talk and go in more ways than one.
+/// Clients of the chat join, talk and disconnect in several ways.
 fn use_chat(host: &Host, rounds: usize) {
     for round in 0..rounds {
         let mut clients: Vec<_> = (0..3).map(|_| host.open("/connect")).collect();
         clients[0].text("hello");
         while clients[1].next_text() != "hello" {}
         assert_eq!(host.connect().request("GET", "/", &[], b"").status, 200);
-        let left = clients.remove(2);
-        if round % 2 == 0 { left.reset() } else { drop(left) }
+        let leaver = clients.remove(2);
+        if round % 2 == 0 { leaver.reset() } else { drop(leaver) }
     }
 }
 
-/// So do visitors, and requests that are answered and that come to nothing.
+/// Visitors likewise, with requests that are answered and requests that are not.
 fn use_visitors(host: &Host, rounds: usize) {
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
     for _ in 0..rounds {
@@ -259,7 +261,7 @@ fn use_visitors(host: &Host, rounds: usize) {
         assert_eq!(host.connect().request("POST", "/sum", &form, b"a=1&b=2").text(), "3\n");
         let mut c = host.connect().upgrade("/talk", &[("Cookie", "name=Ann; b=c")]);
         assert_eq!(c.ask("one"), "Ann 1: one");
-        // No upgrade: what was put aside for the connection is freed.
+        // This request is not an upgrade, so the state for the connection is freed.
         assert_eq!(host.connect().request("GET", "/talk", &[("Cookie", "name=Ann")], b"").status, 426);
         let mut leaver = host.connect();
         leaver.send("GET /talk HTTP/1.1\r\nHost: test\r\nCookie: name=Bob\r\n\r\n");
@@ -269,7 +271,7 @@ fn use_visitors(host: &Host, rounds: usize) {
     }
 }
 
-/// Starts and stops the clock; it runs in the end.
+/// Starts and stops the clock; the clock runs when this returns.
 fn use_clock(one: &mut WebSocket) {
     for _ in 0..3 {
         one.text("start");
@@ -277,7 +279,7 @@ fn use_clock(one: &mut WebSocket) {
         one.text("stop");
         while one.next_text() != "stopped" {}
     }
-    // One timer still runs at the end.
+    // One timer is still active at the end.
     one.text("start");
     while !one.next_text().starts_with("tick") {}
 }

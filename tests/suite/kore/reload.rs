@@ -1,4 +1,4 @@
-//! New code behind open connections: what Kore does not have.
+//! New code behind open connections, which Kore itself does not offer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{build, compile, one_in_each, root};
 use crate::support::{Host, path, run, scratch};
 
-/// A server with a control socket, and the library that it can be given anew.
+/// A server with a control socket, and the library that a test replaces.
 struct Reloading {
     host: Host,
     source: PathBuf,
@@ -16,7 +16,7 @@ struct Reloading {
 
 impl Reloading {
     fn start(test: &str, config: &Path, source: PathBuf, library: PathBuf) -> Self {
-        // Short: the name of a socket has about a hundred bytes.
+        // A short path, because the path of a Unix socket is limited to about 100 bytes.
         let control = std::env::temp_dir().join(format!("callsign-kore-{test}-{}", std::process::id()));
         let args = ["serve", "--config", path(config), "--workers", "2", "--control", path(&control)];
         Self { host: Host::start(&args), source, library, control }
@@ -42,7 +42,8 @@ impl Reloading {
         Self::start(test, &config, source, library)
     }
 
-    /// Puts a library with these options in its place, and reloads. Err: why not.
+    /// Replaces the library with one compiled with these options, and reloads. Err: why the reload was
+    /// rejected.
     #[track_caller]
     fn reload(&self, options: &[&str]) -> Result<(), String> {
         let new = self.library.with_extension("new");
@@ -57,20 +58,20 @@ impl Reloading {
 
 impl Drop for Reloading {
     fn drop(&mut self) {
-        // A server that is killed leaves it.
+        // A server that is killed does not remove its socket.
         let _ = fs::remove_file(&self.control);
     }
 }
 
 #[test]
-fn equal_state_versions_carry_hdlr_extra_over_as_it_is() {
+fn equal_state_versions_carry_hdlr_extra_over_unchanged() {
     let mut server = Reloading::example("visitors", "carried", &["-DCALLSIGN_STATE_VERSION=1"]);
     let mut ann = server.host.connect().upgrade("/talk", &[("Cookie", "name=Ann")]);
     assert_eq!(ann.ask("one"), "Ann 1: one");
     assert_eq!(server.reload(&["-DCALLSIGN_STATE_VERSION=1", "-O1"]), Ok(()));
     assert_eq!(ann.ask("two"), "Ann 2: two");
     server.host.log_line("plugin `visitors`: visitors unloaded");
-    // Another layout: the old code is told that it has ended, and the new one begins with nothing.
+    // Another layout: the old code's ondisconnect runs, and the new code starts without a state.
     assert_eq!(server.reload(&["-DCALLSIGN_STATE_VERSION=2"]), Ok(()));
     server.host.log_line("plugin `visitors`: Ann has said 2 things");
     assert_eq!(ann.ask("three"), "somebody 1: three");
@@ -82,7 +83,7 @@ fn equal_state_versions_carry_hdlr_extra_over_as_it_is() {
 }
 
 #[test]
-fn state_crosses_as_data_with_the_hooks_of_kore_h() {
+fn state_is_carried_over_as_bytes_with_the_hooks_of_kore_h() {
     let of = |state: &str, version: &str| {
         [
             "-DINIT=\"good\"".to_owned(),
@@ -100,31 +101,31 @@ fn state_crosses_as_data_with_the_hooks_of_kore_h() {
     assert!(clients.iter_mut().all(|c| c.ask("e") == "127.0.0.1, from version 7"));
     assert_eq!(server.reload(&of("0", "9").each_ref().map(String::as_str)), Ok(()));
     assert!(clients.iter_mut().all(|c| c.ask("e") == "127.0.0.1, from version 7, from version 8"));
-    // This one cannot save.
-    let refused = server.reload(&of("1", "10").each_ref().map(String::as_str));
-    assert!(refused.is_err(), "{refused:?}");
+    // This version cannot save its state.
+    let rejected = server.reload(&of("1", "10").each_ref().map(String::as_str));
+    assert!(rejected.is_err(), "{rejected:?}");
     assert!(clients.iter_mut().all(|c| c.ask("e") == "127.0.0.1, from version 7, from version 8"));
 }
 
 #[test]
-fn an_onload_function_that_answers_an_error_refuses_the_reload() {
+fn an_onload_function_that_returns_an_error_rejects_the_reload() {
     let server = Reloading::plugin("onload", &["-DINIT=\"first\"", "-DCALLSIGN_STATE_VERSION=1"]);
     let mut c = server.host.open("/");
     assert_eq!(c.next_text(), "mine");
-    let refused = server.reload(&["-DINIT=\"refuses\"", "-DCALLSIGN_STATE_VERSION=1"]);
-    assert!(refused.as_ref().is_err_and(|reason| reason.contains("kore_onload")), "{refused:?}");
+    let rejected = server.reload(&["-DINIT=\"refuses\"", "-DCALLSIGN_STATE_VERSION=1"]);
+    assert!(rejected.as_ref().is_err_and(|reason| reason.contains("kore_onload")), "{rejected:?}");
     assert_eq!(c.ask("e"), "127.0.0.1");
     assert_eq!(server.host.log_lines("unload first"), [""; 0]);
     assert_eq!(server.reload(&["-DINIT=\"second\"", "-DCALLSIGN_STATE_VERSION=1"]), Ok(()));
     server.host.log_line("unload first");
     assert_eq!(c.ask("e"), "127.0.0.1");
-    // What was registered by the old copy is not received any more, and the new one can.
+    // Messages for the old generation's receiver are dropped, and the new generation can register its own.
     assert_eq!(c.ask("m"), "200 is refused");
     assert_eq!(c.next_text(), "201 once");
 }
 
 #[test]
-fn timers_and_messages_end_with_their_copy_and_its_teardown_is_called() {
+fn timers_and_receivers_end_with_their_generation_and_its_teardown_runs() {
     let server = Reloading::example("clock", "ends", &["-O1"]);
     let [mut one, mut two] = one_in_each(&server.host);
     one.text("start");
@@ -138,10 +139,10 @@ fn timers_and_messages_end_with_their_copy_and_its_teardown_is_called() {
     while text.starts_with("tick") {
         text = one.next_text();
     }
-    assert_eq!(text, "worker 1, 0 here", "the new copy has seen nobody come");
+    assert_eq!(text, "worker 1, 0 here", "the new generation has seen no onconnect");
     assert_eq!(two.ask("count"), "worker 2, 0 here");
-    assert_eq!(one.ask("count"), "worker 1, 0 here", "no tick has come since");
-    // Its messages arrive.
+    assert_eq!(one.ask("count"), "worker 1, 0 here", "no tick has arrived since");
+    // Messages of the new generation arrive.
     let [mut three, mut four] = one_in_each(&server.host);
     for c in [&mut three, &mut four, &mut one, &mut two] {
         super::knows_of(c, 2);

@@ -1,4 +1,4 @@
-//! The same under AddressSanitizer, which sees what is used after it was freed, and what is never freed.
+//! The examples under AddressSanitizer, which finds uses after free and leaks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,8 @@ use std::process::Command;
 use super::{build, compile, one_in_each, root, use_chat, use_clock, use_visitors};
 use crate::support::{Host, path, run, scratch};
 
-/// A server that loads libraries built with the sanitizer; its reports go to files that begin with the path.
+/// A server that loads libraries built with the sanitizer. Reports are written to files whose paths begin
+/// with the returned path.
 fn start(test: &str, arguments: &[&str]) -> (Host, PathBuf) {
     let reports = scratch(&format!("asan-{test}"));
     let _ = fs::remove_dir_all(&reports);
@@ -15,8 +16,9 @@ fn start(test: &str, arguments: &[&str]) -> (Host, PathBuf) {
     let library =
         Command::new("cc").arg("-print-file-name=libasan.so").output().expect("there is a compiler");
     let library = String::from_utf8(library.stdout).expect("paths are UTF-8");
-    // The host leaks its plugins on purpose, so a leak alone is no failure; whose it is, is looked at: libraries with
-    // offsets, for to look up the lines of a host with all its debug information takes seconds.
+    // The host leaks its plugins on purpose, so a leak alone is no failure: the test searches the reports for
+    // the plugin's library. Symbols are off, because resolving them with the host's debug information takes
+    // seconds.
     let options =
         format!("ASAN_OPTIONS=detect_leaks=1:handle_segv=0:symbolize=0:log_path={}/report", path(&reports));
     let program = [
@@ -30,12 +32,13 @@ fn start(test: &str, arguments: &[&str]) -> (Host, PathBuf) {
 
 const OPTIONS: [&str; 3] = ["-O1", "-fsanitize=address", "-fno-omit-frame-pointer"];
 
-/// Ends the server; nothing that was reported is the plugin's.
+/// Stops the server; no report may mention the plugin.
 fn is_clean(mut host: Host, reports: &Path, plugin: &str) {
     assert!(host.terminate().success(), "{}", host.log());
     assert_eq!(host.log_lines("; starting another"), [""; 0]);
-    for report in fs::read_dir(reports).expect("it is there") {
-        let text = fs::read_to_string(report.expect("it can be read").path()).expect("a report is text");
+    for report in fs::read_dir(reports).expect("the path exists") {
+        let text =
+            fs::read_to_string(report.expect("the path can be read").path()).expect("a report is text");
         let mine = text.lines().find(|line| line.contains(&format!("{plugin}.so+0x")));
         assert!(mine.is_none() && !text.contains("ERROR: AddressSanitizer"), "{mine:?}: {text}");
     }
@@ -119,12 +122,12 @@ fn the_rest_of_the_api_is_clean() {
         ["b", "l", "p", "c"].into_iter().for_each(|command| c.text(command));
         drop(c);
     }
-    // The last request's memory is freed with the next one, or never needed.
+    // The memory of the last request is freed with the next one.
     host.open("/socket");
     is_clean(host, &reports, "libkoreapi-asan");
 }
 
-/// That the sanitizer would see it.
+/// The sanitizer does find such faults.
 #[test]
 fn a_leak_and_a_use_after_free_would_be_reported() {
     let source = root().join("tests/plugins/c/kore_faulty.c");
@@ -132,8 +135,9 @@ fn a_leak_and_a_use_after_free_would_be_reported() {
     compile("gcc", &[&OPTIONS[..], &["-Wno-use-after-free"]].concat(), &source, &library);
     let (mut host, reports) = start("faulty", &[path(&library), "--workers", "1", "--route", "/*=leak"]);
     let all = || {
-        let files =
-            fs::read_dir(&reports).expect("it is there").map(|file| file.expect("it can be read").path());
+        let files = fs::read_dir(&reports)
+            .expect("the path exists")
+            .map(|file| file.expect("the path can be read").path());
         files.map(|file| fs::read_to_string(file).expect("a report is text")).collect::<String>()
     };
     assert_eq!(host.connect().request("GET", "/", &[], b"").status, 200);

@@ -1,11 +1,12 @@
-//! A library of two C files that both include Kore's headers: what the headers put into each is one in the library.
+//! A library of two C files that both include Kore's headers: what the headers define exists once in the
+//! library.
 
 use std::path::PathBuf;
 
 use super::{compile_all, root};
 use crate::support::{Reloading, WebSocket, scratch};
 
-/// The library, with that compiler and in that version.
+/// The library, built with this compiler as this version.
 fn built(compiler: &str, version: &str, optimisation: &str) -> PathBuf {
     let sources =
         ["kore_two_pages.c", "kore_two_talk.c"].map(|file| root().join("tests/plugins/c").join(file));
@@ -24,7 +25,7 @@ fn one_in_each(server: &Reloading, version: &str) -> [WebSocket; 2] {
         let worker = usize::from(c.ask("hi") != first);
         clients[worker].get_or_insert(c);
         if let [Some(_), Some(_)] = clients {
-            return clients.map(|c| c.expect("just seen"));
+            return clients.map(|c| c.expect("both were just matched"));
         }
     }
     panic!("all clients are in one worker");
@@ -38,12 +39,12 @@ fn is_served_and_reloaded(compiler: &str, optimisation: &str) {
     let mut clients = one_in_each(&server, "one");
     for (count, version) in [(2, "one"), (4, "two"), (6, "three")] {
         if version != "one" {
-            server.reload_with(&built(compiler, version, optimisation)).expect("it is taken");
+            server.reload_with(&built(compiler, version, optimisation)).expect("the reload is accepted");
         }
         for (worker, c) in clients.iter_mut().enumerate() {
             assert_eq!(c.ask("x"), format!("{version} worker {} of 2: Ann {count}: x", worker + 1));
         }
-        // It comes to the sender's worker as well.
+        // The sender's worker receives the message as well.
         for sender in 0..clients.len() {
             clients[sender].text("news");
             assert!(clients.iter_mut().all(|c| c.next_text() == "news"));

@@ -1,4 +1,4 @@
-//! The same under valgrind, which sees what was never set, too; in one process.
+//! The examples under valgrind, which also finds uses of uninitialized memory; in one process.
 
 use super::{build, compile, root, use_chat, use_clock, use_visitors};
 use crate::support::{Checked, Checker, alone, path, scratch};

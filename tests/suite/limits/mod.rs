@@ -1,5 +1,5 @@
 //! What one client may cost: message sizes, time, memory, descriptors. Each test takes a server with small
-//! limits to its bounds and past them, and checks that others are served on.
+//! limits to them and beyond, and checks that other clients are still served.
 
 mod pace;
 
@@ -11,7 +11,8 @@ use crate::support::{
     frame, path, plugin,
 };
 
-/// A server that echoes and logs how connections end; at `/note` it logs messages too, and `close` has it close.
+/// A server that echoes and logs how connections end. At `/note` it also logs messages, and the message
+/// `close` makes it close.
 fn serve(options: &[&str]) -> Host {
     let (echo, requests) = (plugin("echo"), plugin("requests"));
     let routes =
@@ -26,7 +27,7 @@ fn expect_close(client: &mut Raw, code: u16) {
 }
 
 #[test]
-fn a_message_as_large_as_max_message_passes_however_it_is_cut() {
+fn a_message_of_max_message_bytes_passes_however_it_is_fragmented() {
     let host = serve(&["--max-message", "1000"]);
     let mut client = host.upgraded();
     let message = [b'm'; 1000];
@@ -35,15 +36,15 @@ fn a_message_as_large_as_max_message_passes_however_it_is_cut() {
     client.send_frame(BINARY_BEGINS, &message[..1]);
     client.send_frame(GOES_ON, &message[1..999]);
     client.send_frame(GOES_ON, b"");
-    client.send_frame(PING, &[b'p'; 125]); // is no part of it
+    client.send_frame(PING, &[b'p'; 125]); // control frames do not count
     client.send_frame(ENDS, &message[999..]);
     assert_eq!(client.read_frame(), (PONG, vec![b'p'; 125]));
     assert_eq!(client.read_frame(), (BINARY, message.to_vec()));
 }
 
-/// RFC 6455 §7.4.1. Only the header of the frame that is too much is sent: what it claims is enough.
+/// RFC 6455 §7.4.1. The test sends only the header of the frame that is too long, which is enough.
 #[test]
-fn a_larger_message_is_closed_with_1009_as_soon_as_its_header_says_so() {
+fn a_larger_message_is_closed_with_1009_as_soon_as_its_header_arrives() {
     let host = serve(&["--max-message", "1000"]);
     let mut witness = host.open("/");
     let header = |first: u8, length: u64| [&[first, 0x80 | 127][..], &length.to_be_bytes(), &[0; 4]].concat();
@@ -62,7 +63,7 @@ fn a_larger_message_is_closed_with_1009_as_soon_as_its_header_says_so() {
 }
 
 #[test]
-fn a_request_that_does_not_come_whole_ends_after_the_handshake_timeout() {
+fn an_incomplete_request_ends_after_the_handshake_timeout() {
     const TIMEOUT: Duration = Duration::from_millis(300);
     let (web, echo) = (plugin("web"), plugin("echo"));
     let routes = ["--route", "/echo=web:onrequest", "--route", "/ws=,echo:onmessage,"];
@@ -89,12 +90,12 @@ fn a_request_that_does_not_come_whole_ends_after_the_handshake_timeout() {
         assert_eq!(client.read_to_eof(), b"", "{sent}");
         assert!(start.elapsed() >= TIMEOUT, "{sent}: after {:?}", start.elapsed());
     }
-    assert_eq!(upgraded.ask("is not meant"), "is not meant");
+    assert_eq!(upgraded.ask("is unaffected"), "is unaffected");
 }
 
-/// The time is for the whole request, not for its next byte.
+/// The timeout covers the whole request; further bytes do not extend it.
 #[test]
-fn a_request_that_drips_ends_after_the_handshake_timeout() {
+fn a_request_that_arrives_byte_by_byte_ends_after_the_handshake_timeout() {
     let host = Host::serve("web", &["--workers", "1", "--handshake-timeout", "300ms"]);
     for head in ["GET / HTTP/1.1\r\nx:", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"] {
         let mut client = host.connect();
@@ -103,7 +104,7 @@ fn a_request_that_drips_ends_after_the_handshake_timeout() {
         while client.nothing_for(Duration::from_millis(20)) {
             client.send("x");
             drops += 1;
-            assert!(drops < 1000, "{head}: every drop gives it more time");
+            assert!(drops < 1000, "{head}: the timeout starts anew with every byte");
         }
     }
 }
@@ -119,13 +120,13 @@ fn a_message_larger_than_the_backlog_reaches_a_client_that_reads() {
     }
 }
 
-/// Parent and worker.
+/// The processes of the server: parent and worker.
 fn processes(host: &Host) -> Vec<Process> {
     let parent = Process(host.pid());
     [vec![parent], parent.children()].concat()
 }
 
-/// The memory that the server has resident, in KiB.
+/// The server's resident memory in KiB.
 fn resident(host: &Host) -> u64 {
     processes(host).into_iter().map(Process::resident_kib).sum()
 }
@@ -137,23 +138,23 @@ fn descriptors(host: &Host) -> usize {
 const BACKLOG: usize = 64 << 10;
 const PAYLOAD: usize = 2048;
 
-/// A message of the flood, which the echo plugin broadcasts.
+/// One message of the flood, which the echo plugin broadcasts.
 fn flood_message(number: usize) -> Vec<u8> {
     let mut message = format!("!{number:08}").into_bytes();
     message.resize(PAYLOAD, b'.');
     message
 }
 
-/// Broadcasts until the server has given up so many clients, and checks that a client which reads gets all of
-/// it, and that no queue was longer than the backlog and a message.
+/// Broadcasts until the server has closed `slow` clients. A client that reads must receive everything, and no
+/// queue may exceed the backlog by more than one message.
 fn flood(host: &Host, slow: usize) {
-    const BATCH: usize = 16; // shorter than the backlog, so that the reader is never too slow
-    const MOST: usize = 64 << 20; // far more than the kernel buffers for the slow ones
+    const BATCH: usize = 16; // shorter than the backlog, so the reader always keeps up
+    const MOST: usize = 64 << 20; // far more than the kernel buffers for the slow clients
     const GIVEN_UP: &str = "closing it with 1013";
     let (mut source, mut reader) = (host.upgraded(), host.upgraded());
     let mut sent = 0;
     while host.log_lines(GIVEN_UP).len() < slow {
-        assert!(sent * PAYLOAD < MOST, "nobody is given up");
+        assert!(sent * PAYLOAD < MOST, "no slow client was closed");
         for _ in 0..8 {
             let batch: Vec<_> = (sent..sent + BATCH).map(flood_message).collect();
             source.send(batch.iter().flat_map(|message| frame(TEXT, message)).collect::<Vec<_>>());
@@ -164,14 +165,15 @@ fn flood(host: &Host, slow: usize) {
         }
     }
     for line in host.log_lines(GIVEN_UP) {
-        let (before, _) = line.split_once(" bytes wait").expect("it says how many");
-        let waited: usize = before.rsplit(' ').next().and_then(|n| n.parse().ok()).expect("it is a number");
+        let (before, _) = line.split_once(" bytes wait").expect("the line has the number of bytes");
+        let waited: usize =
+            before.rsplit(' ').next().and_then(|n| n.parse().ok()).expect("the value is a number");
         assert!(waited <= BACKLOG + PAYLOAD + 4, "{line}");
     }
 }
 
 #[test]
-fn clients_that_stop_reading_cost_their_backlog_and_nobody_else() {
+fn clients_that_stop_reading_cost_only_their_backlog() {
     const SLOW: usize = 4;
     let host = serve(&["--max-backlog", "64KiB", "--close-timeout", "500ms"]);
     let mut slow: Vec<_> = (0..SLOW).map(|_| host.upgraded()).collect();
@@ -180,7 +182,7 @@ fn clients_that_stop_reading_cost_their_backlog_and_nobody_else() {
     let grown = resident(&host).saturating_sub(before);
     assert!(grown < 4096, "{grown} KiB for {SLOW} backlogs of 64 KiB");
     assert_eq!(host.open("/").ask("served on"), "served on");
-    // They do not read now either: nobody answers the Close, and they are dropped.
+    // These clients never read, so none answers the Close and the server drops them.
     eventually("all of them are dropped", || host.log_lines("left: 1013").len() == SLOW);
     for client in &mut slow {
         assert!(client.read_to_end().starts_with(&[TEXT, 126]));
@@ -188,7 +190,7 @@ fn clients_that_stop_reading_cost_their_backlog_and_nobody_else() {
 }
 
 #[test]
-fn a_client_that_reads_again_gets_what_was_sent_to_it_and_then_1013() {
+fn a_slow_client_that_reads_again_gets_the_queued_messages_and_then_1013() {
     let host = serve(&["--max-backlog", "64KiB", "--close-timeout", "30s"]);
     let mut slow = host.upgraded();
     flood(&host, 1);
@@ -207,9 +209,10 @@ fn a_client_that_reads_again_gets_what_was_sent_to_it_and_then_1013() {
     host.log_line("left: 1013 `too slow to receive` by Server");
 }
 
-/// Echoes that nobody fetches are bounded as well; and whoever is closed cannot stay by sending on and on.
+/// The queue of echoes that a client does not read is bounded. A client that is closed cannot stay by sending
+/// more.
 #[test]
-fn a_client_that_only_sends_is_given_up() {
+fn a_client_that_only_sends_is_closed() {
     let host = serve(&["--max-backlog", "64KiB", "--close-timeout", "300ms"]);
     let messages = frame(BINARY, &[1; 16 << 10]).repeat(64);
     for (begin, end) in [(frame(BINARY, b""), "left: 1013"), (frame(0xFF, b"a violation"), "left: 1002")] {
@@ -217,7 +220,7 @@ fn a_client_that_only_sends_is_given_up() {
         client.send(begin);
         let start = Instant::now();
         while client.try_send(&messages) {
-            assert!(start.elapsed() < DEADLINE, "it takes everything");
+            assert!(start.elapsed() < DEADLINE, "the server reads without limit");
         }
         host.log_line(end);
     }
@@ -238,7 +241,8 @@ fn a_client_that_does_not_answer_our_close_is_dropped_after_the_close_timeout() 
     eventually("its descriptor is closed", || descriptors(&host) == before);
 }
 
-/// After a violation nothing is awaited (RFC 6455 §7.1.7), yet the client has time to read why.
+/// After a violation the server waits for no Close (RFC 6455 §7.1.7), but gives the client time to read the
+/// reason.
 #[test]
 fn a_client_that_does_not_leave_after_a_violation_is_dropped_after_the_close_timeout() {
     let host = serve(&["--close-timeout", "300ms"]);
@@ -261,7 +265,7 @@ fn a_silent_client_is_pinged_and_dropped_if_it_does_not_answer() {
         alive.send_frame(PONG, &payload);
     }
     assert_eq!(silent.read_frame().0, PING);
-    assert_eq!(silent.read_to_eof(), b"", "one ping, then the end");
+    assert_eq!(silent.read_to_eof(), b"", "one ping, then the end of the stream");
     host.log_line("left: 1006 `` by Client");
     alive.send_frame(TEXT, b"still here");
     while alive.read_frame() != (TEXT, b"still here".to_vec()) {}
@@ -286,7 +290,7 @@ fn two_hundred_clients_that_vanish_at_any_moment_leave_nothing_behind() {
     .concat();
     let mut random = 0x2545_F491_4F6C_DD1D_u64;
     for number in 0..200 {
-        // xorshift64: the same moments in each run.
+        // xorshift64 with a fixed seed, so every run uses the same moments.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;

@@ -1,7 +1,10 @@
-//! Clients that send faster than they take, and clients that take slowly all the time: neither is closed for it,
-//! and neither costs more than its backlog.
+//! Clients that send faster than they read, and clients that are always behind. Neither is closed for it, and
+//! neither costs more than its backlog.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::*;
+use crate::support::PONG;
 
 #[test]
 fn a_client_that_sends_at_full_speed_and_reads_gets_everything_back() {
@@ -14,7 +17,7 @@ fn a_client_that_sends_at_full_speed_and_reads_gets_everything_back() {
     thread::scope(|scope| {
         scope.spawn(|| (0..MESSAGES).for_each(|_| sender.send(&framed)));
         for number in 0..MESSAGES {
-            // Takes longer than to send one.
+            // Longer than it takes to send one message.
             thread::sleep(Duration::from_millis(5));
             let (first, payload) = client.read_frame();
             assert!(first == BINARY && payload == message, "message {number}: {first:#x}");
@@ -35,7 +38,7 @@ fn a_client_that_floods_and_never_reads_is_closed_with_1013_and_costs_its_backlo
     thread::scope(|scope| {
         scope.spawn(move || while client.try_send(&messages) {});
         let line = host.log_line("closing it with 1013");
-        // Whoever takes nothing for a second does not read.
+        // A client that reads nothing for a second counts as not reading.
         assert!(begun.elapsed() >= Duration::from_secs(1), "after {:?}", begun.elapsed());
         assert!(begun.elapsed() < Duration::from_secs(10), "after {:?}", begun.elapsed());
         assert!(line.contains("--max-backlog"), "{line}");
@@ -45,10 +48,10 @@ fn a_client_that_floods_and_never_reads_is_closed_with_1013_and_costs_its_backlo
     });
 }
 
-/// What waits for it is never all sent, and must not be kept once it is.
+/// The queue never becomes empty; sent messages must still be freed.
 #[test]
-fn a_client_that_is_always_behind_costs_no_more_than_it_is_behind() {
-    const AHEAD: usize = 6 << 20; // more than the kernel holds
+fn a_client_that_is_always_behind_costs_no_more_than_its_queue() {
+    const AHEAD: usize = 6 << 20; // more than the kernel buffers
     const ALL: usize = 64 << 20;
     let host = serve(&["--max-backlog", "8MiB"]);
     let (mut source, reader) = (host.upgraded(), host.connect());
@@ -69,4 +72,55 @@ fn a_client_that_is_always_behind_costs_no_more_than_it_is_behind() {
     let grown = resident(&host).saturating_sub(before);
     assert!(grown < 16 << 10, "{grown} KiB, {before} KiB before");
     assert_eq!(host.log_lines("1013").len(), 0);
+}
+
+/// Two clients on one worker: one sends frames as fast as the server reads them, the other waits for each answer. The
+/// server may handle a bounded part of the flood before it looks for anything else: other clients, new ones, signals.
+#[test]
+fn a_client_that_floods_lets_others_and_new_ones_have_their_turn() {
+    const ROUND_TRIPS: usize = 20;
+    /// Some turns of the flooding client, and what the kernel holds for it.
+    const PART: usize = 40 << 20;
+    let mut host = serve(&["--drain-timeout", "2s", "--close-timeout", "1s"]);
+    let mut flood = host.upgraded();
+    let mut other = host.open("/");
+    // A Pong runs no handler and has no answer (RFC 6455 §5.5.3).
+    let pongs = frame(PONG, b"").repeat(10_000);
+    let (sent, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        // Also when an assertion fails: the scope waits for the other thread.
+        let _stop = StopOnDrop(&stop);
+        scope.spawn(|| {
+            while !stop.load(Relaxed) && flood.try_send(&pongs) {
+                sent.fetch_add(pongs.len(), Relaxed);
+            }
+        });
+        while sent.load(Relaxed) < PART {
+            thread::yield_now();
+        }
+        let during = |work: &mut dyn FnMut()| {
+            let before = sent.load(Relaxed);
+            work();
+            sent.load(Relaxed) - before
+        };
+        let mut parts: Vec<usize> =
+            (0..ROUND_TRIPS).map(|_| during(&mut || assert_eq!(other.ask("hi"), "hi"))).collect();
+        parts.extend((0..ROUND_TRIPS).map(|_| during(&mut || drop(host.open("/")))));
+        parts.sort_unstable();
+        let median = parts[parts.len() / 2];
+        assert!(median < PART, "{median} bytes of the flood were handled in between: {parts:?}");
+        host.ask_to_stop();
+        host.log_line("stopping");
+    });
+    drop(flood);
+    drop(other);
+    host.ended();
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }

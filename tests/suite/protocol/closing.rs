@@ -1,4 +1,5 @@
-//! The end of a connection: Close frames good and bad, who says what, and what is no longer delivered.
+//! The end of a connection: valid and invalid Close frames, who closes first, and what is no longer
+//! delivered.
 
 use super::{CLOSE, PING, TEXT, answer, close, each_is_closed_with, echo, expect, expect_closed};
 use crate::support::{Host, frame, path, plugin};
@@ -39,7 +40,8 @@ fn the_reason_of_a_close_is_utf_8_as_of_section_5_5_1() {
     each_is_closed_with(1007, &cases);
 }
 
-/// §7.1.1: so that it is the server that holds the TIME_WAIT. Here the client never ends its own side.
+/// §7.1.1: the server closes the TCP connection first and holds the TIME_WAIT. Here the client never closes
+/// its side.
 #[test]
 fn the_server_ends_the_stream_first() {
     let host = echo();
@@ -47,13 +49,13 @@ fn the_server_ends_the_stream_first() {
     client.send_frame(CLOSE, &close(1000, b""));
     expect(&mut client, &answer(CLOSE, &close(1000, b"")));
     assert_eq!(client.read_to_eof(), b"");
-    // Still no reset: the server reads on until we end too.
+    // No reset follows: the server reads until the client closes its side.
     client.send_frame(TEXT, b"too late");
     client.half_close();
     assert_eq!(client.read_to_eof(), b"");
 }
 
-/// A server with handlers that log what they are called with.
+/// A server whose handlers log their calls.
 fn noting() -> Host {
     let library = plugin("requests");
     Host::start(&["serve", path(&library), "--workers", "1", "--route", "/=,note,left"])
@@ -81,7 +83,7 @@ fn nothing_is_delivered_after_the_servers_close_as_of_section_5_5_1() {
     assert_eq!(host.log_lines("note: ").len(), 1, "{}", host.log());
 }
 
-/// §7.1.5: 1006 stands for the Close that did not come.
+/// §7.1.5: 1006 means that no Close was received.
 #[test]
 fn a_client_that_leaves_inside_a_frame_is_gone_without_its_message() {
     let host = noting();

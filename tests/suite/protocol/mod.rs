@@ -1,5 +1,5 @@
-//! RFC 6455 from outside: clients that keep the protocol and clients that break it, byte by byte through a real
-//! socket, with the echo plugin behind it.
+//! RFC 6455 from outside: clients that keep the protocol and clients that break it send bytes over a real
+//! socket to the echo plugin.
 
 mod closing;
 
@@ -11,7 +11,7 @@ fn echo() -> Host {
     Host::serve("echo", &["--workers", "1"])
 }
 
-/// A frame of the server: not masked, the length in the fewest bytes.
+/// A frame of the server: unmasked, with the shortest length encoding.
 fn answer(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
@@ -43,7 +43,7 @@ fn close(code: u16, reason: &[u8]) -> Vec<u8> {
     [&code.to_be_bytes(), reason].concat()
 }
 
-/// The server's Close with that code, and after it the end of the stream and nothing else.
+/// The server sends a Close with this code, then ends the stream.
 #[track_caller]
 fn expect_closed(client: &mut Raw, code: u16, what: &str) {
     let (first, payload) = client.read_frame();
@@ -54,8 +54,8 @@ fn expect_closed(client: &mut Raw, code: u16, what: &str) {
     assert_eq!(client.read_to_eof(), b"", "{what}: after the Close");
 }
 
-/// Each of these breaks a rule: that client is closed with `code`, and nothing that it sends behind it is
-/// answered. A client that chats through it all notices nothing.
+/// Each case breaks a rule. The server closes that client with `code` and answers nothing that follows.
+/// Another client is served all the time.
 #[track_caller]
 fn each_is_closed_with(code: u16, cases: &[(&str, Vec<u8>)]) {
     let host = echo();
@@ -78,7 +78,7 @@ fn the_masked_hello_of_section_5_7_is_answered_with_the_unmasked_one() {
     expect(&mut client, &[0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
 }
 
-/// §5.2: 7, 7+16 or 7+64 bits of length, on both ways the fewest that do.
+/// §5.2: 7, 7+16 or 7+64 bits of length; both sides must use the shortest encoding.
 #[test]
 fn messages_of_every_length_encoding_are_echoed() {
     let host = echo();
@@ -93,7 +93,7 @@ fn messages_of_every_length_encoding_are_echoed() {
     }
 }
 
-/// §5.3: each frame has a mask of its own; one of zeros is a mask.
+/// §5.3: each frame has its own mask, which may be zero.
 #[test]
 fn any_mask_is_undone() {
     let host = echo();
@@ -162,13 +162,13 @@ fn an_unasked_pong_is_not_answered_as_of_section_5_5_3() {
     expect(&mut client, &answer(TEXT, b"next"));
 }
 
-/// Reads what the server has so far: whatever arrived before this, it has read when this returns, since one
-/// thread serves both.
+/// Waits until the server has read everything that arrived so far. One thread serves all clients, so an
+/// answer to `witness` proves it.
 fn turn(witness: &mut WebSocket) {
     assert_eq!(witness.ask("turn"), "turn");
 }
 
-/// TCP has no frames: §5.2 holds wherever it cuts.
+/// TCP may split the bytes anywhere; the frames of §5.2 stay the same.
 #[test]
 fn frames_may_be_cut_at_every_byte() {
     let host = echo();
@@ -207,7 +207,7 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: we
                        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                        Sec-WebSocket-Version: 13\r\n";
 
-/// §4.1 has clients wait for the 101; those that do not are served all the same.
+/// §4.1 requires clients to wait for the 101. The server accepts early frames anyway.
 #[test]
 fn frames_may_come_in_one_segment_with_the_request() {
     let host = echo();
@@ -312,7 +312,7 @@ fn continuations_belong_to_a_message_as_of_section_5_4() {
     expect_closed(&mut client, 1002, "nothing left to continue");
 }
 
-/// §8.1, and §5.6: a text that is not UTF-8 is 1007.
+/// §8.1 and §5.6: a text that is not UTF-8 is closed with 1007.
 #[test]
 fn a_text_is_utf_8() {
     let cases = [

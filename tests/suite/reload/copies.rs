@@ -1,4 +1,5 @@
-//! The folder of the copies: who can read it, what it keeps off, and what is left of others there.
+//! The parent's folder for copied libraries: who can read it, what it is protected against, and when it is
+//! removed.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,7 +8,7 @@ use rustix::fs::{FlockOperation, Mode, flock, mkfifoat};
 use super::*;
 use crate::support::run;
 
-/// An empty folder for copies, and a server that has its own in there.
+/// An empty temporary folder, and a server that keeps its copies in there.
 fn serve(name: &str, before: &[&str], prepare: impl FnOnce(&Path)) -> (std::path::PathBuf, Host) {
     let folder = scratch(name);
     let _ = fs::remove_dir_all(&folder);
@@ -20,15 +21,16 @@ fn serve(name: &str, before: &[&str], prepare: impl FnOnce(&Path)) -> (std::path
     (folder, host)
 }
 
-/// Those with a copy in them.
+/// The folders that contain a copy.
 fn copies(folder: &Path) -> Vec<std::path::PathBuf> {
-    let entries =
-        fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("it can be read").path());
+    let entries = fs::read_dir(folder)
+        .expect("the path exists")
+        .map(|entry| entry.expect("the path can be read").path());
     entries.filter(|folder| folder.join("1").is_dir()).collect()
 }
 
 #[test]
-fn workers_of_another_user_can_read_them_under_any_umask() {
+fn workers_of_another_user_can_read_the_copies_under_any_umask() {
     let shell = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
     let (folder, host) = serve("umask", &shell, |_| {});
     assert_eq!(host.open("/").next_text(), "join 1");
@@ -36,33 +38,38 @@ fn workers_of_another_user_can_read_them_under_any_umask() {
     for (path, mode) in
         [(copies.clone(), 0o755), (copies.join("1"), 0o755), (only_file(&copies.join("1")), 0o644)]
     {
-        let found = fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+        let found = fs::metadata(&path).expect("the path exists").permissions().mode() & 0o777;
         assert_eq!(found, mode, "{}", path.display());
     }
 }
 
 fn only_file(folder: &Path) -> std::path::PathBuf {
-    fs::read_dir(folder).expect("it is there").next().expect("a copy").expect("it can be read").path()
+    fs::read_dir(folder)
+        .expect("the path exists")
+        .next()
+        .expect("a copy")
+        .expect("the path can be read")
+        .path()
 }
 
-/// What cleans up folders for temporary files leaves alone what is locked.
+/// Programs that clean up temporary files skip locked folders.
 #[test]
-fn their_folder_is_locked_as_long_as_the_server_lives() {
+fn the_folder_of_the_copies_is_locked_while_the_server_lives() {
     let (folder, mut host) = serve("locked", &[], |_| {});
     let [copies] = &copies(&folder)[..] else { panic!("one server has one folder") };
-    let opened = fs::File::open(copies).expect("it can be read");
-    flock(&opened, FlockOperation::NonBlockingLockShared).expect_err("it is locked");
+    let opened = fs::File::open(copies).expect("the path can be read");
+    flock(&opened, FlockOperation::NonBlockingLockShared).expect_err("the folder must be locked");
     assert!(host.terminate().success());
     assert!(!copies.exists());
 }
 
-/// Anybody can put something there.
+/// Anybody can create files in a folder for temporary files.
 #[test]
-fn what_somebody_else_has_put_beside_it_holds_no_server_up() {
+fn a_strange_file_beside_the_folder_delays_no_server() {
     let prepare = |folder: &Path| {
         let trap = folder.join("callsign-trap");
         fs::create_dir(&trap).expect("the scratch folder can be written");
-        let trap = fs::File::open(&trap).expect("it can be read");
+        let trap = fs::File::open(&trap).expect("the path can be read");
         mkfifoat(&trap, "lock", Mode::from_raw_mode(0o666)).expect("the scratch folder can be written");
     };
     let (folder, host) = serve("trap", &[], prepare);
@@ -70,9 +77,9 @@ fn what_somebody_else_has_put_beside_it_holds_no_server_up() {
     assert!(folder.join("callsign-trap/lock").exists());
 }
 
-/// `$ORIGIN` is the folder of a library, and it is a copy that is loaded.
+/// `$ORIGIN` is the folder of a library. The worker loads a copy, so the parent translates it.
 #[test]
-fn libraries_that_a_plugin_brings_along_are_found_from_its_copy() {
+fn dependencies_beside_a_plugin_are_found_from_its_copy() {
     let folder = scratch("brings");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(folder.join("plugins/more")).expect("the scratch folder can be written");
@@ -80,7 +87,7 @@ fn libraries_that_a_plugin_brings_along_are_found_from_its_copy() {
     fs::create_dir(&copies).expect("the scratch folder can be written");
     let [top, plugins, more] = ["", "plugins", "plugins/more"].map(|name| folder.join(name));
     let search = [&top, &plugins, &more].map(|folder| format!("-L{}", path(folder)));
-    // For what a needed library needs.
+    // For the dependencies of dependencies.
     let deeper = format!("-Wl,--no-as-needed,-rpath-link,{}", path(&plugins));
     let compile = |file: &str, library: &str, options: &[&str]| {
         let search = search.iter().map(String::as_str);
@@ -99,7 +106,8 @@ fn libraries_that_a_plugin_brings_along_are_found_from_its_copy() {
     };
     plugin("one", "plugins/brings.so");
     let library = folder.join("plugins/brings.so");
-    // Short: the name of a socket has about a hundred bytes. Removed by the server.
+    // A short path, because the path of a Unix socket is limited to about 100 bytes. The server removes the
+    // socket.
     let control = std::env::temp_dir().join(format!("callsign-brings-{}", std::process::id()));
     let tmpdir = format!("TMPDIR={}", path(&copies));
     let mut host =
@@ -108,15 +116,15 @@ fn libraries_that_a_plugin_brings_along_are_found_from_its_copy() {
     assert_eq!(client.ask("?"), "one");
 
     plugin("two", "plugins/next.so");
-    fs::rename(folder.join("plugins/next.so"), &library).expect("it is there");
+    fs::rename(folder.join("plugins/next.so"), &library).expect("the path exists");
     let (code, _, stderr) = run(&["reload", "--control", path(&control)]);
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(client.ask("?"), "two");
 
     drop(client);
     assert!(host.terminate().success());
-    assert_eq!(fs::read_dir(&copies).expect("it is there").count(), 0, "nothing is left of the copies");
-    let mut left = fs::read_dir(folder.join("plugins")).expect("it is there").collect::<Vec<_>>();
-    left.retain(|entry| entry.as_ref().expect("it can be read").file_name() != "brings.so");
-    assert_eq!(left.len(), 3, "what was brought along is still there, and nothing else: {left:?}");
+    assert_eq!(fs::read_dir(&copies).expect("the path exists").count(), 0, "all copied files were removed");
+    let mut entries = fs::read_dir(folder.join("plugins")).expect("the path exists").collect::<Vec<_>>();
+    entries.retain(|entry| entry.as_ref().expect("the path can be read").file_name() != "brings.so");
+    assert_eq!(entries.len(), 3, "the dependencies are untouched, and nothing else exists: {entries:?}");
 }

@@ -1,15 +1,15 @@
-//! Reload as clients and operators see it: new code under the same names, on the same connections; or, if anything
-//! is wrong with it, no change at all.
+//! Reload as clients and operators see it: either new code runs under the same names on the same connections,
+//! or nothing changes at all.
 
-mod refusals; // what changes nothing
+mod rejections; // reloads that are rejected
 
-mod steps; // what happens between and beside the steps
+mod steps; // events between and beside the steps
 
-mod copies; // the libraries' copies
+mod copies; // the copied libraries
 
 mod two; // two plugins at once
 
-mod state; // what is carried over, in C
+mod state; // the state of plugins in C
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +22,7 @@ use crate::support::{
     Answer, Host, ROUTE, Reloading, WebSocket, c_plugin_with, compile_c, path, scratch, variant,
 };
 
-/// Clients on both workers, past their welcome.
+/// Clients on both workers, which have read their greeting.
 pub fn clients(reloading: &Reloading, count: usize) -> Vec<WebSocket> {
     let open = || {
         let mut client = reloading.host.open("/");
@@ -41,12 +41,12 @@ fn a_live_connection_has_its_next_message_handled_by_the_new_code() {
     let reloading = Reloading::serve_c(&[]);
     let mut clients = clients(&reloading, 8);
     assert!(clients.iter_mut().all(|client| client.ask("who") == "1"));
-    let said = reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    let said = reloading.reload_with(&variant("2", &[])).expect("the reload is accepted");
     assert!(said.starts_with("reload: generation 2; 2 workers, 8 connections kept; paused "), "{said}");
     for client in &mut clients {
         assert_eq!(client.ask("who"), "2");
     }
-    // Nobody left, and nobody came.
+    // No connection ended or began.
     assert!(reloading.host.log_lines("left with").is_empty());
     assert_eq!(get(&reloading.host, "/page").text(), "page 2");
     assert_eq!(reloading.host.open("/").next_text(), "join 2");
@@ -56,16 +56,16 @@ fn a_live_connection_has_its_next_message_handled_by_the_new_code() {
 }
 
 #[test]
-fn a_message_in_pieces_is_handled_whole_by_the_new_code() {
+fn a_fragmented_message_is_handled_by_the_new_code() {
     let reloading = Reloading::serve_c(&[]);
     let mut clients = clients(&reloading, 2);
     for client in &mut clients {
         client.send_frame(0x01, b"half ");
-        // A ping between them tells that the first half has arrived.
+        // The answer to a ping between the fragments proves that the first one has arrived.
         client.send_frame(0x89, b"there?");
         assert_eq!(client.next(), tungstenite::Message::Pong(b"there?".to_vec().into()));
     }
-    reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    reloading.reload_with(&variant("2", &[])).expect("the reload is accepted");
     for client in &mut clients {
         client.send_frame(0x80, b"and half");
         assert_eq!(client.next_text(), "2:half and half");
@@ -78,13 +78,13 @@ fn a_full_write_queue_survives() {
     let options = ["--workers", "2", "--route", ROUTE, "--max-backlog", "64MiB"];
     let reloading = Reloading::serve(&variant("1", &[]), &options);
     let mut client = clients(&reloading, 1).remove(0);
-    // Far more than socket buffers hold: most of the echo waits in the worker.
+    // Far more than the socket buffers hold: most of the echo waits in the worker.
     for byte in b'a'..b'e' {
         client.binary(&vec![byte; SIZE * 4]);
     }
     let mut neighbour = reloading.host.open("/");
     assert_eq!(neighbour.next_text(), "join 1");
-    reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    reloading.reload_with(&variant("2", &[])).expect("the reload is accepted");
     let mut generations = Vec::new();
     for byte in b'a'..b'e' {
         let echo = client.next_binary();
@@ -97,15 +97,16 @@ fn a_full_write_queue_survives() {
 }
 
 #[test]
-fn all_three_ways_lead_to_the_new_code() {
+fn a_reload_can_name_a_plugin_or_use_sighup() {
     let reloading = Reloading::serve_c(&[]);
     let mut client = clients(&reloading, 1).remove(0);
     reloading.put(&variant("2", &[]));
-    reloading.ask("reload", &["reload"]).expect("a plugin can be named");
+    reloading.ask("reload", &["reload"]).expect("the reload is accepted");
     assert_eq!(client.ask("who"), "2");
     reloading.put(&variant("3", &[]));
-    let parent = rustix::process::Pid::from_raw(reloading.host.pid().cast_signed()).expect("it runs");
-    kill_process(parent, Signal::HUP).expect("it is ours to signal");
+    let parent =
+        rustix::process::Pid::from_raw(reloading.host.pid().cast_signed()).expect("the process id is valid");
+    kill_process(parent, Signal::HUP).expect("the test may signal the server");
     reloading.host.log_line("SIGHUP: reloaded reload: generation 3");
     assert_eq!(client.ask("who"), "3");
 }
@@ -119,8 +120,9 @@ fn sighup_rereads_the_configuration() {
         fs::write(&config, plugin).expect("the scratch folder can be written");
     };
     let hangup = |host: &Host| {
-        let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("it runs");
-        kill_process(parent, Signal::HUP).expect("it is ours to signal");
+        let parent =
+            rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("the process id is valid");
+        kill_process(parent, Signal::HUP).expect("the test may signal the server");
     };
     write("[[route]]\npath = '/old'\nhandler = 'page'\n");
     let host = Host::start(&["serve", "--config", path(&config), "--workers", "2"]);
@@ -141,46 +143,47 @@ fn sighup_rereads_the_configuration() {
 }
 
 #[test]
-fn load_and_unload_hooks_run_in_their_turn() {
+fn load_and_unload_hooks_run_once_per_worker() {
     let reloading = Reloading::serve_c(&[]);
-    reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    reloading.reload_with(&variant("2", &[])).expect("the reload is accepted");
     reloading.host.log_line("reloaded reload: generation 2");
     for line in ["2: loaded as generation 2", "1: unloaded"] {
         assert_eq!(reloading.host.log_lines(line).len(), 2, "once in each worker: {line}");
     }
-    // What it says where it is only tried out is nobody's business.
+    // Output of a plugin that runs in a probe is not logged.
     assert!(reloading.host.log_lines("in a probe").is_empty());
 }
 
 #[test]
-fn a_worker_that_is_replaced_has_the_newest_code() {
+fn a_restarted_worker_has_the_newest_code() {
     let reloading = Reloading::serve_c(&[]);
-    reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    reloading.reload_with(&variant("2", &[])).expect("the reload is accepted");
     let worker = reloading.host.workers().remove(0);
     worker.signal(Signal::KILL);
     reloading.host.log_line("starting another");
     for _ in 0..8 {
         assert_eq!(reloading.host.open("/").next_text(), "join 2");
     }
-    // And takes part in the next reload.
-    let said = reloading.reload_with(&variant("3", &[])).expect("nothing is wrong with it");
+    // The replaced worker takes part in the next reload.
+    let said = reloading.reload_with(&variant("3", &[])).expect("the reload is accepted");
     assert!(said.starts_with("reload: generation 3; 2 workers"), "{said}");
 }
 
 #[test]
-fn status_tells_generations_and_what_is_retained() {
+fn status_reports_generations_and_retained_libraries() {
     let reloading = Reloading::serve_c(&[]);
     for generation in ["2", "3"] {
-        reloading.reload_with(&variant(generation, &[])).expect("nothing is wrong with it");
+        reloading.reload_with(&variant(generation, &[])).expect("the reload is accepted");
     }
     let status: serde_json::Value =
-        serde_json::from_str(&reloading.ask("status", &["--json"]).expect("it serves")).expect("it is JSON");
+        serde_json::from_str(&reloading.ask("status", &["--json"]).expect("the server answers"))
+            .expect("the answer is JSON");
     let found = |key: &str| find(&status, key);
     assert!(found("generation").contains("3"), "{status}");
     assert!(found("retained").contains("2"), "{status}");
 }
 
-/// All values of that key, wherever they are.
+/// All values of this key, at any depth.
 fn find(value: &serde_json::Value, key: &str) -> BTreeSet<String> {
     match value {
         serde_json::Value::Object(map) => {
@@ -195,19 +198,19 @@ fn find(value: &serde_json::Value, key: &str) -> BTreeSet<String> {
 #[test]
 fn a_file_that_is_being_written_is_waited_for() {
     let reloading = Reloading::serve_c(&[]);
-    let whole = fs::read(variant("2", &[])).expect("it is built");
-    fs::write(&reloading.library, &whole[..whole.len() / 2]).expect("it can be written");
+    let whole = fs::read(variant("2", &[])).expect("the library was built");
+    fs::write(&reloading.library, &whole[..whole.len() / 2]).expect("the file can be written");
     std::thread::scope(|scope| {
         let reload = scope.spawn(|| reloading.reload());
         std::thread::sleep(Duration::from_millis(100));
-        fs::write(&reloading.library, &whole).expect("it can be written");
-        let said = reload.join().expect("it does not panic").expect("nothing is wrong with it");
+        fs::write(&reloading.library, &whole).expect("the file can be written");
+        let said = reload.join().expect("the thread does not panic").expect("the reload is accepted");
         assert!(said.starts_with("reload: generation 2"), "{said}");
     });
 }
 
 #[test]
-fn nothing_is_left_when_the_server_ends() {
+fn the_server_removes_its_copies_when_it_ends() {
     let folder = scratch("copies");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("the scratch folder can be written");
@@ -216,7 +219,7 @@ fn nothing_is_left_when_the_server_ends() {
         &["env", &format!("TMPDIR={}", path(&folder))],
         &["serve", path(&library), "--route", ROUTE, "--workers", "2"],
     );
-    let copies = || fs::read_dir(Path::new(&folder)).expect("it is there").count();
+    let copies = || fs::read_dir(Path::new(&folder)).expect("the path exists").count();
     assert_eq!(copies(), 1);
     assert!(host.terminate().success());
     assert_eq!(copies(), 0);
@@ -226,5 +229,5 @@ fn nothing_is_left_when_the_server_ends() {
 fn a_plain_function_is_replaced_as_a_handler_with_a_kind_is() {
     let old = c_plugin_with("convention.c", &["-DNAME=\"convention\""]);
     let reloading = Reloading::serve(&old, &["--workers", "1"]);
-    reloading.reload().expect("nothing is wrong with it");
+    reloading.reload().expect("the reload is accepted");
 }

@@ -2,24 +2,25 @@
 
 use super::*;
 
-/// The process, when all serve.
+/// The process of the second worker, after all workers serve.
 fn second_worker(reloading: &Reloading) -> crate::support::Process {
     let end = std::time::Instant::now() + Duration::from_secs(10);
     while find(&status(reloading)["workers"], "serves") != BTreeSet::from(["true".to_owned()]) {
         assert!(std::time::Instant::now() < end, "{}", status(reloading));
-        std::thread::sleep(Duration::from_millis(1)); // nobody tells when the second serves
+        std::thread::sleep(Duration::from_millis(1)); // no event announces this
     }
     reloading.host.workers()[1]
 }
 
 fn status(reloading: &Reloading) -> serde_json::Value {
-    serde_json::from_str(&reloading.ask("status", &["--json"]).expect("it serves")).expect("it is JSON")
+    serde_json::from_str(&reloading.ask("status", &["--json"]).expect("the server answers"))
+        .expect("the answer is JSON")
 }
 
-/// A handshake of a page's own asks for names for the first time, when the new copy is loaded already on that worker
-/// and not yet on the other.
+/// An onrequest handler binds names for the first time while this worker has already loaded the new
+/// generation and the other one has not.
 #[test]
-fn names_that_are_asked_for_between_load_and_prepare_are_reloaded_too() {
+fn names_bound_between_load_and_prepare_are_reloaded_too() {
     let reloading = Reloading::serve(&variant("1", &[]), &["--workers", "2", "--route", "/=upgrade"]);
     let late = second_worker(&reloading);
     for (generation, defines) in [("2", &["-DTELL_CONSTRUCTOR"][..]), ("3", &["-DTELL_CONSTRUCTOR"])] {
@@ -32,7 +33,7 @@ fn names_that_are_asked_for_between_load_and_prepare_are_reloaded_too() {
             let before = if generation == "2" { "join 1" } else { "join 2" };
             assert_eq!(client.next_text(), before);
             late.signal(Signal::CONT);
-            reload.join().expect("it does not panic").expect("nothing is wrong with it");
+            reload.join().expect("the thread does not panic").expect("the reload is accepted");
             client
         });
         assert_eq!(client.ask("who"), generation);
@@ -40,9 +41,9 @@ fn names_that_are_asked_for_between_load_and_prepare_are_reloaded_too() {
     }
 }
 
-/// The same, with a copy that lacks them.
+/// The same with a new generation that lacks these names.
 #[test]
-fn names_that_are_asked_for_between_load_and_prepare_are_missed_too() {
+fn missing_names_bound_between_load_and_prepare_reject_the_reload() {
     let reloading = Reloading::serve(&variant("1", &[]), &["--workers", "2", "--route", "/=upgrade"]);
     let late = second_worker(&reloading);
     late.signal(Signal::STOP);
@@ -53,15 +54,16 @@ fn names_that_are_asked_for_between_load_and_prepare_are_missed_too() {
         let mut client = reloading.host.open("/");
         assert_eq!(client.next_text(), "join 1");
         late.signal(Signal::CONT);
-        let reason = reload.join().expect("it does not panic").expect_err("it has to be refused");
+        let reason =
+            reload.join().expect("the thread does not panic").expect_err("the reload must be rejected");
         assert!(reason.contains("no onmessage handler `message`"), "{reason}");
         assert_eq!(client.ask("who"), "1");
     });
 }
 
-/// Workers wait for room in each other's queues, in a callback, when they are told to stand still.
+/// The workers get the order to pause while they wait in a callback for room in each other's queues.
 #[test]
-fn broadcasts_beyond_all_queues_hold_no_reload_up_and_none_is_lost() {
+fn broadcasts_beyond_all_queues_delay_no_reload_and_none_is_lost() {
     let options = ["--workers", "2", "--route", ROUTE, "--max-backlog", "256MiB"];
     let reloading = Reloading::serve(&variant("1", &[]), &options);
     second_worker(&reloading);
@@ -76,15 +78,16 @@ fn broadcasts_beyond_all_queues_hold_no_reload_up_and_none_is_lost() {
                     }
                 });
             }
-            reloading.reload_with(&variant(generation, &[])).expect("nothing is wrong with it");
+            reloading.reload_with(&variant(generation, &[])).expect("the reload is accepted");
         });
         assert!(clients.iter_mut().all(|client| client.ask("who") == generation));
     }
 }
 
-/// It was asked for under a route that there was, and its body comes when there is no such handler any more.
+/// The request arrived on a route that existed then; its body arrives after the reload that removed the
+/// handler.
 #[test]
-fn a_request_whose_handler_goes_before_it_is_called_gets_an_error() {
+fn a_request_whose_handler_is_removed_before_its_call_gets_an_error() {
     let (config, library) = (scratch("gone.toml"), scratch("gone.so"));
     let write = |library_of: &Path, route: &str| {
         crate::support::replace(&library, library_of);
@@ -97,8 +100,8 @@ fn a_request_whose_handler_goes_before_it_is_called_gets_an_error() {
     client.send("POST /page HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.read_exact(25), b"HTTP/1.1 100 Continue\r\n\r\n");
     write(&variant("2", &["-DNO_PAGE"]), "path = '/'\nhandler = 'upgrade'");
-    let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("it runs");
-    kill_process(parent, Signal::HUP).expect("it is ours to signal");
+    let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("the process id is valid");
+    kill_process(parent, Signal::HUP).expect("the test may signal the server");
     host.log_line("SIGHUP: reloaded");
     client.send("body");
     let answer = client.read_answer(true);
@@ -106,19 +109,19 @@ fn a_request_whose_handler_goes_before_it_is_called_gets_an_error() {
     host.log_line("has no handler of that name any more, since it was reloaded");
 }
 
-/// Our Close is sent and the client's has not come: it will be seen leaving anyway, once, and without what the old
-/// code has freed.
+/// The server has sent its Close and waits for the client's. ondisconnect still runs once, and sees nothing
+/// that the old code has freed.
 #[test]
-fn a_connection_that_is_closing_leaves_once_and_its_data_is_freed_once() {
+fn a_closing_connection_runs_ondisconnect_once_and_its_data_is_freed_once() {
     let reloading = Reloading::serve_c(&[]);
     let mut client = clients(&reloading, 1).remove(0);
     assert_eq!(client.ask("set ann"), "set");
     client.text("bye");
     assert_eq!(client.peek_close(), 1000);
-    reloading.reload_with(&variant("2", &[])).expect("nothing is wrong with it");
+    reloading.reload_with(&variant("2", &[])).expect("the reload is accepted");
     assert_eq!(client.closed(), Some((1000, "bye".to_owned())));
     reloading.host.log_line("2: connection ");
-    // Its worker lives, and has said all that it had to say.
+    // The worker lives, and its log is complete.
     let mut guest = reloading.host.open("/");
     assert_eq!(guest.next_text(), "join 2");
     let released = reloading.host.log_lines("released");
@@ -126,25 +129,25 @@ fn a_connection_that_is_closing_leaves_once_and_its_data_is_freed_once() {
     assert_eq!(reloading.host.log_lines("left with").len(), 1);
 }
 
-/// The unload hook runs after the decision; the parent waits for it, but not for ever.
+/// The unload hook runs after the decision. The parent waits for it, but not forever.
 #[test]
-fn a_worker_that_takes_long_to_commit_is_believed_later() {
+fn a_worker_that_commits_late_is_accepted_later() {
     let options = ["--workers", "2", "--route", ROUTE, "--reload-timeout", "1s"];
     let reloading = Reloading::serve(&variant("1", &["-DSLOW_UNLOAD"]), &options);
-    reloading.reload_with(&variant("2", &[])).expect("it is decided before");
+    reloading.reload_with(&variant("2", &[])).expect("the reload is accepted");
     reloading.host.log_line("worker 1 has not said that it uses the new code");
     reloading.host.log_has("1: unloaded", 2);
     let end = std::time::Instant::now() + Duration::from_secs(10);
     let generations = || find(&status(&reloading)["workers"], "generation");
     while generations() != BTreeSet::from(["2".to_owned()]) {
         assert!(std::time::Instant::now() < end, "{}", status(&reloading));
-        std::thread::sleep(Duration::from_millis(10)); // nobody tells when the parent has heard it
+        std::thread::sleep(Duration::from_millis(10)); // no event announces this
     }
 }
 
-/// The other workers stand still, and must not have to wait for the one that is slow.
+/// The other workers are paused, and must not have to wait for the slow one.
 #[test]
-fn a_server_that_is_told_to_stop_gives_a_reload_up() {
+fn a_server_that_stops_aborts_the_reload() {
     let reloading = Reloading::serve_c(&[]);
     let mut clients = clients(&reloading, 8);
     reloading.put(&variant("2", &["-DSLOW_IN_WORKER"]));
@@ -152,9 +155,10 @@ fn a_server_that_is_told_to_stop_gives_a_reload_up() {
         let reload = scope.spawn(|| reloading.reload());
         reloading.host.log_line("2: loaded as generation 2");
         reloading.host.ask_to_stop();
-        let reason = reload.join().expect("it does not panic").expect_err("it has to be refused");
+        let reason =
+            reload.join().expect("the thread does not panic").expect_err("the reload must be rejected");
         assert!(reason.contains("the server stops"), "{reason}");
-        // The slow hook is not over yet.
+        // The slow hook is still running.
         assert!(reloading.host.log_lines("has returned after").is_empty());
     });
     let close = Some((1001, "server is shutting down".to_owned()));
@@ -164,13 +168,13 @@ fn a_server_that_is_told_to_stop_gives_a_reload_up() {
 #[test]
 fn a_load_hook_removes_no_timers_but_its_own() {
     let reloading = Reloading::serve(&variant("1", &["-DTIMER"]), &["--workers", "1", "--route", ROUTE]);
-    reloading.reload_with(&variant("2", &["-DREMOVE_TIMERS"])).expect("nothing is wrong with it");
+    reloading.reload_with(&variant("2", &["-DREMOVE_TIMERS"])).expect("the reload is accepted");
     reloading.host.log_line("2: removed 0 of others and 1 own");
 }
 
-/// A slot of the board has room for 127 labels.
+/// A slot of the scoreboard has room for 127 labels.
 #[test]
-fn refused_reloads_take_no_room_on_the_board() {
+fn rejected_reloads_take_no_room_on_the_scoreboard() {
     let library = variant("1", &[]);
     let config = scratch("board.toml");
     let route = |path: &str, name: &str| format!("[[route]]\npath = '{path}'\nhandler = '{name}'\n");
@@ -180,15 +184,15 @@ fn refused_reloads_take_no_room_on_the_board() {
     };
     write(&route("/page", "page"));
     let host = Host::start(&["serve", "--config", path(&config)]);
-    // A name that nobody has asked for yet, and one that there is not.
+    // One handler that is not in use yet, and one that does not exist.
     write(&(route("/", "upgrade") + &route("/none", "none")));
-    let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("it runs");
+    let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("the process id is valid");
     for count in 1..=130 {
-        kill_process(parent, Signal::HUP).expect("it is ours to signal");
+        kill_process(parent, Signal::HUP).expect("the test may signal the server");
         host.log_has("SIGHUP: nothing was reloaded: ", count);
     }
     write(&(route("/page", "page") + &route("/", "upgrade") + &route("/hang", "hang")));
-    kill_process(parent, Signal::HUP).expect("it is ours to signal");
+    kill_process(parent, Signal::HUP).expect("the test may signal the server");
     host.log_line("SIGHUP: reloaded");
     let mut client = host.connect();
     client.send_request("GET", "/hang", &[], b"");

@@ -1,5 +1,5 @@
-//! Clients of `reload.c`, all on one thread, that send on and on. Each message has a number; every answer is checked
-//! for it, and for the generation that it tells. Whatever is wrong ends the thread, and with it the test.
+//! Clients of `reload.c` that send continuously, all on one thread. Each message has a number. Every answer
+//! must have the right number and a possible generation; any mistake ends the thread and fails the test.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -11,12 +11,12 @@ use mio::{Events, Poll, Token};
 
 use crate::support::{DEADLINE, Peer};
 
-/// Between two turns of sending; in each of them one client of [`TURNS`] sends.
+/// Time between two turns. In each turn one client in [`TURNS`] sends.
 const TURN: Duration = Duration::from_millis(2);
 const TURNS: usize = 8;
-/// Messages of one client that may wait for their echo.
+/// Messages of one client that may be unanswered.
 const WINDOW: usize = 4;
-/// Clients that broadcast, if clients do; each at one of so many of its turns.
+/// Number of clients that broadcast, if the plan says so; each does in every [`SOURCE_TURNS`]th message.
 const SOURCES: usize = 4;
 const SOURCE_TURNS: u64 = 8;
 
@@ -24,22 +24,22 @@ const SOURCE_TURNS: u64 = 8;
 #[derive(Clone, Copy)]
 pub struct Plan {
     pub clients: usize,
-    /// Whether some broadcast, too.
+    /// Whether some of the clients also broadcast.
     pub broadcasts: bool,
 }
 
-/// What has come.
+/// What the clients have received.
 #[derive(Default)]
 pub struct Report {
     pub echoes: u64,
     /// Echoes by the generation that answered.
     pub by_generation: Vec<u64>,
-    /// Deliveries.
+    /// Deliveries of broadcasts.
     pub broadcasts: u64,
 }
 
 impl Report {
-    /// Each of the generations up to this one has had its part.
+    /// Every generation up to this one has answered at least once.
     pub fn assert_all_answered(&self, generations: u32) {
         let [_, echoes @ ..] = &self.by_generation[..] else { panic!("no echoes") };
         assert!(echoes.len() == generations as usize && !echoes.contains(&0), "{echoes:?}");
@@ -55,19 +55,19 @@ struct Shared {
     is_ending: AtomicBool,
 }
 
-/// Clients that send.
+/// Running clients. Dropping them makes them stop.
 pub struct Clients {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Report>>,
 }
 
-/// The mark of the library that is that generation: two take turns.
+/// The mark of the library that this generation is loaded from; two libraries alternate.
 pub fn mark(generation: u32) -> &'static str {
     if generation.is_multiple_of(2) { "2" } else { "1" }
 }
 
 impl Clients {
-    /// Starts them, and waits until all are served.
+    /// Starts the clients, and waits until all are served.
     pub fn start(port: u16, plan: Plan) -> Self {
         let shared = Arc::<Shared>::default();
         shared.at_least.store(1, SeqCst);
@@ -75,7 +75,7 @@ impl Clients {
         let thread = thread::spawn({
             let shared = shared.clone();
             move || {
-                // Who waits for echoes hears of the end, too.
+                // Wakes those that wait for echoes when the thread ends.
                 let _ending = Ending(&shared);
                 Crowd::new(port, plan, &shared).run()
             }
@@ -95,29 +95,29 @@ impl Clients {
         self.shared.at_least.store(generation, SeqCst);
     }
 
-    /// Waits until so many more have come.
+    /// Waits until `count` more echoes have arrived.
     pub fn wait_for_echoes(&self, count: u64) {
         let end = Instant::now() + DEADLINE;
-        let mut echoes = self.shared.echoes.lock().expect("nobody panics with it");
+        let mut echoes = self.shared.echoes.lock().expect("the lock is not poisoned");
         let until = *echoes + count;
         while *echoes < until {
-            let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero() && !self.shared.is_ending.load(SeqCst), "no more echoes come");
-            echoes = self.shared.more.wait_timeout(echoes, left).expect("nobody panics with it").0;
+            let remaining = end.saturating_duration_since(Instant::now());
+            assert!(!remaining.is_zero() && !self.shared.is_ending.load(SeqCst), "no more echoes come");
+            echoes = self.shared.more.wait_timeout(echoes, remaining).expect("the lock is not poisoned").0;
         }
     }
 
-    /// Has them stop, and waits until everything that was sent has come, and every note is still there.
+    /// Stops sending, then waits until everything that was sent has arrived and every note has been verified.
     pub fn finish(mut self) -> Report {
         self.shared.is_ending.store(true, SeqCst);
-        let report = self.thread.take().expect("it is taken once").join();
-        report.unwrap_or_else(|_| panic!("a client was served wrongly, see above"))
+        let report = self.thread.take().expect("finish is called once").join();
+        report.unwrap_or_else(|_| panic!("a client received a wrong answer, see above"))
     }
 }
 
 impl Drop for Clients {
     fn drop(&mut self) {
-        // A test that has failed does not wait for them.
+        // A test that has failed does not wait for the clients.
         self.shared.is_ending.store(true, SeqCst);
     }
 }
@@ -131,13 +131,14 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// The thread's own.
+/// The clients, as the thread owns them.
 struct Crowd<'a> {
     shared: &'a Shared,
     plan: Plan,
     poll: Poll,
     clients: Vec<Client>,
-    /// Whether all are: nobody sends before, for who is not there yet misses a broadcast.
+    /// Whether all clients are served. Nobody sends before, because a client that has not joined would miss a
+    /// broadcast.
     are_served: bool,
     report: Report,
 }
@@ -146,7 +147,7 @@ struct Crowd<'a> {
 enum Stage {
     Upgrading,
     Joining,
-    /// Has told its note.
+    /// Has sent its note.
     Telling,
     Sending,
     /// Has asked for its note.
@@ -157,15 +158,15 @@ enum Stage {
 struct Client {
     peer: Peer,
     stage: Stage,
-    /// Numbers of messages that wait for their echo, with the generation that answers at least.
+    /// Numbers of the unanswered messages, each with the lowest generation that may answer it.
     waiting: VecDeque<(u64, u32)>,
     sent: u64,
-    /// The generation that has answered last.
+    /// The generation that answered last.
     generation: u32,
-    /// Broadcasts that it has sent.
+    /// Broadcasts that this client has sent.
     broadcasts: u64,
-    /// Of each source: broadcasts that have come, and the generation of the last.
-    heard: [(u64, u32); SOURCES],
+    /// For each source: broadcasts received, and the generation of the last one.
+    received: [(u64, u32); SOURCES],
 }
 
 impl<'a> Crowd<'a> {
@@ -178,7 +179,7 @@ impl<'a> Crowd<'a> {
             sent: 0,
             generation: 1,
             broadcasts: 0,
-            heard: [(0, 1); SOURCES],
+            received: [(0, 1); SOURCES],
         };
         let clients = (0..plan.clients).map(client).collect();
         Self { shared, plan, poll, clients, are_served: false, report: Report::default() }
@@ -188,14 +189,14 @@ impl<'a> Crowd<'a> {
         let mut events = Events::with_capacity(1024);
         let (mut turn, mut due, mut end) = (0, Instant::now(), None);
         while !self.clients.iter().all(|client| client.stage == Stage::Done) {
-            let left = due.saturating_duration_since(Instant::now());
-            if let Err(error) = self.poll.poll(&mut events, Some(left)) {
+            let remaining = due.saturating_duration_since(Instant::now());
+            if let Err(error) = self.poll.poll(&mut events, Some(remaining)) {
                 assert_eq!(error.kind(), std::io::ErrorKind::Interrupted);
             }
             let echoes = self.report.echoes;
             events.iter().for_each(|event| self.receive(event.token().0));
             if self.report.echoes > echoes {
-                *self.shared.echoes.lock().expect("nobody panics with it") = self.report.echoes;
+                *self.shared.echoes.lock().expect("the lock is not poisoned") = self.report.echoes;
                 self.shared.more.notify_all();
             }
             if Instant::now() < due {
@@ -228,18 +229,18 @@ impl<'a> Crowd<'a> {
             client.peer.send(0x81, format!("!{index} {}", client.broadcasts).as_bytes());
             client.broadcasts += 1;
         }
-        client.peer.write().expect("the server takes it");
+        client.peer.write().expect("the server reads it");
     }
 
-    /// Once nothing is on its way any more: asks for the notes.
+    /// Asks for the notes of clients that have received everything.
     fn ask_if_all_came(&mut self) {
         let sent: Vec<u64> = self.clients[..SOURCES].iter().map(|client| client.broadcasts).collect();
         for (index, client) in self.clients.iter_mut().enumerate() {
-            let all = (0..SOURCES).all(|source| source == index || client.heard[source].0 == sent[source]);
+            let all = (0..SOURCES).all(|source| source == index || client.received[source].0 == sent[source]);
             if client.stage == Stage::Sending && client.waiting.is_empty() && all {
                 client.stage = Stage::Asking;
                 client.peer.send(0x81, b"get");
-                client.peer.write().expect("the server takes it");
+                client.peer.write().expect("the server reads it");
             }
         }
     }
@@ -247,7 +248,7 @@ impl<'a> Crowd<'a> {
     fn missing(&self) -> String {
         let missing = self.clients.iter().enumerate().filter(|(_, client)| client.stage != Stage::Done);
         let describe = |(index, c): (usize, &Client)| {
-            format!("client {index}: {:?}, {:?}, {:?}", c.stage, c.waiting, c.heard)
+            format!("client {index}: {:?}, {:?}, {:?}", c.stage, c.waiting, c.received)
         };
         missing.map(describe).take(5).collect::<Vec<_>>().join("; ")
     }
@@ -272,7 +273,7 @@ impl<'a> Crowd<'a> {
             self.take(index, &text);
         }
         assert!(matches!(is_open, Ok(true)), "client {index}: {is_open:?}");
-        self.clients[index].peer.write().expect("the server takes it");
+        self.clients[index].peer.write().expect("the server reads it");
     }
 
     fn take(&mut self, index: usize, text: &str) {
@@ -296,7 +297,7 @@ impl<'a> Crowd<'a> {
             }
             Stage::Asking => {
                 let (marked, note) = text.split_once(' ').expect("generation and note");
-                // Each reload has carried it over once, and said so.
+                // Each reload has carried the note over once, and appended a mark.
                 let (number, once) = (generation(self.shared, marked), " v7");
                 let reloads = once.repeat(number as usize - 1);
                 assert_eq!(note, format!("note {index}.{reloads}"), "client {index}");
@@ -309,7 +310,7 @@ impl<'a> Crowd<'a> {
     fn take_echo(&mut self, index: usize, generation: u32, rest: &str) {
         let client = &mut self.clients[index];
         let (number, at_least) =
-            client.waiting.pop_front().unwrap_or_else(|| panic!("client {index}: again {rest}"));
+            client.waiting.pop_front().unwrap_or_else(|| panic!("client {index}: duplicate {rest}"));
         assert_eq!(rest, format!("{index} {number}"), "client {index}");
         let at_least = at_least.max(client.generation);
         assert!(generation >= at_least, "client {index}: {rest} by {generation} after {at_least}");
@@ -326,7 +327,7 @@ impl<'a> Crowd<'a> {
         let (source, number) = rest.split_once(' ').expect("source and number");
         let source: usize = source.parse().expect("a client's index");
         assert_ne!(source, index, "a broadcast came back to its source");
-        let (next, last) = &mut self.clients[index].heard[source];
+        let (next, last) = &mut self.clients[index].received[source];
         assert_eq!(number, next.to_string(), "client {index}, from {source}");
         assert!(generation >= *last, "client {index}, from {source}: generation {generation} after {last}");
         (*next, *last) = (*next + 1, generation);
@@ -334,11 +335,11 @@ impl<'a> Crowd<'a> {
     }
 }
 
-/// `MARK.NUMBER`: of the right library, not from the future.
+/// Parses `MARK.NUMBER`; the mark must belong to the generation, and the generation must exist.
 fn generation(shared: &Shared, marked: &str) -> u32 {
     let (library, number) = marked.split_once('.').expect("mark and number");
     let number = number.parse().expect("the number of a generation");
     assert_eq!(library, mark(number), "generation {number}");
-    assert!(number <= shared.at_most.load(SeqCst), "generation {number} is not there yet");
+    assert!(number <= shared.at_most.load(SeqCst), "generation {number} does not exist yet");
     number
 }

@@ -1,4 +1,4 @@
-//! Addresses: those that cannot be listened on, as many as there may be, and both families on one port.
+//! Listen addresses: invalid ones, the maximum number, and both address families on one port.
 
 use std::net::{TcpListener, TcpStream};
 use std::thread;
@@ -7,25 +7,25 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::support::{DEADLINE, Raw, free_port};
 
-/// As many `--listen` options for free ports.
+/// `count` options `--listen`, each with a free port.
 fn addresses(count: usize) -> impl Iterator<Item = String> {
     (1..=count).flat_map(|n| ["--listen".to_owned(), format!("127.0.0.{n}:0")])
 }
 
 #[test]
-fn sixty_three_addresses_are_listened_on_and_one_more_is_refused() {
+fn the_server_listens_on_up_to_63_addresses() {
     let good = good();
     let with = |count| {
         let first = ["serve", path(&good), "--route", "/=page"].map(str::to_owned);
         first.into_iter().chain(addresses(count)).collect::<Vec<_>>()
     };
-    // One is the host's own.
+    // `Host::start` adds one address.
     let host = Host::start(&with(62));
     assert_eq!(host.connect().request("GET", "/", &[], b"").text(), "page");
     let end = Instant::now() + DEADLINE;
     while host.stdout().matches("listening on ").count() != 63 {
         assert!(Instant::now() < end, "{}", host.stdout());
-        thread::sleep(Duration::from_millis(1)); // it comes line by line
+        thread::sleep(Duration::from_millis(1)); // stdout arrives line by line
     }
     assert_eq!(
         run(&with(64)),
@@ -37,7 +37,7 @@ fn sixty_three_addresses_are_listened_on_and_one_more_is_refused() {
     );
 }
 
-/// Linux would otherwise have `[::]` take both.
+/// By default a Linux socket on `[::]` would take both families.
 #[test]
 fn one_port_can_be_listened_on_in_both_families() {
     let port = free_port();
@@ -60,8 +60,8 @@ fn one_port_can_be_listened_on_in_both_families() {
 fn an_address_that_cannot_be_listened_on_is_refused() {
     let good = good();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let taken = taken.local_addr().map(|address| (address, taken)).expect("it is bound");
-    // Of a network that is only for documentation (RFC 5737).
+    let taken = taken.local_addr().map(|address| (address, taken)).expect("the socket is bound");
+    // 192.0.2.0/24 is reserved for documentation (RFC 5737).
     for (address, what) in [
         (taken.0.to_string(), "another program listens there"),
         ("192.0.2.1:80".to_owned(), "this machine has no such address"),

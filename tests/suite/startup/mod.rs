@@ -1,5 +1,5 @@
-//! A start that cannot be ends with exit status 1 (2 for wrong usage) and one message: which file, plugin,
-//! symbol and route, what was expected and found, the nearest existing name, what to do.
+//! A start that fails exits with status 1 (2 for wrong usage) and one message: the file, plugin, symbol or
+//! route, what was expected and found, the nearest existing name, and what to do.
 
 mod listen;
 
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::support::{Host, c_plugin_with, faulty, good, path, plugin, run, scratch};
 
-/// The one message of a start that fails, without the program's name before it.
+/// The message of a start that fails, without the leading program name.
 #[track_caller]
 fn refusal(arguments: &[&str]) -> String {
     let (code, stdout, stderr) = run(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat());
@@ -18,20 +18,20 @@ fn refusal(arguments: &[&str]) -> String {
     message.unwrap_or_else(|| panic!("not one message: {stderr}")).to_owned()
 }
 
-/// That this library is refused, with a message that begins with its path.
+/// The library must be rejected with a message that begins with its path.
 #[track_caller]
 fn assert_refused(library: &Path, message: &str) {
     assert_eq!(refusal(&[path(library)]), format!("plugin {}: {message}", library.display()));
 }
 
-/// A file with that content, for this program alone.
+/// A scratch file with this content.
 fn file(name: &str, content: impl AsRef<[u8]>) -> PathBuf {
     let file = scratch(name);
     fs::write(&file, content).expect("the scratch folder can be written");
     file
 }
 
-/// What the compiler makes of an empty `main` with these options.
+/// An empty `main`, compiled with these options.
 fn compiled(name: &str, options: &[&str]) -> PathBuf {
     let (source, output) = (file(&format!("{name}.c"), "int main(void) { return 0; }\n"), scratch(name));
     let status = Command::new("cc").args(options).args([Path::new("-o"), &output, &source]).status();
@@ -40,7 +40,7 @@ fn compiled(name: &str, options: &[&str]) -> PathBuf {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_refused_with_the_nearest_one() {
+fn a_missing_file_is_refused_with_the_nearest_one() {
     let folder = scratch("nearest");
     fs::create_dir_all(&folder).expect("the scratch folder can be written");
     fs::write(folder.join("libchat.so"), "").expect("the scratch folder can be written");
@@ -53,7 +53,7 @@ fn a_file_that_is_not_there_is_refused_with_the_nearest_one() {
 }
 
 #[test]
-fn a_file_that_is_no_library_is_refused_with_what_it_is() {
+fn a_file_that_is_no_library_is_refused_with_its_kind() {
     const BUILD: &str = "not a shared library; build one (crate-type cdylib, in C -shared) and pass that";
     assert_refused(&file("notes.so", "some notes\n"), &format!("a text file, {BUILD}"));
     assert_refused(&file("zeros.so", [0; 4096]), &format!("a file of another format, {BUILD}"));
@@ -69,26 +69,26 @@ fn a_file_that_is_no_library_is_refused_with_what_it_is() {
     assert_refused(&archive, &format!("a static library (.a), {build}"));
 
     let message = "a folder, not a shared library; `callsign dev FOLDER` builds a plugin and serves it";
-    assert_refused(scratch("folder").parent().expect("it is in a folder"), message);
+    assert_refused(scratch("folder").parent().expect("the file is in a folder"), message);
 }
 
 #[test]
 fn a_library_that_is_still_being_written_is_refused() {
     assert_refused(&file("empty.so", ""), "the file is empty; is the build still writing it?");
-    let whole = fs::read(good()).expect("it was built");
+    let whole = fs::read(good()).expect("the library was built");
     let message = "the file is damaged or cut short; is the build still writing it?";
     assert_refused(&file("half.so", &whole[..whole.len() / 2]), message);
     assert_refused(&file("little.so", &whole[..20]), message);
 }
 
 #[test]
-fn a_library_for_another_machine_is_refused_with_both() {
+fn a_library_for_another_machine_is_refused_with_both_architectures() {
     const E_MACHINE: usize = 18;
     let (here, other, number) = match cfg!(target_arch = "x86_64") {
         true => ("X86_64", "Aarch64", 183_u16),
         false => ("Aarch64", "X86_64", 62),
     };
-    let mut library = fs::read(good()).expect("it was built");
+    let mut library = fs::read(good()).expect("the library was built");
     library[E_MACHINE..E_MACHINE + 2].copy_from_slice(&number.to_le_bytes());
     let message = format!("built for {other}, this host runs on {here}; build it for this machine");
     assert_refused(&file("foreign.so", library), &message);
@@ -108,14 +108,14 @@ fn a_library_that_needs_a_missing_library_is_refused_with_its_name() {
         Command::new("cc").args(["-shared", "-fPIC", "-xc", "/dev/null", "-o"]).arg(&needed).status();
     assert!(status.expect("there is a compiler").success());
     let needing = c_plugin_with("faulty.c", &["-DNAME=\"needing\"", "-Wl,--no-as-needed", path(&needed)]);
-    fs::remove_file(&needed).expect("it was made");
+    fs::remove_file(&needed).expect("the library was built");
     let message = "cannot be loaded: libneeded.so: cannot open shared object file: No such file or directory";
     let message = message.replace("libneeded.so", path(&needed));
     assert_refused(&needing, &message);
 }
 
 #[test]
-fn a_library_without_a_good_descriptor_is_refused_with_how_to_make_one() {
+fn a_library_without_a_valid_descriptor_is_refused_with_the_way_to_make_one() {
     const ADD: &str = "add `callsign_plugin::plugin!();` to the library, or in C, with callsign.h, `CALLSIGN_PLUGIN(\"name\", \"version\");`";
     for (option, message) in [
         ("-DFAULT_NO_DESCRIPTOR", format!("no plugin descriptor (symbol `callsign_plugin`); {ADD}")),
@@ -168,9 +168,9 @@ fn two_plugins_of_one_name_are_refused_with_both_files() {
     );
 }
 
-/// Both would share its statics.
+/// Two plugins from one file would share its statics.
 #[test]
-fn a_library_is_loaded_once_only() {
+fn a_library_can_be_loaded_only_once() {
     let good = good();
     let twice = format!("[plugin.one]\npath = {good:?}\n[plugin.two]\npath = {good:?}\n");
     assert_eq!(
@@ -255,7 +255,7 @@ fn a_route_to_a_handler_of_another_kind_is_refused_with_both_kinds() {
 }
 
 #[test]
-fn plugins_without_a_handler_to_serve_are_refused_with_what_they_have() {
+fn plugins_without_a_handler_to_serve_are_refused_with_a_list_of_their_handlers() {
     assert_eq!(
         refusal(&[path(&good())]),
         "nothing to serve: no route is given, and no plugin has a handler called `onrequest`, `onconnect`, `onmessage` \
@@ -343,7 +343,7 @@ fn a_mistake_in_a_config_file_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_max_message_that_no_worker_could_pass_on_is_refused() {
+fn a_max_message_that_exceeds_the_link_is_refused() {
     assert_eq!(
         refusal(&[path(&good()), "--route", "/=page", "--max-message", "2049MiB"]),
         "max_message is 2049MiB, expected at most 2GiB"

@@ -1,7 +1,7 @@
-//! A server under AddressSanitizer or valgrind, and what they have found in the end.
+//! A server under AddressSanitizer or valgrind, and the faults that they report.
 //!
-//! The sanitizer comes with gcc; valgrind is installed by `tests/setup`. Under valgrind the server runs in one
-//! process (`--workers 0`): a program cannot start itself through `/proc/self/exe` there.
+//! AddressSanitizer comes with gcc; `tests/setup` installs valgrind. Under valgrind the server runs in one
+//! process (`--workers 0`), because a program cannot execute itself through `/proc/self/exe` there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use std::process::Command;
 use super::{Host, scratch};
 use Checker::{Sanitizer, Valgrind};
 
-/// What looks at memory.
+/// A memory checker.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Checker {
     Sanitizer,
     Valgrind,
 }
 
-/// What the compiler has to be told for it.
+/// Compiler options that the checker needs.
 pub const SANITIZED: [&str; 2] = ["-fsanitize=address", "-fno-omit-frame-pointer"];
 
 impl Checker {
-    /// A server with these arguments, which writes its reports into an empty folder of that name. `library` is what
-    /// its leaks are looked for in.
+    /// Starts a server with these arguments, which writes its reports into an empty folder called `name`.
+    /// Only leaks whose backtrace contains `library` count.
     #[track_caller]
     pub fn start(self, name: &str, library: &Path, arguments: &[&str]) -> Checked {
         let reports =
@@ -34,7 +34,7 @@ impl Checker {
             Sanitizer => {
                 let preload = format!("LD_PRELOAD={}", sanitizer().display());
                 let log = format!("ASAN_OPTIONS=detect_leaks=1:log_path={}", file.display());
-                // What the host leaks on purpose is reported as well; it is sorted out below.
+                // Reports include the host's deliberate leaks; `findings` skips them.
                 let leaks = "LSAN_OPTIONS=exitcode=0".to_owned();
                 (vec!["env".to_owned(), preload, log, leaks], "1")
             }
@@ -54,7 +54,7 @@ impl Checker {
     }
 }
 
-/// The sanitizer's library, which has to come first into a program that is not made with it.
+/// The sanitizer's runtime, which must be preloaded into a program that is not built with it.
 fn sanitizer() -> PathBuf {
     let output =
         Command::new("cc").arg("-print-file-name=libasan.so").output().expect("there is a C compiler");
@@ -72,22 +72,25 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Ends the server; what the checker has found.
+    /// Stops the server; returns what the checker has found.
     pub fn findings(mut self) -> String {
         self.host.terminate();
         let texts = fs::read_dir(&self.reports).expect("the folder is there").map(|entry| {
-            fs::read_to_string(entry.expect("it can be listed").path()).expect("a report can be read")
+            fs::read_to_string(entry.expect("the entry can be read").path()).expect("a report can be read")
         });
         let texts: Vec<_> = texts.collect();
         if self.checker == Valgrind {
-            assert!(texts.iter().any(|text| text.contains("ERROR SUMMARY")), "it did not come to its end");
+            assert!(
+                texts.iter().any(|text| text.contains("ERROR SUMMARY")),
+                "valgrind did not finish its report"
+            );
         }
         let of_texts = texts.iter().flat_map(|text| self.records(text));
         of_texts.collect::<Vec<_>>().join("\n\n")
     }
 
-    /// Records of errors, and of leaks of memory that the plugin has allocated. The host's are its own: it keeps
-    /// some memory for its whole life.
+    /// The reports of errors, and of leaks of memory that the plugin allocated. The host keeps some memory
+    /// for its whole life, which is no fault.
     fn records(&self, report: &str) -> Vec<String> {
         let plain = report.lines().map(|line| match line.strip_prefix("==") {
             Some(rest) => {
@@ -96,7 +99,7 @@ impl Checked {
             None => line,
         });
         let plain = plain.collect::<Vec<_>>().join("\n");
-        let library = self.library.file_name().and_then(|name| name.to_str()).expect("it has a name");
+        let library = self.library.file_name().and_then(|name| name.to_str()).expect("the path has a name");
         let is_finding = |record: &&str| {
             let is_leak = record.contains("leak of") || record.contains("in loss record");
             let is_error = record.contains("ERROR: AddressSanitizer") || record.contains("   at 0x");

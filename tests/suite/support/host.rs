@@ -1,4 +1,4 @@
-//! The real program: starts it, reads what it says line by line, stops it. Knows nothing about clients.
+//! The real program: starts it, reads its output line by line, stops it. Knows nothing about clients.
 
 use std::env;
 use std::ffi::OsStr;
@@ -23,19 +23,19 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the server with these arguments, the command `serve` among them.
+    /// Starts the program with these arguments, which include the command, such as `serve`.
     pub fn start<A: AsRef<OsStr>>(args: &[A]) -> Self {
         Self::of(spawn(args, &["--listen", "127.0.0.1:0"]))
     }
 
-    /// Starts the server through a program that becomes it, such as `prlimit`.
+    /// Starts the server through a program that executes it, such as `prlimit`.
     pub fn start_through(program: &[&str], args: &[&str]) -> Self {
         let mut command = Command::new(program[0]);
         command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_callsign"));
         Self::of(spawn_as(command, args, &["--listen", "127.0.0.1:0"]))
     }
 
-    /// Starts it without waiting until it serves, which [`Host::served`] does.
+    /// Starts the program without waiting until it serves, which [`Host::served`] does.
     pub fn begin<A: AsRef<OsStr>>(args: &[A]) -> Self {
         Self::spawned(spawn(args, &["--listen", "127.0.0.1:0"]))
     }
@@ -49,7 +49,7 @@ impl Host {
         Self { stdout, stderr, child, port: 0, _copies: copies }
     }
 
-    /// Waits until it serves.
+    /// Waits until the server serves.
     pub fn served(mut self) -> Self {
         let host = &mut self;
         const BEFORE_PORT: &str = "listening on http://127.0.0.1:";
@@ -68,20 +68,20 @@ impl Host {
         Self::start(&[&["serve", path(&library)], options].concat())
     }
 
-    /// Waits until a line of the log has `text` in it, also if it has come before.
+    /// Waits until a line of the log contains `text`; earlier lines count.
     pub fn log_line(&self, text: &str) -> String {
         self.stderr.wait_for(text).unwrap_or_else(|why| panic!("{why}, with `{text}`\n{}", self.log()))
     }
 
-    /// Waits until so many lines of the log have `text` in them.
+    /// Waits until `count` lines of the log contain `text`.
     pub fn log_has(&self, text: &str, count: usize) {
         self.stderr
             .wait_for_lines(text, count)
             .unwrap_or_else(|why| panic!("{why}, {count} times `{text}`\n{}", self.log()));
     }
 
-    /// All lines of the log so far that have `text` in them. For what must not be there, wait first for a
-    /// line that comes later.
+    /// All lines of the log so far that contain `text`. To test that something is not logged, first wait for
+    /// a line that comes later.
     pub fn log_lines(&self, text: &str) -> Vec<String> {
         self.log().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
     }
@@ -91,7 +91,7 @@ impl Host {
         self.stderr.text()
     }
 
-    /// What it has said on stdout so far.
+    /// The output on stdout so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
@@ -101,7 +101,7 @@ impl Host {
         Raw::connect(self.port)
     }
 
-    /// A socket that is upgraded at `/`, for frames by hand.
+    /// A socket that is upgraded at `/`, for handmade frames.
     pub fn upgraded(&self) -> Raw {
         self.connect().upgraded("/", &[])
     }
@@ -113,37 +113,37 @@ impl Host {
 
     /// Sends SIGTERM.
     pub fn ask_to_stop(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the child is ours to signal");
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the test may signal its child");
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGTERM and waits for the exit.
     pub fn terminate(&mut self) -> ExitStatus {
         self.ask_to_stop();
         self.ended()
     }
 
-    /// Waits for the end, whoever caused it. The whole log can be read then.
+    /// Waits until the server has exited, for whatever reason. The log is complete then.
     pub fn ended(&mut self) -> ExitStatus {
         self.stderr.wait_for_end().unwrap_or_else(|why| panic!("{why}\n{}", self.log()));
-        self.child.wait().expect("the child is ours to wait for")
+        self.child.wait().expect("the test may wait for its child")
     }
 
-    /// Id of the process.
+    /// Id of the server's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The process: the parent of the workers.
+    /// The server's process, which is the parent of the workers.
     pub fn process(&self) -> Process {
         Process(self.pid())
     }
 
-    /// The workers' processes that there are now.
+    /// The processes of the current workers.
     pub fn workers(&self) -> Vec<Process> {
         self.process().children()
     }
 
-    /// Waits until `count` workers have come to serve. Only for the log level debug.
+    /// Waits until `count` workers have started to serve since the start. Needs the log level debug.
     pub fn workers_serve(&self, count: usize) {
         self.stderr.wait_for_lines(" serves", count).unwrap_or_else(|why| panic!("{why}\n{}", self.log()));
     }
@@ -151,7 +151,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The server may already have exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -160,8 +160,8 @@ impl Drop for Host {
     }
 }
 
-/// A server with that many workers and the plugin `test-crash`, which breaks its worker on request. All workers serve;
-/// with 0 there are none to wait for.
+/// A server with this many workers and the plugin `test-crash`, which breaks its worker on request. Waits
+/// until all workers serve (with 0 there are none).
 pub fn serve_crash(workers: usize, options: &[&str]) -> Host {
     let count = workers.to_string();
     let host = Host::serve("test-crash", &[&["--workers", &count, "--log", "debug"], options].concat());
@@ -169,26 +169,26 @@ pub fn serve_crash(workers: usize, options: &[&str]) -> Host {
     host
 }
 
-/// The worker of this client of `test-crash`.
+/// The process of the worker that serves this client of `test-crash`.
 pub fn worker_of(c: &mut WebSocket) -> Process {
     c.text("who");
-    // Other clients may broadcast before the answer comes.
+    // Broadcasts of other clients may arrive before the answer.
     let who = std::iter::repeat_with(|| c.next_text()).find(|text| text != "noise");
     let pid = who.and_then(|who| who.split(' ').next()?.parse().ok());
     Process(pid.expect("the answer begins with the process id"))
 }
 
-/// Runs the program to its end: exit code, stdout, stderr. For what must not start a server.
+/// Runs the program until it exits: exit code, stdout, stderr. For commands that must not start a server.
 pub fn run<A: AsRef<OsStr>>(args: &[A]) -> (i32, String, String) {
     let (mut child, _copies) = spawn(args, &[]);
     let (stdout, stderr) = (Lines::of(child.stdout.take()), Lines::of(child.stderr.take()));
     if let Err(why) = stderr.wait_for_end() {
-        // It may have ended between the two.
+        // The program may have exited in between.
         let _ = child.kill();
         panic!("{why}\n{}{}", stdout.text(), stderr.text());
     }
-    let status = child.wait().expect("the child is ours to wait for");
-    stdout.wait_for_end().expect("an ended program says nothing more");
+    let status = child.wait().expect("the test may wait for its child");
+    stdout.wait_for_end().expect("the pipe closes when the program exits");
     (status.code().unwrap_or_else(|| panic!("{status}")), stdout.text(), stderr.text())
 }
 
@@ -200,26 +200,26 @@ fn spawn_as<A: AsRef<OsStr>>(mut command: Command, args: &[A], more: &[&str]) ->
     raise_open_files();
     isolate(&mut command);
     command.args(args).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Where it keeps copies of plugins, which one that is killed leaves behind.
+    // The folder for copied plugins, which a killed server leaves behind.
     let copies = tempfile::tempdir().expect("a folder can be made");
     command.env("TMPDIR", copies.path());
     (command.spawn().expect("the program can be run"), copies)
 }
 
-/// Gives the program an environment of its own: nothing that is set for the tests configures it.
+/// Isolates the program from the environment of the tests, so that nothing configures it.
 pub fn isolate(command: &mut Command) {
     let variables = env::vars_os().map(|(name, _)| name);
     for name in variables.filter(|name| name.to_string_lossy().starts_with("CALLSIGN_")) {
         command.env_remove(name);
     }
-    // One worker if a test does not ask for more: its clients are then neighbours.
+    // One worker by default, so that all clients of a test share it.
     command.env("CALLSIGN_WORKERS", "1");
-    // All servers have the same default socket.
+    // All servers would share the default control socket.
     command.env("CALLSIGN_CONTROL", "none");
 }
 
-/// Raises this process's limit on open files: the clients of all tests that run at the same time are in it. Servers
-/// inherit the limit, and would raise it themselves.
+/// Raises this process's limit on open files, because it holds the clients of all tests that run at the same
+/// time. Servers inherit the limit, and would raise it anyway.
 fn raise_open_files() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -229,7 +229,7 @@ fn raise_open_files() {
     });
 }
 
-/// What a pipe has brought so far, line by line.
+/// The output of a pipe so far, line by line.
 struct Lines {
     shared: Arc<(Mutex<Collected>, Condvar)>,
 }
@@ -248,7 +248,7 @@ impl Lines {
             loop {
                 let mut line = Vec::new();
                 let n = pipe.read_until(b'\n', &mut line).unwrap_or(0);
-                let mut read = writer.0.lock().expect("no reader panics with the lock");
+                let mut read = writer.0.lock().expect("the lock is not poisoned");
                 match n {
                     0 => read.ended = true,
                     _ => read.lines.push(String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned()),
@@ -280,18 +280,18 @@ impl Lines {
 
     fn wait<T>(&self, look: impl Fn(&Collected) -> Option<T>) -> Result<T, String> {
         let end = Instant::now() + DEADLINE;
-        let mut read = self.shared.0.lock().expect("no reader panics with the lock");
+        let mut read = self.shared.0.lock().expect("the lock is not poisoned");
         loop {
             if let Some(found) = look(&read) {
                 return Ok(found);
             }
-            let left = end.checked_duration_since(Instant::now()).ok_or("nothing came in time")?;
-            read = self.shared.1.wait_timeout(read, left).expect("no reader panics with the lock").0;
+            let remaining = end.checked_duration_since(Instant::now()).ok_or("nothing arrived in time")?;
+            read = self.shared.1.wait_timeout(read, remaining).expect("the lock is not poisoned").0;
         }
     }
 
     fn text(&self) -> String {
-        let read = self.shared.0.lock().expect("no reader panics with the lock");
+        let read = self.shared.0.lock().expect("the lock is not poisoned");
         read.lines.iter().flat_map(|line| [line, "\n"]).collect()
     }
 }

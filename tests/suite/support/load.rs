@@ -1,5 +1,5 @@
-//! Load: clients on a thread of their own that send, check every echo, and note how long each took. They talk
-//! to the plugin `test-crash`, whose `who` tells them which worker is theirs.
+//! Load: clients on their own thread send, check every echo, and measure how long each takes. They use the
+//! plugin `test-crash`, whose command `who` names the worker that serves them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,20 +14,20 @@ use super::{DEADLINE, Peer};
 /// What the clients do.
 #[derive(Clone, Copy)]
 pub struct Plan {
-    /// How many there are.
+    /// Number of clients.
     pub clients: usize,
-    /// Messages of each that may wait for their echo.
+    /// Messages of each client that may be unanswered.
     pub window: usize,
-    /// Whether another client comes for each that the server leaves.
+    /// Whether a new client replaces each one that the server disconnects.
     pub replace: bool,
-    /// Whether they answer the server's Close.
+    /// Whether the clients answer the server's Close.
     pub answer_close: bool,
-    /// Whether they broadcast, too.
+    /// Whether the clients also broadcast.
     pub noise: bool,
 }
 
 impl Plan {
-    /// Clients with one message at a time.
+    /// Clients with one message in flight.
     pub fn clients(clients: usize) -> Self {
         Self { clients, window: 1, replace: false, answer_close: true, noise: false }
     }
@@ -39,31 +39,31 @@ const PACE: Duration = Duration::from_millis(4);
 /// How a client ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Nothing listened.
+    /// The connection was refused.
     Refused,
-    /// It was dropped before it was upgraded.
+    /// The server closed the socket before the upgrade.
     BeforeUpgrade,
-    /// The socket ended, without a Close.
+    /// The socket ended without a Close.
     Socket,
-    /// A Close with this code, then the socket ended.
+    /// The server sent a Close with this code, then the socket ended.
     Closed(u16),
-    /// It has left by itself.
+    /// The client disconnected by itself.
     Left,
-    /// The server did what it must not do.
+    /// The server made a mistake.
     Wrong(String),
 }
 
-/// One client, as far as it has come.
+/// The progress of one client.
 pub struct Client {
-    /// Process of its worker; 0 until it is known.
+    /// Process id of its worker; 0 until it is known.
     pub worker: u32,
     /// The connection's id in the server.
     pub id: u64,
-    /// Echoes that came.
+    /// Echoes received.
     pub echoes: u64,
-    /// Messages that went.
+    /// Messages sent.
     pub sent: u64,
-    /// Code of the Close that came.
+    /// Code of the Close received.
     pub close: Option<u16>,
     pub end: Option<End>,
     longest: Duration,
@@ -72,11 +72,11 @@ pub struct Client {
     peer: Option<Peer>,
 }
 
-/// What the clients have seen.
+/// What the clients have observed.
 pub struct State {
     pub clients: Vec<Client>,
-    /// The longest time for which this machine has let a thread wait that wanted to run: what the clients may
-    /// have waited for without the server's fault.
+    /// The longest time for which this machine did not schedule a runnable thread. Clients may have waited
+    /// for this long without the server's fault.
     pub machine: Duration,
 }
 
@@ -86,14 +86,14 @@ impl State {
         self.clients.iter().filter(|client| client.end.is_none() && client.worker != 0)
     }
 
-    /// How many open clients each worker has.
+    /// Open clients of each worker.
     pub fn workers(&self) -> BTreeMap<u32, usize> {
         let mut workers = BTreeMap::new();
         self.open().for_each(|client| *workers.entry(client.worker).or_default() += 1);
         workers
     }
 
-    /// The longest time that one of these clients has waited for an echo, or waits now.
+    /// The longest time that one of these clients has waited, or is waiting, for an echo.
     pub fn longest(&self, which: impl Fn(&Client) -> bool) -> Duration {
         let waits = |client: &Client| match (client.end.is_none(), client.waiting.front()) {
             (true, Some(since)) => client.longest.max(since.elapsed()),
@@ -103,7 +103,7 @@ impl State {
     }
 }
 
-/// Running load. Dropping it ends the clients.
+/// A running load. Dropping it stops the clients.
 pub struct Load {
     shared: Arc<(Mutex<State>, Condvar)>,
     stop: Arc<AtomicBool>,
@@ -111,7 +111,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts it, and waits until all clients are served.
+    /// Starts the clients, and waits until all are served.
     pub fn start(port: u16, plan: Plan) -> Self {
         let state = State { clients: Vec::new(), machine: Duration::ZERO };
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
@@ -133,30 +133,30 @@ impl Load {
         load
     }
 
-    /// What is seen now.
+    /// Inspects the current state.
     pub fn look<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
-        look(&mut self.shared.0.lock().expect("the clients do not panic"))
+        look(&mut self.shared.0.lock().expect("the client thread does not panic"))
     }
 
-    /// Waits for something to become true.
+    /// Waits until the state satisfies a condition.
     pub fn wait(&self, what: &str, mut is_true: impl FnMut(&State) -> bool) {
         let end = Instant::now() + DEADLINE;
-        let mut state = self.shared.0.lock().expect("the clients do not panic");
+        let mut state = self.shared.0.lock().expect("the client thread does not panic");
         while !is_true(&state) {
-            let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "it does not come to this: {what}");
-            state = self.shared.1.wait_timeout(state, left).expect("the clients do not panic").0;
+            let remaining = end.saturating_duration_since(Instant::now());
+            assert!(!remaining.is_zero(), "not in time: {what}");
+            state = self.shared.1.wait_timeout(state, remaining).expect("the client thread does not panic").0;
         }
     }
 
-    /// Waits until `count` more echoes have come.
+    /// Waits until `count` more echoes have arrived.
     pub fn wait_for_echoes(&self, count: u64) {
         let echoes = |state: &State| state.clients.iter().map(|client| client.echoes).sum::<u64>();
         let until = self.look(|state| echoes(state)) + count;
         self.wait("more echoes", |state| echoes(state) >= until);
     }
 
-    /// Fails the test if the server did anything wrong.
+    /// Fails the test if the server made a mistake.
     #[track_caller]
     pub fn check(&self) {
         let wrong = |client: &Client| matches!(client.end, Some(End::Wrong(_))).then(|| client.end.clone());
@@ -168,7 +168,7 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
-        // A panic over there has failed the test already.
+        // A panic of that thread has already failed the test.
         self.threads.drain(..).for_each(|thread| _ = thread.join());
     }
 }
@@ -179,7 +179,7 @@ fn watch_machine(shared: &(Mutex<State>, Condvar), stop: &AtomicBool) {
         let before = Instant::now();
         thread::sleep(STEP);
         let late = before.elapsed().saturating_sub(STEP);
-        let mut state = shared.0.lock().expect("the clients do not panic");
+        let mut state = shared.0.lock().expect("the client thread does not panic");
         state.machine = state.machine.max(late);
     }
 }
@@ -189,11 +189,11 @@ fn run(port: u16, plan: Plan, shared: &(Mutex<State>, Condvar), stop: &AtomicBoo
     let mut events = Events::with_capacity(1024);
     let mut next_turn = Instant::now();
     while !stop.load(Relaxed) {
-        let left = next_turn.saturating_duration_since(Instant::now());
-        if let Err(error) = poll.poll(&mut events, Some(left)) {
+        let remaining = next_turn.saturating_duration_since(Instant::now());
+        if let Err(error) = poll.poll(&mut events, Some(remaining)) {
             assert_eq!(error.kind(), std::io::ErrorKind::Interrupted);
         }
-        let mut state = shared.0.lock().expect("nobody panics with it");
+        let mut state = shared.0.lock().expect("the lock is not poisoned");
         for event in &events {
             let client = &mut state.clients[event.token().0];
             if client.end.is_none() {
@@ -231,16 +231,16 @@ impl Client {
         }
     }
 
-    /// Ends it, without a Close.
+    /// Disconnects without a Close.
     pub fn leave(&mut self) {
         self.peer = None;
         self.end = Some(End::Left);
     }
 
-    /// Reads and writes what can be.
+    /// Reads and writes without blocking.
     fn turn(&mut self, plan: Plan) {
         let Some(mut peer) = self.peer.take() else { return };
-        // What came before the end is looked at first.
+        // Handles what was received before the end.
         let written = peer.write();
         let more = peer.read();
         let wrong = self.take(&mut peer, plan).err();
@@ -261,7 +261,7 @@ impl Client {
         }
     }
 
-    /// Takes out what has come.
+    /// Handles the received frames.
     fn take(&mut self, peer: &mut Peer, plan: Plan) -> Result<(), String> {
         if !self.upgraded {
             match peer.answer() {
@@ -297,12 +297,12 @@ impl Client {
                 _ => return Err(format!("{first:#x} {} instead of echo {}", text(), self.echoes)),
             }
         }
-        // An end of the socket is found by the read.
+        // The next read detects the end of the socket.
         _ = peer.write();
         Ok(())
     }
 
-    /// Fills the window.
+    /// Sends until the window is full.
     fn send(&mut self, plan: Plan) {
         if self.worker == 0 || self.close.is_some() {
             return;

@@ -1,30 +1,30 @@
 //! What the tests of the whole program share: plugins built from source, the real `callsign` program, and
-//! clients that can keep the protocol or break it.
+//! clients that keep the protocol or break it.
 //!
-//! Nothing here waits without an end: after [`DEADLINE`] whatever has not come fails the test. No fixed
-//! ports, no sleeps.
+//! Every wait has a limit: what has not happened after [`DEADLINE`] fails the test. There are no fixed ports
+//! and no sleeps.
 //!
-//! All tests run in one process, in parallel. None of them may change what belongs to the process: its environment,
-//! current folder, umask, signal handlers. What a server needs is set for the child alone, see [`Host::start_through`].
-//! A test that measures time takes the machine with [`alone`]; one that compiles or floods says [`busy`].
+//! All tests run in parallel in one process. No test may change the environment, current folder, umask or
+//! signal handlers of the process; [`Host::start_through`] sets them for a server only. A test that measures
+//! time takes the machine with [`alone`]; a test that compiles or floods takes [`busy`].
 
 use std::time::Duration;
 
-mod host; // starts `callsign`, reads what it says, stops it
+mod host; // starts `callsign`, reads its output, stops it
 
-mod plugins; // Rust and C sources to libraries
+mod plugins; // builds Rust and C sources
 
-mod raw; // a socket: HTTP by hand, frames by hand
+mod raw; // a socket for handmade HTTP and frames
 
-mod websocket; // a WebSocket client, and frames that break the rules
+mod websocket; // a WebSocket client, also for invalid frames
 
 mod peer; // a WebSocket client among many on one thread
 
-mod load; // many of them: every echo checked and timed
+mod load; // many of them, which check and time every echo
 
 mod reloading; // a server whose plugin is replaced
 
-mod process; // what the system says of processes; locks between tests
+mod process; // information about processes; locks between tests
 
 mod checker; // a server under AddressSanitizer or valgrind
 
@@ -43,5 +43,5 @@ pub use raw::{
 pub use reloading::{ROUTE, Reloading, variant};
 pub use websocket::WebSocket;
 
-/// Far more than anything takes, also on a busy machine.
+/// Far more than any step takes, even on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
-//! A WebSocket client that never blocks, for tests with many of them on one thread: queues what it is to send,
-//! takes out what has come. When to read and write is told by its owner, who has the poll.
+//! A WebSocket client that never blocks, for tests with many clients on one thread. Queues frames to send and
+//! parses received ones. The owner polls and decides when to read and write.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -10,23 +10,23 @@ use mio::{Interest, Registry, Token};
 use super::frame;
 use super::raw::KEY;
 
-/// One client. It has asked for its upgrade as soon as it is connected.
+/// One client. It sends its upgrade request as soon as it is connected.
 pub struct Peer {
     stream: TcpStream,
     input: Vec<u8>,
-    /// Bytes of `input` that were taken out.
+    /// Number of parsed bytes in `input`.
     taken: usize,
     output: Vec<u8>,
 }
 
 impl Peer {
-    /// Starts to connect, and is told of by the registry's poll under this token.
+    /// Starts to connect, and registers with the poll under this token.
     pub fn connect(port: u16, registry: &Registry, token: Token) -> Self {
         let mut stream =
             TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("a socket can be made");
         registry
             .register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)
-            .expect("it can be polled");
+            .expect("the socket can be polled");
         let request = format!(
             "GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -34,12 +34,12 @@ impl Peer {
         Self { stream, input: Vec::new(), taken: 0, output: request.into_bytes() }
     }
 
-    /// Queues one frame. `first`: the FIN and reserved bits, and the opcode.
+    /// Queues one frame. `first` has the FIN and reserved bits and the opcode.
     pub fn send(&mut self, first: u8, payload: &[u8]) {
         self.output.extend(frame(first, payload));
     }
 
-    /// Writes what the socket takes; what it does not take waits for the next call.
+    /// Writes what the socket takes; the rest waits for the next call.
     pub fn write(&mut self) -> io::Result<()> {
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
@@ -54,7 +54,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Reads what there is. False: nothing more will come.
+    /// Reads what has arrived. False: the stream has ended.
     pub fn read(&mut self) -> io::Result<bool> {
         self.input.drain(..self.taken);
         self.taken = 0;
@@ -72,14 +72,14 @@ impl Peer {
         }
     }
 
-    /// Takes out the head of the server's answer; whether it is a 101.
+    /// Parses the head of the response; returns whether it is a 101.
     pub fn answer(&mut self) -> Option<bool> {
         let end = self.input.windows(4).position(|four| four == b"\r\n\r\n")?;
         self.taken = end + 4;
         Some(self.input.starts_with(b"HTTP/1.1 101 "))
     }
 
-    /// Takes out the next frame: its first byte and its payload.
+    /// Parses the next frame: its first byte and its payload.
     pub fn frame(&mut self) -> Option<(u8, &[u8])> {
         let rest = &self.input[self.taken..];
         let (head, length) = match *rest {
@@ -95,7 +95,7 @@ impl Peer {
         Some((rest[0], payload))
     }
 
-    /// Whether all that came was taken out.
+    /// Whether everything received has been parsed.
     pub fn is_empty(&self) -> bool {
         self.taken == self.input.len()
     }

@@ -1,4 +1,4 @@
-//! Plugins for tests, built from source once per run, and files for tests. Knows nothing about the server.
+//! Plugins for tests, built from source once per run, and scratch files. Knows nothing about the server.
 
 use std::collections::HashMap;
 use std::env::{self, consts::DLL_PREFIX, consts::DLL_SUFFIX};
@@ -10,35 +10,34 @@ use std::{fs, iter};
 
 static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
 
-/// The library of the workspace package `name`, a cdylib, in the profile of the tests.
+/// The library of the workspace package `name`, built in the profile of the tests.
 pub fn plugin(name: &str) -> PathBuf {
     once(name, || build(name, ""))
 }
 
-/// The same with a feature of the package, or "" for none; each makes a library of its own.
+/// The same with a feature of the package, or "" for none. Each feature gets its own library.
 pub fn plugin_variant(name: &str, feature: &str) -> PathBuf {
     once(&format!("{name} {feature}"), || {
-        // The next variant is built to the same place.
+        // The next variant is built to the same path.
         let library = scratch(&format!("lib{name}-{feature}{DLL_SUFFIX}"));
         fs::copy(build(name, feature), &library).expect("the scratch folder can be written");
         library
     })
 }
 
-/// Puts a library, or anything else, in the place of another, at once and as a file of its own, as linkers and
-/// package managers do.
+/// Replaces a file by a rename, as linkers and package managers do: atomically, with a new inode.
 pub fn replace(library: &Path, by: &Path) {
     let new = library.with_extension("new");
     fs::copy(by, &new).expect("the scratch folder can be written");
     fs::rename(&new, library).expect("the scratch folder can be written");
 }
 
-/// The library made of `tests/plugins/c/FILE`.
+/// The library built from `tests/plugins/c/FILE`.
 pub fn c_plugin(file: &str) -> PathBuf {
     c_plugin_with(file, &[])
 }
 
-/// The same with more options for the compiler, such as `-DPLUGIN="other"`; each set makes a library of its own.
+/// The same with compiler options, such as `-DPLUGIN="other"`. Each set of options gets its own library.
 pub fn c_plugin_with(file: &str, options: &[&str]) -> PathBuf {
     let key = iter::once(&file).chain(options).copied().collect::<Vec<_>>().join(" ");
     once(&key, || {
@@ -49,7 +48,7 @@ pub fn c_plugin_with(file: &str, options: &[&str]) -> PathBuf {
     })
 }
 
-/// A plugin in C with the handlers `join`, `message` and `page`, called `good`.
+/// A plugin in C called `good`, with the handlers `join`, `message` and `page`.
 pub fn good() -> PathBuf {
     c_plugin_with("faulty.c", &["-DNAME=\"good\""])
 }
@@ -59,7 +58,7 @@ pub fn faulty(option: &str) -> PathBuf {
     c_plugin_with("faulty.c", &["-DNAME=\"faulty\"", option])
 }
 
-/// Compiles `tests/plugins/c/FILE` to that library.
+/// Compiles `tests/plugins/c/FILE` to this library.
 pub fn compile_c(file: &str, options: &[&str], library: &Path) {
     let (sources, include) = (root().join("tests/plugins/c"), root().join("plugin-api/include"));
     run(Command::new("cc")
@@ -68,10 +67,10 @@ pub fn compile_c(file: &str, options: &[&str], library: &Path) {
         .args([Path::new("-I"), &include, Path::new("-o"), library, &sources.join(file)]));
 }
 
-/// What the Makefile of `example-plugins/NAME` makes with these CFLAGS: its file LIBRARY.
+/// Builds LIBRARY with the Makefile of `example-plugins/NAME` and these CFLAGS.
 pub fn made_plugin(name: &str, library: &str, flags: &str) -> PathBuf {
     once(&format!("{name} {flags}"), || {
-        // A folder of its own for each way to build it: make looks at times, not at flags.
+        // A folder for each set of flags, because make compares only timestamps.
         let ending: String = flags.chars().filter(char::is_ascii_alphanumeric).collect();
         let folder = scratch(&format!("{name}-{ending}"));
         fs::create_dir_all(&folder).expect("the scratch folder can be made");
@@ -82,7 +81,7 @@ pub fn made_plugin(name: &str, library: &str, flags: &str) -> PathBuf {
     })
 }
 
-/// A file of that name, in a folder of the calling area. It may be there from an earlier run.
+/// A path called `name` in the scratch folder of the calling area. The file may exist from an earlier run.
 ///
 /// The area is the first part of the caller's path below `tests/suite`, so two areas may use the same name.
 #[track_caller]
@@ -95,22 +94,22 @@ pub fn scratch(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// An empty folder of that name in the scratch folder.
+/// An empty folder of this name in the scratch folder.
 #[track_caller]
 pub fn empty_folder(name: &str) -> PathBuf {
     let folder = scratch(name);
-    // An earlier run may have left it.
+    // Removes the folder of an earlier run.
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("the scratch folder can be written");
     folder
 }
 
-/// A path as an argument for the program.
+/// A path as a command-line argument.
 pub fn path(path: &Path) -> &str {
     path.to_str().expect("paths of the tests are UTF-8")
 }
 
-/// Builds a package; its library.
+/// Builds a package; returns its library.
 fn build(name: &str, features: &str) -> PathBuf {
     // target/debug/deps/suite-0123456789abcdef
     let program = env::current_exe().expect("a test program has a path");
@@ -129,7 +128,7 @@ fn build(name: &str, features: &str) -> PathBuf {
 }
 
 fn once(key: &str, build: impl FnOnce() -> PathBuf) -> PathBuf {
-    // A build that failed has failed its test; the others may still try.
+    // A failed build has failed its own test; others may still build.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     built.get_or_insert_default().entry(key.to_owned()).or_insert_with(build).clone()
 }
@@ -139,19 +138,19 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The folder of the repository.
+/// The root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host is a folder of the workspace")
 }
 
-/// A config file for the plugin `crash`, and the file that tells it what to do at load.
+/// A config file for the plugin `crash`, and the file that tells the plugin what to do when it is loaded.
 #[track_caller]
 pub fn crash_config(name: &str) -> (PathBuf, PathBuf) {
     let (config, start) = (scratch(&format!("{name}.toml")), scratch(&format!("{name}.start")));
     let library = plugin("test-crash");
     let text = format!("[plugin.crash]\npath = {library:?}\n[plugin.crash.config]\nstart = {start:?}\n");
     fs::write(&config, text).expect("the scratch folder can be written");
-    // It is there if an earlier run was ended.
+    // Removes the file of an earlier run that was killed.
     let _ = fs::remove_file(&start);
     (config, start)
 }

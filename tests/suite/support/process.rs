@@ -1,5 +1,5 @@
-//! What the system says of processes: those of a server, and what they use. Linux only; elsewhere a test that
-//! asks fails. And what keeps tests of this process out of each other's way.
+//! Processes of a server and their resources, from `/proc`; on systems other than Linux the tests that need
+//! them fail. Also locks that keep tests of this process from disturbing each other.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,32 +13,32 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::DEADLINE;
 
-/// A process.
+/// A process id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process(pub u32);
 
 impl Process {
-    /// Its children that have not been waited for.
+    /// Child processes that were not reaped yet.
     pub fn children(self) -> Vec<Self> {
         let text = self.file(&format!("task/{}/children", self.0));
         text.split_whitespace().map(|pid| Self(pid.parse().expect("a process has a number"))).collect()
     }
 
-    /// Sends it a signal. It may have ended.
+    /// Sends a signal. The process may already have exited.
     pub fn signal(self, signal: Signal) {
         let _ = kill_process(Pid::from_raw(self.0.cast_signed()).expect("a process has a number"), signal);
     }
 
-    /// Waits until it has ended; as a zombie or altogether.
+    /// Waits until the process has exited; a zombie counts.
     pub fn wait_for_end(self) {
         let end = Instant::now() + DEADLINE;
         while self.is_alive() {
             assert!(Instant::now() < end, "process {} does not end", self.0);
-            std::thread::sleep(Duration::from_millis(1)); // nobody tells of other people's processes
+            std::thread::sleep(Duration::from_millis(1)); // only the parent could wait for its exit
         }
     }
 
-    /// Whether it has not ended.
+    /// Whether the process has not exited.
     pub fn is_alive(self) -> bool {
         match fs::read_to_string(format!("/proc/{}/stat", self.0)) {
             Ok(stat) => !behind_name(&stat).starts_with(['Z', 'X']),
@@ -47,28 +47,28 @@ impl Process {
         }
     }
 
-    /// A field of its status.
+    /// A field of `/proc/PID/status`.
     pub fn status(self, field: &str) -> String {
         let status = self.file("status");
         let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         value.unwrap_or_else(|| panic!("no {field}: {status}")).trim().to_owned()
     }
 
-    /// Memory that it has resident, in KiB.
+    /// Resident memory in KiB.
     pub fn resident_kib(self) -> u64 {
-        self.status("VmRSS").trim_end_matches(" kB").parse().expect("it is a number")
+        self.status("VmRSS").trim_end_matches(" kB").parse().expect("the value is a number")
     }
 
-    /// Memory of its own that is no file's, in KiB.
+    /// Anonymous memory in KiB.
     pub fn anonymous_kib(self) -> u64 {
         kib(&self.file("smaps_rollup"), "Anonymous")
     }
 
-    /// Memory that it has of files below that folder, also of those that were removed, in KiB; a page that several
-    /// processes have is shared out among them.
+    /// Memory mapped from files below this folder, including deleted files, in KiB. Each process counts its
+    /// share of a shared page.
     pub fn mapped_kib(self, folder: &Path) -> u64 {
         let smaps = self.file("smaps");
-        // The head of each mapping ends in its path; what follows are fields.
+        // The first line of each mapping ends in its path; fields follow.
         let is_head = |line: &str| line.split_once(' ').is_some_and(|(first, _)| first.contains('-'));
         let (mut is_ours, mut sum) = (false, 0);
         for line in smaps.lines() {
@@ -83,33 +83,33 @@ impl Process {
         sum
     }
 
-    /// The files that it has open.
+    /// The open files.
     pub fn files(self) -> Vec<PathBuf> {
-        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.0)).expect("it is alive");
-        // One that was closed meanwhile is none.
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.0)).expect("the process is alive");
+        // A file may be closed between listing and reading.
         descriptors.flatten().filter_map(|descriptor| fs::read_link(descriptor.path()).ok()).collect()
     }
 
-    /// How many descriptors it has open.
+    /// Number of open descriptors.
     pub fn descriptors(self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.0)).expect("it is alive").count()
+        fs::read_dir(format!("/proc/{}/fd", self.0)).expect("the process is alive").count()
     }
 
-    /// Whether all its threads but the first wait for something to do.
+    /// Whether all threads except the first are waiting.
     pub fn other_threads_wait(self) -> bool {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.0)).expect("it is alive").flatten();
+        let threads = fs::read_dir(format!("/proc/{}/task", self.0)).expect("the process is alive").flatten();
         let others = threads.filter(|thread| thread.file_name().to_string_lossy() != self.0.to_string());
-        // One that has ended meanwhile waits for nothing any more.
+        // A thread that has exited since the listing counts as waiting.
         let mut stats = others.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
         stats.all(|stat| behind_name(&stat).starts_with('S'))
     }
 
-    /// Processor time that it has used.
+    /// Processor time used so far.
     pub fn processor_time(self) -> Duration {
         let stat = self.file("stat");
         let fields: Vec<&str> = behind_name(&stat).split(' ').collect();
-        let ticks = |index: usize| fields[index].parse::<u64>().expect("it is a number");
-        // utime and stime, in the 1/100 s that Linux counts in for programs.
+        let ticks = |index: usize| fields[index].parse::<u64>().expect("the value is a number");
+        // utime and stime, in units of 1/100 s.
         Duration::from_millis((ticks(11) + ticks(12)) * 10)
     }
 
@@ -119,7 +119,7 @@ impl Process {
     }
 }
 
-/// The fields of a stat file from the state on. The name before them may hold anything.
+/// The fields of a stat file from the state on. The name before them may contain any character.
 fn behind_name(stat: &str) -> &str {
     stat.rsplit(") ").next().unwrap_or_default()
 }
@@ -128,10 +128,10 @@ fn behind_name(stat: &str) -> &str {
 fn kib(text: &str, field: &str) -> u64 {
     let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let value = value.unwrap_or_else(|| panic!("no {field}: {text}"));
-    value.trim().trim_end_matches(" kB").parse().expect("it is a number")
+    value.trim().trim_end_matches(" kB").parse().expect("the value is a number")
 }
 
-/// Asks again and again, for what no event announces.
+/// Polls for a condition that no event announces.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
@@ -141,14 +141,14 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A port that is free on every address. The system gives it to nobody who asks for any port, so that neither a
-/// server nor a client of another test can take it.
+/// A port that is free on every address, outside the range that the system assigns, so that no server or
+/// client of another test gets it.
 pub fn free_port() -> u16 {
-    // Below the ports that systems assign by themselves: from 32768 on Linux, 49152 elsewhere.
+    // Systems assign ports from 32768 (Linux) or 49152 on.
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Two runs of the suite start at different ports.
+    // Two simultaneous runs of the suite start at different ports.
     let start = (std::process::id() % u32::from(COUNT)) as u16;
     let ports = std::iter::repeat_with(|| FIRST + (start + NEXT.fetch_add(1, Relaxed)) % COUNT);
     let is_free = |port: &u16| TcpListener::bind(("0.0.0.0", *port)).is_ok();
@@ -157,13 +157,13 @@ pub fn free_port() -> u16 {
 
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// Lets this test run beside no other that asks for the same, and beside none that is [`busy`]. For what is timed.
+/// Excludes other tests that call this and tests that are [`busy`]. For measurements of time.
 pub fn alone() -> RwLockWriteGuard<'static, ()> {
-    // A test that panicked with the lock has failed by itself.
+    // A test that panicked while it held the lock has already failed.
     MACHINE.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets this test run beside others, but beside none that is [`alone`]. For what keeps the processors busy.
+/// Allows other tests, except those that run [`alone`]. For tests that keep the processors busy.
 pub fn busy() -> RwLockReadGuard<'static, ()> {
     MACHINE.read().unwrap_or_else(PoisonError::into_inner)
 }

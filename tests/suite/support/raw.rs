@@ -1,4 +1,4 @@
-//! A socket that sends what it is told: HTTP by hand, WebSocket frames by hand.
+//! A socket that sends exactly what a test says: handmade HTTP and WebSocket frames.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use super::{DEADLINE, WebSocket};
 /// The key of the example in RFC 6455 §1.3.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// What a client's handshake has besides Host (RFC 6455 §4.1).
+/// The headers of a client's handshake besides Host (RFC 6455 §4.1).
 pub const UPGRADE: [(&str, &str); 4] = [
     ("Upgrade", "websocket"),
     ("Connection", "Upgrade"),
@@ -31,24 +31,24 @@ pub const BINARY_BEGINS: u8 = 0x02;
 pub const GOES_ON: u8 = 0x00;
 pub const ENDS: u8 = 0x80;
 
-/// A socket to the server. Reading from it ends in an answer, in the end of the stream, or in a failed test.
+/// A socket to the server. Every read ends with an answer, with the end of the stream, or fails the test.
 pub struct Raw {
     stream: TcpStream,
-    /// Bytes that were read behind what was asked for.
+    /// Bytes that were received after those that the test has read.
     behind: Vec<u8>,
 }
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    /// Names in lower case.
+    /// Headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    /// The value of the first header of that name, which is in lower case.
+    /// The value of the first header with this name, which must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
@@ -62,33 +62,33 @@ impl Answer {
 impl Raw {
     pub fn connect(port: u16) -> Self {
         let stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), DEADLINE)
-            .expect("it listens");
+            .expect("the server listens");
         Self::of(stream)
     }
 
-    /// A socket that is connected.
+    /// Wraps a connected socket.
     pub fn of(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(DEADLINE)).expect("a time-out can be set");
-        stream.set_write_timeout(Some(DEADLINE)).expect("a time-out can be set");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+        stream.set_write_timeout(Some(DEADLINE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("the option can be set");
         Self { stream, behind: Vec::new() }
     }
 
-    /// Its own address, which is the server's peer.
+    /// The local address, which the server sees as the peer.
     pub fn address(&self) -> String {
-        self.stream.local_addr().expect("it is connected").to_string()
+        self.stream.local_addr().expect("the socket is connected").to_string()
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).expect("the server takes it");
+        self.stream.write_all(bytes.as_ref()).expect("the server reads it");
     }
 
-    /// False: the server does not take it any more.
+    /// Sends the bytes. False: the connection was closed.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
 
-    /// One frame, masked as a client has to. `first`: the FIN and reserved bits, and the opcode.
+    /// Sends one frame, masked as RFC 6455 requires. `first` has the FIN and reserved bits and the opcode.
     pub fn send_frame(&mut self, first: u8, payload: &[u8]) {
         self.send(frame(first, payload));
     }
@@ -98,30 +98,30 @@ impl Raw {
         Self { stream: self.stream.try_clone().expect("there is another descriptor"), behind: Vec::new() }
     }
 
-    /// Has the kernel keep little of what the server sends.
+    /// Shrinks the kernel's receive buffer.
     pub fn buffer_little(&self) {
         rustix::net::sockopt::set_socket_recv_buffer_size(&self.stream, 64 << 10)
             .expect("the option can be set");
     }
 
-    /// Ends its own side; the server may go on sending.
+    /// Shuts down sending; the server may go on sending.
     pub fn half_close(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("it is connected");
+        self.stream.shutdown(Shutdown::Write).expect("the socket is connected");
     }
 
-    /// Ends with a TCP reset.
+    /// Disconnects with a TCP reset.
     pub fn reset(self) {
         rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))
             .expect("the option can be set");
     }
 
-    /// The request with these headers besides Host, and its answer.
+    /// Sends a request with these headers besides Host, and reads the response.
     pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.send_request(method, path, headers, body);
         self.read_answer(method != "HEAD")
     }
 
-    /// The request without waiting for its answer. A body gets its Content-Length.
+    /// Sends a request without reading the response. A body gets its Content-Length.
     pub fn send_request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
         let mut text = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");
         headers.iter().for_each(|(name, value)| text += &format!("{name}: {value}\r\n"));
@@ -132,7 +132,7 @@ impl Raw {
         self.send([text.as_bytes(), body].concat());
     }
 
-    /// The next answer, with the body that its Content-Length says if `body`.
+    /// Reads the next response, with its body if `body` says that it has one.
     pub fn read_answer(&mut self, body: bool) -> Answer {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -154,12 +154,12 @@ impl Raw {
         answer
     }
 
-    /// Asks for an upgrade; stays a bare socket.
+    /// Requests an upgrade; the socket stays raw.
     pub fn handshake(&mut self, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.request("GET", path, &[&UPGRADE, headers].concat(), b"")
     }
 
-    /// Upgrades, or fails the test; stays a bare socket.
+    /// Upgrades, or fails the test; the socket stays raw.
     pub fn upgraded(mut self, path: &str, headers: &[(&str, &str)]) -> Self {
         let answer = self.handshake(path, headers);
         assert_eq!(answer.status, 101, "{}", String::from_utf8_lossy(&answer.body));
@@ -173,43 +173,45 @@ impl Raw {
         WebSocket::new(stream, behind)
     }
 
-    /// One frame of the server, as its first byte and its payload.
+    /// Reads one frame of the server: its first byte and its payload.
     pub fn read_frame(&mut self) -> (u8, Vec<u8>) {
         let head = self.read_exact(2);
         assert_eq!(head[1] & 0x80, 0, "a server's frames are not masked (RFC 6455 §5.1)");
         let length = match head[1] {
             126 => usize::from(u16::from_be_bytes(self.read_array())),
-            127 => usize::try_from(u64::from_be_bytes(self.read_array())).expect("it fits in memory"),
+            127 => {
+                usize::try_from(u64::from_be_bytes(self.read_array())).expect("the length fits into usize")
+            }
             length => usize::from(length),
         };
         (head[0], self.read_exact(length))
     }
 
     fn read_array<const N: usize>(&mut self) -> [u8; N] {
-        self.read_exact(N).try_into().expect("it has that length")
+        self.read_exact(N).try_into().expect("the slice has N bytes")
     }
 
     pub fn read_exact(&mut self, length: usize) -> Vec<u8> {
         while self.behind.len() < length {
-            let (mut buffer, had) = ([0; 16 * 1024], self.behind.len());
+            let (mut buffer, received) = ([0; 16 * 1024], self.behind.len());
             match self.stream.read(&mut buffer) {
-                Ok(0) => panic!("the stream ended {had} bytes into the {length} that were awaited"),
+                Ok(0) => panic!("the stream ended after {received} of the expected {length} bytes"),
                 Ok(n) => self.behind.extend(&buffer[..n]),
-                Err(error) => panic!("{error}, {had} bytes into the {length} that were awaited"),
+                Err(error) => panic!("{error} after {received} of the expected {length} bytes"),
             }
         }
         self.behind.drain(..length).collect()
     }
 
-    /// Whether nothing comes for so long, not even the end of the stream.
+    /// Whether nothing arrives for this long, not even the end of the stream.
     pub fn nothing_for(&mut self, time: Duration) -> bool {
-        self.stream.set_read_timeout(Some(time)).expect("a time-out can be set");
+        self.stream.set_read_timeout(Some(time)).expect("a timeout can be set");
         let result = self.stream.peek(&mut [0]);
-        self.stream.set_read_timeout(Some(DEADLINE)).expect("a time-out can be set");
+        self.stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
         self.behind.is_empty() && result.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Everything up to the end of the stream; a reset, which could lose what was sent before, is a failure.
+    /// Reads to the end of the stream. A reset fails the test, because it could discard what was sent before.
     pub fn read_to_eof(&mut self) -> Vec<u8> {
         let (mut all, mut buffer) = (std::mem::take(&mut self.behind), [0; 16 * 1024]);
         let start = Instant::now();
@@ -223,7 +225,7 @@ impl Raw {
         panic!("no end, {} bytes so far", all.len());
     }
 
-    /// Everything up to the end of the stream, be it by a reset.
+    /// Reads to the end of the stream; a reset counts as the end.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut all = std::mem::take(&mut self.behind);
         match self.stream.read_to_end(&mut all) {
@@ -233,7 +235,7 @@ impl Raw {
     }
 }
 
-/// A client's frame: `first` is the FIN and reserved bits and the opcode, the rest is as it should be.
+/// A client's frame: `first` has the FIN and reserved bits and the opcode; the rest is valid.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d]; // the one of RFC 6455 §5.7
     let mut frame = vec![first];

@@ -1,5 +1,6 @@
-//! What a plugin's library brings along: the loader looks for it where the library's run path says, and `$ORIGIN` in
-//! that is the folder of the copy. From there, links lead to what is beside the original.
+//! Libraries that a plugin depends on. The loader looks for them along the run path of the plugin's library, where
+//! `$ORIGIN` is the folder of the library: for a copy, the folder of the copy. Symbolic links lead from there to what
+//! is beside the original. Nothing is ever created in the operator's folders.
 
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
@@ -7,22 +8,22 @@ use std::{fs, io};
 
 use super::make_folder;
 
-/// `..` at the beginning of an entry beyond which it is left alone.
+/// Most `..` at the beginning of an entry. An entry with more is ignored.
 const UP_MAX: usize = 8;
-/// Between a copy and the folder that its run path reaches up to.
+/// Name of the folders between a copy and the folder that its run path reaches up to.
 const LEVEL: &str = "0";
 
 /// An entry of a run path.
 struct Entry<'a> {
-    /// As it is written, from the library's folder.
+    /// Relative to the library's folder, as it is written.
     path: &'a Path,
-    /// The same without detours: as many `..`, and then that.
+    /// The same path normalized: `up` times `..`, then `down`.
     up: usize,
     down: PathBuf,
 }
 
 impl<'a> Entry<'a> {
-    /// None: it does not begin with `$ORIGIN`.
+    /// None: the entry does not begin with `$ORIGIN`, or reaches too far up.
     fn parse(text: &'a str) -> Option<Self> {
         let rest = text.strip_prefix("$ORIGIN").or_else(|| text.strip_prefix("${ORIGIN}"))?;
         if !rest.is_empty() && !rest.starts_with('/') {
@@ -41,12 +42,10 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Puts the only file of a folder where its run path works as that of `original` does; where it is then. What cannot
-/// be linked is left to the loader to miss.
-///
-/// # Errors
-/// The folder cannot be written.
-pub fn settle(copy: PathBuf, original: &Path, run_path: &[String]) -> io::Result<PathBuf> {
+/// Moves a copy, the only file of its folder, deep enough for its run path, and links what the run path of `original`
+/// leads to. Returns the new path of the copy. If a link cannot be made, the loader reports the missing library. Err:
+/// the folder cannot be written.
+pub fn link_dependencies(copy: PathBuf, original: &Path, run_path: &[String]) -> io::Result<PathBuf> {
     let mut entries: Vec<Entry<'_>> = run_path.iter().filter_map(|text| Entry::parse(text)).collect();
     let (Some(up), Some(top), Some(name)) =
         (entries.iter().map(|entry| entry.up).max(), copy.parent(), copy.file_name())
@@ -61,9 +60,9 @@ pub fn settle(copy: PathBuf, original: &Path, run_path: &[String]) -> io::Result
     }
     let file = folders[up].join(name);
     fs::rename(&copy, &file)?;
-    // An empty one is the folder in which the server was started.
+    // An empty parent is the server's working directory.
     let origin = Path::new(".").join(original.parent().unwrap_or(Path::new("")));
-    // A link to a folder serves those below it too.
+    // Short paths first: a link to a folder covers the folders below it.
     entries.sort_by_key(|entry| entry.down.components().count());
     for entry in entries {
         if let Ok(target) = origin.join(entry.path).canonicalize() {
@@ -73,34 +72,34 @@ pub fn settle(copy: PathBuf, original: &Path, run_path: &[String]) -> io::Result
     Ok(file)
 }
 
-/// Has `down`, in a folder of the copies, show what is in `target`. Nothing is made behind a link: that would be in the
-/// operator's folders.
+/// Makes `down`, below a folder of the copies, show the content of `target`. Nothing is created behind a link, because
+/// that would be in the operator's folders.
 fn link(folder: &Path, down: &Path, target: &Path) -> io::Result<()> {
-    let mut place = folder.to_path_buf();
+    let mut path = folder.to_path_buf();
     for name in down.components() {
-        if place.symlink_metadata().is_err() {
-            make_folder(&place)?;
+        if path.symlink_metadata().is_err() {
+            make_folder(&path)?;
         }
-        if !place.symlink_metadata()?.is_dir() {
+        if !path.symlink_metadata()?.is_dir() {
             return Ok(());
         }
-        place.push(name);
+        path.push(name);
     }
-    match place.symlink_metadata() {
-        Err(_) => symlink(target, place),
-        // One with copies in it, or on the way to another.
-        Ok(found) if found.is_dir() => link_libraries(&place, target),
+    match path.symlink_metadata() {
+        Err(_) => symlink(target, path),
+        // A folder that holds the copy, or leads to another entry.
+        Ok(found) if found.is_dir() => link_libraries(&path, target),
         Ok(_) => Ok(()),
     }
 }
 
-fn link_libraries(place: &Path, target: &Path) -> io::Result<()> {
+fn link_libraries(folder: &Path, target: &Path) -> io::Result<()> {
     for entry in target.read_dir()? {
         let entry = entry?;
-        // As `libm.so.6` and `libm-2.so`.
+        // Such as `libm.so.6` and `libm-2.so`.
         if entry.file_name().to_string_lossy().contains(".so") {
-            // What is there already is the copy, or the same of another entry.
-            let _ = symlink(entry.path(), place.join(entry.file_name()));
+            // An existing file is the copy, or a link that another entry made.
+            let _ = symlink(entry.path(), folder.join(entry.file_name()));
         }
     }
     Ok(())
@@ -121,9 +120,9 @@ mod tests {
         (folder, original, copy)
     }
 
-    fn settle_with(copy: PathBuf, original: &Path, run_path: &[&str]) -> PathBuf {
+    fn link_with(copy: PathBuf, original: &Path, run_path: &[&str]) -> PathBuf {
         let run_path: Vec<String> = run_path.iter().map(|&text| text.to_owned()).collect();
-        settle(copy, original, &run_path).expect("the folder can be written")
+        link_dependencies(copy, original, &run_path).expect("the folder can be written")
     }
 
     fn names(folder: &Path) -> Vec<String> {
@@ -135,17 +134,17 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_brings_nothing_along_stays_where_it_is() {
+    fn a_library_without_dependencies_beside_it_is_not_moved() {
         let (folder, original, copy) = library();
         fs::write(folder.path().join("original/libother.so"), "").expect("it is a folder");
         let far = format!("$ORIGIN/{}lib", "../".repeat(UP_MAX + 1));
-        let settled = settle_with(copy.clone(), &original, &["/usr/lib", "lib", "$ORIGINAL/lib", &far]);
-        assert_eq!(settled, copy);
+        let moved = link_with(copy.clone(), &original, &["/usr/lib", "lib", "$ORIGINAL/lib", &far]);
+        assert_eq!(moved, copy);
         assert_eq!(names(&folder.path().join("copies")), ["it.so"]);
     }
 
     #[test]
-    fn from_the_copy_each_entry_leads_to_what_it_leads_to_from_the_original() {
+    fn each_entry_leads_to_the_same_files_from_the_copy_as_from_the_original() {
         let (folder, original, copy) = library();
         for file in ["original/libother.so.6", "original/notes.txt", "above/x/libx.so", "original/in/liby.so"]
         {
@@ -154,8 +153,8 @@ mod tests {
             fs::write(file, "").expect("a folder");
         }
         let run_path = ["$ORIGIN/../above/x", "${ORIGIN}", "$ORIGIN/./in/", "$ORIGIN/nowhere"];
-        let settled = settle_with(copy, &original, &run_path);
-        let at = settled.parent().expect("it has one");
+        let moved = link_with(copy, &original, &run_path);
+        let at = moved.parent().expect("it has one");
         assert_eq!(names(at), ["in", "it.so", "libother.so.6"]);
         for (entry, library) in [("../above/x", "libx.so"), (".", "libother.so.6"), ("in", "liby.so")] {
             let found = at.join(entry).join(library).canonicalize().expect(entry);
@@ -164,16 +163,16 @@ mod tests {
         }
     }
 
-    /// `a` is elsewhere, so that `lib/a/..` is not `lib`.
+    /// `a` is a link, so `lib/a/..` is not `lib`.
     #[test]
-    fn nothing_is_made_behind_a_link() {
+    fn nothing_is_created_behind_a_link() {
         let (folder, original, copy) = library();
         let lib = folder.path().join("original/lib");
         for name in ["original/lib", "elsewhere/a", "elsewhere/b"] {
             fs::create_dir_all(folder.path().join(name)).expect("a folder");
         }
         symlink(folder.path().join("elsewhere/a"), lib.join("a")).expect("a folder");
-        settle_with(copy, &original, &["$ORIGIN/lib/a/../b", "$ORIGIN/lib"]);
+        link_with(copy, &original, &["$ORIGIN/lib/a/../b", "$ORIGIN/lib"]);
         assert_eq!(names(&lib), ["a"]);
         assert_eq!(names(&folder.path().join("elsewhere")), ["a", "b"]);
     }

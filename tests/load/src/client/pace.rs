@@ -1,5 +1,5 @@
-//! Clients that send at intervals, and how long the longest of them had to wait. For gaps: clients that send as fast
-//! as they are answered would measure the load.
+//! Clients that send at intervals, and the longest time that any of them waits. Measures gaps, which clients
+//! that send at full speed would hide behind their own load.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use anyhow::{Result, ensure};
 
 use super::{Load, STALL};
 
-/// Between two turns of sending.
+/// Time between two turns of sending.
 const TICK: Duration = Duration::from_millis(1);
 
 impl Load {
-    /// As long as `goes_on`, `count` of the connections, evenly spread over all, send one message each `interval`
-    /// if their last one was answered, some at each turn. The longest time from a message to its answer.
+    /// While `goes_on`, `count` connections, spread evenly over all, each send one message per `interval` if
+    /// their previous one was answered. Returns the longest time from a message to its answer.
     ///
     /// # Errors
     /// As for [`Self::echo`].
@@ -40,8 +40,8 @@ impl Load {
                 }
             }
             (turn, due) = (turn + 1, due + TICK);
-            while let Some(left) = due.checked_duration_since(Instant::now()) {
-                self.turn(left)?;
+            while let Some(remaining) = due.checked_duration_since(Instant::now()) {
+                self.turn(remaining)?;
             }
         }
         self.receive_outstanding()?;

@@ -1,5 +1,5 @@
-//! The load notices every answer that is not exactly the expected one. The servers here are threads that
-//! answer as a test wants it; the real ones are run by `tests/servers.rs`.
+//! The load detects every answer that differs from the expected one. The servers here are threads that answer
+//! as a test says; `tests/servers.rs` runs the real ones.
 
 use super::*;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::thread;
 const SIZE: usize = 20;
 const SHORT: Duration = Duration::from_millis(20);
 
-/// Upgrades `count` connections on a port of its own and hands them to `serve`.
+/// Upgrades `count` connections on a port of its own and passes them to `serve`.
 fn server(count: usize, serve: impl FnOnce(Vec<TcpStream>) + Send + 'static) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -24,7 +24,7 @@ fn server(count: usize, serve: impl FnOnce(Vec<TcpStream>) + Send + 'static) -> 
     port
 }
 
-/// The next message of a client, as the frame that an echo server answers with.
+/// Reads a client's next message; returns the frame that an echo server answers with.
 fn answer(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut masked = [0; 2 + MASK.len() + SIZE];
     stream.read_exact(&mut masked)?;
@@ -33,7 +33,7 @@ fn answer(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     Ok([0x82, SIZE as u8].into_iter().chain(text).collect())
 }
 
-/// What the load says when its first message is answered with what `spoil` makes of the right answer.
+/// The load's result if `spoil` changes the first answer.
 fn verdict(spoil: fn(&mut Vec<u8>)) -> Result<Window> {
     let port = server(1, move |mut streams| {
         let mut spoilt = answer(&mut streams[0]).unwrap();
@@ -80,7 +80,7 @@ fn a_server_that_hangs_up_is_an_error() {
 }
 
 #[test]
-fn silence_is_asserted() {
+fn unexpected_data_breaks_the_silence() {
     let quiet = server(1, |mut streams| drop(answer(&mut streams[0])));
     Load::open(quiet, 1, Message::Echo { size: SIZE }).unwrap().silence(SHORT).unwrap();
     let talking = server(1, |mut streams| streams[0].write_all(&[0x89, 0]).unwrap());

@@ -1,5 +1,4 @@
-//! Test plugin: answers as the request asks it to, fails when asked to, and logs what it was called with.
-//! What a test sends enters, what it can check leaves; it knows nothing about any test.
+//! Test plugin: answers as the request says, fails on request, and logs its calls.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,21 +9,22 @@ callsign_plugin::plugin!();
 /// Calls of `socket`.
 static UPGRADES: AtomicUsize = AtomicUsize::new(0);
 
-/// `?STATUS`: that status, the request's body, and a header `NAME` for each `answer-NAME` of the request.
+/// `?STATUS`: responds with this status, the request's body, and a header `NAME` for each request header
+/// `answer-NAME`.
 #[onrequest]
 fn answer(request: &mut Request) -> Response {
     let status = request.query().parse().unwrap_or(200);
     with_headers(request, Response::new(status).body(request.body()))
 }
 
-/// Upgrades, with headers as `answer` has them.
+/// Upgrades, with headers as in `answer`.
 #[onrequest]
 fn socket(request: &mut Request) -> Response {
     UPGRADES.fetch_add(1, Ordering::Relaxed);
     with_headers(request, request.handshake(None, "note", "left"))
 }
 
-/// How often `socket` was called.
+/// Responds with the number of calls of `socket`.
 #[onrequest]
 fn upgrades(_: &mut Request) -> Response {
     Response::text(UPGRADES.load(Ordering::Relaxed).to_string())
@@ -40,7 +40,7 @@ fn panics(_: &mut Request) -> Response {
     panic!("off the rails")
 }
 
-/// Logs each message. `close` has the server close the connection.
+/// Logs each message. `close` makes the server close the connection.
 #[onmessage]
 fn note(c: &Connection, message: Message<'_>) {
     let text = message.as_text().unwrap_or("(binary)");

@@ -1,4 +1,5 @@
-//! Echoes, broadcasts, counts, and takes its worker down in the way that a message, or a file at load, says.
+//! Test plugin: echoes, broadcasts, counts, and breaks its worker as a message says, or a file when it is
+//! loaded.
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -9,8 +10,8 @@ use callsign_plugin::prelude::*;
 
 callsign_plugin::plugin!(name = "crash");
 
-/// If the config is `{"start":"FILE"}` and there is such a file, does what is in it: `refuse`, a [`misfortune`], or
-/// `soon` and a misfortune that comes when the worker has served for a moment.
+/// With the config `{"start":"FILE"}`, and if the file exists, does what the file says: `refuse`, a
+/// [`misfortune`], or `soon` and a misfortune that happens shortly after the worker has started to serve.
 #[onload]
 fn onload(load: &Load) -> Result<(), String> {
     let file = load.config().strip_prefix(r#"{"start":""#).and_then(|rest| rest.strip_suffix(r#""}"#));
@@ -25,7 +26,7 @@ fn onload(load: &Load) -> Result<(), String> {
     Ok(())
 }
 
-/// How many messages were echoed.
+/// Counts the echoed messages.
 #[onconnect]
 fn onconnect(c: &Connection) {
     c.set_data(Cell::new(0_u64));
@@ -37,9 +38,9 @@ fn ondisconnect(c: &Connection) {
     log(Level::Info, format!("#{} left with {} after {echoed} echoes", c.id(), c.close_code()));
 }
 
-/// `!TEXT` goes to all others, `.TEXT` to the others of this worker, `*TEXT` to all, `flood N SIZE` sends N
-/// messages of that size to all others, `who` asks for process and connection; a [`misfortune`] happens;
-/// everything else is echoed.
+/// `!TEXT` goes to all others, `.TEXT` to the others of this worker, `*TEXT` to all. `flood N SIZE` sends N
+/// messages of this size to all others. `who` returns process and connection. The name of a [`misfortune`]
+/// causes it. Everything else is echoed.
 #[onmessage]
 fn onmessage(c: &Connection, message: Message<'_>) {
     let Message::Text(text) = message else { return };
@@ -63,7 +64,7 @@ fn onmessage(c: &Connection, message: Message<'_>) {
     }
 }
 
-/// Whether it was one.
+/// Does what `what` says; false if it names no misfortune.
 fn misfortune(what: &str) -> bool {
     match what.split_once(' ').unwrap_or((what, "")) {
         ("segv", _) => write_nowhere(),
@@ -75,7 +76,7 @@ fn misfortune(what: &str) -> bool {
             thread::park();
         },
         ("spin", _) => while black_box(true) {},
-        // In a worker that is told to end, a signal must not end it early.
+        // A signal must not wake this worker early when the server stops.
         ("sleep", milliseconds) => {
             let end = Instant::now() + Duration::from_millis(milliseconds.parse().unwrap_or_default());
             while let Some(left) = end.checked_duration_since(Instant::now()) {
@@ -90,8 +91,11 @@ fn misfortune(what: &str) -> bool {
 #[inline(never)]
 fn write_nowhere() {
     let nowhere = black_box(ptr::without_provenance_mut::<u8>(16));
-    // SAFETY: there is none; the worker dies, as it was asked to.
-    unsafe { nowhere.write_volatile(1) }
+    // SAFETY: none; the worker crashes on purpose.
+    #[expect(unsafe_code, reason = "a crash is the purpose of this plugin")]
+    unsafe {
+        nowhere.write_volatile(1)
+    }
 }
 
 #[inline(never)]

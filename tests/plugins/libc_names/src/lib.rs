@@ -1,5 +1,5 @@
-//! Handlers called `connect`, `send` and `close`, beside the C library's functions of those names, which this
-//! plugin uses itself.
+//! Test plugin: handlers called `connect`, `send` and `close`, like functions of the C library that this
+//! plugin itself uses.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ fn connect(request: &mut Request) -> Response {
     request.handshake(None, "send", "close")
 }
 
-/// The message is an address: calls there, says `hello`, and sends back what is answered.
+/// The message is an address: connects there, sends `hello`, and returns the answer to the client.
 #[onmessage]
 fn send(c: &Connection, message: Message<'_>) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(message.as_text().unwrap_or_default())?;

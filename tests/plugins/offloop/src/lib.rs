@@ -1,5 +1,5 @@
-//! Test plugin: timers and background work that wait, end and fail when a test says so. A message is a
-//! command; what is dropped, and what nobody is there to be told, goes to the log.
+//! Test plugin: timers and background work that wait, end and fail on command. A message is a command. Drops,
+//! and results that have no connection, are logged.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,11 +10,11 @@ use callsign_plugin::prelude::*;
 
 callsign_plugin::plugin!();
 
-/// Work that waits goes on, one job for each permit. None is left over at the end of a test.
+/// Each permit lets one waiting job go on. No permits remain at the end of a test.
 static PERMITS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
 const SOON: Duration = Duration::from_millis(1);
-/// Longer than any test.
+/// Longer than any test runs.
 const NEVER: Duration = Duration::from_secs(3600);
 
 fn permit(jobs: usize) {
@@ -28,7 +28,8 @@ fn wait_for_permit() {
     *permits -= 1;
 }
 
-/// Logs its name and whose thread it is dropped on. An Rc within keeps it from leaving that thread.
+/// Logs its name, and whether it is dropped on the worker's thread. The Rc makes it `!Send`, so safe code
+/// cannot move it to another thread.
 struct Dropped(Rc<String>);
 
 fn dropped(name: impl Into<String>) -> Dropped {
@@ -37,7 +38,7 @@ fn dropped(name: impl Into<String>) -> Dropped {
 
 impl Drop for Dropped {
     fn drop(&mut self) {
-        // Only on the worker's thread is there anything to be found or not.
+        // A timer can be set and cancelled on the worker's thread only.
         let place = if after(NEVER, || ()).cancel() { "on the worker's thread" } else { "elsewhere" };
         log(Level::Info, format!("dropped {} {place}", self.0));
     }
@@ -106,7 +107,7 @@ fn onmessage(c: &Connection, message: Message<'_>) {
             let kept = dropped(argument);
             after(NEVER, move || drop(kept));
         }
-        // From another thread nothing of this is done.
+        // On another thread none of these calls has an effect.
         "elsewhere" => _ = c.background(elsewhere, |c, told| _ = c.send(&told)),
         _ => _ = c.send(message),
     }
@@ -136,7 +137,7 @@ fn wait(c: &Connection, name: String) {
     });
 }
 
-/// That many jobs that wait for permits, and how many were taken and refused.
+/// Starts this many jobs that wait for permits; answers how many were accepted and rejected.
 fn flood(c: &Connection, jobs: usize) {
     let statuses: Vec<_> =
         (0..jobs).map(|i| c.background(wait_for_permit, move |c, ()| _ = c.send(&i.to_string()))).collect();
@@ -145,7 +146,7 @@ fn flood(c: &Connection, jobs: usize) {
     c.send(&format!("{taken} taken, {busy} refused"));
 }
 
-/// Ends itself the second time.
+/// Cancels itself the second time.
 fn twice(c: &Connection, kept: Dropped) {
     let (count, own) = (Cell::new(0), Rc::new(Cell::new(None::<Timer>)));
     let timer = own.clone();
@@ -158,7 +159,7 @@ fn twice(c: &Connection, kept: Dropped) {
     })));
 }
 
-/// Sets that many timers of one period, and tells when all have fired three times.
+/// Sets this many timers with the same period; reports when all have fired three times.
 fn many(c: &Connection, timers: usize) {
     let fired = Rc::new(Cell::new(0));
     for _ in 0..timers {
@@ -179,7 +180,7 @@ fn elsewhere() -> String {
     format!("{} {status:?}", timer.cancel())
 }
 
-/// The connection has something to save when it ends.
+/// The connection starts background work when it ends.
 struct Saves;
 
 struct Bomb;

@@ -1,4 +1,4 @@
-//! Says in the log what it sees of each connection, as `#ID EVENT`, and does what a message tells it to.
+//! Test plugin: logs the callbacks of each connection as `#ID EVENT`, and does what a message says.
 
 use std::fmt::Display;
 use std::thread;
@@ -35,7 +35,7 @@ fn load(load: &Load) -> Result<(), String> {
     Ok(())
 }
 
-/// Binds the names that the query gives: `?connect=NAME&message=NAME&disconnect=NAME`.
+/// Binds the names in the query: `?connect=NAME&message=NAME&disconnect=NAME`.
 #[onrequest]
 fn bind(request: &mut Request) -> Response {
     let query = request.query();
@@ -92,7 +92,7 @@ fn leave_fails(_: &Connection) -> Result<(), &'static str> {
     Err("disconnect fails")
 }
 
-/// Everything that a closed connection still answers, and what it does not do any more.
+/// Logs what a closed connection still answers, and what it rejects.
 #[ondisconnect]
 fn leave_tries(c: &Connection) {
     let statuses = (c.send("late"), c.close(1000, ""), Connection::with(c.id(), |_| ()));
@@ -144,7 +144,7 @@ fn data(c: &Connection) {
     c.send(&format!("{id:?}, as another type {:?}", c.data::<String>()));
 }
 
-/// `CODE REASON`; tries to go on afterwards.
+/// `CODE REASON`: closes the connection, then tries to send.
 fn close(c: &Connection, arguments: &str) {
     let (code, reason) = arguments.split_once(' ').unwrap_or((arguments, ""));
     let first = c.close(code.parse().unwrap_or_default(), reason);
@@ -166,13 +166,13 @@ fn statuses(c: &Connection) {
 
 const PIECE: [u8; 16384] = [7; 16384];
 
-/// Sends until more waits than is taken at once.
+/// Sends until the queue is longer than one write.
 fn fill(c: &Connection) {
     while c.send(&PIECE) == Status::Sent {}
     say(c, format_args!("filled {:?}", c.send(&PIECE)));
 }
 
-/// Broadcasts to the others until the connection of that id is not there any more.
+/// Broadcasts to the others until the connection with this id is gone.
 fn flood(c: &Connection, id: &str) {
     let id = id.parse().unwrap_or_default();
     while Connection::with(id, |_| ()).is_some() {
@@ -181,14 +181,14 @@ fn flood(c: &Connection, id: &str) {
     c.send("flooded");
 }
 
-/// `ID TEXT`: sends the text to that connection.
+/// `ID TEXT`: sends the text to this connection.
 fn to(c: &Connection, arguments: &str) {
     let (id, text) = arguments.split_once(' ').unwrap_or_default();
     let status = Connection::with(id.parse().unwrap_or_default(), |other| (other.id(), other.send(text)));
     c.send(&format!("{status:?}"));
 }
 
-/// What another thread than the worker's may do: log, and nothing else.
+/// On another thread a plugin can log and nothing else.
 fn other_thread(c: &Connection) {
     let id = c.id();
     let done = thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! Sends every message back to its sender, as the example `echo` does, and keeps a small state for each connection,
-//! which a reload has to carry over: a name and two numbers.
+//! Benchmark plugin: echoes every message, as the example `echo` does, and keeps a small state for each
+//! connection that a reload must carry over: a name and two numbers.
 
 use callsign_plugin::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,11 +1,12 @@
-//! A connection's state and the plugin's own, in the variants of `variant.rs`. Answers texts:
+//! Test plugin: a state of each connection and a shared state, in the variants of `variant.rs`. Commands:
 //!
 //! - `set FIELD=VALUE` changes a field; `get` shows generation, variant and state
 //! - `count` counts messages of this kind in the state
-//! - `shared` counts in the plugin's own state; `carried` tells what was carried over to the load hook
-//! - `late MS` has a timer of the connection say `GENERATION late`, `every MS` one of the plugin `GENERATION tick`
-//! - `work NAME FIFO` has the background pool read one byte; `GENERATION worked NAME`
-//! - everything else comes back with the generation
+//! - `shared` counts in the shared state; `carried` returns the state that the load hook received
+//! - `late MS`: a timer of the connection sends `GENERATION late`
+//! - `every MS`: a timer of the plugin sends `GENERATION tick`
+//! - `work NAME FIFO` reads one byte in the background, then sends `GENERATION worked NAME`
+//! - everything else is echoed after the generation
 
 mod variant;
 
@@ -90,7 +91,7 @@ fn onmessage(c: &Connection, message: Message<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Says when it is dropped.
+/// Logs when it is dropped.
 struct Work(String);
 
 impl Drop for Work {

@@ -1,4 +1,4 @@
-//! What a connection's state is in each variant: one struct for each, to be read beside the first.
+//! The state of a connection in each variant: one struct per variant, to be compared with the first.
 
 use callsign_plugin::Connection;
 #[cfg(not(any(feature = "none", feature = "data")))]
@@ -91,7 +91,7 @@ mod declared {
 
     pub fn connect(_: &Connection) {}
 
-    /// As it is, or as it begins.
+    /// The state, or its default.
     pub fn get(c: &Connection) -> String {
         format!("{:?}", *c.state::<Session>())
     }
@@ -100,7 +100,7 @@ mod declared {
         c.state::<Session>().count.up()
     }
 
-    /// A field's type.
+    /// Parses a field's type.
     trait Field {
         fn set(&mut self, value: &str) -> Result<(), String> {
             Err(format!("not to be set to {value}"))

@@ -1,0 +1,146 @@
+//! A client as bytes and a descriptor, to continue elsewhere: id, handlers by name, head, protocol state with any
+//! partial message, and the write queue. The format begins with its version; all of it is validated when it is thawed.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use callsign_websocket::{Endpoint, SnapshotError, Source, put_bytes};
+
+use super::head::Head;
+use super::outbox::Outbox;
+use super::transport::Transport;
+use super::{Client, Phase};
+use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
+
+/// Version of the format.
+const VERSION: u8 = 1;
+/// The kinds of a connection's handlers, in the order of the format.
+const KINDS: [Kind; 3] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect];
+
+/// A frozen client.
+#[derive(Debug)]
+pub struct Frozen {
+    /// Everything but the socket.
+    pub bytes: Vec<u8>,
+    /// The socket.
+    pub descriptor: OwnedFd,
+}
+
+/// Why frozen bytes are not a client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ThawError {
+    /// They are damaged, or of another version.
+    Format(&'static str),
+    /// A handler of that name does not exist.
+    NoHandler {
+        /// The plugin's name.
+        plugin: String,
+        /// The handler's name.
+        name: String,
+        /// Its kind.
+        kind: Kind,
+    },
+}
+
+impl fmt::Display for ThawError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(what) => write!(f, "a frozen client is damaged: {what}"),
+            Self::NoHandler { plugin, name, kind } => {
+                write!(f, "plugin `{plugin}`: no {kind} handler `{name}`")
+            }
+        }
+    }
+}
+
+impl From<SnapshotError> for ThawError {
+    fn from(error: SnapshotError) -> Self {
+        Self::Format(error.0)
+    }
+}
+
+impl Client {
+    /// Takes the socket out of the client and writes everything else down. Not while a callback runs for it, and after
+    /// its socket was deregistered from the reactor. The data
+    /// that plugins keep in it is not included. None: the client is not open or closing, or its socket is gone.
+    pub fn freeze(&self) -> Option<Frozen> {
+        if !matches!(self.phase(), Phase::Open | Phase::Closing) || self.is_gone() {
+            return None;
+        }
+        let kind = self.transport.borrow().kind()?;
+        let mut bytes = vec![VERSION, kind];
+        bytes.extend_from_slice(&self.id().to_le_bytes());
+        bytes.push(u8::from(self.departed.get()));
+        let Callbacks { onconnect, onmessage, ondisconnect } = self.handlers.get();
+        for handler in [onconnect, onmessage, ondisconnect] {
+            let (plugin, name) = handler.map_or(("", ""), |handler| (&handler.plugin_name, &handler.name));
+            put_bytes(&mut bytes, plugin.as_bytes());
+            put_bytes(&mut bytes, name.as_bytes());
+        }
+        put_bytes(&mut bytes, self.head.as_bytes());
+        self.endpoint.snapshot(&mut bytes);
+        put_bytes(&mut bytes, &self.outbox.borrow().to_bytes());
+        let descriptor = self.transport.replace(Transport::None).into_descriptor()?;
+        Some(Frozen { bytes, descriptor })
+    }
+
+    /// The client that [`Client::freeze`] wrote down. `resolve` finds handlers by plugin, name and kind; `max_message`
+    /// bounds a partial message, in bytes; the time to close of a closing client begins anew at `now`.
+    ///
+    /// # Errors
+    /// The bytes are damaged, or a handler does not exist.
+    pub fn thaw(
+        frozen: Frozen,
+        max_message: usize,
+        now: Instant,
+        resolve: impl Fn(&str, &str, Kind) -> Option<HandlerRef>,
+    ) -> Result<Self, ThawError> {
+        let mut source = Source(&frozen.bytes);
+        if source.u8()? != VERSION {
+            return Err(ThawError::Format("the client has another version"));
+        }
+        let kind = source.u8()?;
+        let id = source.u64()?;
+        if id == Self::NO_ID {
+            return Err(ThawError::Format("the client has no id"));
+        }
+        let departed = source.bool()?;
+        let mut handlers = [None; 3];
+        for (handler, kind) in handlers.iter_mut().zip(KINDS) {
+            let (plugin, name) = (text(source.bytes()?)?, text(source.bytes()?)?);
+            if !name.is_empty() {
+                let missing =
+                    || ThawError::NoHandler { plugin: plugin.to_owned(), name: name.to_owned(), kind };
+                *handler = Some(resolve(plugin, name, kind).ok_or_else(missing)?);
+            }
+        }
+        let head = Head::from_bytes(source.bytes()?).ok_or(ThawError::Format("the head is none"))?;
+        let endpoint = Endpoint::restore(&mut source, max_message, now)?;
+        let mut outbox = Outbox::default();
+        let waiting = source.bytes()?;
+        if !waiting.is_empty() {
+            outbox.push_shared(waiting.to_vec().into());
+        }
+        if !source.0.is_empty() {
+            return Err(ThawError::Format("bytes follow its end"));
+        }
+        let transport = Transport::from_descriptor(kind, frozen.descriptor);
+        let transport = transport.ok_or(ThawError::Format("unknown transport"))?;
+        let [onconnect, onmessage, ondisconnect] = handlers;
+        let client = Self { endpoint, outbox: RefCell::new(outbox), ..Self::requested(head) };
+        client.open(id, transport, Callbacks { onconnect, onmessage, ondisconnect });
+        client.departed.set(departed);
+        // Neither process has seen all events of the socket: the next read and write tell.
+        client.turn.readable.set(true);
+        Ok(client)
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, ThawError> {
+    std::str::from_utf8(bytes).map_err(|_| ThawError::Format("a name is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! A client from its upgrade request to the end of its socket, as one value: transport, protocol state, write queue,
+//! handlers by name, the data that plugins keep in it, and the request's head.
+//!
+//! A client has no reference to a worker: whoever drives it brings buffers, limits and the clock. It can be frozen to
+//! bytes and a descriptor, and thawed in another process.
+
+pub mod head; // peer, path, query and headers of the request
+
+pub mod transport; // what carries its bytes
+
+pub mod outbox; // its write queue
+
+pub mod turn_state; // notes between turns
+
+pub mod frozen; // a client as bytes and a descriptor
+
+#[cfg(test)]
+pub mod memory; // a transport for tests
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::io;
+use std::ptr;
+use std::time::Instant;
+
+use callsign_plugin::abi;
+use callsign_websocket::{Endpoint, Extensions};
+
+use crate::plugin::exposed::ExposedConnection;
+use crate::plugin::handler::Callbacks;
+use head::Head;
+use outbox::{Outbox, Pool};
+use transport::Transport;
+use turn_state::TurnState;
+
+/// How far a client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its upgrade request is being answered; hyper owns the socket.
+    Requested,
+    /// It has received its 101. Messages go both ways.
+    Open,
+    /// The connection has ended: Closes are exchanged, or the socket failed. Its last callback has not run.
+    Closing,
+    /// Its last callback has run. The socket stays until the client closes its side, or the time to close is up.
+    Closed,
+}
+
+/// One client; `struct connection` of the ABI points to it.
+#[repr(C)]
+pub struct Client {
+    /// The part that plugins see. First, because its address is the client's.
+    shared: UnsafeCell<abi::Connection>,
+    /// Unique in the server; [`Client::NO_ID`] until it is open.
+    id: Cell<u64>,
+    phase: Cell<Phase>,
+    /// Peer, path, query and headers of the request.
+    pub head: Head,
+    /// The handlers that the handshake has bound.
+    pub handlers: Cell<Callbacks>,
+    /// The protocol.
+    pub endpoint: Endpoint,
+    outbox: RefCell<Outbox>,
+    transport: RefCell<Transport>,
+    /// ondisconnect has run although the connection stays open: a reload could not carry its data over.
+    pub departed: Cell<bool>,
+    /// Set when data arrives; cleared by the keepalive.
+    pub active: Cell<bool>,
+    /// The socket is closed or broken.
+    gone: Cell<bool>,
+    /// Notes of whoever drives the client.
+    pub turn: TurnState,
+}
+
+// SAFETY: `shared` is in an `UnsafeCell` and lives as long as the client, which is not `Sync` and stays on its thread.
+#[expect(unsafe_code, reason = "plugins hold pointers to clients")]
+unsafe impl ExposedConnection for Client {
+    fn as_ptr(&self) -> *mut abi::Connection {
+        // Derived from the whole client, because the host gets it back as one.
+        ptr::from_ref(self).cast_mut().cast()
+    }
+}
+
+impl Client {
+    /// The id of a client that is not open yet.
+    pub const NO_ID: u64 = 0;
+
+    /// A client whose upgrade request is being answered.
+    pub fn requested(head: Head) -> Self {
+        let shared = abi::Connection { data: ptr::null_mut(), id: Self::NO_ID, data_tag: 0 };
+        Self {
+            shared: UnsafeCell::new(shared),
+            id: Cell::new(Self::NO_ID),
+            phase: Cell::new(Phase::Requested),
+            head,
+            handlers: Cell::default(),
+            endpoint: Endpoint::new(Extensions::default()),
+            outbox: RefCell::default(),
+            transport: RefCell::new(Transport::None),
+            departed: Cell::new(false),
+            active: Cell::new(true),
+            gone: Cell::new(false),
+            turn: TurnState::default(),
+        }
+    }
+
+    /// The 101 is written: the client has its socket, its id and its handlers.
+    pub fn open(&self, id: u64, transport: Transport, handlers: Callbacks) {
+        self.id.set(id);
+        // SAFETY: no plugin code runs on this thread now, and only plugins hold pointers into `shared`.
+        #[expect(unsafe_code, reason = "the ABI shows the id")]
+        unsafe {
+            (*self.shared.get()).id = id;
+        }
+        self.handlers.set(handlers);
+        self.transport.replace(transport);
+        self.phase.set(Phase::Open);
+    }
+
+    /// Unique in the server, never reused.
+    #[inline]
+    pub fn id(&self) -> u64 {
+        self.id.get()
+    }
+
+    /// How far the client has come.
+    #[inline]
+    pub fn phase(&self) -> Phase {
+        match self.phase.get() {
+            Phase::Open if !self.endpoint.is_open() => Phase::Closing,
+            phase => phase,
+        }
+    }
+
+    /// The last callback runs now.
+    pub fn set_closed(&self) {
+        self.phase.set(Phase::Closed);
+    }
+
+    /// Whether messages go both ways.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.phase.get() == Phase::Open && self.endpoint.is_open()
+    }
+
+    /// Whether a plugin keeps something in the client that has to be released.
+    pub fn has_data_or_tag(&self) -> bool {
+        // SAFETY: no plugin code runs on this thread now, and only plugins hold pointers into `shared`.
+        #[expect(unsafe_code, reason = "the ABI shares the data")]
+        let shared = unsafe { &*self.shared.get() };
+        !shared.data.is_null() || shared.data_tag != 0
+    }
+
+    /// Forgets what a plugin keeps in the client.
+    pub fn clear_data(&self) {
+        let shared = self.shared.get();
+        // SAFETY: as above; written through the pointer, because plugins hold pointers of the same kind.
+        #[expect(unsafe_code, reason = "the ABI shares the data")]
+        unsafe {
+            (*shared).data = ptr::null_mut();
+            (*shared).data_tag = 0;
+        }
+    }
+
+    /// Address and port of the client, for messages.
+    pub fn peer(&self) -> &str {
+        self.head.peer().to_str().unwrap_or_default()
+    }
+
+    /// Bytes that wait to be written.
+    #[inline]
+    pub fn backlog(&self) -> usize {
+        self.outbox.borrow().len()
+    }
+
+    /// Adds to the write queue, and returns how many bytes then wait.
+    #[inline]
+    pub fn queue(&self, push: impl FnOnce(&mut Outbox)) -> usize {
+        let mut outbox = self.outbox.borrow_mut();
+        push(&mut outbox);
+        outbox.len()
+    }
+
+    /// Writes as much of the queue as the socket takes. True: everything.
+    pub fn flush(&self, pool: &Pool) -> io::Result<bool> {
+        let (transport, mut outbox) = (self.transport.borrow(), self.outbox.borrow_mut());
+        let before = outbox.len();
+        let result = outbox.write_to(pool, |slices| transport.write(slices));
+        if outbox.len() < before {
+            self.turn.progressed.set(true);
+        }
+        result
+    }
+
+    /// The transport, to read from.
+    #[inline]
+    pub fn transport(&self) -> std::cell::Ref<'_, Transport> {
+        self.transport.borrow()
+    }
+
+    /// The socket is closed or broken: the connection ends, as lost if it was open. The descriptor stays until the
+    /// client is dropped.
+    pub fn abort(&self, now: Instant) {
+        self.endpoint.abort(now);
+        self.turn.blocked.set(false);
+        self.gone.set(true);
+    }
+
+    /// Whether the socket is of no more use.
+    pub fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+}

@@ -1,0 +1,28 @@
+//! What the driver of a client notes between the client's turns. It belongs to the worker: a frozen client does not
+//! contain it, and nothing in `client` but flushing changes it.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+/// Notes between two turns of a client.
+#[derive(Debug, Default)]
+pub struct TurnState {
+    /// The client's index among the clients of its worker.
+    pub slot: Cell<u32>,
+    /// The client waits for its turn.
+    pub queued: Cell<bool>,
+    /// A flush will follow: at the end of this read, or of this turn of the loop.
+    pub flush_due: Cell<bool>,
+    /// The socket may have bytes to read.
+    pub readable: Cell<bool>,
+    /// The socket may accept bytes again.
+    pub writable: Cell<bool>,
+    /// The client has ended its side. Reading goes on to the end without further events.
+    pub read_closed: Cell<bool>,
+    /// The socket's buffer is full.
+    pub blocked: Cell<bool>,
+    /// Set when the socket accepts bytes; cleared when a stall is checked.
+    pub progressed: Cell<bool>,
+    /// Since when the socket accepts nothing of a long queue.
+    pub stalled_since: Cell<Option<Instant>>,
+}

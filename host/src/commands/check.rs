@@ -1,0 +1,95 @@
+//! `callsign check`: loads plugins in a probe process, as a server would, and prints what it found.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use tokio::runtime::{Builder, LocalOptions};
+
+use super::output::print;
+use crate::config::defaults::DEFAULT_CHECK_TIMEOUT;
+use crate::config::file::{self, Config};
+use crate::config::options::ServeOptions;
+use crate::config::plan::PlannedPlugin;
+use crate::config::plugin_source::PluginSource;
+use crate::config::route::Route;
+use crate::config::settings::Settings;
+use crate::config::units::parse_duration;
+use crate::plugin::image::Image;
+use crate::serve::probe::{Trial, probe};
+use crate::system::sanitize::sanitize;
+
+/// Options of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckOptions {
+    /// Plugins: shared libraries
+    ///
+    /// All are loaded together, as in a server. A library with the name of a plugin of the config file replaces that
+    /// plugin and gets its settings. The others are loaded after the plugins of the file.
+    #[arg(value_name = "LIBRARY", required_unless_present = "config")]
+    libraries: Vec<PathBuf>,
+
+    /// Config file, in TOML
+    ///
+    /// Its plugins are loaded with their settings, and the handlers of its routes are looked up.
+    #[arg(long, value_name = "FILE", env = "CALLSIGN_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Handlers of a path, as in `serve`; may be repeated
+    #[arg(long, value_name = "PATH=HANDLERS", value_parser = Route::from_flag)]
+    route: Vec<Route>,
+
+    /// Time to load the plugins, with their hooks
+    ///
+    /// A number of seconds (10), or 250ms, 10s, 1.5m. After this time, a plugin counts as hung.
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout)]
+    timeout: Option<Duration>,
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("expected more than 0, such as 10s".to_owned()),
+        timeout => Ok(timeout),
+    }
+}
+
+/// Prints plugins, handlers and routes. The error says why the plugins cannot be loaded.
+pub fn run(options: CheckOptions) -> Result<()> {
+    let timeout = options.timeout.unwrap_or(DEFAULT_CHECK_TIMEOUT);
+    let trial = trial(options)?;
+    let count = trial.plugins.len();
+    let started = Instant::now();
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let loaded = runtime.block_on(probe(trial, None, timeout)).map_err(|why| anyhow!(why))?;
+    let plural = if count == 1 { "plugin" } else { "plugins" };
+    let loaded = sanitize(&loaded.to_string());
+    print(&format!("{loaded}good: {count} {plural}, loaded within {} ms\n", started.elapsed().as_millis()))
+}
+
+fn trial(options: CheckOptions) -> Result<Trial> {
+    let CheckOptions { libraries, config, route, timeout: _ } = options;
+    let mut file = config.as_deref().map(file::read).transpose()?;
+    // Without any, a plugin needs no handlers of certain names.
+    let has_routes = file.is_some() || !route.is_empty();
+    let libraries = match &mut file {
+        Some(file) => libraries.into_iter().filter(|library| !replace_in_config(file, library)).collect(),
+        None => libraries,
+    };
+    let serve = ServeOptions { config, route, ..ServeOptions::default() };
+    let Settings { plugins, routes, .. } = Settings::merge(file, serve, libraries, 1)?;
+    let plugins = plugins.into_iter().map(PlannedPlugin::in_place).collect();
+    Ok(Trial { plugins, routes: has_routes.then_some(routes) })
+}
+
+/// Replaces the file of the config's plugin that has the library's name or path. Returns false if there is none.
+fn replace_in_config(config: &mut Config, library: &Path) -> bool {
+    let same_file =
+        |other: &PathBuf| other.canonicalize().is_ok_and(|other| library.canonicalize().ok() == Some(other));
+    // The probe reports what is wrong with the library.
+    let name = Image::read(library).map(|image| image.name).ok();
+    let same_plugin =
+        |plugin: &&mut PluginSource| same_file(&plugin.path) || name.is_some() && plugin.name == name;
+    let replaced = config.plugins.iter_mut().find(same_plugin);
+    replaced.map(|plugin| plugin.path = library.to_path_buf()).is_some()
+}

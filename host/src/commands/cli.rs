@@ -1,0 +1,256 @@
+//! The command line: commands, their options, and the help.
+//!
+//! Arguments and environment variables enter, typed options leave. An option that is not given stays None for the
+//! config file.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use super::check::CheckOptions;
+use super::control::ControlOptions;
+use super::dev::DevOptions;
+use super::help::{
+    CHECK_EXAMPLES, DEV_EXAMPLES, EXAMPLES, INSPECT_EXAMPLES, NEW_EXAMPLES, RELOAD_EXAMPLES, SERVE_EXAMPLES,
+    STATUS_EXAMPLES, with_default_and_variable,
+};
+use super::new::NewOptions;
+use crate::config::defaults::DEFAULT_DEV_WORKERS;
+use crate::config::options::ServeOptions;
+
+// Doc comments are help texts: the first line for `-h`, all of it for `--help`.
+
+/// A WebSocket server whose handlers live in shared libraries and are called by name
+///
+/// A plugin is a shared library that exports handlers: onconnect, onmessage and ondisconnect for WebSocket clients,
+/// onrequest for HTTP requests. Callsign loads plugins at run time, accepts connections, and calls the handlers by
+/// their names. It reloads a plugin without closing the connections.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "callsign", version, after_long_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Serve plugins that are already built
+    ///
+    /// Loads the plugins of the config file, then those on the command line, and serves them until SIGINT or SIGTERM.
+    /// Then it closes every connection with 1001 and waits until all have closed, at most for --drain-timeout. A second
+    /// signal aborts the remaining connections. SIGHUP reads the config file again and reloads all plugins.
+    ///
+    /// A command line option takes precedence over its environment variable, the variable over the config file, and
+    /// the file over the default. SIZE is a number of bytes (65536), or 64KiB, 16MiB. TIME is a number of seconds (10),
+    /// or 250ms, 10s, 1.5m.
+    ///
+    /// Exit status: 0 stopped by a signal; 1 could not start, or aborted connections at the end; 2 wrong usage.
+    #[command(
+        mut_args(|arg| with_default_and_variable(arg, "one per core")),
+        after_long_help = SERVE_EXAMPLES
+    )]
+    Serve {
+        /// Plugins to load: shared libraries, in this order
+        ///
+        /// Optional if the config file has plugins.
+        #[arg(value_name = "PATH", required_unless_present = "config")]
+        plugins: Vec<PathBuf>,
+
+        /// Reload a plugin when its file changes
+        ///
+        /// Waits until the file is complete, then reloads the plugin as `callsign reload` does. If the reload is
+        /// rejected, the reason is logged and the old code keeps running. Plugins that a SIGHUP adds are not watched.
+        #[arg(long)]
+        watch: bool,
+
+        #[command(flatten)]
+        options: ServeOptions,
+    },
+
+    /// Build a plugin, serve it, and reload it when its sources change
+    ///
+    /// Runs `cargo build` or `make` in DIR, or the command in --build. Loads the library that the build makes, after
+    /// the plugins of the config file, and serves it until SIGINT or SIGTERM.
+    ///
+    /// When a source changes, it builds again and reloads the plugin. Connections stay open. If the build fails or the
+    /// server rejects the new code, the old code keeps running. If the first build fails, it waits for a change.
+    /// Sources are the files in DIR, path dependencies of a crate, and included files; a change of the config file
+    /// also reloads.
+    ///
+    /// A command line option takes precedence over its environment variable, the variable over the config file, and
+    /// the file over the default. SIZE is a number of bytes (65536), or 64KiB, 16MiB. TIME is a number of seconds (10),
+    /// or 250ms, 10s, 1.5m.
+    ///
+    /// Exit status: 0 stopped by a signal; 1 nothing to build, could not start, or aborted connections at the end; 2
+    /// wrong usage.
+    #[command(
+        mut_args(|arg| with_default_and_variable(arg, &DEFAULT_DEV_WORKERS.to_string())),
+        after_long_help = DEV_EXAMPLES
+    )]
+    Dev(DevOptions),
+
+    /// Create a plugin project
+    ///
+    /// Creates a folder with the sources of a plugin, a page to try it, a test, a config file, and the files to build
+    /// it. Prints the next commands.
+    ///
+    /// Exit status: 0 created; 1 not created; 2 wrong usage.
+    #[command(after_long_help = NEW_EXAMPLES)]
+    New(NewOptions),
+
+    /// Reload plugins of a running server
+    ///
+    /// Loads the current files of the plugins, in one transaction: all plugins in all workers, or none. Connections
+    /// stay open, and the new code handles their next messages. Prints the new generations and for how long clients had
+    /// to wait ("paused").
+    ///
+    /// The reload is rejected and the old code keeps running if a library does not load, crashes or hangs; if a handler
+    /// is missing that a route or an open connection uses; if the onload hook rejects the load; or if the state of a
+    /// connection cannot be carried over.
+    ///
+    /// SIGHUP to the server reloads all plugins, after it reads the config file again.
+    ///
+    /// Exit status: 0 reloaded; 1 rejected, or no server to connect to; 2 wrong usage.
+    #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = RELOAD_EXAMPLES)]
+    Reload {
+        /// Names of the plugins to reload; none means all
+        #[arg(value_name = "PLUGIN")]
+        plugins: Vec<String>,
+
+        #[command(flatten)]
+        server: ControlOptions,
+    },
+
+    /// Show the state of a running server
+    ///
+    /// Shows workers with their clients and the callback that is running; plugins with their generations (each reload
+    /// of a plugin makes a new one); and routes with the handlers and the generation that serve them. A worker that
+    /// hangs is marked.
+    ///
+    /// Old generations stay in the memory of a worker until the worker ends. RETAINED is their number.
+    ///
+    /// Exit status: 0 shown; 1 no server to connect to; 2 wrong usage.
+    #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = STATUS_EXAMPLES)]
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+
+        #[command(flatten)]
+        server: ControlOptions,
+    },
+
+    /// Check whether this host would load plugins
+    ///
+    /// Loads the plugins in a separate process, as a server would: constructors and onload hooks run, and the handlers
+    /// of the routes are looked up. Prints the plugins and their handlers, or why they would not be loaded. For a
+    /// plugin that crashes or hangs, prints the signal and, where the system supports it, the place in the code.
+    ///
+    /// Exit status: 0 they would be loaded; 1 they would not; 2 wrong usage.
+    #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = CHECK_EXAMPLES)]
+    Check(CheckOptions),
+
+    /// Show the content of a plugin without running it
+    ///
+    /// Shows name and version, the ABI that the plugin was built for, handlers with their kinds, functions, hooks, and
+    /// the libraries that the plugin needs.
+    ///
+    /// Exit status: 0 the plugin fits this host; 1 it does not, or the file is no plugin; 2 wrong usage.
+    #[command(after_long_help = INSPECT_EXAMPLES)]
+    Inspect {
+        /// The plugin's shared library
+        #[arg(value_name = "LIBRARY")]
+        library: PathBuf,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::defaults::MAX_WORKERS;
+
+    #[test]
+    fn dev_takes_a_folder_and_the_options_of_serve() {
+        let Command::Dev(DevOptions { folder, release, options, .. }) =
+            Cli::parse_from(["callsign", "dev", "plugins/chat", "--release", "--listen", "a:0"]).command
+        else {
+            panic!("`dev` parses as Dev");
+        };
+        assert_eq!(folder, Path::new("plugins/chat"));
+        assert!(release);
+        assert_eq!(options.listen, ["a:0"]);
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_2() {
+        for arguments in [
+            &["serve"][..],
+            &["dev"],
+            &["dev", ".", "--build", "make"],
+            &["dev", ".", "--build", "make", "--library", "l.so", "--release"],
+            &["new"],
+            &["new", "chat", "--c", "--sdk", "plugin-api"],
+            &["serve", "l.so", "--route", "/a=b,c"],
+            &["serve", "l.so", "--listen", "8080"],
+            &["serve", "l.so", "--listen", "unix:"],
+            &["serve", "l.so", "--listen", "a:1,unix:b.sock?mode=888"],
+            &["serve", "l.so", "--listen", "unix:b.sock?owner=root"],
+            &["serve", "l.so", "--max-message", "16MB"],
+            &["serve", "l.so", "--log", "chatty"],
+            &["serve", "l.so", "--workers", "-1"],
+            &["serve", "l.so", "--user", ""],
+            &["serve", "l.so", "--group", " "],
+            &["serve", "l.so", "--hang-timeout", "soon"],
+            &["serve", "l.so", "--max-connections", "many"],
+            &["serve", "l.so", "--control", ""],
+            &["check"],
+            &["check", "l.so", "--timeout", "0"],
+            &["inspect"],
+            &["inspect", "a.so", "b.so"],
+        ] {
+            let error = Cli::try_parse_from(["callsign"].iter().chain(arguments)).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn help_is_terse_in_short_and_in_long_shows_defaults_and_environment() {
+        let mut command = Cli::command().term_width(80);
+        command.build();
+        let serve = command.find_subcommand_mut("serve").unwrap();
+        let (short, long) = (serve.render_help().to_string(), serve.render_long_help().to_string());
+
+        assert!(
+            short
+                .contains("\n      --max-message <SIZE>        Largest WebSocket message [default: 16MiB]\n")
+        );
+        assert!(!short.contains("CALLSIGN_"));
+        assert!(long.contains("[default: 127.0.0.1:8080] [env: CALLSIGN_LISTEN]\n"));
+        assert!(long.contains("[default: info] [env: CALLSIGN_LOG]\n"));
+        assert!(long.contains("[env: CALLSIGN_CONFIG]\n"));
+        assert!(long.contains("[default: 100ms] [env: CALLSIGN_SLOW_CALLBACK]\n"));
+        assert!(long.contains("[default: one per core] [env: CALLSIGN_WORKERS]\n"));
+        assert!(long.contains("[env: CALLSIGN_CONTROL]\n"));
+        assert!(long.contains(&format!("At most {}.", MAX_WORKERS)));
+        assert!(long.contains("\nExamples:\n"));
+        assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");
+
+        for name in ["dev", "new", "reload", "status", "check", "inspect"] {
+            let long = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+            assert!(long.contains("\nExamples:\n"), "{long}");
+            assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");
+        }
+        let check = command.find_subcommand_mut("check").unwrap().render_long_help().to_string();
+        assert!(check.contains("[default: 10s]\n"), "{check}");
+        let dev = command.find_subcommand_mut("dev").unwrap().render_long_help().to_string();
+        assert!(dev.contains("[default: 1] [env: CALLSIGN_WORKERS]\n"));
+    }
+}

@@ -1,0 +1,286 @@
+//! The loop of `dev`: a source changes, the plugin is built, the server reloads it. Runs on one thread, handles one
+//! event at a time, and runs one build or reload at a time.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio::sync::oneshot;
+
+use super::ServeSetup;
+use super::build::{Build, CANCEL_TIMEOUT};
+use super::changes::Changes;
+use super::events::{DevEvent, EventReceiver, EventSender};
+use super::project::Project;
+use super::report::Reporter;
+use super::requests::ServerRequests;
+use crate::parent::control::{Reloaded, RequestSender, Which};
+use crate::plugin::image::Image;
+use crate::serve;
+
+pub struct DevLoop {
+    project: Project,
+    setup: ServeSetup,
+    changes: Changes,
+    server: ServerRequests,
+    reporter: Reporter,
+    events: EventReceiver,
+    /// For the events of builds.
+    event_sender: EventSender,
+    /// Where the main thread waits for the first library. None: it was sent.
+    first_library: Option<oneshot::Sender<PathBuf>>,
+    /// None until the first build succeeds.
+    served: Option<ServedLibrary>,
+    build: Option<Build>,
+    reload: Option<PendingReload>,
+    /// The changed files that the running build or reload is for.
+    causes: BTreeSet<PathBuf>,
+    /// Whether all causes may have been written by the build before. Such a build is not reported.
+    is_build_own_cause: bool,
+}
+
+/// The library that the server has loaded.
+struct ServedLibrary {
+    file: PathBuf,
+    plugin_name: String,
+    content: Vec<u8>,
+}
+
+/// A reload that the server has not answered yet.
+struct PendingReload {
+    /// None: only the config file has changed.
+    build_time: Option<Duration>,
+    /// Content of the library to load.
+    content: Vec<u8>,
+}
+
+impl DevLoop {
+    /// Watches the sources and starts the first build. The first library goes to `first_library`.
+    pub fn start(
+        mut project: Project,
+        setup: ServeSetup,
+        (event_sender, events): (EventSender, EventReceiver),
+        request_sender: RequestSender,
+        first_library: oneshot::Sender<PathBuf>,
+    ) -> Result<Self> {
+        let config = setup.config.as_deref().and_then(|file| file.canonicalize().ok());
+        let sources = project.sources(false);
+        let changes = Changes::new(sources, config, project.may_build_write(), event_sender.clone())?;
+        let reporter = Reporter::new(project.folder().to_path_buf());
+        let server = ServerRequests::new(request_sender, event_sender.clone());
+        let build = Some(project.start(false, &event_sender)?);
+        Ok(Self {
+            project,
+            setup,
+            changes,
+            server,
+            reporter,
+            events,
+            event_sender,
+            first_library: Some(first_library),
+            served: None,
+            build,
+            reload: None,
+            causes: BTreeSet::new(),
+            is_build_own_cause: false,
+        })
+    }
+
+    /// Runs until [`DevEvent::Stop`].
+    pub fn run(mut self) {
+        loop {
+            match self.next_event() {
+                Some(DevEvent::File(event)) => self.changes.handle(&event),
+                Some(DevEvent::BuildEnded(lines)) => self.handle_build_end(&lines),
+                Some(DevEvent::ServerStarts) => self.server.await_ready(),
+                Some(DevEvent::ServerReady) => self.reporter.watching(self.changes.folders()),
+                Some(DevEvent::ReloadEnded(result)) => self.handle_reload_end(result),
+                Some(DevEvent::Stop) => return self.stop(),
+                None => {}
+            }
+            let now = Instant::now();
+            if self.changes.take_due(now) {
+                self.collect_changes();
+            }
+            if let Some(build) = self.build.as_mut().filter(|build| build.kill_at.is_some_and(|at| at <= now))
+            {
+                build.kill();
+            }
+            let is_idle = self.build.is_none() && self.reload.is_none();
+            if is_idle && self.changes.due().is_none() && !self.changes.pending().is_empty() {
+                self.build_or_reload();
+            }
+        }
+    }
+
+    /// Waits for an event, or until something is due (None).
+    fn next_event(&self) -> Option<DevEvent> {
+        let times = [self.changes.due(), self.build.as_ref().and_then(|build| build.kill_at)];
+        let event = match times.into_iter().flatten().min() {
+            Some(time) => self.events.recv_timeout(time.saturating_duration_since(Instant::now())),
+            None => self.events.recv().map_err(RecvTimeoutError::from),
+        };
+        match event {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(DevEvent::Stop),
+        }
+    }
+
+    /// Collects the changed files. Cancels a build of old sources, unless it may have changed them itself.
+    fn collect_changes(&mut self) {
+        let has_changed = self.changes.collect(self.build.is_some(), &self.reporter);
+        if has_changed
+            && !self.project.may_build_write()
+            && !self.changes.are_config_only(self.changes.pending())
+            && let Some(build) = self.build.as_mut()
+        {
+            build.cancel();
+        }
+    }
+
+    /// Starts a build of the pending changes, or a reload if only the config file has changed.
+    fn build_or_reload(&mut self) {
+        let is_again = self.causes.is_subset(self.changes.pending()) && !self.causes.is_empty();
+        self.causes = self.changes.take_pending();
+        if self.served.is_some() && self.changes.are_config_only(&self.causes) {
+            self.reporter.config_changed(&self.causes);
+            return self.request_reload(None);
+        }
+        self.is_build_own_cause = self.changes.are_build_writes(&self.causes);
+        if !self.is_build_own_cause {
+            self.reporter.changed(&self.causes, is_again);
+        }
+        let is_manifest_changed = self.causes.iter().any(|file| self.project.is_manifest(file));
+        let is_quiet = self.served.is_some() && !is_manifest_changed;
+        match self.project.start(is_quiet, &self.event_sender) {
+            Ok(build) => self.build = Some(build),
+            Err(error) => self.reporter.failed(&format!("{error:#}"), self.served.is_some()),
+        }
+        if is_manifest_changed {
+            self.watch_sources(true);
+        }
+    }
+
+    fn handle_build_end(&mut self, lines: &[String]) {
+        let Some(build) = self.build.take() else { return };
+        let (build_time, is_cancelled) = (build.started.elapsed(), build.is_cancelled);
+        self.changes.collect_after_build(&self.reporter);
+        let status = build.wait();
+        if is_cancelled {
+            self.changes.put_back(&self.causes);
+            return;
+        }
+        let is_serving = self.served.is_some();
+        match status {
+            Err(error) => self.reporter.failed(&format!("{error:#}"), is_serving),
+            Ok(status) if !status.success() => self.reporter.build_failed(build_time, is_serving),
+            Ok(_) => match self.project.library(lines) {
+                Err(error) => self.reporter.failed(&format!("{error:#}"), is_serving),
+                Ok(library) if is_serving => self.reload_if_changed(&library, build_time),
+                Ok(library) => self.serve_first(library),
+            },
+        }
+        self.watch_sources(false);
+        if self.reload.is_none() {
+            self.causes.clear();
+        }
+    }
+
+    /// Hands the first library to the main thread, if it is a valid one.
+    fn serve_first(&mut self, library: PathBuf) {
+        let plugin_name = Image::read(&library).and_then(|_| self.setup.plugin_name(&library));
+        match plugin_name.and_then(|name| Ok((name, fs::read(&library)?))) {
+            Ok((plugin_name, content)) => {
+                self.served = Some(ServedLibrary { file: library.clone(), plugin_name, content });
+                if let Some(first_library) = self.first_library.take() {
+                    // The main thread does not wait if a signal came.
+                    let _ = first_library.send(library);
+                }
+            }
+            Err(error) => self.reporter.failed(&format!("{}: {error:#}", library.display()), false),
+        }
+    }
+
+    fn reload_if_changed(&mut self, library: &Path, build_time: Duration) {
+        let Some(served) = &self.served else { return };
+        if served.file != library {
+            let text = format!(
+                "the build now makes {}; restart `dev` to serve it. {} keeps running",
+                library.display(),
+                served.file.display()
+            );
+            return self.reporter.note(&text);
+        }
+        let is_same = fs::read(library).is_ok_and(|content| content == served.content);
+        if is_same && !self.changes.includes_config(&self.causes) {
+            if !self.is_build_own_cause {
+                self.reporter.same(build_time);
+            }
+            return;
+        }
+        self.request_reload(Some(build_time));
+    }
+
+    /// Requests a reload of the plugin, or of all plugins with new settings if the config file has changed.
+    fn request_reload(&mut self, build_time: Option<Duration>) {
+        let Some(served) = &self.served else { return };
+        let which = if self.changes.includes_config(&self.causes) {
+            match self.setup.settings(&served.file) {
+                Ok(settings) => Which::Settings(Box::new(settings)),
+                Err(error) => return self.reporter.rejected(build_time, &format!("{error:#}")),
+            }
+        } else {
+            Which::Named(vec![served.plugin_name.clone()])
+        };
+        let content = fs::read(&served.file).unwrap_or_default();
+        if !self.server.reload(which) {
+            return self.reporter.rejected(build_time, serve::NO_RELOAD);
+        }
+        self.reload = Some(PendingReload { build_time, content });
+    }
+
+    fn handle_reload_end(&mut self, result: Result<Reloaded, String>) {
+        let Some(PendingReload { build_time, content }) = self.reload.take() else { return };
+        self.causes.clear();
+        match result {
+            Ok(reloaded) => {
+                self.reporter.reloaded(build_time, &reloaded);
+                if let Some(served) = &mut self.served {
+                    served.content = content;
+                }
+            }
+            Err(reason) => self.reporter.rejected(build_time, &reason),
+        }
+    }
+
+    /// Watches the current sources. `is_manifest_changed`: reads the manifests again.
+    fn watch_sources(&mut self, is_manifest_changed: bool) {
+        let sources = self.project.sources(is_manifest_changed);
+        if let Err(error) = self.changes.watch(sources) {
+            self.reporter.note(&format!("{error:#}"));
+        }
+    }
+
+    /// Ends a running build: interrupts it, then kills it.
+    fn stop(mut self) {
+        let Some(mut build) = self.build.take() else { return };
+        build.cancel();
+        for is_killed in [false, true] {
+            let end = Instant::now() + CANCEL_TIMEOUT;
+            while let Some(remaining) = end.checked_duration_since(Instant::now()) {
+                if let Ok(DevEvent::BuildEnded(_)) = self.events.recv_timeout(remaining) {
+                    // Its result no longer matters.
+                    let _ = build.wait();
+                    return;
+                }
+            }
+            if !is_killed {
+                build.kill();
+            }
+        }
+    }
+}

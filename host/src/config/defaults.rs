@@ -1,0 +1,58 @@
+//! The default of each setting, with unit and reason, and the bounds of its values. Code, help and error messages read
+//! these constants; `examples/callsign.toml` repeats them and a test compares it.
+
+use std::num::NonZero;
+use std::thread;
+use std::time::Duration;
+
+use super::log_level::LogLevel;
+
+/// Only this machine can connect until the operator names another address.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// Permission bits of a Unix socket for clients: its user and group, as most reverse proxies are set up.
+pub const DEFAULT_UNIX_MODE: u32 = 0o660;
+/// The default control socket, for the help. `parent::control` chooses between these paths.
+pub const DEFAULT_CONTROL: &str = "/run/callsign.sock for root, else $XDG_RUNTIME_DIR/callsign.sock";
+/// Far more than cores: every worker receives every broadcast.
+pub const MAX_WORKERS: usize = 256;
+/// `dev`: one process to debug, and one copy of every log line.
+pub const DEFAULT_DEV_WORKERS: usize = 1;
+/// What was loaded and why something failed; nothing per message.
+pub const DEFAULT_LOG: LogLevel = LogLevel::Info;
+
+/// Bytes of one message with all its frames: enough for a picture, too little to exhaust a worker.
+pub const DEFAULT_MAX_MESSAGE: usize = 16 << 20;
+/// Bytes. The link between parent and workers carries a broadcast of this size in one message.
+pub const MAX_MAX_MESSAGE: usize = 1 << 31;
+/// Bytes of one client's write queue: seconds of a busy broadcast. A thousand clients that stop reading take 4 GiB.
+pub const DEFAULT_MAX_BACKLOG: usize = 4 << 20;
+/// Bytes of one client's write queue: about the size of the kernel's socket buffer, so that a plugin learns early
+/// that a client is slow.
+pub const DEFAULT_HIGH_WATER: usize = 64 << 10;
+/// Bytes of a request body: forms and JSON, no uploads.
+pub const DEFAULT_MAX_BODY: usize = 1 << 20;
+/// Bytes of request line and headers: room for large cookies and tokens.
+pub const DEFAULT_MAX_HEAD: usize = 64 << 10;
+/// Bytes. hyper's smallest read buffer.
+pub const MIN_MAX_HEAD: usize = 8 << 10;
+/// Slow mobile networks send a request within this time; a client that only occupies a socket does not.
+pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A round trip with retransmissions.
+pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Common proxies and NATs drop a connection that is idle for longer.
+pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(60);
+/// Docker kills a container this long after it asked it to stop.
+pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A pause that people notice, for all clients of the worker.
+pub const DEFAULT_SLOW_CALLBACK: Duration = Duration::from_millis(100);
+/// No working callback takes this long, and most people still wait when a new worker serves them.
+pub const DEFAULT_HANG_TIMEOUT: Duration = Duration::from_secs(10);
+/// No working callback or load hook takes this long.
+pub const DEFAULT_RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// `callsign check`: time to load the plugins, hooks included. The same as for a reload, whose probe does the same.
+pub const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `serve`: one worker per core that this process may use, at most [`MAX_WORKERS`].
+pub fn default_serve_workers() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get).min(MAX_WORKERS)
+}

@@ -1,0 +1,301 @@
+//! The config file `callsign.toml`.
+//!
+//! TOML enters. A [`Config`] leaves, or one error message with file, line, column, what was found and what was
+//! expected. Defaults are applied by [`super::settings`].
+
+mod walk; // sections, keys and typed values with their positions
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
+
+use crate::config::account::parse_account;
+use crate::config::control_address::ControlAddress;
+use crate::config::listen_address::{parse_listen, relative_to};
+use crate::config::options::LimitOptions;
+use crate::config::plugin_source::{PluginSource, is_plugin_name};
+use crate::config::route::{Route, RoutePath, Target, parse_handler};
+use crate::config::units::{parse_duration, parse_size};
+use walk::{Document, Section};
+
+const TOP_KEYS: &[&str] = &[
+    "listen",
+    "workers",
+    "user",
+    "group",
+    "control",
+    "drain_timeout",
+    "plugin",
+    "route",
+    "worker",
+    "websocket",
+    "http",
+];
+const WORKER_KEYS: &[&str] = &["slow_callback", "hang_timeout", "reload_timeout", "max_connections"];
+const WEBSOCKET_KEYS: &[&str] =
+    &["max_message", "max_backlog", "high_water", "ping_interval", "close_timeout"];
+const HTTP_KEYS: &[&str] = &["max_body", "max_head", "handshake_timeout"];
+const PLUGIN_KEYS: &[&str] = &["path", "onload", "config"];
+const ROUTE_KEYS: &[&str] = &["path", "handler", "onconnect", "onmessage", "ondisconnect"];
+
+const PLUGIN_EXPECTED: &str = "expected a table for each plugin, [plugin.NAME]";
+const ROUTE_EXPECTED: &str = "expected tables in double brackets, [[route]]";
+
+/// The sections with settings of the whole server. The error for a key in the wrong section names the right one.
+const SECTIONS: &[(&str, &[&str])] = &[
+    ("at the top level", TOP_KEYS),
+    ("in [worker]", WORKER_KEYS),
+    ("in [websocket]", WEBSOCKET_KEYS),
+    ("in [http]", HTTP_KEYS),
+];
+
+/// The settings of a config file; None or empty where the file does not set them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    /// Valid addresses ([`parse_listen`]). Paths of Unix sockets are joined to the file's folder.
+    pub listen: Option<Vec<String>>,
+    pub workers: Option<usize>,
+    pub user: Option<String>,
+    pub group: Option<String>,
+    /// The path is joined to the file's folder.
+    pub control: Option<ControlAddress>,
+    /// In the order of the file. Paths are joined to the file's folder.
+    pub plugins: Vec<PluginSource>,
+    /// In the order of the file. Paths are unique.
+    pub routes: Vec<Route>,
+    /// The keys of `[worker]`, `[websocket]` and `[http]`, and `drain_timeout`.
+    pub limits: LimitOptions,
+}
+
+/// Reads and parses a config file.
+pub fn read(path: &Path) -> anyhow::Result<Config> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read config file {}", path.display()))?;
+    parse(&text, path)
+}
+
+/// Parses the text of a config file. `file` is the name in messages, and its folder the base of relative paths.
+///
+/// # Errors
+/// `file:line:column:` with what was found and expected there: a syntax error, an unknown key, a value of the wrong
+/// type or form, a missing key, or a second route for the same path.
+pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
+    let document = Document { text, file };
+    let root = DeTable::parse(text).map_err(|error| {
+        document.error(error.span().unwrap_or_default().start, error.message().trim_end())
+    })?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let top = document.section("at the top level".into(), root.span(), root.get_ref(), TOP_KEYS)?;
+    let worker = top.table("worker", WORKER_KEYS)?;
+    let websocket = top.table("websocket", WEBSOCKET_KEYS)?;
+    let http = top.table("http", HTTP_KEYS)?;
+    Ok(Config {
+        listen: listen(&top, folder)?,
+        workers: top.value("workers", count)?,
+        user: top.value("user", account)?,
+        group: top.value("group", account)?,
+        control: control(&top, folder)?,
+        plugins: plugins(&top, folder)?,
+        routes: routes(&top)?,
+        limits: LimitOptions {
+            max_message: websocket.value("max_message", size)?,
+            max_backlog: websocket.value("max_backlog", size)?,
+            high_water: websocket.value("high_water", size)?,
+            ping_interval: websocket.value("ping_interval", duration)?,
+            close_timeout: websocket.value("close_timeout", duration)?,
+            max_body: http.value("max_body", size)?,
+            max_head: http.value("max_head", size)?,
+            handshake_timeout: http.value("handshake_timeout", duration)?,
+            drain_timeout: top.value("drain_timeout", duration)?,
+            slow_callback: worker.value("slow_callback", duration)?,
+            hang_timeout: worker.value("hang_timeout", duration)?,
+            reload_timeout: worker.value("reload_timeout", duration)?,
+            max_connections: worker.value("max_connections", count)?,
+        },
+    })
+}
+
+/// Reads one address or an array of them.
+fn listen(top: &Section, folder: &Path) -> anyhow::Result<Option<Vec<String>>> {
+    let Some(value) = top.get("listen") else { return Ok(None) };
+    let addresses = match value.get_ref() {
+        DeValue::Array(addresses) => addresses.iter().collect(),
+        _ => vec![value],
+    };
+    if addresses.is_empty() {
+        return Err(top.rejection("listen", value, "expected at least one HOST:PORT in it"));
+    }
+    let parse = |address: &Spanned<DeValue>| {
+        parse_listen(text(address.get_ref()))
+            .map(|address| relative_to(&address, folder))
+            .map_err(|expected| top.rejection("listen", address, &expected))
+    };
+    addresses.into_iter().map(parse).collect::<Result<_, _>>().map(Some)
+}
+
+fn control(top: &Section, folder: &Path) -> anyhow::Result<Option<ControlAddress>> {
+    let control = top.value("control", |value| ControlAddress::parse(text(value)))?;
+    Ok(control.map(|control| match control {
+        ControlAddress::Path(path) => ControlAddress::Path(folder.join(path)),
+        other => other,
+    }))
+}
+
+fn plugins(top: &Section, folder: &Path) -> anyhow::Result<Vec<PluginSource>> {
+    let Some(value) = top.get("plugin") else { return Ok(Vec::new()) };
+    let plugins = value.get_ref().as_table();
+    let plugins = plugins.ok_or_else(|| top.rejection("plugin", value, PLUGIN_EXPECTED))?;
+    let plugin = |(name, value): (&Spanned<DeString>, _)| {
+        if !is_plugin_name(name.get_ref()) {
+            return Err(top.document.error(
+                name.span().start,
+                format!(
+                    "`{}` cannot be a plugin's name; it is 1 to 63 letters, digits, `-`, `_` and `.`",
+                    name.get_ref().escape_debug()
+                ),
+            ));
+        }
+        let key = format!("plugin.{}", name.get_ref());
+        let section = top.open(&key, format!("in [{key}]"), value, PLUGIN_KEYS, PLUGIN_EXPECTED)?;
+        Ok(PluginSource {
+            name: Some(name.get_ref().to_string()),
+            path: folder.join(section.required("path", library)?),
+            onload: section.value("onload", function)?,
+            config: free_table(&section, "config")?,
+        })
+    };
+    plugins.iter().map(plugin).collect()
+}
+
+/// Reads a table whose keys the server does not know.
+fn free_table(section: &Section, key: &str) -> anyhow::Result<toml::Table> {
+    match section.get(key) {
+        None => Ok(toml::Table::new()),
+        Some(value) if !value.get_ref().is_table() => Err(section.rejection(key, value, "expected a table")),
+        Some(value) => toml::Table::deserialize(ValueDeserializer::from(value.clone())).map_err(|error| {
+            section.document.error(error.span().unwrap_or(value.span()).start, error.message())
+        }),
+    }
+}
+
+fn routes(top: &Section) -> anyhow::Result<Vec<Route>> {
+    let Some(value) = top.get("route") else { return Ok(Vec::new()) };
+    let tables = value.get_ref().as_array();
+    let tables = tables.ok_or_else(|| top.rejection("route", value, ROUTE_EXPECTED))?;
+    let mut routes: Vec<Route> = Vec::new();
+    for value in tables.iter() {
+        let section = top.open("route", "in [[route]]".into(), value, ROUTE_KEYS, ROUTE_EXPECTED)?;
+        let path = section.required("path", |value| RoutePath::parse(text(value)))?;
+        if let Some(first) = routes.iter().find(|first| first.path == path) {
+            return Err(
+                section.error(format_args!("second route for `{path}`; the first is {}", first.origin))
+            );
+        }
+        routes.push(Route { target: target(&section, &path)?, path, origin: section.location() });
+    }
+    Ok(routes)
+}
+
+fn target(route: &Section, path: &RoutePath) -> anyhow::Result<Target> {
+    let name = |key| route.value(key, |value| parse_handler(text(value)));
+    match (name("handler")?, [name("onconnect")?, name("onmessage")?, name("ondisconnect")?]) {
+        (Some(handler), [None, None, None]) => Ok(Target::Handler(handler)),
+        (None, [None, None, None]) => Err(route.error(format_args!(
+            "route `{path}` names no handler, expected `handler` or any of `onconnect`, `onmessage`, \
+             `ondisconnect`"
+        ))),
+        (None, [onconnect, onmessage, ondisconnect]) => {
+            Ok(Target::Callbacks { onconnect, onmessage, ondisconnect })
+        }
+        (Some(_), _) => Err(route.error(format_args!(
+            "route `{path}` has `handler` beside callbacks, expected either `handler` (answers requests) or \
+             `onconnect`, `onmessage`, `ondisconnect` (for WebSockets)"
+        ))),
+    }
+}
+
+/// Returns the text of a string, or an empty text for any other type: every parser of text rejects an empty text.
+fn text<'v>(value: &'v DeValue) -> &'v str {
+    value.as_str().unwrap_or_default()
+}
+
+fn whole_number(value: &DeValue) -> Option<usize> {
+    value.as_integer().and_then(|number| usize::from_str_radix(number.as_str(), number.radix()).ok())
+}
+
+fn count(value: &DeValue) -> Result<usize, String> {
+    whole_number(value).ok_or_else(|| "expected a whole number, such as 4".into())
+}
+
+fn account(value: &DeValue) -> Result<String, String> {
+    whole_number(value).map_or_else(|| parse_account(text(value)), |number| Ok(number.to_string()))
+}
+
+fn size(value: &DeValue) -> Result<usize, String> {
+    whole_number(value).map_or_else(|| parse_size(text(value)), Ok)
+}
+
+fn duration(value: &DeValue) -> Result<Duration, String> {
+    match whole_number(value) {
+        Some(seconds) => parse_duration(&seconds.to_string()),
+        None => parse_duration(text(value)),
+    }
+}
+
+fn function(value: &DeValue) -> Result<String, String> {
+    match text(value) {
+        "" => Err("expected the name of a function in the library, such as \"init\"".into()),
+        name => Ok(name.into()),
+    }
+}
+
+fn library(value: &DeValue) -> Result<PathBuf, String> {
+    match text(value) {
+        "" => Err("expected the path of a library, such as \"libchat.so\"".into()),
+        path => Ok(path.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_listen_of(text: &str) -> anyhow::Result<Vec<String>> {
+        parse(text, Path::new("/etc/chat/callsign.toml")).map(|config| config.listen.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_relative_unix_socket_is_in_the_folder_of_the_file() {
+        let listen = parse_listen_of("listen = ['unix:a.sock?mode=600', 'unix:/run/b.sock', 'c:1']").unwrap();
+        assert_eq!(listen, ["unix:/etc/chat/a.sock?mode=600", "unix:/run/b.sock", "c:1"]);
+    }
+
+    #[test]
+    fn a_wrong_unix_address_gets_its_line_and_column() {
+        for (text, message) in [
+            (
+                "listen = 'unix:'",
+                "1:10: `listen` at the top level: found string `'unix:'`, expected unix:PATH, such as \
+                 unix:/run/chat.sock",
+            ),
+            (
+                "listen = [\n  'unix:a.sock?user=www'\n]",
+                "2:3: `listen` at the top level: found string `'unix:a.sock?user=www'`, expected unix:PATH with no \
+                 parameter but `mode`, such as unix:/run/chat.sock?mode=660",
+            ),
+            (
+                "workers = 1\nlisten = 'unix:a.sock?mode=888'",
+                "2:10: `listen` at the top level: found string `'unix:a.sock?mode=888'`, expected \
+                 unix:PATH?mode=MODE with MODE in octal, at most 777, such as unix:/run/chat.sock?mode=660",
+            ),
+        ] {
+            let error = parse_listen_of(text).unwrap_err().to_string();
+            assert_eq!(error, format!("/etc/chat/callsign.toml:{message}"));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Reads typed values from a parsed TOML document. Every error begins with `file:line:column:`.
+
+use std::fmt::Display;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::anyhow;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::SECTIONS;
+use crate::config::nearest::nearest;
+
+/// Characters of a wrong value that an error message repeats.
+const EXCERPT_MAX: usize = 40;
+
+/// The text of a config file, and its name for messages.
+pub(super) struct Document<'a> {
+    pub text: &'a str,
+    pub file: &'a Path,
+}
+
+impl<'a> Document<'a> {
+    /// Makes an error about the text at byte `at`.
+    pub fn error(&self, at: usize, message: impl Display) -> anyhow::Error {
+        let before = self.text.char_indices().take_while(|&(start, c)| start + c.len_utf8() <= at);
+        let column = before.fold(1, |column, (_, c)| if c == '\n' { 1 } else { column + 1 });
+        anyhow!("{}:{column}: {message}", self.location(at))
+    }
+
+    /// `file:line` of byte `at`.
+    pub fn location(&self, at: usize) -> String {
+        let before = &self.text.as_bytes()[..at.min(self.text.len())];
+        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        format!("{}:{line}", self.file.display())
+    }
+
+    /// Opens a table whose keys must all be in `known`. `name` is for messages: `in [http]`.
+    pub fn section(
+        &'a self,
+        name: String,
+        span: Range<usize>,
+        table: &'a DeTable<'a>,
+        known: &[&str],
+    ) -> anyhow::Result<Section<'a>> {
+        match table.keys().find(|key| !known.contains(&key.get_ref().as_ref())) {
+            Some(key) => Err(self.error(key.span().start, unknown_key(key.get_ref(), &name, known))),
+            None => Ok(Section { document: self, name, start: span.start, table: Some(table) }),
+        }
+    }
+
+    /// Describes a value for a message: its type and, truncated, its text.
+    fn found(&self, value: &Spanned<DeValue>) -> String {
+        let kind = match value.get_ref() {
+            DeValue::Array(_) => return "an array".into(),
+            DeValue::Table(_) => return "a table".into(),
+            scalar => scalar.type_str(),
+        };
+        let text = self.text[value.span()].lines().next().unwrap_or_default();
+        match text.char_indices().nth(EXCERPT_MAX) {
+            Some((end, _)) => format!("{kind} `{}…`", &text[..end]),
+            None => format!("{kind} `{text}`"),
+        }
+    }
+}
+
+fn unknown_key(key: &str, section: &str, known: &[&str]) -> String {
+    let hint = if let Some((right_section, _)) = SECTIONS.iter().find(|(_, keys)| keys.contains(&key)) {
+        format!("it belongs {right_section}")
+    } else if let Some(name) = nearest(key, known.iter().copied()) {
+        format!("did you mean `{name}`?")
+    } else {
+        format!("known keys are `{}`", known.join("`, `"))
+    };
+    format!("unknown key `{key}` {section}; {hint}")
+}
+
+/// A table of the document. A table that the file does not have has no keys.
+pub(super) struct Section<'a> {
+    pub document: &'a Document<'a>,
+    name: String,
+    start: usize,
+    table: Option<&'a DeTable<'a>>,
+}
+
+impl<'a> Section<'a> {
+    /// Returns the value of `key` with its position.
+    pub fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.table?.get(key)
+    }
+
+    /// Parses the value of `key`. The error of `parse` states what was expected.
+    pub fn value<T>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(&DeValue) -> Result<T, String>,
+    ) -> anyhow::Result<Option<T>> {
+        let parse = |value: &Spanned<DeValue>| {
+            parse(value.get_ref()).map_err(|expected| self.rejection(key, value, &expected))
+        };
+        self.get(key).map(parse).transpose()
+    }
+
+    /// Like [`Section::value`], for a required key.
+    pub fn required<T>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(&DeValue) -> Result<T, String>,
+    ) -> anyhow::Result<T> {
+        self.value(key, parse)?.ok_or_else(|| self.error(format!("`{key}` is missing {}", self.name)))
+    }
+
+    /// Opens the table `key`; it is empty if the file does not have it.
+    pub fn table(&self, key: &str, known: &[&str]) -> anyhow::Result<Section<'a>> {
+        let name = format!("in [{key}]");
+        match self.get(key) {
+            Some(value) => self.open(key, name, value, known, &format!("expected a table, [{key}]")),
+            None => Ok(Section { document: self.document, name, start: self.start, table: None }),
+        }
+    }
+
+    /// Opens `value`, the value of `key`, as a section called `name`. If `value` is no table, the error says
+    /// `expected`.
+    pub fn open(
+        &self,
+        key: &str,
+        name: String,
+        value: &'a Spanned<DeValue<'a>>,
+        known: &[&str],
+        expected: &str,
+    ) -> anyhow::Result<Section<'a>> {
+        let table = value.get_ref().as_table();
+        let table = table.ok_or_else(|| self.rejection(key, value, expected))?;
+        self.document.section(name, value.span(), table, known)
+    }
+
+    /// Makes an error about `value`, the value of `key`.
+    pub fn rejection(&self, key: &str, value: &Spanned<DeValue>, expected: &str) -> anyhow::Error {
+        let found = self.document.found(value);
+        self.document
+            .error(value.span().start, format_args!("`{key}` {}: found {found}, {expected}", self.name))
+    }
+
+    /// Makes an error about the whole section.
+    pub fn error(&self, message: impl Display) -> anyhow::Error {
+        self.document.error(self.start, message)
+    }
+
+    /// `file:line` where the section begins.
+    pub fn location(&self) -> String {
+        self.document.location(self.start)
+    }
+}

@@ -1,0 +1,28 @@
+//! What the operator configures. Command line, environment and config file enter; [`settings::Settings`] leaves.
+//! Each module uses only those before it.
+
+pub mod units; // sizes and durations as text
+
+pub mod nearest; // "did you mean"
+
+pub mod log_level;
+
+pub mod defaults; // default and bounds of each setting
+
+pub mod account; // user or group
+
+pub mod route; // request path to handler names
+
+pub mod listen_address; // HOST:PORT or unix:PATH
+
+pub mod control_address; // path of the control socket
+
+pub mod plugin_source; // one plugin to load
+
+pub mod options; // command line and environment
+
+pub mod file; // callsign.toml
+
+pub mod settings; // options, file and defaults, merged
+
+pub mod plan; // file and generation of each plugin, and the routes

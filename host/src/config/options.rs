@@ -1,0 +1,184 @@
+//! The options of `serve` and `dev`, which are also read from environment variables.
+//!
+//! An option that is not given stays None: the config file and then the defaults decide ([`super::settings`]).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::account::parse_account;
+use super::control_address::ControlAddress;
+use super::listen_address::parse_listen;
+use super::log_level::LogLevel;
+use super::route::Route;
+use super::units::{parse_duration, parse_size};
+
+// Doc comments are help texts: the first line for `-h`, all of it for `--help`. Defaults are added by `commands::help`.
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeOptions {
+    /// Config file, in TOML
+    ///
+    /// The file sets the same values as the options, except --log, and has a table of settings for each plugin. Paths
+    /// in the file are relative to its folder. examples/callsign.toml shows every key.
+    #[arg(long, value_name = "FILE", env = "CALLSIGN_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Address to listen on
+    ///
+    /// HOST is a name, an IPv4 address or an IPv6 address in brackets. For port 0, the system chooses a free port.
+    ///
+    /// unix:PATH listens on a Unix socket, for a reverse proxy on this machine. Its permissions are 660, or MODE in
+    /// unix:PATH?mode=MODE (octal). With --user or --group, the socket belongs to the user and group of the workers.
+    /// The server removes the socket when it stops.
+    ///
+    /// Repeat the option for more addresses, or separate them by commas. They replace the addresses of the config file.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "CALLSIGN_LISTEN",
+        value_delimiter = ',',
+        value_parser = parse_listen
+    )]
+    pub listen: Vec<String>,
+
+    /// Handlers of a path; may be repeated
+    ///
+    /// PATH=HANDLER calls an onrequest handler for each request. PATH=ONCONNECT,ONMESSAGE,ONDISCONNECT upgrades each
+    /// WebSocket client and binds three callbacks to its connection; leave a name empty to ignore the event.
+    ///
+    /// PATH is exact, or a prefix that ends in /*. An exact path takes precedence, then the longest prefix. HANDLER is
+    /// searched in all plugins in load order, PLUGIN:HANDLER in one plugin. The option replaces a route of the config
+    /// file with the same PATH.
+    #[arg(long, value_name = "PATH=HANDLERS", value_parser = Route::from_flag)]
+    pub route: Vec<Route>,
+
+    /// Number of worker processes
+    ///
+    /// Each worker serves a share of the clients. A plugin that crashes disconnects only the clients of its worker. At
+    /// most 256. 0 runs everything in one process, for a debugger.
+    #[arg(long, value_name = "N", env = "CALLSIGN_WORKERS")]
+    pub workers: Option<usize>,
+
+    /// User of the workers
+    ///
+    /// A name or a number. Requires that root starts the server. Workers change to this user before they load plugins;
+    /// the parent process stays root and runs no plugin.
+    #[arg(long, value_name = "NAME", env = "CALLSIGN_USER", value_parser = parse_account)]
+    pub user: Option<String>,
+
+    /// Group of the workers
+    ///
+    /// A name or a number. Requires that root starts the server. Without this option, it is the primary group of the
+    /// user in --user.
+    #[arg(long, value_name = "NAME", env = "CALLSIGN_GROUP", value_parser = parse_account)]
+    pub group: Option<String>,
+
+    /// Socket for `callsign reload` and `callsign status`
+    ///
+    /// Only root and the user who starts the server can connect. `none` disables the socket; --workers 0 has none.
+    ///
+    /// Without XDG_RUNTIME_DIR, the default is in /tmp/callsign-UID. If another server already uses the default path,
+    /// this server starts without a control socket and logs a warning.
+    #[arg(long, value_name = "PATH", env = "CALLSIGN_CONTROL", value_parser = ControlAddress::parse)]
+    pub control: Option<ControlAddress>,
+
+    /// How much to log to stderr
+    #[arg(long, value_name = "LEVEL", env = "CALLSIGN_LOG")]
+    pub log: Option<LogLevel>,
+
+    #[command(flatten)]
+    pub limits: LimitOptions,
+}
+
+/// The limits that one source sets, the command line or the config file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitOptions {
+    /// Largest WebSocket message
+    ///
+    /// Counts the payload of all frames of a message. A client that exceeds it is closed with 1009. At most 2GiB.
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_MESSAGE", value_parser = parse_size)]
+    pub max_message: Option<usize>,
+
+    /// Largest queue for one client
+    ///
+    /// Counts the bytes in the client's write queue, which the client has not accepted yet. A client that reads so
+    /// slowly that its queue exceeds this size is closed with 1013.
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_BACKLOG", value_parser = parse_size)]
+    pub max_backlog: Option<usize>,
+
+    /// Queue that counts as high
+    ///
+    /// While a client's write queue exceeds this size, sending to it returns QUEUED to the plugin, which can then send
+    /// less. At most --max-backlog.
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_HIGH_WATER", value_parser = parse_size)]
+    pub high_water: Option<usize>,
+
+    /// Largest request body
+    ///
+    /// A larger request gets 413.
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_BODY", value_parser = parse_size)]
+    pub max_body: Option<usize>,
+
+    /// Largest request head
+    ///
+    /// Counts the request line and all headers. A larger request gets 431. At least 8KiB.
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_HEAD", value_parser = parse_size)]
+    pub max_head: Option<usize>,
+
+    /// Time to send a request
+    ///
+    /// A client that takes longer to send a complete request is disconnected.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_HANDSHAKE_TIMEOUT", value_parser = parse_duration)]
+    pub handshake_timeout: Option<Duration>,
+
+    /// Time to answer a Close frame
+    ///
+    /// A client that takes longer to answer the server's Close frame is disconnected.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_CLOSE_TIMEOUT", value_parser = parse_duration)]
+    pub close_timeout: Option<Duration>,
+
+    /// Silence before a ping
+    ///
+    /// A client that sends nothing for this time gets a ping. If it then sends nothing for the same time again, it is
+    /// disconnected. 0 disables pings.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_PING_INTERVAL", value_parser = parse_duration)]
+    pub ping_interval: Option<Duration>,
+
+    /// Time to close at shutdown
+    ///
+    /// Connections that are still open this long after SIGINT or SIGTERM are aborted, and the exit status is 1.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_DRAIN_TIMEOUT", value_parser = parse_duration)]
+    pub drain_timeout: Option<Duration>,
+
+    /// Callback that counts as slow
+    ///
+    /// A callback that runs longer is logged with its name, because it blocks the other clients of its worker. 0
+    /// disables the log line. At most --hang-timeout. Has no effect with --workers 0.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_SLOW_CALLBACK", value_parser = parse_duration)]
+    pub slow_callback: Option<Duration>,
+
+    /// Callback that counts as hung
+    ///
+    /// A worker whose callback runs longer is killed and replaced; its clients are disconnected. 0 disables this. Has
+    /// no effect with --workers 0.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_HANG_TIMEOUT", value_parser = parse_duration)]
+    pub hang_timeout: Option<Duration>,
+
+    /// Time for a step of a reload
+    ///
+    /// A reload is rejected, and the old code keeps running, if one of its steps takes longer in a worker or in the
+    /// probe process that loads the new code first. Clients wait only while workers carry over the state of
+    /// connections.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_RELOAD_TIMEOUT", value_parser = parse_duration)]
+    pub reload_timeout: Option<Duration>,
+
+    /// Largest number of connections
+    ///
+    /// Counts the connections of all workers. Further clients wait until a connection closes. Without this option, the
+    /// system's limit on open files applies.
+    #[arg(long, value_name = "N", env = "CALLSIGN_MAX_CONNECTIONS")]
+    pub max_connections: Option<usize>,
+}

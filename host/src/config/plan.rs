@@ -1,0 +1,55 @@
+//! What the workers serve: the file and generation of each plugin, and the routes. The parent makes a plan from the
+//! settings; a reload replaces one plan with the next.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::plugin_source::PluginSource;
+use crate::config::route::Route;
+use crate::config::settings::Settings;
+
+pub use crate::config::plugin_source::is_plugin_name;
+
+/// What the workers serve.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// In load order; names are unique.
+    pub plugins: Vec<PlannedPlugin>,
+    /// Paths are unique. Empty: the handlers named after their kinds serve every path.
+    pub routes: Vec<Route>,
+}
+
+/// One plugin in one generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedPlugin {
+    /// The plugin's name; empty if only the library knows it.
+    pub name: String,
+    /// How the operator configured the plugin.
+    pub source: PluginSource,
+    /// The file to load: the parent's private copy, or the operator's file if there is no parent.
+    pub file: PathBuf,
+    /// 1 for the version that the server started with; each reload adds 1.
+    pub generation: u32,
+}
+
+impl Plan {
+    /// Loads the operator's files themselves, for a server without a parent that could copy them.
+    pub fn in_place(settings: &Settings) -> Self {
+        let plugins = settings.plugins.iter().cloned().map(PlannedPlugin::in_place);
+        Self { plugins: plugins.collect(), routes: settings.routes.clone() }
+    }
+
+    /// How the operator configured each plugin, in load order.
+    pub fn sources(&self) -> Vec<PluginSource> {
+        self.plugins.iter().map(|planned| planned.source.clone()).collect()
+    }
+}
+
+impl PlannedPlugin {
+    /// The operator's file itself, in generation 1.
+    pub fn in_place(source: PluginSource) -> Self {
+        let (name, file) = (source.name.clone().unwrap_or_default(), source.path.clone());
+        Self { name, source, file, generation: 1 }
+    }
+}

@@ -1,0 +1,54 @@
+//! One plugin to load, as the operator configures it: by a path on the command line, or by `[plugin.NAME]`.
+
+use std::path::PathBuf;
+
+use callsign_plugin::abi::NAME_SIZE;
+use serde::{Deserialize, Serialize};
+
+/// One plugin to load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PluginSource {
+    /// NAME of `[plugin.NAME]`. None: the name in the library's descriptor.
+    pub name: Option<String>,
+    /// The library's file.
+    pub path: PathBuf,
+    /// The function to call as onload hook. None: the library's onload handler, if it has one.
+    pub onload: Option<String>,
+    /// The plugin's own settings. The server passes them on without reading them.
+    #[serde(with = "toml_text")]
+    pub config: toml::Table,
+}
+
+impl PluginSource {
+    /// A library without a given name, hook or settings.
+    pub fn library(path: PathBuf) -> Self {
+        Self { name: None, path, onload: None, config: toml::Table::new() }
+    }
+
+    /// ``plugin `chat` (libchat.so)``, or `plugin libchat.so` if only the library knows its name.
+    pub fn label(&self) -> String {
+        match &self.name {
+            Some(name) => format!("plugin `{name}` ({})", self.path.display()),
+            None => format!("plugin {}", self.path.display()),
+        }
+    }
+}
+
+/// Whether routes, logs and the scoreboard can hold this plugin name.
+pub fn is_plugin_name(name: &str) -> bool {
+    let size = 1..NAME_SIZE;
+    size.contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// Serializes a plugin's settings as TOML text, because JSON cannot represent TOML's dates, `inf` and `nan`.
+mod toml_text {
+    use serde::{Deserialize, Deserializer, Serializer, de, ser};
+
+    pub fn serialize<S: Serializer>(table: &toml::Table, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&toml::to_string(table).map_err(ser::Error::custom)?)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<toml::Table, D::Error> {
+        toml::from_str(&String::deserialize(from)?).map_err(de::Error::custom)
+    }
+}

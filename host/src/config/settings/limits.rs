@@ -1,0 +1,137 @@
+//! Limits on what clients and callbacks may cost.
+//!
+//! The limits of config file and command line enter, [`Limits`] with a value for everything leave. They never
+//! contradict each other.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use serde::{Deserialize, Serialize};
+
+use crate::config::defaults::{
+    DEFAULT_CLOSE_TIMEOUT, DEFAULT_DRAIN_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_HANG_TIMEOUT,
+    DEFAULT_HIGH_WATER, DEFAULT_MAX_BACKLOG, DEFAULT_MAX_BODY, DEFAULT_MAX_HEAD, DEFAULT_MAX_MESSAGE,
+    DEFAULT_PING_INTERVAL, DEFAULT_RELOAD_TIMEOUT, DEFAULT_SLOW_CALLBACK, MAX_MAX_MESSAGE, MIN_MAX_HEAD,
+};
+use crate::config::options::LimitOptions;
+use crate::config::units::{Size, Time};
+
+/// Limits on what clients and callbacks may cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Payload bytes of one message with all its frames. A client that exceeds it is closed with 1009 (RFC 6455
+    /// §7.4.1).
+    pub max_message: usize,
+    /// Bytes of one client's write queue. A client that exceeds it is closed with 1013.
+    pub max_backlog: usize,
+    /// Bytes of one client's write queue above which `send` returns QUEUED; at most `max_backlog`.
+    pub high_water: usize,
+    /// Bytes of a request body. A larger request gets 413.
+    pub max_body: usize,
+    /// Bytes of request line and headers, at least [`MIN_MAX_HEAD`]. A larger request gets 431.
+    pub max_head: usize,
+    /// Time for a client to send a complete request; not zero.
+    pub handshake_timeout: Duration,
+    /// Time for a client to answer a Close frame.
+    pub close_timeout: Duration,
+    /// Silence after which a client gets a ping. None: no pings.
+    pub ping_interval: Option<Duration>,
+    /// Time for connections to close when the server stops.
+    pub drain_timeout: Duration,
+    /// A callback that runs longer is logged. None: none is. At most `hang_timeout`.
+    pub slow_callback: Option<Duration>,
+    /// A worker whose callback runs longer is killed and replaced. None: none is.
+    pub hang_timeout: Option<Duration>,
+    /// Time for each step of a reload; not zero.
+    pub reload_timeout: Duration,
+    /// Connections of all workers together; not zero. None: the limit on open files applies.
+    pub max_connections: Option<usize>,
+}
+
+impl Limits {
+    /// Merges the limits: `flags` from the command line take precedence over the config `file`, and the file over the
+    /// defaults. Rejects limits that contradict each other or that nobody can keep.
+    pub(super) fn merge(file: LimitOptions, flags: LimitOptions) -> anyhow::Result<Self> {
+        let max_backlog = flags.max_backlog.or(file.max_backlog).unwrap_or(DEFAULT_MAX_BACKLOG);
+        let hang_timeout = nonzero(flags.hang_timeout.or(file.hang_timeout).unwrap_or(DEFAULT_HANG_TIMEOUT));
+        // A short `hang_timeout` lowers the default, but contradicts a time that the operator sets.
+        let slow_callback = flags.slow_callback.or(file.slow_callback).unwrap_or_else(|| {
+            hang_timeout.map_or(DEFAULT_SLOW_CALLBACK, |hang| hang.min(DEFAULT_SLOW_CALLBACK))
+        });
+        let limits = Self {
+            max_message: flags.max_message.or(file.max_message).unwrap_or(DEFAULT_MAX_MESSAGE),
+            max_backlog,
+            // A small `max_backlog` lowers the default, but contradicts a size that the operator sets.
+            high_water: flags
+                .high_water
+                .or(file.high_water)
+                .unwrap_or_else(|| DEFAULT_HIGH_WATER.min(max_backlog)),
+            max_body: flags.max_body.or(file.max_body).unwrap_or(DEFAULT_MAX_BODY),
+            max_head: flags.max_head.or(file.max_head).unwrap_or(DEFAULT_MAX_HEAD),
+            handshake_timeout: flags
+                .handshake_timeout
+                .or(file.handshake_timeout)
+                .unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT),
+            close_timeout: flags.close_timeout.or(file.close_timeout).unwrap_or(DEFAULT_CLOSE_TIMEOUT),
+            ping_interval: nonzero(
+                flags.ping_interval.or(file.ping_interval).unwrap_or(DEFAULT_PING_INTERVAL),
+            ),
+            drain_timeout: flags.drain_timeout.or(file.drain_timeout).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
+            slow_callback: nonzero(slow_callback),
+            hang_timeout,
+            reload_timeout: flags.reload_timeout.or(file.reload_timeout).unwrap_or(DEFAULT_RELOAD_TIMEOUT),
+            max_connections: flags.max_connections.or(file.max_connections),
+        };
+        limits.check()?;
+        Ok(limits)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let Self { max_backlog, high_water, max_head, handshake_timeout, .. } = *self;
+        if high_water > max_backlog {
+            bail!(
+                "high_water is {}, above max_backlog, which is {}: no queue could reach it; lower \
+                 high_water or raise max_backlog",
+                Size(high_water),
+                Size(max_backlog)
+            );
+        }
+        if self.max_message > MAX_MAX_MESSAGE {
+            bail!("max_message is {}, expected at most {}", Size(self.max_message), Size(MAX_MAX_MESSAGE));
+        }
+        if max_head < MIN_MAX_HEAD {
+            bail!("max_head is {}, expected at least {}", Size(max_head), Size(MIN_MAX_HEAD));
+        }
+        if handshake_timeout.is_zero() {
+            bail!(
+                "handshake_timeout is 0, which no client can meet; expected more, such as {}",
+                Time(DEFAULT_HANDSHAKE_TIMEOUT)
+            );
+        }
+        if self.reload_timeout.is_zero() {
+            bail!(
+                "reload_timeout is 0, which no worker can meet; expected more, such as {}",
+                Time(DEFAULT_RELOAD_TIMEOUT)
+            );
+        }
+        if let (Some(slow), Some(hang)) = (self.slow_callback, self.hang_timeout)
+            && hang < slow
+        {
+            bail!(
+                "hang_timeout is {}, below slow_callback, which is {}: a worker would be ended before its \
+                 callback counts as slow; raise hang_timeout or lower slow_callback",
+                Time(hang),
+                Time(slow)
+            );
+        }
+        if self.max_connections == Some(0) {
+            bail!("max_connections is 0, so that no client could connect; expected at least 1");
+        }
+        Ok(())
+    }
+}
+
+/// Maps 0 to None, which disables the limit.
+fn nonzero(time: Duration) -> Option<Duration> {
+    Some(time).filter(|time| !time.is_zero())
+}

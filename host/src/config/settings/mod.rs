@@ -1,0 +1,118 @@
+//! The complete settings of a server.
+//!
+//! Config file and command line enter, [`Settings`] with a value for everything leave. The parent sends them to its
+//! workers as JSON. Whether a plugin's file exists is checked when it is loaded.
+
+mod limits; // what clients and callbacks may cost
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use serde::{Deserialize, Serialize};
+
+use crate::config::control_address::ControlAddress;
+use crate::config::defaults::{DEFAULT_LISTEN, DEFAULT_LOG, MAX_WORKERS};
+use crate::config::file::Config;
+use crate::config::log_level::LogLevel;
+use crate::config::options::ServeOptions;
+use crate::config::route::Route;
+
+pub use crate::config::plugin_source::PluginSource;
+pub use limits::Limits;
+
+/// The complete settings of a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Valid addresses ([`super::listen_address`]), at least one.
+    pub listen: Vec<String>,
+    /// Number of worker processes, at most [`MAX_WORKERS`]. 0: everything runs in one process.
+    pub workers: usize,
+    /// User of the workers, by name or number.
+    pub user: Option<String>,
+    /// Group of the workers, by name or number. None: the primary group of `user`.
+    pub group: Option<String>,
+    /// In load order, at least one.
+    pub plugins: Vec<PluginSource>,
+    /// Paths are unique. Empty: the handlers named after their kinds serve every path.
+    pub routes: Vec<Route>,
+    pub limits: Limits,
+    pub control: ControlAddress,
+    /// The config file, which `callsign status` shows.
+    pub config: Option<PathBuf>,
+    pub log: LogLevel,
+}
+
+impl Settings {
+    /// Returns the keys of the settings that differ in `other` and that a reload cannot change.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let pairs = [
+            ("listen", self.listen != other.listen),
+            ("workers", self.workers != other.workers),
+            ("user", self.user != other.user),
+            ("group", self.group != other.group),
+            ("control", self.control != other.control),
+            ("log", self.log != other.log),
+            ("limits", self.limits != other.limits),
+        ];
+        pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Merges the settings: `options` take precedence over the `config` file, and the file over the defaults.
+    ///
+    /// Addresses of `options` replace those of the file. A route replaces the file's route with the same path, or is
+    /// added. `libraries` from the command line are loaded after the file's plugins.
+    ///
+    /// # Errors
+    /// Two routes for the same path on the command line, no plugin, a plugin path that is not UTF-8, more than
+    /// [`MAX_WORKERS`] workers, or limits that contradict each other.
+    pub fn merge(
+        config: Option<Config>,
+        options: ServeOptions,
+        libraries: Vec<PathBuf>,
+        default_workers: usize,
+    ) -> anyhow::Result<Self> {
+        let config = config.unwrap_or_default();
+        let listen = if options.listen.is_empty() { config.listen } else { Some(options.listen) };
+        let mut plugins = config.plugins;
+        plugins.extend(libraries.into_iter().map(PluginSource::library));
+        if plugins.is_empty() {
+            bail!("no plugin to serve: name a library's file, or a [plugin.NAME] in the config file");
+        }
+        // The parent sends the path to workers as JSON.
+        if let Some(plugin) = plugins.iter().find(|plugin| plugin.path.to_str().is_none()) {
+            bail!("plugin {}: its path is not UTF-8; rename it", plugin.path.display());
+        }
+        let workers = options.workers.or(config.workers).unwrap_or(default_workers);
+        if workers > MAX_WORKERS {
+            bail!("workers is {workers}, expected at most {MAX_WORKERS}; one per core serves best");
+        }
+        Ok(Self {
+            listen: listen.unwrap_or_else(|| vec![DEFAULT_LISTEN.to_owned()]),
+            workers,
+            user: options.user.or(config.user),
+            group: options.group.or(config.group),
+            plugins,
+            routes: merge_routes(config.routes, options.route)?,
+            limits: Limits::merge(config.limits, options.limits)?,
+            control: options.control.or(config.control).unwrap_or_default(),
+            config: options.config,
+            log: options.log.unwrap_or(DEFAULT_LOG),
+        })
+    }
+}
+
+fn merge_routes(mut routes: Vec<Route>, flags: Vec<Route>) -> anyhow::Result<Vec<Route>> {
+    for (index, flag) in flags.iter().enumerate() {
+        if let Some(first) = flags[..index].iter().find(|first| first.path == flag.path) {
+            bail!("two routes for `{}`: {} and {}; keep one", flag.path, first.origin, flag.origin);
+        }
+        match routes.iter_mut().find(|route| route.path == flag.path) {
+            Some(route) => *route = flag.clone(),
+            None => routes.push(flag.clone()),
+        }
+    }
+    Ok(routes)
+}
+
+#[cfg(test)]
+mod tests;

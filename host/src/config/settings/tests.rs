@@ -1,0 +1,224 @@
+//! Precedence of command line, config file and defaults, and settings that contradict each other.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::*;
+use crate::commands::cli::{Cli, Command};
+use crate::config::control_address::ControlAddress;
+use crate::config::defaults::{DEFAULT_SLOW_CALLBACK, default_serve_workers};
+use crate::config::file;
+use crate::config::route::Target;
+
+fn parse(text: &str) -> Config {
+    file::parse(text, Path::new("conf/callsign.toml")).unwrap()
+}
+
+/// The settings of `callsign serve` with `config` and these arguments on a machine with 3 cores.
+fn serve(config: Option<Config>, arguments: &[&str]) -> anyhow::Result<Settings> {
+    let Command::Serve { plugins, options, .. } =
+        Cli::try_parse_from(["callsign", "serve"].iter().chain(arguments))?.command
+    else {
+        unreachable!("`serve` parses as Serve");
+    };
+    Settings::merge(config, options, plugins, 3)
+}
+
+fn words(arguments: &str) -> Vec<&str> {
+    arguments.split_whitespace().collect()
+}
+
+fn paths(settings: &Settings) -> Vec<String> {
+    settings.routes.iter().map(|route| route.path.to_string()).collect()
+}
+
+#[test]
+fn without_file_and_options_the_defaults_apply() {
+    let settings = serve(None, &["libchat.so"]).unwrap();
+    assert_eq!(settings.listen, [DEFAULT_LISTEN]);
+    assert_eq!(settings.workers, 3);
+    assert_eq!((settings.user, settings.group), (None, None));
+    assert_eq!(settings.log, LogLevel::Info);
+    assert!(settings.routes.is_empty());
+    assert_eq!((settings.control, settings.config), (ControlAddress::Default, None));
+    assert_eq!(settings.plugins, [PluginSource::library("libchat.so".into())]);
+    assert_eq!(
+        settings.limits,
+        Limits {
+            max_message: 16 * 1024 * 1024,
+            max_backlog: 4 * 1024 * 1024,
+            high_water: 64 * 1024,
+            max_body: 1024 * 1024,
+            max_head: 64 * 1024,
+            handshake_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            ping_interval: Some(Duration::from_secs(60)),
+            drain_timeout: Duration::from_secs(10),
+            slow_callback: Some(Duration::from_millis(100)),
+            hang_timeout: Some(Duration::from_secs(10)),
+            reload_timeout: Duration::from_secs(10),
+            max_connections: None,
+        }
+    );
+}
+
+#[test]
+fn options_take_precedence_over_the_file_and_the_file_over_the_defaults() {
+    let file = "listen = ['a:1', 'b:2']\nworkers = 2\nuser = 'www-data'\ngroup = 33\n\
+                [plugin.p]\npath = 'libp.so'\n\
+                [worker]\nslow_callback = 0\nhang_timeout = 5\nmax_connections = 9\n\
+                [websocket]\nmax_message = 1000\nping_interval = 5\nclose_timeout = 1\n\
+                [http]\nmax_body = 7\n";
+    let from_file = serve(Some(parse(file)), &["--config", "callsign.toml"]).unwrap();
+    assert_eq!(from_file.listen, ["a:1", "b:2"]);
+    assert_eq!(from_file.workers, 2);
+    assert_eq!((from_file.user.as_deref(), from_file.group.as_deref()), (Some("www-data"), Some("33")));
+    assert_eq!(from_file.limits.slow_callback, None);
+    assert_eq!(from_file.limits.max_connections, Some(9));
+    assert_eq!(from_file.limits.max_message, 1000);
+    assert_eq!(from_file.limits.ping_interval, Some(Duration::from_secs(5)));
+
+    let arguments = "libq.so --listen c:3 --listen d:4,e:5 --workers 8 --user chat --log debug --max-message 2k \
+                     --ping-interval 0 --handshake-timeout 1m --hang-timeout 0";
+    let merged = serve(Some(parse(file)), &words(arguments)).unwrap();
+    assert_eq!(merged.listen, ["c:3", "d:4", "e:5"]);
+    assert_eq!(merged.workers, 8);
+    assert_eq!((merged.user.as_deref(), merged.group.as_deref()), (Some("chat"), Some("33")));
+    assert_eq!(merged.log, LogLevel::Debug);
+    let libraries: Vec<_> = merged.plugins.into_iter().map(|plugin| plugin.path).collect();
+    assert_eq!(libraries, [PathBuf::from("conf/libp.so"), PathBuf::from("libq.so")]);
+    assert_eq!(merged.limits.max_message, 2048);
+    assert_eq!(merged.limits.ping_interval, None);
+    assert_eq!(merged.limits.hang_timeout, None);
+    assert_eq!(merged.limits.handshake_timeout, Duration::from_secs(60));
+    assert_eq!(merged.limits.max_body, 7);
+    assert_eq!(merged.limits.close_timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn every_limit_option_reaches_its_own_setting() {
+    let arguments = "l.so --max-message 1 --max-backlog 3 --high-water 2 --max-body 4 --max-head 8193 \
+                 --handshake-timeout 6 --close-timeout 7 --ping-interval 8 --drain-timeout 9 \
+                 --slow-callback 10 --hang-timeout 11 --max-connections 12 --reload-timeout 13";
+    let limits = serve(None, &words(arguments)).unwrap().limits;
+    assert_eq!(
+        limits,
+        Limits {
+            max_message: 1,
+            max_backlog: 3,
+            high_water: 2,
+            max_body: 4,
+            max_head: 8193,
+            handshake_timeout: Duration::from_secs(6),
+            close_timeout: Duration::from_secs(7),
+            ping_interval: Some(Duration::from_secs(8)),
+            drain_timeout: Duration::from_secs(9),
+            slow_callback: Some(Duration::from_secs(10)),
+            hang_timeout: Some(Duration::from_secs(11)),
+            reload_timeout: Duration::from_secs(13),
+            max_connections: Some(12),
+        }
+    );
+}
+
+#[test]
+fn a_route_option_replaces_the_route_of_its_path_or_is_added() {
+    let file = "[[route]]\npath = '/a'\nhandler = 'old'\n[[route]]\npath = '/b'\nhandler = 'kept'\n";
+    let settings = serve(Some(parse(file)), &["l.so", "--route", "/c=new", "--route", "/a=,m,"]).unwrap();
+    assert_eq!(paths(&settings), ["/a", "/b", "/c"]);
+    assert_eq!(settings.routes[0].origin, "--route '/a=,m,'");
+    assert_eq!(settings.routes[1].target, Target::Handler("kept".into()));
+    assert_eq!(settings.routes[2].target, Target::Handler("new".into()));
+}
+
+#[test]
+fn the_control_option_takes_precedence_over_the_path_relative_to_the_file() {
+    let file = || Some(parse("control = 'c.sock'\n[plugin.p]\npath = 'libp.so'\n"));
+    assert_eq!(
+        serve(file(), &["--config", "c"]).unwrap().control,
+        ControlAddress::Path("conf/c.sock".into())
+    );
+    assert_eq!(serve(file(), &["--config", "c", "--control", "none"]).unwrap().control, ControlAddress::Off);
+    assert_eq!(serve(file(), &["l.so", "--control", "a"]).unwrap().control, ControlAddress::Path("a".into()));
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_rejected() {
+    for (arguments, message) in [
+        (
+            &["l.so", "--route", "/a=x", "--route", "/a=y"][..],
+            "two routes for `/a`: --route '/a=x' and --route '/a=y'; keep one",
+        ),
+        (
+            &["l.so", "--high-water", "8MiB"],
+            "high_water is 8MiB, above max_backlog, which is 4MiB: no queue could reach it; lower \
+             high_water or raise max_backlog",
+        ),
+        (&["l.so", "--max-head", "4KiB"], "max_head is 4KiB, expected at least 8KiB"),
+        (
+            &["l.so", "--handshake-timeout", "0"],
+            "handshake_timeout is 0, which no client can meet; expected more, such as 10s",
+        ),
+        (
+            &["l.so", "--slow-callback", "20s"],
+            "hang_timeout is 10s, below slow_callback, which is 20s: a worker would be ended before its \
+             callback counts as slow; raise hang_timeout or lower slow_callback",
+        ),
+        (
+            &["l.so", "--max-connections", "0"],
+            "max_connections is 0, so that no client could connect; expected at least 1",
+        ),
+        (&["l.so", "--workers", "257"], "workers is 257, expected at most 256; one per core serves best"),
+        (
+            &["--config", "empty.toml"],
+            "no plugin to serve: name a library's file, or a [plugin.NAME] in the config file",
+        ),
+    ] {
+        assert_eq!(serve(None, arguments).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn a_small_backlog_lowers_the_default_high_water_mark() {
+    assert_eq!(serve(None, &["l.so", "--max-backlog", "10KiB"]).unwrap().limits.high_water, 10 << 10);
+}
+
+#[test]
+fn a_short_hang_timeout_lowers_the_default_of_slow_callback() {
+    let slow = |arguments| serve(None, &words(arguments)).unwrap().limits.slow_callback;
+    assert_eq!(slow("l.so --hang-timeout 50ms"), Some(Duration::from_millis(50)));
+    assert_eq!(slow("l.so --hang-timeout 0"), Some(DEFAULT_SLOW_CALLBACK));
+}
+
+#[test]
+fn each_limit_on_callbacks_can_be_off_while_the_other_is_on() {
+    let watch = |arguments| {
+        let limits = serve(None, &words(arguments)).unwrap().limits;
+        (limits.slow_callback, limits.hang_timeout)
+    };
+    let second = Some(Duration::from_secs(1));
+    assert_eq!(watch("l.so --slow-callback 0 --hang-timeout 1"), (None, second));
+    assert_eq!(watch("l.so --slow-callback 1 --hang-timeout 0"), (second, None));
+    assert_eq!(watch("l.so --slow-callback 1 --hang-timeout 1"), (second, second));
+}
+
+#[test]
+fn workers_are_0_to_the_maximum_and_the_default_of_serve_is_one_per_core() {
+    let workers = |arguments| serve(None, &words(arguments)).unwrap().workers;
+    assert_eq!(workers("l.so --workers 0"), 0);
+    assert_eq!(workers("l.so --workers 256"), MAX_WORKERS);
+    assert!((1..=MAX_WORKERS).contains(&default_serve_workers()));
+}
+
+#[test]
+fn settings_survive_json() {
+    let file = "[plugin.p]\npath = 'libp.so'\n\
+                config = { day = 1979-05-27, big = inf, z = 1, a = { b = [1.5] } }\n\
+                [[route]]\npath = '/x/*'\nonmessage = 'p:m'\n";
+    let arguments = "--config c --route /=page --user chat --group 33 --max-connections 9 --hang-timeout 0";
+    let settings = serve(Some(parse(file)), &words(arguments)).unwrap();
+    let json = serde_json::to_string(&settings).unwrap();
+    assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), settings);
+}

@@ -1,0 +1,155 @@
+//! An accepted socket, as hyper reads and writes it, and the name of its client.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Sleep;
+
+use crate::client::transport::Transport;
+
+/// An accepted socket.
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix {
+        /// The socket.
+        stream: UnixStream,
+        /// Time without a byte written after which writing fails. TCP has this limit in the kernel.
+        unread_limit: Option<Duration>,
+        /// Runs while the socket's buffer is full.
+        unread: Option<Pin<Box<Sleep>>>,
+    },
+}
+
+/// Where a client comes from, for messages and for plugins.
+#[derive(Clone, Debug)]
+pub enum Peer {
+    /// Address and port.
+    Address(SocketAddr),
+    /// A client on a Unix socket has no address.
+    Unix,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix:"),
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self::Unix { stream, unread_limit: None, unread: None }
+    }
+}
+
+impl Stream {
+    /// Drops a client that reads nothing of its response for so long.
+    pub fn limit_unread(&mut self, time: Duration) {
+        match self {
+            Self::Tcp(stream) => set_user_timeout(stream, Some(time)),
+            Self::Unix { unread_limit, .. } => *unread_limit = Some(time),
+        }
+    }
+
+    /// Takes the socket from the runtime, without that limit: a connection is bounded by its backlog.
+    pub fn into_transport(self) -> io::Result<Transport> {
+        match self {
+            Self::Tcp(stream) => {
+                set_user_timeout(&stream, None);
+                stream.into_std().map(Transport::Tcp)
+            }
+            Self::Unix { stream, .. } => stream.into_std().map(Transport::Unix),
+        }
+    }
+
+    /// Fails a write that has been pending for longer than the limit.
+    fn check_unread<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Self::Unix { unread_limit: Some(limit), unread, .. } = self else { return result };
+        if result.is_ready() {
+            *unread = None;
+            return result;
+        }
+        let unread = unread.get_or_insert_with(|| Box::pin(tokio::time::sleep(*limit)));
+        unread.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// Has the kernel drop a client that acknowledges nothing for so long; None: never.
+fn set_user_timeout(stream: &TcpStream, time: Option<Duration>) {
+    #[cfg(target_os = "linux")]
+    {
+        let ms = time.map_or(0, |time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
+        if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, ms) {
+            log::debug!("a response that is not read has no limit in time: {error}");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, time);
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix { stream, .. } => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = match this {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Unix { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
+        };
+        this.check_unread(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix { stream, .. } => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix { stream, .. } => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

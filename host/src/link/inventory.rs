@@ -1,0 +1,83 @@
+//! The inventory: what a worker has loaded, as it reports to the parent. It is untrusted; the parent only shows it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Most plain functions in an inventory: a library may export thousands that are not handlers.
+pub const FUNCTIONS_MAX: usize = 100;
+/// Most routes in an inventory.
+pub const ROUTES_MAX: usize = 1000;
+
+/// Plugins and routes of one worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// In load order.
+    pub plugins: Vec<InventoryPlugin>,
+    /// In order, the first [`ROUTES_MAX`].
+    pub routes: Vec<InventoryRoute>,
+    /// Routes that are not listed.
+    pub routes_more: usize,
+}
+
+/// One plugin in its current generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryPlugin {
+    pub name: String,
+    /// As the plugin declares it; may be empty.
+    pub version: String,
+    /// From 1.
+    pub generation: u32,
+    /// Earlier generations that are still in this worker's memory: libraries are never unloaded.
+    pub retained: u32,
+    /// The library, as the operator names it, not its copy.
+    pub path: PathBuf,
+    /// Kind and name.
+    pub handlers: Vec<(String, String)>,
+    /// Plain functions, the first [`FUNCTIONS_MAX`].
+    pub functions: Vec<String>,
+    /// Plain functions that are not listed.
+    pub functions_more: usize,
+}
+
+/// One route and its handlers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryRoute {
+    /// As the operator writes it.
+    pub path: String,
+    /// Whether the route answers HTTP requests. If not, it is for WebSockets.
+    pub requests: bool,
+    /// Such as `onmessage chat:message`.
+    pub handlers: Vec<String>,
+}
+
+/// One line for each plugin, handler, function and route.
+impl fmt::Display for Inventory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for InventoryPlugin {
+            name, version, generation, path, handlers, functions, functions_more, ..
+        } in &self.plugins
+        {
+            let space = if version.is_empty() { "" } else { " " };
+            writeln!(f, "plugin {name}{space}{version}, generation {generation} ({})", path.display())?;
+            for (kind, name) in handlers {
+                writeln!(f, "  {kind:<12}  {name}")?;
+            }
+            for name in functions {
+                writeln!(f, "  {:<12}  {name}", "function")?;
+            }
+            if *functions_more > 0 {
+                writeln!(f, "  {:<12}  and {functions_more} more", "function")?;
+            }
+        }
+        for InventoryRoute { path, requests, handlers } in &self.routes {
+            let what = if *requests { "" } else { "WebSocket: " };
+            writeln!(f, "route {path}  {what}{}", handlers.join(", "))?;
+        }
+        if self.routes_more > 0 {
+            writeln!(f, "and {} more routes", self.routes_more)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! The first message of a child process: a worker's index, settings and descriptors. It comes over the socket that
+//! is the child's standard input.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, Result, bail};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::config::plan::Plan;
+use crate::config::settings::Settings;
+
+/// Listening sockets that one message can carry.
+pub const LISTENERS_MAX: usize = 63;
+/// The listening sockets and the scoreboard.
+const DESCRIPTORS_MAX: usize = LISTENERS_MAX + 1;
+
+/// What a worker needs to start.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Setup {
+    /// Its index among the workers, from 0.
+    pub index: usize,
+    /// The number of workers.
+    pub workers: usize,
+    /// The parent's process id.
+    pub parent: u32,
+    /// Connections that earlier workers of this index accepted. Ids continue from there.
+    pub first_connection: u64,
+    /// The server's settings.
+    pub settings: Settings,
+    /// The plugins and routes to serve.
+    pub plan: Plan,
+}
+
+impl Setup {
+    /// Sends the setup and the descriptors. Blocks until the child has taken them.
+    pub fn send(&self, socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        send(self, socket, descriptors)
+    }
+
+    /// Receives setup and descriptors.
+    pub fn receive(socket: &UnixStream) -> Result<(Self, Vec<OwnedFd>)> {
+        receive(socket)
+    }
+}
+
+/// Sends a value as JSON, with descriptors. Blocks until the child has taken them.
+pub fn send(setup: &impl Serialize, mut socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+    let json = serde_json::to_vec(setup).context("the settings cannot be handed to a worker")?;
+    let length = (json.len() as u64).to_le_bytes();
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        bail!("more descriptors than one message can carry");
+    }
+    // The descriptors travel with the first byte; eight bytes always fit.
+    rustix::net::sendmsg(socket, &[IoSlice::new(&length)], &mut ancillary, SendFlags::empty())?;
+    socket.write_all(&json)?;
+    Ok(())
+}
+
+/// Receives a value and descriptors from [`send`].
+pub fn receive<T: DeserializeOwned>(socket: &UnixStream) -> Result<(T, Vec<OwnedFd>)> {
+    let mut length = [0; 8];
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut into = [IoSliceMut::new(&mut length)];
+    let received = rustix::net::recvmsg(socket, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes < length.len() {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("no setup came");
+    }
+    let descriptors = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let descriptors = descriptors.flatten().collect();
+    let length = u64::from_le_bytes(length);
+    let mut json = Vec::new();
+    // Memory follows what arrives, not the length that is announced.
+    if socket.take(length).read_to_end(&mut json)? as u64 != length {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("the setup is incomplete");
+    }
+    Ok((serde_json::from_slice(&json).context("the setup is not understood")?, descriptors))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::commands::cli::{Cli, Command};
+
+    #[test]
+    fn a_setup_arrives_with_its_descriptors() {
+        let Command::Serve { plugins, options, .. } =
+            Cli::parse_from(["callsign", "serve", "libchat.so"]).command
+        else {
+            panic!("`serve` is `serve`");
+        };
+        let settings = Settings::merge(None, options, plugins, 4).expect("nothing contradicts");
+        let setup = Setup {
+            index: 2,
+            workers: 4,
+            parent: 1,
+            first_connection: 7,
+            plan: Plan::in_place(&settings),
+            settings,
+        };
+        let (parent, worker) = UnixStream::pair().expect("a pair of sockets");
+        let (carried, held) = UnixStream::pair().expect("a pair of sockets");
+        setup.send(&parent, &[carried.as_fd()]).expect("they fit");
+        let (received, descriptors) = Setup::receive(&worker).expect("they were sent");
+        assert_eq!((received.index, received.workers, received.first_connection), (2, 4, 7));
+        assert_eq!(received.settings, setup.settings);
+        let [descriptor] = <[OwnedFd; 1]>::try_from(descriptors).expect("one was sent");
+        UnixStream::from(descriptor).write_all(b"!").expect("it is the same socket");
+        let mut byte = [0];
+        (&held).read_exact(&mut byte).expect("its peer hears it");
+        assert_eq!(&byte, b"!");
+    }
+}

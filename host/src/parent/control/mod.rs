@@ -1,0 +1,137 @@
+//! Requests to a running server: from the control socket, SIGHUP, a watched file, or `dev`. All of them arrive on one
+//! channel; the parent answers each without knowing its source.
+
+mod location; // the path of the control socket
+
+mod socket; // the server's end
+
+mod hangup; // SIGHUP
+
+mod status; // the state of a server, as JSON and as tables
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::settings::Settings;
+
+pub use hangup::{ReadSettings, reload_on};
+pub use location::{find, open};
+pub use socket::{WireRequest, WireResponse, serve};
+pub use status::{
+    PluginStatus, RouteHandler, RouteStatus, RunningStatus, Status, WorkerPlugin, WorkerStatus,
+};
+
+/// Sends requests to the server, from any thread.
+pub type RequestSender = mpsc::UnboundedSender<ControlRequest>;
+
+/// Receives the requests, in the server.
+pub type RequestReceiver = mpsc::UnboundedReceiver<ControlRequest>;
+
+/// A request, with the channel for its answer.
+#[derive(Debug)]
+pub enum ControlRequest {
+    /// Reload plugins, in one transaction: all of them or none.
+    Reload {
+        which: Which,
+        /// Who asks, for the log: `` `callsign reload` ``, `SIGHUP`. None: the sender of the request logs the outcome,
+        /// and the server does not.
+        reason: Option<String>,
+        /// Err: the reload is rejected and nothing has changed, and why.
+        answer: oneshot::Sender<Result<Reloaded, String>>,
+    },
+    /// The state of the server.
+    Status(oneshot::Sender<Status>),
+}
+
+/// Which plugins to reload.
+#[derive(Debug)]
+pub enum Which {
+    All,
+    /// By name.
+    Named(Vec<String>),
+    /// All plugins of these settings, new ones included, with their files, their `config` and the routes. A change of
+    /// any other setting has no effect before a restart.
+    Settings(Box<Settings>),
+}
+
+/// The outcome of a reload.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Name and new generation of each plugin that was reloaded.
+    pub plugins: Vec<(String, u32)>,
+    /// Workers that use the new generations.
+    pub workers: usize,
+    /// Connections that stayed open.
+    pub connections: usize,
+    /// From the request to the answer.
+    pub took: Duration,
+    /// The longest time for which a worker served no client.
+    pub paused: Duration,
+    /// Settings that have changed and need a restart to take effect.
+    pub unchanged: Vec<String>,
+}
+
+/// The channel of requests to a server, and how the server reads its settings again.
+pub struct ControlChannel {
+    /// Cloned for every source of requests.
+    pub sender: RequestSender,
+    pub receiver: RequestReceiver,
+    pub read_settings: ReadSettings,
+}
+
+impl ControlChannel {
+    pub fn new(read_settings: ReadSettings) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver, read_settings }
+    }
+}
+
+/// `chat: generation 4; 2 workers, 500 connections kept; paused 3.7 ms`
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plugins, workers, connections, paused, unchanged, .. } = self;
+        let plugins: Vec<String> =
+            plugins.iter().map(|(name, generation)| format!("{name}: generation {generation}")).collect();
+        let plural = |n: usize| if n == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{}; {workers} worker{}, {connections} connection{} kept; paused {:.1} ms",
+            plugins.join(", "),
+            plural(*workers),
+            plural(*connections),
+            paused.as_secs_f64() * 1000.0
+        )?;
+        if !unchanged.is_empty() {
+            write!(f, "; needs a restart to take effect: {}", unchanged.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_is_reported_in_one_line() {
+        let plugin = |name: &str, generation| (name.to_owned(), generation);
+        let mut reloaded = Reloaded {
+            plugins: vec![plugin("chat", 4)],
+            workers: 2,
+            connections: 500,
+            paused: Duration::from_micros(3700),
+            ..Reloaded::default()
+        };
+        let expected = "chat: generation 4; 2 workers, 500 connections kept; paused 3.7 ms";
+        assert_eq!(reloaded.to_string(), expected);
+        reloaded.plugins.push(plugin("web", 2));
+        (reloaded.workers, reloaded.connections) = (1, 1);
+        reloaded.unchanged = vec!["listen".to_owned(), "workers".to_owned()];
+        let expected = "chat: generation 4, web: generation 2; 1 worker, 1 connection kept; paused 3.7 ms; needs a \
+                        restart to take effect: listen, workers";
+        assert_eq!(reloaded.to_string(), expected);
+    }
+}

@@ -1,0 +1,357 @@
+//! The state of a server: JSON for programs, tables of 80 columns for people. Field names are part of the JSON, which
+//! scripts read.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::serve::summary::url;
+
+/// The state of a server. Workers report what it says about plugins and callbacks.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The server's version.
+    pub version: String,
+    /// Process id of the parent.
+    pub pid: u32,
+    /// Since the server's start.
+    pub uptime_ms: u64,
+    /// The config file, if there is one.
+    pub config: Option<PathBuf>,
+    /// Where it listens: `HOST:PORT`, or `unix:PATH`.
+    pub addresses: Vec<String>,
+    /// By index.
+    pub workers: Vec<WorkerStatus>,
+    /// In load order, in the newest generation that a worker serves.
+    pub plugins: Vec<PluginStatus>,
+    /// In order. Without routes in the settings, those of the convention.
+    pub routes: Vec<RouteStatus>,
+    /// Routes beyond the first ones, which are not listed.
+    pub routes_more: usize,
+}
+
+/// One worker.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// From 0.
+    pub index: usize,
+    /// None: it has died, and the next one has not been started yet.
+    pub pid: Option<u32>,
+    /// Since the start of that process.
+    pub uptime_ms: Option<u64>,
+    /// Whether it serves already.
+    pub serves: bool,
+    pub clients: usize,
+    /// Connections that this process has accepted.
+    pub accepted: u64,
+    /// Callbacks that this process has begun.
+    pub callbacks: u64,
+    pub running: Option<RunningStatus>,
+    pub plugins: Vec<WorkerPlugin>,
+}
+
+/// A running callback.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunningStatus {
+    /// Name of the plugin; empty if it is unknown.
+    pub plugin: String,
+    pub generation: u32,
+    /// What kind of code, such as `onmessage handler`.
+    pub kind: String,
+    /// The handler's name; empty for code without one.
+    pub name: String,
+    /// For how long, as far as the watchdog has measured. None: it has just begun, or the watchdog is off.
+    pub running_for_ms: Option<u64>,
+}
+
+/// A plugin on one worker.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerPlugin {
+    pub name: String,
+    /// The generation that serves there.
+    pub generation: u32,
+    /// Earlier generations that are still in that worker's memory.
+    pub retained: u32,
+}
+
+/// A plugin.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PluginStatus {
+    pub name: String,
+    /// As the plugin declares it; may be empty.
+    pub version: String,
+    /// The newest generation that a worker serves.
+    pub generation: u32,
+    /// The library.
+    pub path: PathBuf,
+}
+
+/// A route.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    pub path: String,
+    pub handlers: Vec<RouteHandler>,
+}
+
+/// A handler of a route.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RouteHandler {
+    /// Such as `onmessage`.
+    pub kind: String,
+    pub plugin: String,
+    /// The handler's name in the plugin.
+    pub name: String,
+    /// Of the plugin.
+    pub generation: u32,
+}
+
+/// Tables.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, pid, config, addresses, workers, plugins, routes, routes_more, .. } = self;
+        writeln!(f, "callsign {version}, process {pid}, up {}", time(self.uptime_ms))?;
+        if let Some(config) = config {
+            writeln!(f, "config file {}", config.display())?;
+        }
+        for address in addresses {
+            writeln!(f, "listening on {}", url(address))?;
+        }
+        let mut table = Table::new(["WORKER", "PROCESS", "UP", "CLIENTS", "ACCEPTED", "CALLBACKS"], 6);
+        for worker in workers {
+            let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+            table.row([
+                worker.index.to_string(),
+                or_dash(worker.pid.map(|pid| pid.to_string())),
+                or_dash(worker.uptime_ms.map(time)),
+                worker.clients.to_string(),
+                worker.accepted.to_string(),
+                worker.callbacks.to_string(),
+            ]);
+            match (&worker.running, worker.pid) {
+                (Some(running), _) => table.note(running.to_string()),
+                (None, None) => table.note("has died; the next one is about to start".to_owned()),
+                (None, Some(_)) if !worker.serves => table.note("starts".to_owned()),
+                (None, Some(_)) => {}
+            }
+        }
+        write!(f, "\n{table}")?;
+        let mut table = Table::new(["PLUGIN", "VERSION", "GENERATION", "RETAINED", "LIBRARY"], 0);
+        for plugin in plugins {
+            let on_workers =
+                workers.iter().flat_map(|worker| &worker.plugins).filter(|p| p.name == plugin.name);
+            table.row([
+                plugin.name.clone(),
+                if plugin.version.is_empty() { "-".to_owned() } else { plugin.version.clone() },
+                span(on_workers.clone().map(|plugin| plugin.generation)),
+                span(on_workers.map(|plugin| plugin.retained)),
+                plugin.path.display().to_string(),
+            ]);
+        }
+        write!(f, "\n{table}")?;
+        let mut table = Table::new(["ROUTE", "HANDLER", "CODE", "GENERATION"], 0);
+        for RouteStatus { path, handlers } in routes {
+            let mut path = path.clone();
+            for RouteHandler { kind, plugin, name, generation } in handlers {
+                table.row([
+                    std::mem::take(&mut path),
+                    kind.clone(),
+                    format!("{plugin}:{name}"),
+                    generation.to_string(),
+                ]);
+            }
+        }
+        if *routes_more > 0 {
+            table.note(format!("and {routes_more} more"));
+        }
+        write!(f, "\n{table}")
+    }
+}
+
+/// `in onmessage chat:message (generation 4), for 3.2s`
+impl fmt::Display for RunningStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plugin, generation, kind, name, running_for_ms } = self;
+        match (plugin.as_str(), name.as_str()) {
+            ("", _) => f.write_str("in another handler")?,
+            (plugin, "") => write!(f, "in {kind} of {plugin} (generation {generation})")?,
+            (plugin, name) => write!(f, "in {kind} {plugin}:{name} (generation {generation})")?,
+        }
+        match running_for_ms {
+            Some(ms) => write!(f, ", for {:.1?}", Duration::from_millis(*ms)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The value of all workers, or `3 to 4` if they differ.
+fn span(values: impl Iterator<Item = u32> + Clone) -> String {
+    match (values.clone().min(), values.max()) {
+        (Some(least), Some(most)) if least != most => format!("{least} to {most}"),
+        (Some(value), _) => value.to_string(),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// `3h 12m`: the two largest units.
+fn time(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, ..) => format!("{hours}h {}m", minutes % 60),
+        _ => format!("{days}d {}h", hours % 24),
+    }
+}
+
+/// A table. Each column is as wide as its widest cell.
+struct Table<const N: usize> {
+    rows: Vec<Line<N>>,
+    /// The number of columns, from the left, that are aligned to the right.
+    numbers: usize,
+}
+
+enum Line<const N: usize> {
+    Cells([String; N]),
+    Note(String),
+}
+
+impl<const N: usize> Table<N> {
+    fn new(head: [&str; N], numbers: usize) -> Self {
+        Self { rows: vec![Line::Cells(head.map(str::to_owned))], numbers }
+    }
+
+    fn row(&mut self, cells: [String; N]) {
+        self.rows.push(Line::Cells(cells));
+    }
+
+    /// A line below the last row.
+    fn note(&mut self, text: String) {
+        self.rows.push(Line::Note(text));
+    }
+}
+
+impl<const N: usize> fmt::Display for Table<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut widths = [0; N];
+        for line in &self.rows {
+            if let Line::Cells(cells) = line {
+                widths
+                    .iter_mut()
+                    .zip(cells)
+                    .for_each(|(width, cell)| *width = cell.chars().count().max(*width));
+            }
+        }
+        for line in &self.rows {
+            let text = match line {
+                Line::Note(text) => format!("        {text}"),
+                Line::Cells(cells) => {
+                    let cells = cells.iter().zip(widths).enumerate().map(|(i, (cell, width))| {
+                        if i < self.numbers { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                    });
+                    cells.collect::<Vec<_>>().join("  ")
+                }
+            };
+            writeln!(f, "{}", text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_fit_into_80_columns_and_say_what_runs() {
+        let plugin = |generation, retained| WorkerPlugin { name: "chat".into(), generation, retained };
+        let bound = |kind: &str, name: &str| RouteHandler {
+            kind: kind.into(),
+            plugin: "chat".into(),
+            name: name.into(),
+            generation: 4,
+        };
+        let worker =
+            WorkerStatus { index: 0, accepted: 1234, callbacks: 88_211, clients: 250, ..Default::default() };
+        let status = Status {
+            version: "0.1.0".into(),
+            pid: 4711,
+            uptime_ms: 11_560_000,
+            config: Some("callsign.toml".into()),
+            addresses: vec!["127.0.0.1:8080".into()],
+            workers: vec![
+                WorkerStatus {
+                    pid: Some(4712),
+                    uptime_ms: Some(11_559_000),
+                    serves: true,
+                    plugins: vec![plugin(4, 3)],
+                    running: Some(RunningStatus {
+                        plugin: "chat".into(),
+                        generation: 4,
+                        kind: "onmessage handler".into(),
+                        name: "message".into(),
+                        running_for_ms: Some(3200),
+                    }),
+                    ..worker.clone()
+                },
+                WorkerStatus {
+                    index: 1,
+                    pid: Some(4799),
+                    uptime_ms: Some(59_000),
+                    serves: true,
+                    plugins: vec![plugin(4, 0)],
+                    ..worker.clone()
+                },
+                WorkerStatus { index: 2, clients: 0, accepted: 0, callbacks: 0, ..worker },
+            ],
+            plugins: vec![PluginStatus {
+                name: "chat".into(),
+                version: "0.1.0".into(),
+                generation: 4,
+                path: "target/release/libchat.so".into(),
+            }],
+            routes: vec![
+                RouteStatus { path: "/*".into(), handlers: vec![bound("onrequest", "page")] },
+                RouteStatus {
+                    path: "/chat".into(),
+                    handlers: vec![bound("onconnect", "join"), bound("onmessage", "message")],
+                },
+            ],
+            routes_more: 0,
+        };
+        let expected = "\
+callsign 0.1.0, process 4711, up 3h 12m
+config file callsign.toml
+listening on http://127.0.0.1:8080/
+
+WORKER  PROCESS      UP  CLIENTS  ACCEPTED  CALLBACKS
+     0     4712  3h 12m      250      1234      88211
+        in onmessage handler chat:message (generation 4), for 3.2s
+     1     4799     59s      250      1234      88211
+     2        -       -        0         0          0
+        has died; the next one is about to start
+
+PLUGIN  VERSION  GENERATION  RETAINED  LIBRARY
+chat    0.1.0    4           0 to 3    target/release/libchat.so
+
+ROUTE  HANDLER    CODE          GENERATION
+/*     onrequest  chat:page     4
+/chat  onconnect  chat:join     4
+       onmessage  chat:message  4
+";
+        assert_eq!(status.to_string(), expected);
+        let json = serde_json::to_string(&status).expect("it is plain data");
+        assert_eq!(serde_json::from_str::<Status>(&json).expect("it was written so"), status);
+    }
+
+    #[test]
+    fn times_have_two_units() {
+        for (ms, text) in
+            [(0, "0s"), (59_999, "59s"), (60_000, "1m 0s"), (3_600_000, "1h 0m"), (90_000_000, "1d 1h")]
+        {
+            assert_eq!(time(ms), text);
+        }
+    }
+}

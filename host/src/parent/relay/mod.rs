@@ -1,0 +1,180 @@
+//! The parent's end of the links: carries each worker's broadcasts to all other workers, and worker messages to their
+//! recipients, in order. All broadcasts that arrive together are forwarded in one piece. Memory is bounded: while the
+//! queue of one worker is full, the parent reads from no other worker. A worker that does not read what is queued for
+//! it is hung, and ends.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use callsign_plugin::abi::ALL_WORKERS;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+
+use crate::link::broadcast::BroadcastValidator;
+use crate::link::{Addresses, Decoder, Tag};
+
+/// Bytes queued for one worker above which the parent stops reading from the others.
+const QUEUE_MAX: usize = 4 << 20;
+/// Bytes that are read at once.
+const READ: usize = 256 * 1024;
+
+/// The queues of the workers that serve.
+#[derive(Debug, Default)]
+pub struct Relay {
+    queues: RefCell<Vec<(usize, Rc<Queue>)>>,
+    /// Notified when a queue becomes shorter or is removed.
+    room_made: Notify,
+}
+
+impl Relay {
+    /// Adds a queue for a worker that begins to serve.
+    pub fn join(&self, worker: usize) -> Rc<Queue> {
+        let queue = Rc::new(Queue::default());
+        self.queues.borrow_mut().push((worker, queue.clone()));
+        queue
+    }
+
+    /// Removes the queue of a worker that has ended.
+    pub fn leave(&self, worker: usize) {
+        self.queues.borrow_mut().retain(|(other, _)| *other != worker);
+        self.room_made.notify_waiters();
+    }
+
+    fn others(&self, source: usize) -> Vec<Rc<Queue>> {
+        let queues = self.queues.borrow();
+        queues.iter().filter(|(worker, _)| *worker != source).map(|(_, queue)| queue.clone()).collect()
+    }
+
+    /// Waits until every queue but that of `source` has room.
+    async fn room(&self, source: usize) {
+        loop {
+            // Created before the check, so that no notification is missed.
+            let room_made = self.room_made.notified();
+            if self.others(source).iter().all(|queue| queue.length.get() < QUEUE_MAX) {
+                return;
+            }
+            room_made.await;
+        }
+    }
+
+    /// Reads from a worker until its socket ends. `handle` gets every message that is not for other workers; it
+    /// returns false if the worker must not send that message now.
+    pub async fn read(
+        &self,
+        source: usize,
+        mut socket: OwnedReadHalf,
+        max_message: usize,
+        mut handle: impl FnMut(Tag, Bytes) -> bool,
+    ) -> io::Result<()> {
+        let mut decoder = Decoder::new(max_message);
+        let mut validator = BroadcastValidator::new(u16::try_from(source).map_err(io::Error::other)?);
+        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "it sent an invalid message");
+        loop {
+            self.room(source).await;
+            // All pieces read into one allocation share it. If every read had its own, a short piece would keep as
+            // much memory alive as a long one.
+            if decoder.buffer.capacity() - decoder.buffer.len() < READ / 4 {
+                decoder.buffer.reserve(READ);
+            }
+            match socket.read_buf(&mut decoder.buffer).await {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                // The worker closed its end before it had read everything.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            loop {
+                let broadcasts = decoder.take_broadcasts(&mut validator).map_err(|_| invalid())?;
+                if !broadcasts.is_empty() {
+                    self.others(source).iter().for_each(|queue| queue.push(broadcasts.clone()));
+                }
+                if let Some((message, addresses)) = decoder.take_worker_message().map_err(|_| invalid())? {
+                    self.forward(source, message, addresses).ok_or_else(invalid)?;
+                    continue;
+                }
+                match decoder.take().map_err(|_| invalid())? {
+                    Some((tag, payload)) => {
+                        if !handle(tag, payload) {
+                            return Err(invalid());
+                        }
+                    }
+                    None => break,
+                }
+            }
+        }
+    }
+
+    /// Queues a worker message for its recipients. A message for a worker that does not serve is lost. None: the
+    /// message names another sender than `source`.
+    fn forward(&self, source: usize, message: Bytes, addresses: Addresses) -> Option<()> {
+        let is = |worker: usize, address: u32| u32::try_from(worker) == Ok(address);
+        if !is(source, addresses.source) {
+            return None;
+        }
+        for (worker, queue) in self.queues.borrow().iter() {
+            if *worker != source && (addresses.target == ALL_WORKERS || is(*worker, addresses.target)) {
+                queue.push(message.clone());
+            }
+        }
+        Some(())
+    }
+
+    /// Writes what is queued for a worker until its socket fails. The error is [`io::ErrorKind::TimedOut`] if the
+    /// worker reads nothing for `timeout`.
+    pub async fn write(
+        &self,
+        queue: &Queue,
+        mut socket: OwnedWriteHalf,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        loop {
+            let next = queue.pieces.borrow_mut().pop_front();
+            let Some(mut piece) = next else {
+                queue.pushed.notified().await;
+                continue;
+            };
+            while piece.has_remaining() {
+                let before = piece.len();
+                let written = socket.write_buf(&mut piece);
+                match timeout {
+                    Some(timeout) => tokio::time::timeout(timeout, written).await??,
+                    None => written.await?,
+                };
+                queue.length.set(queue.length.get() - (before - piece.len()));
+                self.room_made.notify_waiters();
+            }
+        }
+    }
+}
+
+/// Messages for one worker that are not written yet.
+#[derive(Debug, Default)]
+pub struct Queue {
+    pieces: RefCell<VecDeque<Bytes>>,
+    /// Bytes, those of a piece that is being written included.
+    length: Cell<usize>,
+    pushed: Notify,
+}
+
+impl Queue {
+    /// Queues one or more whole messages.
+    pub fn push(&self, piece: Bytes) {
+        self.length.set(self.length.get() + piece.len());
+        self.pieces.borrow_mut().push_back(piece);
+        self.pushed.notify_one();
+    }
+
+    /// All bytes that wait.
+    #[cfg(test)]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.pieces.borrow().iter().flat_map(|piece| piece.to_vec()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

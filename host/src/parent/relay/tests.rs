@@ -1,0 +1,154 @@
+use std::future::Future;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::pin::pin;
+
+use super::*;
+use crate::link::broadcast::{Audience, Broadcast};
+use crate::link::worker_message::WorkerMessage;
+use crate::link::{message, write_message};
+
+const MAX_MESSAGE: usize = 1 << 20;
+
+fn message_from(source: u32) -> Vec<u8> {
+    WorkerMessage { target: 7, source, id: 7, plugin: "chat", data: b"?" }.to_bytes()
+}
+
+/// A broadcast of worker `origin`, encoded.
+fn broadcast(origin: u16, number: u64, payload: &[u8]) -> Bytes {
+    let mut wire = Vec::new();
+    Broadcast { origin, number, audience: Audience::Everyone, source: 0, op: 2, payload }.write_to(&mut wire);
+    wire.into()
+}
+
+/// The worker's end, and the parent's.
+fn link() -> (UnixStream, OwnedReadHalf) {
+    let (worker, parent) = UnixStream::pair().expect("a pair of sockets");
+    (worker, reading(parent))
+}
+
+fn reading(parent: UnixStream) -> OwnedReadHalf {
+    parent.set_nonblocking(true).expect("it can be set");
+    tokio::net::UnixStream::from_std(parent).expect("there is a runtime").into_split().0
+}
+
+#[tokio::test]
+async fn broadcasts_go_to_all_others_in_order_and_other_messages_to_the_handler() {
+    let relay = Relay::default();
+    let queues = [0, 1, 2].map(|worker| relay.join(worker));
+    let (mut worker, parent) = link();
+    let (mut wire, mut broadcasts) = (Vec::new(), Vec::new());
+    write_message(&mut wire, Tag::Ready, b"it serves");
+    for number in 0..100_u8 {
+        broadcasts.extend_from_slice(&broadcast(1, u64::from(number) + 1, &[number; 50]));
+    }
+    wire.extend(&broadcasts);
+    worker.write_all(&wire).expect("it fits");
+    drop(worker);
+    let mut handled = Vec::new();
+    let handle = |tag, payload: Bytes| {
+        handled.push((tag, payload.to_vec()));
+        true
+    };
+    relay.read(1, parent, MAX_MESSAGE, handle).await.expect("it ends well");
+    assert_eq!(handled, [(Tag::Ready, b"it serves".to_vec())]);
+    assert!(queues[0].bytes() == broadcasts && queues[2].bytes() == broadcasts);
+    assert!(queues[1].bytes().is_empty());
+}
+
+#[tokio::test]
+async fn worker_messages_go_to_their_recipients_in_order_with_broadcasts() {
+    let relay = Relay::default();
+    let queues = [0, 1, 2].map(|worker| relay.join(worker));
+    let (mut worker, parent) = link();
+    let to = |target, data: &[u8]| {
+        let sent = WorkerMessage { target, source: 1, id: 7, plugin: "chat", data };
+        message(Tag::WorkerMessage, &sent.to_bytes())
+    };
+    let wires = [
+        to(0, b"first"),
+        broadcast(1, 1, b"second"),
+        to(ALL_WORKERS, b"third"),
+        to(1, b"nobody else's"),
+        to(2, b"fourth"),
+        to(3, b"nobody's"),
+        broadcast(1, 2, b"fifth"),
+    ];
+    worker.write_all(&wires.concat()).expect("it fits");
+    drop(worker);
+    relay.read(1, parent, MAX_MESSAGE, |_, _| false).await.expect("it ends well");
+    let of = |indexes: &[usize]| indexes.iter().flat_map(|index| wires[*index].to_vec()).collect::<Vec<_>>();
+    assert_eq!(queues[0].bytes(), of(&[0, 1, 2, 6]));
+    assert_eq!(queues[1].bytes(), of(&[]));
+    assert_eq!(queues[2].bytes(), of(&[1, 2, 4, 6]));
+}
+
+/// The other workers get neither the message nor anything behind it.
+#[tokio::test]
+async fn an_invalid_message_ends_the_reading() {
+    let tag = |code: u8, length: u32| [&length.to_le_bytes()[..], &[code]].concat();
+    for (wire, is_valid) in [
+        (tag(0, 0), false),
+        (tag(77, 0), false),
+        (vec![0xFF; 64], false),
+        (tag(1, u32::MAX), false),
+        (tag(1, (1 << 20) + 1), false),
+        (tag(3, MAX_MESSAGE as u32 + 21), false),
+        (tag(9, MAX_MESSAGE as u32 + 78), false),
+        (tag(9, 3), false),
+        // From another sender.
+        (message(Tag::WorkerMessage, &message_from(0)).to_vec(), false),
+        (broadcast(0, 1, b"another's").to_vec(), false),
+        (message(Tag::Broadcast, b"shorter than its head").to_vec(), false),
+        // Valid, at the wrong time.
+        (message(Tag::Ready, b"again").to_vec(), false),
+        (message(Tag::Drain, b"").to_vec(), false),
+        // The beginning of the largest broadcast.
+        (tag(3, MAX_MESSAGE as u32 + 20), true),
+    ] {
+        let relay = Relay::default();
+        let other = relay.join(0);
+        let (mut worker, parent) = link();
+        worker.write_all(&wire).expect("it fits");
+        worker.write_all(&broadcast(1, 1, b"behind it")).expect("it fits");
+        drop(worker);
+        let result = relay.read(1, parent, MAX_MESSAGE, |_, _| false).await;
+        let kind = result.map_err(|error| error.kind());
+        assert_eq!(kind, if is_valid { Ok(()) } else { Err(io::ErrorKind::InvalidData) }, "{wire:?}");
+        assert!(other.bytes().is_empty(), "{wire:?}");
+    }
+}
+
+/// The kernel then reports a reset connection.
+#[tokio::test]
+async fn a_worker_that_ends_before_it_has_read_everything_has_closed_its_link_and_its_last_broadcast_arrives()
+{
+    let relay = Relay::default();
+    let other = relay.join(0);
+    let (mut worker, mut parent) = UnixStream::pair().expect("a pair of sockets");
+    parent.write_all(b"unread").expect("it fits");
+    let parent = reading(parent);
+    let last = broadcast(1, 1, b"its last");
+    worker.write_all(&last).expect("it fits");
+    drop(worker);
+    relay.read(1, parent, MAX_MESSAGE, |_, _| false).await.expect("it ends well");
+    assert_eq!(other.bytes(), last);
+}
+
+#[tokio::test]
+async fn no_worker_waits_for_one_that_has_ended() {
+    let relay = Relay::default();
+    let (dead, alive) = (relay.join(0), relay.join(2));
+    dead.push(vec![0; QUEUE_MAX].into());
+    let (mut worker, parent) = link();
+    let sent = broadcast(1, 1, b"sent");
+    worker.write_all(&sent).expect("it fits");
+    drop(worker);
+    let mut read = pin!(relay.read(1, parent, MAX_MESSAGE, |_, _| true));
+    let blocked = std::future::poll_fn(|cx| std::task::Poll::Ready(read.as_mut().poll(cx).is_pending()));
+    assert!(blocked.await, "the queue is full");
+    assert!(alive.bytes().is_empty());
+    relay.leave(0);
+    read.await.expect("it ends well");
+    assert_eq!(alive.bytes(), sent);
+}

@@ -1,0 +1,136 @@
+//! The plan that workers serve, and the candidate for the next one: a reload copies and reads the new libraries, and
+//! the candidate becomes the plan only if every worker can use it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail};
+
+use crate::config::nearest::nearest;
+use crate::config::plan::{Plan, PlannedPlugin};
+use crate::config::settings::{PluginSource, Settings};
+use crate::parent::control::Which;
+use crate::parent::copies::Copies;
+
+/// The plan that workers load, and the generations that were used.
+#[derive(Debug)]
+pub struct Plans {
+    current: RefCell<Rc<Plan>>,
+    /// The last generation of each plugin, by name.
+    generations: RefCell<HashMap<String, u32>>,
+}
+
+/// What may be served next.
+#[derive(Debug, Default)]
+pub struct Candidate {
+    pub plan: Plan,
+    /// Copies that were made for it.
+    pub new_files: Vec<PathBuf>,
+    /// Name and new generation of each plugin that is loaded again.
+    pub reloaded: Vec<(String, u32)>,
+    /// Copies that the current plan uses, and the candidate does not.
+    pub old_files: Vec<PathBuf>,
+    /// Settings whose change needs a restart.
+    pub unchanged: Vec<String>,
+}
+
+impl Candidate {
+    /// The plugins whose file is new.
+    pub fn new_plugins(&self) -> Vec<PlannedPlugin> {
+        let plugins = self.plan.plugins.iter();
+        plugins.filter(|plugin| self.new_files.contains(&plugin.file)).cloned().collect()
+    }
+}
+
+impl Plans {
+    pub fn new(first: Plan) -> Self {
+        let generations = first.plugins.iter().map(|plugin| (plugin.name.clone(), plugin.generation));
+        Self { generations: RefCell::new(generations.collect()), current: RefCell::new(Rc::new(first)) }
+    }
+
+    pub fn current(&self) -> Rc<Plan> {
+        self.current.borrow().clone()
+    }
+
+    /// Makes the candidate the plan: from here on, every worker that starts loads it.
+    pub fn commit(&self, candidate: &Candidate) {
+        self.current.replace(Rc::new(candidate.plan.clone()));
+        self.generations.borrow_mut().extend(candidate.reloaded.iter().cloned());
+    }
+
+    /// Makes a candidate. Its new libraries are copied and read; if that fails, no copy is left.
+    pub async fn candidate(&self, which: Which, settings: &Settings, copies: &Copies) -> Result<Candidate> {
+        let plan = self.current();
+        let mut candidate = Candidate::default();
+        candidate.plan.routes = plan.routes.clone();
+        let (sources, wanted) = match which {
+            Which::All => (plan.sources(), None),
+            Which::Named(wanted) => {
+                let names: Vec<&str> = plan.plugins.iter().map(|planned| planned.name.as_str()).collect();
+                wanted.iter().try_for_each(|name| is_loaded(name, &names))?;
+                (plan.sources(), Some(wanted))
+            }
+            Which::Settings(new) => {
+                candidate.unchanged = settings.differences(&new);
+                candidate.plan.routes = new.routes;
+                (new.plugins, None)
+            }
+        };
+        for source in sources {
+            let old = plan
+                .plugins
+                .iter()
+                .find(|old| old.source.path == source.path && old.source.name == source.name);
+            match old {
+                Some(old) if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&old.name)) => {
+                    candidate.plan.plugins.push(old.clone());
+                }
+                _ => {
+                    if let Err(error) = self.add(&mut candidate, source, old, copies).await {
+                        candidate.new_files.iter().for_each(|file| copies.remove_unused(file));
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        let is_gone = |old: &&PlannedPlugin| candidate.plan.plugins.iter().all(|new| new.file != old.file);
+        candidate.old_files = plan.plugins.iter().filter(is_gone).map(|old| old.file.clone()).collect();
+        Ok(candidate)
+    }
+
+    /// Adds the next generation of a plugin.
+    async fn add(
+        &self,
+        candidate: &mut Candidate,
+        source: PluginSource,
+        old: Option<&PlannedPlugin>,
+        copies: &Copies,
+    ) -> Result<()> {
+        let (file, image) = copies.copy_when_complete(&source.path).await.with_context(|| source.label())?;
+        candidate.new_files.push(file.clone());
+        let name = source.name.clone().unwrap_or(image.name);
+        if let Some(old) = old.filter(|old| old.name != name) {
+            bail!(
+                "{} calls itself `{name}` now, and was loaded as `{}`; name it back, or restart",
+                source.label(),
+                old.name
+            );
+        }
+        let generation = self.generations.borrow().get(&name).map_or(1, |last| last + 1);
+        candidate.reloaded.push((name.clone(), generation));
+        candidate.plan.plugins.push(PlannedPlugin { name, source, file, generation });
+        Ok(())
+    }
+}
+
+fn is_loaded(name: &str, names: &[&str]) -> Result<()> {
+    if names.contains(&name) {
+        return Ok(());
+    }
+    match nearest(name, names.iter().copied()) {
+        Some(near) => bail!("no plugin `{name}` is loaded; did you mean `{near}`?"),
+        None => bail!("no plugin `{name}` is loaded; loaded: {}", names.join(", ")),
+    }
+}

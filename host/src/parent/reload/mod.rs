@@ -1,0 +1,94 @@
+//! A reload: copy the libraries, try them in a probe, and then a transaction over all workers, which load, prepare, and
+//! commit or abort together. A reload that is rejected at any step changes nothing: every worker keeps its code.
+
+mod ballot; // the votes of the workers
+
+mod candidate; // the plan, and what may follow it
+
+mod transaction; // load, prepare, commit or abort
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::Parent;
+use super::control::{Reloaded, Which};
+use super::copies::Copies;
+use crate::config::settings::Settings;
+use crate::serve::probe::{self, Trial};
+
+pub use ballot::{Ballots, Vote};
+pub use candidate::Plans;
+use transaction::Transaction;
+
+/// What reloads of a server share.
+pub struct Reloads {
+    pub plans: Plans,
+    pub ballots: Ballots,
+    copies: Copies,
+    /// Reloads run one after the other.
+    turn: Mutex<()>,
+}
+
+impl Reloads {
+    /// Copies the libraries that the server starts with.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let copies = Copies::new()?;
+        let plans = Plans::new(copies.first_plan(settings)?);
+        Ok(Self { plans, ballots: Ballots::default(), copies, turn: Mutex::default() })
+    }
+
+    /// Removes all copies. No worker runs any more.
+    pub fn remove_copies(&self) {
+        self.copies.remove();
+    }
+
+    /// Loads plugins again on all workers, or on none. Err: nothing has changed, and why. The outcome is logged if
+    /// there is a `reason`.
+    pub async fn reload(&self, parent: &Parent, which: Which, reason: Option<&str>) -> Result<Reloaded> {
+        let _turn = self.turn.lock().await;
+        let result = self.try_reload(parent, which).await;
+        match (&result, reason) {
+            (Ok(reloaded), Some(reason)) => log::info!("{reason}: reloaded {reloaded}"),
+            (Err(error), Some(reason)) => log::error!("{reason}: nothing was reloaded: {error:#}"),
+            (_, None) => {}
+        }
+        result
+    }
+
+    async fn try_reload(&self, parent: &Parent, which: Which) -> Result<Reloaded> {
+        let begun = Instant::now();
+        self.copies.sweep();
+        let candidate = self.plans.candidate(which, &parent.settings, &self.copies).await?;
+        let timeout = parent.settings.limits.reload_timeout;
+        let trial = Trial { plugins: candidate.new_plugins(), routes: None };
+        let probed = probe::probe(trial, parent.launcher.identity, timeout).await;
+        let outcomes = match probed {
+            Ok(_) => self.transaction(parent, timeout).run(&candidate).await,
+            Err(reason) => Err(anyhow!("{reason}")),
+        };
+        let unused_files = if outcomes.is_ok() { &candidate.old_files } else { &candidate.new_files };
+        unused_files.iter().for_each(|file| self.copies.remove_at_sweep(file));
+        let outcomes = outcomes?;
+        Ok(Reloaded {
+            plugins: candidate.reloaded,
+            workers: outcomes.len(),
+            connections: outcomes.iter().map(|done| done.connections).fold(0, usize::saturating_add),
+            took: begun.elapsed(),
+            paused: outcomes.iter().map(|done| done.paused).max().unwrap_or_default(),
+            unchanged: candidate.unchanged,
+        })
+    }
+
+    fn transaction<'p>(&'p self, parent: &'p Parent, timeout: Duration) -> Transaction<'p> {
+        Transaction {
+            workers: &parent.workers,
+            plans: &self.plans,
+            ballots: &self.ballots,
+            shutdown: &parent.shutdown,
+            timeout,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The slot of a worker in the parent: one process after the other runs in it. It knows how to reach the process that
+//! runs now; starting the next one is the supervisor's task.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::process::{Pid, Signal};
+use tokio::task::AbortHandle;
+
+use crate::link::inventory::Inventory;
+use crate::link::{Tag, message};
+use crate::parent::relay::Queue;
+use crate::system::scoreboard::CallbackTimer;
+use crate::system::task;
+
+/// Time for a hung worker to write its backtrace before it is killed.
+const ABORT_GRACE: Duration = Duration::from_millis(2500);
+/// Bound on the connections that one worker process can report. Ids of later connections continue from the sum, so a
+/// false number must not make them collide.
+const CONNECTIONS_MAX: u64 = 1 << 36;
+
+/// The slot of one worker.
+pub struct WorkerSlot {
+    /// From 0.
+    pub index: usize,
+    /// The process, from its start until it is reaped.
+    pub pid: Cell<Option<Pid>>,
+    /// Start of the last process.
+    pub started_at: Cell<Option<Instant>>,
+    /// Whether the process was started and does not serve yet.
+    pub is_starting: Cell<bool>,
+    /// Measures the running callback.
+    pub timer: RefCell<CallbackTimer>,
+    /// What the worker has loaded. Set while it serves.
+    pub inventory: RefCell<Option<Rc<Inventory>>>,
+    /// Why the worker says that it cannot start.
+    pub start_failure: RefCell<Option<String>>,
+    /// Why the parent ended the process.
+    pub end_reason: RefCell<Option<String>>,
+    /// Whether the process ended at shutdown without having closed its connections.
+    pub is_unclean: Cell<bool>,
+    /// What is queued for the worker. Set while it serves.
+    queue: RefCell<Option<Rc<Queue>>>,
+    /// The task that writes what is queued.
+    writer: RefCell<Option<AbortHandle>>,
+    /// Connections that all earlier processes of this slot accepted.
+    accepted_total: Cell<u64>,
+}
+
+impl WorkerSlot {
+    pub fn new(index: usize) -> Self {
+        Self {
+            index,
+            pid: Cell::new(None),
+            started_at: Cell::new(None),
+            is_starting: Cell::new(false),
+            timer: RefCell::default(),
+            inventory: RefCell::default(),
+            start_failure: RefCell::default(),
+            end_reason: RefCell::default(),
+            is_unclean: Cell::new(false),
+            queue: RefCell::default(),
+            writer: RefCell::default(),
+            accepted_total: Cell::new(0),
+        }
+    }
+
+    /// Forgets the last process; the next one is about to start.
+    pub fn begin(&self, now: Instant) {
+        self.is_starting.set(true);
+        self.started_at.set(Some(now));
+        self.start_failure.take();
+        self.end_reason.take();
+        self.timer.take();
+    }
+
+    /// The worker serves and takes messages from this queue.
+    pub fn begin_serving(&self, inventory: Rc<Inventory>, queue: Rc<Queue>) {
+        self.inventory.replace(Some(inventory));
+        self.queue.replace(Some(queue));
+    }
+
+    pub fn set_writer(&self, writer: AbortHandle) {
+        self.writer.replace(Some(writer));
+    }
+
+    /// The process has ended, having accepted this number of connections. Returns whether it had served.
+    pub fn finish(&self, accepted: u64) -> bool {
+        if let Some(writer) = self.writer.take() {
+            writer.abort();
+        }
+        self.inventory.take();
+        self.accepted_total.set(self.accepted_total.get() + accepted.min(CONNECTIONS_MAX));
+        self.queue.take().is_some()
+    }
+
+    pub fn serves(&self) -> bool {
+        self.queue.borrow().is_some()
+    }
+
+    pub fn accepted_total(&self) -> u64 {
+        self.accepted_total.get()
+    }
+
+    /// Queues a message if the worker serves.
+    pub fn send(&self, message: Bytes) {
+        if let Some(queue) = &*self.queue.borrow() {
+            queue.push(message);
+        }
+    }
+
+    /// Makes the worker close its connections and end.
+    pub fn drain(&self) {
+        let is_written = self.writer.borrow().as_ref().is_some_and(|writer| !writer.is_finished());
+        if self.serves() && is_written {
+            self.send(message(Tag::Drain, b""));
+        } else {
+            // It may serve already, with its message about that still on the way. SIGTERM drains it too.
+            self.signal(Signal::TERM);
+        }
+    }
+
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid.get() {
+            // The process may have ended, but it is not reaped yet: no other process has its id.
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+
+    /// Ends a hung worker with the signal that makes it write its backtrace, and kills it if that does not help.
+    /// `reason` completes "worker 0 (process 1)" in the log, unless the slot has a reason already.
+    pub fn end_hung(&'static self, reason: String) {
+        let pid = self.pid.get();
+        self.end_reason.borrow_mut().get_or_insert(reason);
+        self.signal(Signal::ABORT);
+        task::spawn(format!("end of worker {}", self.index), async move {
+            tokio::time::sleep(ABORT_GRACE).await;
+            if self.pid.get() == pid {
+                self.kill();
+            }
+        });
+    }
+}

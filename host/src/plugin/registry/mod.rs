@@ -1,0 +1,122 @@
+//! The loaded plugins, and the way from a name to a handler. A name and a kind enter, an interned handler leaves.
+//!
+//! Invariant: which plugins a registry contains never changes. A reload makes a [`CandidateRegistry`] instead. A
+//! plugin keeps its index in all registries of the process.
+
+mod candidate; // the registry that a reload prepares
+
+mod unresolved; // why a name is not a handler
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::generation::Generation;
+use super::handler::{Callbacks, Handler, HandlerRef, Kind};
+use crate::system::scoreboard;
+
+pub use candidate::CandidateRegistry;
+pub use unresolved::Unresolved;
+
+/// Plugin index, name and kind of a handler.
+type HandlerKey = (usize, String, Kind);
+
+/// The plugins in use.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// By plugin index. The last generation of a removed plugin stays here.
+    plugins: Vec<Rc<Generation>>,
+    /// Indexes of the plugins in use, in load order.
+    load_order: Vec<usize>,
+    interned: RefCell<HashMap<HandlerKey, HandlerRef>>,
+}
+
+impl Registry {
+    /// Finds a handler. `plugin:name` is looked up in that plugin only. Any other `name` is looked up in the plugin
+    /// `asking` first, then in the other plugins in load order.
+    pub fn resolve(&self, asking: Option<usize>, name: &str, kind: Kind) -> Result<HandlerRef, Unresolved> {
+        let order: Vec<usize> = match name.split_once(':') {
+            Some((plugin, _)) => match self.plugins().find(|p| p.name == plugin) {
+                Some(found) => vec![found.index],
+                None => return Err(Unresolved::no_plugin(self, plugin, name, kind)),
+            },
+            None => {
+                let asking = asking.filter(|index| self.load_order.contains(index));
+                let others = self.load_order.iter().copied().filter(|index| Some(*index) != asking);
+                asking.into_iter().chain(others).collect()
+            }
+        };
+        let symbol = name.split_once(':').map_or(name, |(_, symbol)| symbol);
+        // A handler of another kind in one plugin does not hide a fitting handler in the next plugin.
+        if let Some(handler) = order.iter().find_map(|&index| self.intern(index, symbol, kind)) {
+            return Ok(handler);
+        }
+        let searched: Vec<&Generation> = order.iter().map(|&index| &*self.plugins[index]).collect();
+        Err(Unresolved::no_handler(&searched, symbol, kind))
+    }
+
+    /// Resolves the three names of a handshake; None stays None.
+    pub fn resolve_callbacks(
+        &self,
+        asking: Option<usize>,
+        names: [Option<&str>; 3],
+    ) -> Result<Callbacks, Unresolved> {
+        let find = |name: Option<&str>, kind| name.map(|name| self.resolve(asking, name, kind)).transpose();
+        Ok(Callbacks {
+            onconnect: find(names[0], Kind::OnConnect)?,
+            onmessage: find(names[1], Kind::OnMessage)?,
+            ondisconnect: find(names[2], Kind::OnDisconnect)?,
+        })
+    }
+
+    /// The handler of that name, created when the name is resolved for the first time.
+    fn intern(&self, plugin: usize, name: &str, kind: Kind) -> Option<HandlerRef> {
+        let key = (plugin, name.to_owned(), kind);
+        if let Some(handler) = self.interned.borrow().get(&key) {
+            return Some(handler);
+        }
+        let owner = &self.plugins[plugin];
+        let function = owner.function(name, kind)?;
+        // Leaked, because connections refer to it until the worker exits. The libraries' symbols bound the number.
+        let handler: HandlerRef = Box::leak(Box::new(Handler {
+            plugin,
+            plugin_name: owner.name.clone(),
+            name: name.to_owned(),
+            kind,
+            function: Cell::new(function),
+            index: Cell::new(0),
+        }));
+        handler.index.set(scoreboard::define(&handler.label(owner.generation)));
+        self.interned.borrow_mut().insert(key, handler);
+        Some(handler)
+    }
+
+    /// The plugins in use, in load order.
+    pub fn plugins(&self) -> impl Iterator<Item = &Generation> {
+        self.load_order.iter().map(|&index| &*self.plugins[index])
+    }
+
+    /// The plugin of that index, in use or removed.
+    pub fn plugin(&self, index: usize) -> &Rc<Generation> {
+        &self.plugins[index]
+    }
+
+    /// The plugin of that index, if it is in use.
+    pub fn get(&self, index: usize) -> Option<&Rc<Generation>> {
+        self.load_order.contains(&index).then(|| &self.plugins[index])
+    }
+
+    /// The plugins that own a connection's handlers, each once.
+    pub fn owners(&self, callbacks: &Callbacks) -> impl Iterator<Item = &Rc<Generation>> {
+        let mut indexes: Vec<usize> = callbacks.iter().map(|handler| handler.plugin).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        indexes.into_iter().filter_map(|index| self.plugins.get(index))
+    }
+
+    /// Index and generation number of the plugin in use under that name.
+    pub fn in_use(&self, name: &str) -> Option<(usize, u32)> {
+        let plugin = self.plugins().find(|plugin| plugin.name == name)?;
+        Some((plugin.index, plugin.generation))
+    }
+}

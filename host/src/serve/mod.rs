@@ -1,0 +1,178 @@
+//! Serving, in a worker process or in the only process: from loaded plugins to the last connection.
+
+pub mod listen; // listening sockets, and who accepts
+
+pub mod reload; // the worker's part in a reload
+
+pub mod probe; // plugins tried out in a process of their own
+
+pub mod summary; // what a server prints when it has started
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::bridge::background::Background;
+use crate::bridge::identity;
+use crate::bridge::timers::Timers;
+use crate::bridge::worker_messages::WorkerMessages;
+use crate::config::control_address::ControlAddress;
+use crate::config::plan::Plan;
+use crate::config::settings::{Limits, Settings};
+use crate::link::inventory::Inventory;
+use crate::link::setup::Setup;
+use crate::link::uplink::Uplink;
+use crate::link::{self, Tag};
+use crate::plugin::describe::inventory;
+use crate::system::process::{block_on, end_with_parent, open_scoreboard, take_link};
+use crate::system::scoreboard::{self, Scoreboard};
+use crate::system::signals::{Hangup, Stop};
+use crate::system::{crash, log as logging, open_files, panic};
+use crate::worker::admission::WorkerInfo;
+use crate::worker::{Listeners, Worker};
+use listen::{Acceptor, Listener};
+
+/// Time for the ondisconnect callbacks of connections that were cut.
+const LAST_CALLBACKS: Duration = Duration::from_millis(500);
+/// Why a server without worker processes does not reload.
+pub const NO_RELOAD: &str = "with --workers 0 there is no parent that could reload the plugins";
+
+/// Everything in one process, for a debugger. Err: it could not start, or had to cut connections at the end.
+pub fn run_alone(settings: &Settings) -> Result<()> {
+    if settings.user.is_some() || settings.group.is_some() {
+        bail!("--user and --group are for worker processes; with --workers 0 start as that user");
+    }
+    if let ControlAddress::Path(path) = &settings.control {
+        log::warn!("no control socket {}: {NO_RELOAD}", path.display());
+    }
+    panic::abort_on_panic();
+    open_files::raise_limit();
+    let scoreboard: &'static Scoreboard = Box::leak(Box::new(Scoreboard::private()?));
+    scoreboard::adopt(scoreboard.slot(0));
+    let bound = listen::bind(&settings.listen, None)?;
+    let info = WorkerInfo { scoreboard, index: 0, workers: 1, first_connection: 0 };
+    block_on(async {
+        let worker = start(&settings.limits, &Plan::in_place(settings), info)?;
+        let mut stop = Stop::new()?;
+        tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
+        let addresses: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
+        // Serving does not depend on somebody reading it.
+        let _ = io::stdout().write_all(summary::startup_summary(&loaded(worker), 0, &addresses).as_bytes());
+        let (listeners, files) = listen::split(bound);
+        serve(worker, listeners, stop.requested()).await?;
+        drop(files);
+        match worker.hub.len() {
+            0 => log::info!("stopping"),
+            1 => log::info!("stopping: 1 connection is told to close"),
+            n => log::info!("stopping: {n} connections are told to close"),
+        }
+        drain(worker, &settings.limits, stop.requested()).await?;
+        log::info!("stopped: all connections are closed");
+        Ok(())
+    })
+}
+
+/// A worker process; its setup comes over standard input.
+pub fn run_worker() -> Result<()> {
+    let socket = take_link().context("`callsign worker` is started by `callsign serve`, not by hand")?;
+    let (setup, descriptors) = Setup::receive(&socket)?;
+    let Setup { index, workers, parent, first_connection, settings, plan } = setup;
+    logging::start(settings.log.into(), Some(index));
+    panic::abort_on_panic();
+    end_with_parent(parent)?;
+    let mut descriptors = descriptors.into_iter();
+    let scoreboard = open_scoreboard(descriptors.next())?;
+    let slot = scoreboard.slot(index);
+    scoreboard::adopt(slot);
+    crash::install(slot).context("no handler for crashes")?;
+    block_on(async {
+        let uplink = Uplink::new(socket, index, settings.limits.max_message)?;
+        let info = WorkerInfo { scoreboard, index, workers, first_connection };
+        let worker = match start(&settings.limits, &plan, info) {
+            Ok(worker) => worker,
+            Err(error) => {
+                uplink.send(Tag::Failed, link::text(&format!("{error:#}")), |_| ());
+                uplink.flush()?;
+                std::process::exit(1);
+            }
+        };
+        let uplink = worker.parent.connect(uplink);
+        // From here on a signal means a drain, and only from here on there are clients.
+        let mut stop = Stop::new()?;
+        uplink.send(Tag::Ready, link::text(&serde_json::to_string(&loaded(worker))?), |_| ());
+        tokio::task::spawn_local(reload::follow(worker));
+        let carried = tokio::task::spawn_local(async move {
+            let error = uplink.run(|message| worker.receive(message)).await;
+            log::error!("the link to the parent has failed ({error}); ending");
+            std::process::exit(1);
+        });
+        let stop_requested = async {
+            tokio::select! { () = worker.parent.drain_requested() => {} () = stop.requested() => {} }
+        };
+        let listeners = descriptors.map(Listener::from_descriptor).collect::<Result<_>>()?;
+        serve(worker, listeners, stop_requested).await?;
+        // A signal to the whole group reaches parent and workers: only the parent acts on a second one.
+        let drained = drain(worker, &settings.limits, std::future::pending()).await;
+        carried.abort();
+        uplink.flush()?;
+        drained
+    })
+}
+
+/// Loads the plugins, resolves the routes, and starts the tasks of a worker. Nothing is accepted yet.
+fn start(limits: &Limits, plan: &Plan, info: WorkerInfo) -> Result<&'static Worker> {
+    identity::set(info.index, info.workers);
+    let worker = Worker::new(limits, info, open_files::clients_max(), reload::load_initial(plan)?)?;
+    let (timers, background, messages) =
+        (Timers::current(), Background::current(), WorkerMessages::current());
+    worker.start(Listeners {
+        on_leave: Box::new(|connection| timers.end_connection(connection)),
+        on_worker_message: Box::new(|message| messages.arrived(message)),
+    });
+    tokio::task::spawn_local(timers.run());
+    tokio::task::spawn_local(background.run());
+    tokio::task::spawn_local(messages.run(|plugin| worker.registry().in_use(plugin)));
+    Ok(worker)
+}
+
+/// What a worker has loaded.
+pub fn loaded(worker: &Worker) -> Inventory {
+    inventory(&worker.registry(), &worker.dispatch())
+}
+
+/// Accepts and serves clients until `stop` is ready. The listening sockets close with it.
+async fn serve(
+    worker: &'static Worker,
+    listeners: Vec<Listener>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let acceptors = listeners.into_iter().map(Acceptor::new).collect::<io::Result<Vec<_>>>()?;
+    let accepting: Vec<_> = acceptors
+        .into_iter()
+        .map(|acceptor| tokio::task::spawn_local(listen::accept(worker, acceptor)))
+        .collect();
+    stop.await;
+    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    Ok(())
+}
+
+/// Closes every connection and waits for their ends and for background work. Err: not all had ended in time.
+async fn drain(worker: &Worker, limits: &Limits, hurry: impl Future<Output = ()>) -> Result<()> {
+    let background = Background::current();
+    let drained = async {
+        worker.drain().await;
+        background.finished().await;
+        Timers::current().end_all();
+    };
+    let (why, patience) = tokio::select! {
+        () = drained => return Ok(()),
+        () = tokio::time::sleep(limits.drain_timeout) => ("had not ended in time (--drain-timeout)", LAST_CALLBACKS),
+        () = hurry => ("had not ended when it was asked a second time", Duration::ZERO),
+    };
+    let (connections, jobs) = (worker.hub.len(), background.jobs());
+    // A callback that takes longer is ended by the parent.
+    let _ = tokio::time::timeout(patience, worker.drop_all()).await;
+    bail!("stopped: {connections} connections and {jobs} jobs of background work {why}, and were cut");
+}

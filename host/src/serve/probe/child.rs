@@ -1,0 +1,44 @@
+//! The probe process: receives a request over standard input, loads the plugins, and answers. The process never exits
+//! by itself.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+
+use super::{Request, Trial};
+use crate::link::inventory::Inventory;
+use crate::link::{self, Tag, setup};
+use crate::plugin::describe::inventory;
+use crate::plugin::dispatch::Dispatch;
+use crate::serve::reload::load_initial_plugins;
+use crate::system::crash;
+use crate::system::process::{block_on, end_with_parent, open_scoreboard, take_link};
+use crate::system::scoreboard;
+
+/// Runs the process.
+pub fn run_probe() -> Result<()> {
+    let socket = take_link().context("`callsign probe` is started by callsign itself, not by hand")?;
+    let (Request { parent, trial }, descriptors) = setup::receive::<Request>(&socket)?;
+    end_with_parent(parent)?;
+    let scoreboard = open_scoreboard(descriptors.into_iter().next())?;
+    scoreboard::adopt(scoreboard.slot(0));
+    crash::install(scoreboard.slot(0)).context("cannot install the crash handler")?;
+    block_on(async {
+        let answer = match load(&trial) {
+            Ok(loaded) => link::message(Tag::Ready, link::text(&serde_json::to_string(&loaded)?)),
+            Err(error) => link::message(Tag::Failed, link::text(&format!("{error:#}"))),
+        };
+        (&socket).write_all(&answer)?;
+        // The asking process kills the probe: how a library behaves when its process exits is not part of the trial.
+        std::future::pending().await
+    })
+}
+
+fn load(trial: &Trial) -> Result<Inventory> {
+    let registry = load_initial_plugins(&trial.plugins, true)?;
+    let dispatch = match &trial.routes {
+        Some(routes) => Dispatch::resolve(&registry, routes)?,
+        None => Dispatch::resolve(&registry, &[]).unwrap_or_else(|_| Dispatch::nothing()),
+    };
+    Ok(inventory(&registry, &dispatch))
+}

@@ -1,0 +1,137 @@
+//! The asking process: starts a probe, waits for its answer, its end or the time limit, and kills it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+use tokio::io::AsyncReadExt;
+use tokio::process::Child;
+
+use super::report::{add_stack, describe_exit, describe_hang};
+use super::{Request, Trial};
+use crate::link::inventory::Inventory;
+use crate::link::{Decoder, Tag, setup};
+use crate::system::crash;
+use crate::system::privileges::Identity;
+use crate::system::process::{self, pid};
+use crate::system::sanitize::sanitize;
+use crate::system::scoreboard::{Crash, Scoreboard};
+
+/// Time for the crash handler of a hanging probe to record the call stack.
+const ABORT_GRACE: Duration = Duration::from_millis(2500);
+/// Time to read the answer of a probe that has exited. Limited, because a plugin may have left a process behind that
+/// keeps the probe's socket open.
+const LAST_ANSWER: Duration = Duration::from_millis(100);
+
+/// Finds out in another process whether the plugins of a trial load and its routes resolve within the time limit. The
+/// probe runs as `identity`, by default as this user.
+///
+/// # Errors
+/// The first line says what happened to which plugin. Further lines, if any, are the call stack of a crash or hang.
+pub async fn probe(
+    trial: Trial,
+    identity: Option<Identity>,
+    time_limit: Duration,
+) -> Result<Inventory, String> {
+    let plugins = trial.plugins.clone();
+    match run(trial, identity, time_limit).await {
+        Ok(Outcome::Loaded(loaded)) => Ok(loaded),
+        Ok(Outcome::Failed(reason)) => Err(reason),
+        Ok(Outcome::Died { what, crash }) => {
+            // Not on this thread, because reading debug information is slow.
+            let describe = move || crash.map(|crash| crash::describe(&crash)).unwrap_or_default();
+            let stack = tokio::task::spawn_blocking(describe).await.unwrap_or_default();
+            Err(add_stack(what, stack, &plugins))
+        }
+        Err(error) => Err(format!("cannot probe the plugins in another process: {error:#}")),
+    }
+}
+
+/// The outcome of a trial.
+enum Outcome {
+    Loaded(Inventory),
+    /// The probe answered why not.
+    Failed(String),
+    /// The probe died without an answer, or hung.
+    Died {
+        what: String,
+        crash: Option<Crash>,
+    },
+}
+
+async fn run(trial: Trial, identity: Option<Identity>, time_limit: Duration) -> Result<Outcome> {
+    let (scoreboard, descriptor) = Scoreboard::create(1).context("no shared memory for the scoreboard")?;
+    let slot = scoreboard.slot(0);
+    let plugins = trial.plugins.clone();
+    let (mut child, link) = spawn(trial, identity, &descriptor)?;
+    let mut link = tokio::net::UnixStream::from_std(link)?;
+    let end = async {
+        tokio::select! {
+            biased;
+            Some(outcome) = read_answer(&mut link) => End::Answered(outcome),
+            status = child.wait() => End::Exited(status),
+        }
+    };
+    let end = tokio::time::timeout(time_limit, end).await;
+    let outcome = match end {
+        Ok(End::Answered(outcome)) => outcome,
+        Ok(End::Exited(status)) => match tokio::time::timeout(LAST_ANSWER, read_answer(&mut link)).await {
+            Ok(Some(outcome)) => outcome,
+            _ => Outcome::Died { what: describe_exit(slot, &plugins, status?), crash: slot.crash() },
+        },
+        Err(_) => {
+            let what = format!("{} within {time_limit:?}", describe_hang(slot, &plugins));
+            // SIGABRT has the probe's crash handler record the call stack.
+            if let Some(pid) = pid(&child) {
+                let _ = rustix::process::kill_process(pid, Signal::ABORT);
+            }
+            let _ = tokio::time::timeout(ABORT_GRACE, child.wait()).await;
+            Outcome::Died { what, crash: slot.crash() }
+        }
+    };
+    // The whole process group, which includes processes that a plugin has started. `kill` also reaps a probe that has
+    // exited already.
+    if let Some(pid) = pid(&child) {
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+    }
+    let _ = child.kill().await;
+    Ok(outcome)
+}
+
+/// The first event of a probe.
+enum End {
+    Answered(Outcome),
+    Exited(std::io::Result<ExitStatus>),
+}
+
+fn spawn(trial: Trial, identity: Option<Identity>, scoreboard: &OwnedFd) -> Result<(Child, UnixStream)> {
+    let (child, ours) = process::start("probe", "callsign: probe", identity, |command| {
+        // Discarded: a plugin may print, and that is not part of the answer.
+        command.stdout(Stdio::null()).kill_on_drop(true);
+    })?;
+    let request = Request { parent: std::process::id(), trial };
+    setup::send(&request, &ours, &[scoreboard.as_fd()]).context("cannot send the probe its request")?;
+    ours.set_nonblocking(true)?;
+    Ok((child, ours))
+}
+
+/// Reads the probe's answer. None: the link ended without an answer, so the probe has exited or soon will.
+async fn read_answer(link: &mut tokio::net::UnixStream) -> Option<Outcome> {
+    let mut decoder = Decoder::new(0);
+    loop {
+        match decoder.take().ok()? {
+            Some((Tag::Ready, text)) => return Some(Outcome::Loaded(serde_json::from_slice(&text).ok()?)),
+            Some((Tag::Failed, text)) => {
+                return Some(Outcome::Failed(sanitize(&String::from_utf8_lossy(&text))));
+            }
+            Some(_) => return None,
+            None => {}
+        }
+        if link.read_buf(&mut decoder.buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}

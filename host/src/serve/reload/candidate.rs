@@ -1,0 +1,116 @@
+//! A candidate: new generations that are loaded and not in use. A plan enters; a candidate that is ready to commit
+//! leaves, or the reason why the reload is rejected.
+
+use std::collections::HashMap;
+use std::ptr;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::transfer::Transfer;
+use crate::bridge::host_api;
+use crate::client::Client;
+use crate::config::plan::Plan;
+use crate::config::route::Route;
+use crate::plugin::dispatch::Dispatch;
+use crate::plugin::generation::{Generation, PluginState};
+use crate::plugin::handler::Handler;
+use crate::plugin::hooks::has_data;
+use crate::plugin::registry::CandidateRegistry;
+use crate::worker::{Bound, Worker};
+
+/// New generations, loaded and not in use.
+pub(super) struct Candidate {
+    /// Number of the reload.
+    pub transaction: u32,
+    pub(super) plugins: CandidateRegistry,
+    routes: Vec<Route>,
+    pub(super) dispatch: Dispatch,
+    pub(super) transfer: Transfer,
+}
+
+impl Candidate {
+    /// Loads the new generations of a plan and resolves its routes. No hook runs, and clients are served as before.
+    pub fn load(worker: &Worker, transaction: u32, plan: &Plan) -> Result<Self> {
+        let plugins = worker.registry().load_candidate(&plan.plugins, host_api::table())?;
+        let routes = plan.routes.clone();
+        match Dispatch::resolve(&plugins.registry, &routes) {
+            Ok(dispatch) => {
+                Ok(Self { transaction, plugins, routes, dispatch, transfer: Transfer::default() })
+            }
+            Err(error) => {
+                plugins.discard(&worker.registry());
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts the new generations and carries the old generations' state over. After an error the candidate has to be
+    /// rolled back.
+    pub fn prepare(&mut self, worker: &Worker) -> Result<()> {
+        let in_use = worker.registry();
+        // Handshakes may have resolved names for the first time since the load.
+        if self.plugins.refresh_handlers(&in_use) {
+            self.dispatch = Dispatch::resolve(&self.plugins.registry, &self.routes)?;
+        }
+        self.check_bound_handlers(&worker.bound())?;
+        for index in self.plugins.loaded.clone() {
+            let new = self.plugins.registry.plugin(index).clone();
+            let old = in_use.get(index);
+            let state = old.map(|old| save_plugin_state(old)).transpose();
+            let state = state.with_context(|| new.label())?.flatten();
+            let without_data = connections_without_data(worker);
+            let started = new.start(state.as_ref(), false);
+            self.transfer.take_new_data(index, without_data);
+            started.with_context(|| new.label())?;
+            if let Some(old) = old {
+                let (save, restore) = (old.hooks("save hook"), new.hooks("restore hook"));
+                self.transfer
+                    .carry_over(worker.hub.members(), index, save, restore)
+                    .with_context(|| new.label())?;
+            }
+        }
+        if self.plugins.loaded.len() > 1 {
+            self.transfer.check_conflicts(|index| &self.plugins.registry.plugin(index).name)?;
+        }
+        Ok(())
+    }
+
+    /// Fails if the new generations lack a handler that live clients are bound to.
+    fn check_bound_handlers(&self, bound: &HashMap<*const Handler, Bound>) -> Result<()> {
+        let lost = self.plugins.changes.iter().filter(|change| change.function.is_none());
+        for handler in lost.map(|change| change.handler) {
+            let Some(Bound { clients: count, example, .. }) = bound.get(&ptr::from_ref(handler)) else {
+                continue;
+            };
+            let name = format!("{}:{}", handler.plugin_name, handler.name);
+            let missing = match self.plugins.registry.resolve(None, &name, handler.kind) {
+                Ok(_) => format!("{handler} has moved"),
+                Err(unresolved) => unresolved.to_string(),
+            };
+            let example = example.as_ref().map_or_else(
+                || "a client that is being upgraded".to_owned(),
+                |c| format!("connection {} ({})", c.id(), c.peer()),
+            );
+            let (clients, use_) = if *count == 1 { ("client", "uses") } else { ("clients", "use") };
+            let stop = if missing.ends_with('?') { "" } else { "." };
+            bail!(
+                "{missing}{stop} {count} live {clients} of this worker {use_} it, such as {example}; keep it until \
+                 they have left"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Has a generation save the state that belongs to no connection. None: it saves none.
+fn save_plugin_state(old: &Generation) -> Result<Option<PluginState>> {
+    let hooks = old.hooks("save hook");
+    let bytes = hooks.save_plugin().map_err(|reason| anyhow!("its state cannot be saved: {reason}"))?;
+    Ok(bytes.map(|bytes| PluginState { version: hooks.state_version, bytes }))
+}
+
+/// The connections without data of a plugin.
+pub(super) fn connections_without_data(worker: &Worker) -> Vec<Rc<Client>> {
+    worker.hub.members().into_iter().filter(|c| !has_data(&**c)).collect()
+}

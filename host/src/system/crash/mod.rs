@@ -1,0 +1,60 @@
+//! Crash reports. In a worker, a signal handler writes the signal, the address and the call stack to the worker's slot
+//! on the scoreboard, and lets the process die of that signal. In the parent, the addresses become names and lines.
+//! Nothing here starts, waits for or replaces a worker.
+
+use crate::system::scoreboard::Crash;
+
+#[expect(unsafe_code, reason = "a signal handler")]
+mod signal; // in the worker: the signal handler
+
+mod symbols; // in the parent: addresses to names
+
+pub use signal::{install, modules};
+pub use symbols::describe;
+
+/// The cause in one line: `SIGSEGV: no access to address 0x10`.
+pub fn cause(crash: &Crash) -> String {
+    let name = signal_name(crash.signal);
+    let cause = match (crash.signal, crash.address) {
+        _ if crash.overflow => format!("{name}: out of stack"),
+        (libc::SIGSEGV | libc::SIGBUS, Some(address)) if address == crash.pc => {
+            format!("{name}: a jump to {address:#x}, where no code is")
+        }
+        (libc::SIGSEGV | libc::SIGBUS, Some(address)) => format!("{name}: no access to address {address:#x}"),
+        (libc::SIGFPE, Some(_)) => format!("{name}: a division by zero or overflow"),
+        (libc::SIGILL, Some(_)) => format!("{name}: an invalid instruction or a trap"),
+        _ => name,
+    };
+    if crash.worker_thread { cause } else { cause + ", on a thread of a plugin's own" }
+}
+
+/// `SIGSEGV` for 11.
+pub fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGVTALRM => "SIGVTALRM",
+        libc::SIGPROF => "SIGPROF",
+        libc::SIGSYS => "SIGSYS",
+        _ => return format!("signal {signal}"),
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests;

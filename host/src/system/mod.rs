@@ -1,0 +1,24 @@
+//! The edge to the operating system: processes, signals, privileges, shared memory, crash reports. Nothing in here
+//! knows what is served.
+
+pub mod sanitize; // untrusted text on a terminal
+
+pub mod log; // log lines to stderr
+
+pub mod signals; // SIGINT, SIGTERM, SIGHUP
+
+pub mod privileges; // --user and --group
+
+pub mod open_files; // the limit on open files
+
+pub mod socket_file; // Unix sockets in the file system
+
+pub mod scoreboard; // shared memory: what each worker is doing
+
+pub mod crash; // signal handler, and backtraces of dead processes
+
+pub mod process; // starting a child process, and its first steps
+
+pub mod panic; // panics in the host's own code
+
+pub mod task; // tasks whose panic stops the server

@@ -1,0 +1,91 @@
+//! Child processes: the parent's steps to start one, and the child's first steps.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Pid;
+#[cfg(target_os = "linux")]
+use rustix::process::Signal;
+use tokio::process::{Child, Command};
+use tokio::runtime::{Builder, LocalOptions};
+
+use super::privileges::Identity;
+use super::scoreboard::Scoreboard;
+
+/// Time for a child to read its first message, if the message is longer than a socket's buffer.
+const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Starts this program with `argument`, shown as `name` in lists of processes. The child's standard input is the other
+/// end of the returned socket. The child gets a process group of its own, so that Ctrl-C reaches only the parent.
+pub fn start(
+    argument: &str,
+    name: &str,
+    identity: Option<Identity>,
+    prepare: impl FnOnce(&mut Command),
+) -> Result<(Child, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    // This is the running program even if its file was replaced.
+    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+    let mut command = Command::new(program);
+    command.arg0(name).arg(argument).stdin(Stdio::from(OwnedFd::from(theirs))).process_group(0);
+    if let Some(identity) = identity {
+        command.uid(identity.user).gid(identity.group);
+    }
+    prepare(&mut command);
+    let child = command.spawn()?;
+    // Closes the child's end in this process, so that the socket ends with the child.
+    drop(command);
+    ours.set_write_timeout(Some(FIRST_MESSAGE_TIMEOUT))?;
+    Ok((child, ours))
+}
+
+/// The process id of a child that is not reaped. Until it is reaped, no other process gets the id.
+pub fn pid(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
+}
+
+/// Takes the socket to the parent, which is standard input, and replaces it, so that no plugin reads from the socket.
+pub fn take_link() -> Result<UnixStream> {
+    let link = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    link.peer_addr().context("standard input is no socket")?;
+    let nothing = File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    Ok(link)
+}
+
+/// Makes the kernel kill this process when its parent ends, even if this process hangs: a worker without a parent would
+/// keep the port. From here on, the process cannot gain privileges.
+pub fn end_with_parent(parent: u32) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        rustix::thread::set_no_new_privs(true)?;
+    }
+    // The parent may have ended before the call above.
+    if std::os::unix::process::parent_id() != parent {
+        bail!("the parent is gone");
+    }
+    Ok(())
+}
+
+/// Maps the scoreboard behind a descriptor from the parent.
+pub fn open_scoreboard(descriptor: Option<OwnedFd>) -> Result<&'static Scoreboard> {
+    let Some(descriptor) = descriptor else { bail!("the parent has sent no scoreboard") };
+    let scoreboard = Scoreboard::open(descriptor.as_fd()).context("the scoreboard cannot be mapped")?;
+    Ok(Box::leak(Box::new(scoreboard)))
+}
+
+/// Runs a future, and the tasks that it spawns, on this thread.
+pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let result = runtime.block_on(future);
+    // Does not wait for background work that still runs.
+    runtime.shutdown_background();
+    result
+}

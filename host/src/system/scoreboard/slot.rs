@@ -1,0 +1,323 @@
+//! One worker's share of the scoreboard. Every field is an atomic. Only the worker writes it, and the parent before the
+//! worker starts, so a counter needs no read-modify-write. The layout is shared memory between processes of the same
+//! program.
+
+use std::array::from_fn;
+use std::fmt;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use super::text::Text;
+use crate::system::sanitize::sanitize_line;
+
+use Ordering::{Acquire, Relaxed, Release};
+
+/// Labels in a slot, that of index 0 included, which has no name.
+pub const HANDLERS: usize = 128;
+/// Most return addresses of a crash.
+pub const FRAMES: usize = 64;
+
+// Bits of `Hot::now`, below the number of the callback.
+/// A callback runs.
+const BUSY: u64 = 1 << 15;
+/// The callback waits for other workers.
+const WAITING: u64 = 1 << 14;
+/// The index of the callback's code.
+const INDEX: u64 = WAITING - 1;
+const SEQUENCE_SHIFT: u32 = 16;
+
+/// The slot of one worker.
+#[repr(C, align(4096))]
+#[derive(Debug)]
+pub struct Slot {
+    hot: Hot,
+    crash: CrashRecord,
+    labels: [Text<124>; HANDLERS],
+    /// A line for each module: start, end and bias in hexadecimal, path.
+    modules: Text<12_284>,
+}
+
+const _: () = assert!(size_of::<Slot>() == 32 * 1024 && size_of::<Hot>() == 64);
+
+/// Fields that every callback or connection changes, in one cache line.
+#[repr(C, align(64))]
+#[derive(Debug)]
+struct Hot {
+    /// The number of the last callback, whether it still runs, whether it waits, and the index of its code. One word,
+    /// so that the parent never reads parts of two callbacks.
+    now: AtomicU64,
+    clients: AtomicU64,
+    accepted: AtomicU64,
+}
+
+#[repr(C)]
+#[derive(Debug)]
+struct CrashRecord {
+    /// 0: no crash. Written after all other fields but `frames`.
+    signal: AtomicI32,
+    code: AtomicI32,
+    overflow: AtomicU32,
+    worker_thread: AtomicU32,
+    frame_count: AtomicU32,
+    address: AtomicU64,
+    pc: AtomicU64,
+    frames: [AtomicU64; FRAMES],
+}
+
+/// Names code of a plugin, for reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CodeLabel {
+    /// Name of the plugin; empty if it is unknown.
+    pub plugin: String,
+    /// Such as `onmessage handler` or `release hook`.
+    pub kind: String,
+    /// Name of the handler; empty for code without a name.
+    pub name: String,
+    /// Generation of the plugin.
+    pub generation: u32,
+}
+
+/// ``plugin `chat` (generation 3): onmessage handler `message` ``
+impl fmt::Display for CodeLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plugin, kind, name, generation } = self;
+        match (plugin.as_str(), name.as_str()) {
+            ("", _) => f.write_str("another handler"),
+            (plugin, "") => write!(f, "plugin `{plugin}` (generation {generation}): {kind}"),
+            (plugin, name) => write!(f, "plugin `{plugin}` (generation {generation}): {kind} `{name}`"),
+        }
+    }
+}
+
+/// A running callback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningCallback {
+    /// Its number among the callbacks of the worker, from 1.
+    pub sequence: u64,
+    pub label: CodeLabel,
+}
+
+/// Counters of a worker since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Callbacks begun.
+    pub callbacks: u64,
+    /// Connections opened.
+    pub accepted: u64,
+}
+
+/// Code in the worker's memory: the program or a library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    pub start: u64,
+    /// Exclusive.
+    pub end: u64,
+    /// Address in memory minus address in the file.
+    pub bias: u64,
+    pub path: String,
+}
+
+/// How a worker crashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    pub signal: i32,
+    /// `si_code` of the signal: its cause. Not positive if a process sent the signal.
+    pub code: i32,
+    /// The address that could not be accessed or executed. None: a process sent the signal.
+    pub address: Option<u64>,
+    /// Address of the instruction.
+    pub pc: u64,
+    /// Whether the stack overflowed.
+    pub overflow: bool,
+    /// Whether the thread that runs callbacks crashed, not one that a plugin started.
+    pub worker_thread: bool,
+    /// `pc`, then return addresses from the innermost call outwards. At most [`FRAMES`]; fewer if the stack was
+    /// damaged.
+    pub frames: Vec<u64>,
+    /// The code that addresses belong to.
+    pub modules: Vec<Module>,
+}
+
+/// What the crash handler records before it walks the stack. The fields are those of [`Crash`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    pub signal: i32,
+    pub code: i32,
+    pub address: u64,
+    pub pc: u64,
+    pub overflow: bool,
+    pub worker_thread: bool,
+}
+
+impl Slot {
+    pub(super) const fn new() -> Self {
+        const fn zero() -> AtomicU64 {
+            AtomicU64::new(0)
+        }
+        Self {
+            hot: Hot { now: zero(), clients: zero(), accepted: zero() },
+            crash: CrashRecord {
+                signal: AtomicI32::new(0),
+                code: AtomicI32::new(0),
+                overflow: AtomicU32::new(0),
+                worker_thread: AtomicU32::new(0),
+                frame_count: AtomicU32::new(0),
+                address: zero(),
+                pc: zero(),
+                frames: [const { zero() }; FRAMES],
+            },
+            labels: [const { Text::new() }; HANDLERS],
+            modules: Text::new(),
+        }
+    }
+}
+
+/// The worker's side.
+impl Slot {
+    /// A callback of the code with this index begins.
+    #[inline]
+    pub fn enter(&self, handler: u32) {
+        let sequence = (self.hot.now.load(Relaxed) >> SEQUENCE_SHIFT) + 1;
+        self.hot.now.store(sequence << SEQUENCE_SHIFT | BUSY | (u64::from(handler) & INDEX), Relaxed);
+    }
+
+    /// The callback has returned.
+    #[inline]
+    pub fn leave(&self) {
+        self.hot.now.store(self.hot.now.load(Relaxed) & !BUSY, Relaxed);
+    }
+
+    /// The running callback begins or ceases to wait for other workers. That time does not count as the callback's.
+    pub fn set_waiting(&self, waits: bool) {
+        let now = self.hot.now.load(Relaxed) & !WAITING;
+        self.hot.now.store(if waits { now | WAITING } else { now }, Relaxed);
+    }
+
+    /// Names the code behind an index. Index 0 and indexes from [`HANDLERS`] on keep the label "another handler". If
+    /// the names of plugin and handler are longer than 100 bytes together, they are truncated.
+    pub fn define(&self, index: u32, label: &CodeLabel) {
+        if let Some(text) = self.labels.get(index as usize).filter(|_| index != 0) {
+            let CodeLabel { plugin, kind, name, generation } = label;
+            text.write(&format!("{generation}\n{kind}\n{plugin}\n{name}"));
+        }
+    }
+
+    /// Sets the number of clients.
+    #[inline]
+    pub fn set_clients(&self, count: usize) {
+        self.hot.clients.store(count as u64, Relaxed);
+    }
+
+    /// Counts a connection.
+    #[inline]
+    pub fn count_accepted(&self) {
+        add(&self.hot.accepted, 1);
+    }
+
+    /// Records where code is, for [`Crash::modules`], after each load of a library. Modules that do not fit are left
+    /// out.
+    pub fn set_modules(&self, modules: &[Module]) {
+        let lines = modules.iter().map(|m| format!("{:x} {:x} {:x} {}\n", m.start, m.end, m.bias, m.path));
+        self.modules.write(&lines.collect::<String>());
+    }
+
+    /// Records a crash. Async-signal-safe.
+    pub(crate) fn begin_crash(&self, fault: &Fault) {
+        let crash = &self.crash;
+        crash.code.store(fault.code, Relaxed);
+        crash.address.store(fault.address, Relaxed);
+        crash.pc.store(fault.pc, Relaxed);
+        crash.frame_count.store(0, Relaxed);
+        crash.overflow.store(fault.overflow.into(), Relaxed);
+        crash.worker_thread.store(fault.worker_thread.into(), Relaxed);
+        crash.signal.store(fault.signal, Release);
+    }
+
+    /// Adds a return address. False: the record is full. Async-signal-safe.
+    pub(crate) fn add_frame(&self, address: u64) -> bool {
+        let count = self.crash.frame_count.load(Relaxed);
+        let Some(frame) = self.crash.frames.get(count as usize) else { return false };
+        frame.store(address, Relaxed);
+        self.crash.frame_count.store(count + 1, Release);
+        true
+    }
+}
+
+/// The parent's side.
+impl Slot {
+    /// Clears what the last worker wrote, before the next one starts.
+    pub fn clear(&self) {
+        let hot = &self.hot;
+        for word in [&hot.now, &hot.clients, &hot.accepted] {
+            word.store(0, Relaxed);
+        }
+        self.crash.signal.store(0, Relaxed);
+        self.labels.iter().for_each(|label| label.write(""));
+        self.modules.write("");
+    }
+
+    /// The callback that runs, or ran when the worker died. None: no callback.
+    pub fn running(&self) -> Option<RunningCallback> {
+        let (sequence, handler, _) = self.now()?;
+        Some(RunningCallback { sequence, label: self.label(handler) })
+    }
+
+    /// The number of the running callback, the index of its code, and whether it waits.
+    pub(super) fn now(&self) -> Option<(u64, u64, bool)> {
+        let now = self.hot.now.load(Relaxed);
+        (now & BUSY != 0).then_some((now >> SEQUENCE_SHIFT, now & INDEX, now & WAITING != 0))
+    }
+
+    pub(super) fn label(&self, handler: u64) -> CodeLabel {
+        let Some(text) = self.labels.get(handler as usize) else { return CodeLabel::default() };
+        let text = text.read();
+        let mut fields = text.splitn(4, '\n').map(sanitize_line);
+        let generation = fields.next().and_then(|number| number.parse().ok()).unwrap_or(0);
+        let [kind, plugin, name] = from_fn(|_| fields.next().unwrap_or_default());
+        CodeLabel { plugin, kind, name, generation }
+    }
+
+    /// Clients, upgraded or not.
+    pub fn clients(&self) -> usize {
+        usize::try_from(self.hot.clients.load(Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    pub fn counters(&self) -> Counters {
+        let hot = &self.hot;
+        Counters { callbacks: hot.now.load(Relaxed) >> SEQUENCE_SHIFT, accepted: hot.accepted.load(Relaxed) }
+    }
+
+    /// What the crash handler recorded.
+    pub fn crash(&self) -> Option<Crash> {
+        let crash = &self.crash;
+        let signal = crash.signal.load(Acquire);
+        if signal == 0 {
+            return None;
+        }
+        let code = crash.code.load(Relaxed);
+        let count = (crash.frame_count.load(Acquire) as usize).min(FRAMES);
+        Some(Crash {
+            signal,
+            code,
+            address: (code > 0).then(|| crash.address.load(Relaxed)),
+            pc: crash.pc.load(Relaxed),
+            overflow: crash.overflow.load(Relaxed) != 0,
+            worker_thread: crash.worker_thread.load(Relaxed) != 0,
+            frames: crash.frames[..count].iter().map(|frame| frame.load(Relaxed)).collect(),
+            modules: self.modules.read().split_inclusive('\n').filter_map(module).collect(),
+        })
+    }
+}
+
+/// Increments a counter that no other thread writes.
+#[inline]
+fn add(counter: &AtomicU64, n: impl TryInto<u64>) {
+    counter.store(counter.load(Relaxed).wrapping_add(n.try_into().unwrap_or(0)), Relaxed);
+}
+
+/// None: the line is truncated or invalid.
+fn module(line: &str) -> Option<Module> {
+    let mut fields = line.strip_suffix('\n')?.splitn(4, ' ');
+    let mut number = || u64::from_str_radix(fields.next()?, 16).ok();
+    let (start, end, bias) = (number()?, number()?, number()?);
+    Some(Module { start, end, bias, path: sanitize_line(fields.next()?) })
+}

@@ -1,0 +1,142 @@
+//! Unix socket files: bound with their permissions from the first instant, never in the place of a socket that a
+//! process listens on, and removed when their server ends.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Uid, chownat, fcntl_setfl, flock};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::{geteuid, getpid, umask};
+
+/// Most bytes of a socket's path: `sockaddr_un` has room for one more, a NUL.
+const PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+/// Attempts to lock the folder, [`LOCK_PAUSE`] apart. Other servers hold the lock only while they bind.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// The file of a bound Unix socket. Dropping it removes the file, unless another file has its path by then.
+#[derive(Debug)]
+pub struct SocketFile {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Device and inode.
+    file: (u64, u64),
+}
+
+impl SocketFile {
+    /// Gives the file to another user and group. In a folder that others can write to, the path may lead elsewhere by
+    /// now: only a socket that is still the bound one is given away.
+    pub fn give_to(&self, user: u32, group: u32) -> Result<()> {
+        let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+        #[cfg(target_os = "linux")]
+        {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::open(&self.path, flags, Mode::empty())?;
+            let about = rustix::fs::fstat(&file)?;
+            let is_bound_socket = (about.st_dev, about.st_ino) == self.file
+                && FileType::from_raw_mode(about.st_mode) == FileType::Socket
+                && about.st_uid == geteuid().as_raw()
+                && about.st_nlink == 1;
+            if !is_bound_socket {
+                bail!(
+                    "another program has replaced the socket's file; use a folder that only root can write to"
+                );
+            }
+            chownat(&file, c"", user, group, AtFlags::EMPTY_PATH)?;
+        }
+        #[cfg(not(target_os = "linux"))]
+        chownat(rustix::fs::CWD, &self.path, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+}
+
+/// Binds a Unix socket at `path` with the permission bits `mode`. A socket file that nobody listens on is replaced; a
+/// file of another kind, and a socket that a process listens on, are not.
+pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile)> {
+    // The server may change its working directory.
+    let path = std::path::absolute(path)?;
+    let folder = path.parent().context("is no path of a file")?;
+    let length = path.as_os_str().len();
+    if length > PATH_MAX {
+        bail!("{} has {length} bytes, and the path of a socket has at most {PATH_MAX}", path.display());
+    }
+    // Two servers that start at once must not both replace the same stale socket.
+    let _locked = lock(folder)?;
+    match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+        Ok(about) if !about.file_type().is_socket() => {
+            bail!("there is a file already, which is no socket; remove it, or choose another path");
+        }
+        Ok(_) if is_listened_on(&path)? => bail!("a server that runs already{} has it", who_listens(&path)),
+        // Stale: its server was killed.
+        Ok(_) => fs::remove_file(&path).context("nobody listens on it, but it cannot be removed")?,
+    }
+    // The umask keeps others off from the first instant; a mode set afterwards would leave a gap.
+    let before = umask(Mode::from_raw_mode(!mode & 0o777));
+    let bound = UnixListener::bind(&path);
+    umask(before);
+    let listener = bound?;
+    let about = fs::symlink_metadata(&path)?;
+    Ok((listener, SocketFile { file: (about.dev(), about.ino()), path }))
+}
+
+/// Locks a folder until the result is dropped. Continues without the lock if another process keeps it.
+fn lock(folder: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty()).context("its folder cannot be opened")?;
+    for _ in 0..LOCK_TRIES {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => thread::sleep(LOCK_PAUSE),
+            _ => break,
+        }
+    }
+    Ok(folder)
+}
+
+/// Whether a process listens on this socket, even one with a full accept queue.
+fn is_listened_on(path: &Path) -> Result<bool> {
+    match try_connect(path) {
+        Ok(_) | Err(Errno::AGAIN | Errno::ACCESS) => Ok(true),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        Err(Errno::PROTOTYPE) => bail!("there is a socket of another type already; choose another path"),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn try_connect(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    fcntl_setfl(&socket, OFlags::NONBLOCK)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// ` (process 4711)`, where the system tells.
+fn who_listens(path: &Path) -> String {
+    #[cfg(target_os = "linux")]
+    if let Ok(peer) = try_connect(path).and_then(rustix::net::sockopt::socket_peercred) {
+        if peer.pid == getpid() {
+            return " (this one, for another purpose)".to_owned();
+        }
+        return format!(" (process {})", peer.pid.as_raw_nonzero());
+    }
+    let _ = path;
+    String::new()
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let about = fs::symlink_metadata(&self.path);
+        if about.is_ok_and(|about| (about.dev(), about.ino()) == self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Parts of the server for its tests, fuzz targets and benchmark. They may change at any time.
+
+pub use crate::client::Client;
+pub use crate::commands::watch::{auto_reload, libraries};
+pub use crate::config::defaults as settings;
+pub use crate::config::file::{self, Config};
+pub use crate::config::options::LimitOptions;
+pub use crate::config::plugin_source::PluginSource;
+pub use crate::config::route::{RoutePath, Target};
+pub use crate::http::upgrade::{Upgrade, classify};
+pub use crate::parent::control::{ControlRequest, Reloaded, RequestReceiver, Which};
+pub use crate::system::crash;
+pub use crate::system::scoreboard::{self, Crash, Scoreboard};

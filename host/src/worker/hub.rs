@@ -1,0 +1,269 @@
+//! The clients of a worker: who is connected, who is in an audience, and how messages get into their write queues.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use callsign_plugin::abi::{op, status};
+use callsign_websocket::write_frame;
+use tokio::sync::Notify;
+
+use super::admission::Permit;
+use super::flush::FlushQueue;
+use super::schedule::{Schedule, now};
+use crate::client::Client;
+use crate::client::outbox::{Outbox, Pool};
+use crate::config::settings::Limits;
+use crate::link::broadcast::Audience;
+
+/// A broadcast frame of at least this many bytes is shared by its recipients' queues; a smaller one is cheaper to copy
+/// than to count.
+const SHARED_FRAME: usize = 4 * 1024;
+
+/// The clients of a worker.
+pub struct Hub {
+    /// What clients may cost.
+    pub limits: Limits,
+    /// Write buffers between two uses.
+    pub pool: Pool,
+    /// Which clients have a turn.
+    pub schedule: Schedule,
+    /// Which clients have something to write.
+    pub flush_queue: FlushQueue,
+    /// From the 101 to the end of the socket.
+    slots: RefCell<Vec<Option<Entry>>>,
+    free: RefCell<Vec<u32>>,
+    /// Slots of the members by connection id: until their last callback.
+    members: RefCell<HashMap<u64, u32>>,
+    /// Told when a member has left.
+    departures: Notify,
+}
+
+struct Entry {
+    client: Rc<Client>,
+    is_member: bool,
+    _permit: Permit,
+}
+
+impl Hub {
+    /// No clients yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            pool: Pool::default(),
+            schedule: Schedule::default(),
+            flush_queue: FlushQueue::default(),
+            slots: RefCell::default(),
+            free: RefCell::default(),
+            members: RefCell::default(),
+            departures: Notify::new(),
+        }
+    }
+
+    /// Adds a client that has its 101.
+    pub fn join(&self, client: Rc<Client>, permit: Permit) {
+        let mut slots = self.slots.borrow_mut();
+        let slot = self.free.borrow_mut().pop().unwrap_or(slots.len() as u32);
+        client.turn.slot.set(slot);
+        self.members.borrow_mut().insert(client.id(), slot);
+        let entry = Some(Entry { client, is_member: true, _permit: permit });
+        match slots.get_mut(slot as usize) {
+            Some(free) => *free = entry,
+            None => slots.push(entry),
+        }
+    }
+
+    /// The client is in no audience any more, and cannot be found.
+    pub fn leave(&self, c: &Client) {
+        self.members.borrow_mut().remove(&c.id());
+        if let Some(Some(entry)) = self.slots.borrow_mut().get_mut(c.turn.slot.get() as usize) {
+            entry.is_member = false;
+        }
+        self.departures.notify_waiters();
+    }
+
+    /// Gives up the client's slot and its permit. Its socket closes with its last reference.
+    pub fn remove(&self, c: &Client) {
+        let slot = c.turn.slot.get();
+        let entry = self.slots.borrow_mut().get_mut(slot as usize).and_then(Option::take);
+        if entry.is_some() {
+            self.free.borrow_mut().push(slot);
+        }
+    }
+
+    /// The client in a slot.
+    #[inline]
+    pub fn at(&self, slot: u32) -> Option<Rc<Client>> {
+        let slots = self.slots.borrow();
+        slots.get(slot as usize)?.as_ref().map(|entry| entry.client.clone())
+    }
+
+    /// The open connection of that id.
+    pub fn find(&self, id: u64) -> Option<Rc<Client>> {
+        let slot = self.members.borrow().get(&id).copied()?;
+        self.at(slot).filter(|c| c.is_open())
+    }
+
+    /// How many connections have not ended.
+    pub fn len(&self) -> usize {
+        self.members.borrow().len()
+    }
+
+    /// All connections that have not ended.
+    pub fn members(&self) -> Vec<Rc<Client>> {
+        let slots = self.slots.borrow();
+        slots.iter().flatten().filter(|entry| entry.is_member).map(|entry| entry.client.clone()).collect()
+    }
+
+    /// Waits until a member leaves.
+    pub async fn departure(&self) {
+        self.departures.notified().await;
+    }
+
+    /// Whether such a message may be sent; else a [`status`].
+    #[inline]
+    pub fn sendable(&self, op: u8, data: &[u8]) -> Result<(), i32> {
+        match op {
+            op::BINARY if data.len() <= self.limits.max_message => Ok(()),
+            op::TEXT if data.len() <= self.limits.max_message => {
+                std::str::from_utf8(data).map(drop).map_err(|_| status::BAD_UTF8)
+            }
+            op::PING | op::PONG if data.len() <= callsign_websocket::op::CONTROL_MAX => Ok(()),
+            op::BINARY | op::TEXT | op::PING | op::PONG => Err(status::TOO_LARGE),
+            _ => Err(status::BAD_OP),
+        }
+    }
+
+    /// Queues one message; a [`status`].
+    #[inline]
+    pub fn send(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
+        match self.sendable(op, data) {
+            Ok(()) => self.queue(c, |outbox| outbox.push(op, data, &self.pool)),
+            Err(status) => status,
+        }
+    }
+
+    /// Queues a frame within the bound of the queue; a [`status`].
+    pub fn send_framed(&self, c: &Client, frame: &[u8]) -> i32 {
+        self.queue(c, |outbox| outbox.push_framed(frame, &self.pool))
+    }
+
+    /// Sends a message to an audience, `source` excepted. It is framed once.
+    pub fn broadcast(&self, audience: Audience, source: u64, op: u8, data: &[u8]) {
+        let Audience::Everyone = audience;
+        let mut frame = Vec::with_capacity(data.len() + 10);
+        write_frame(&mut frame, op, data);
+        let slots = self.slots.borrow();
+        let entries = slots.iter().flatten().filter(|entry| entry.is_member && entry.client.id() != source);
+        if frame.len() < SHARED_FRAME {
+            entries.for_each(|entry| _ = self.send_framed(&entry.client, &frame));
+        } else {
+            let frame = Bytes::from(frame);
+            entries.for_each(|entry| {
+                _ = self.queue(&entry.client, |outbox| outbox.push_shared(frame.clone()));
+            });
+        }
+    }
+
+    /// The bound on a queue: a message is accepted when what waits is within it. A client that reads can therefore be
+    /// sent a message larger than the bound.
+    #[inline]
+    fn queue(&self, c: &Client, push: impl FnOnce(&mut Outbox)) -> i32 {
+        if !c.is_open() {
+            return status::CLOSED;
+        }
+        if c.backlog() > self.limits.max_backlog {
+            return self.overflow(c);
+        }
+        if c.queue(push) <= self.limits.high_water {
+            self.flush_queue.push(c);
+            return status::SENT;
+        }
+        if !c.turn.blocked.get() {
+            self.flush(c);
+        }
+        if c.backlog() > self.limits.high_water { status::QUEUED } else { status::SENT }
+    }
+
+    #[cold]
+    fn overflow(&self, c: &Client) -> i32 {
+        log::warn!(
+            "connection {} ({}) reads slower than it is sent to: {} bytes wait for it, more than --max-backlog; closing it with 1013",
+            c.id(),
+            c.peer(),
+            c.backlog()
+        );
+        self.close(c, 1013, "too slow to receive");
+        status::CLOSED
+    }
+
+    /// Writes what the socket takes.
+    pub fn flush(&self, c: &Client) {
+        match c.flush(&self.pool) {
+            Ok(drained) => {
+                let has_changed = c.turn.blocked.replace(!drained) == drained;
+                if has_changed || !c.is_open() {
+                    self.schedule.push(c);
+                }
+            }
+            Err(_) => self.abort(c),
+        }
+    }
+
+    /// Writes to the client in a slot, at the end of a turn.
+    pub fn flush_slot(&self, slot: u32) {
+        if let Some(c) = self.at(slot) {
+            c.turn.flush_due.set(false);
+            if !c.turn.blocked.get() && !c.is_gone() && c.backlog() > 0 {
+                self.flush(&c);
+            }
+        }
+    }
+
+    /// Whether so much waits for a client that does not take it that the client should not be read from.
+    pub fn is_behind(&self, c: &Client) -> bool {
+        c.turn.blocked.get() && c.backlog() > self.limits.high_water
+    }
+
+    /// Starts the closing handshake; a [`status`]. Code 0 sends no code.
+    pub fn close(&self, c: &Client, code: u16, reason: &str) -> i32 {
+        match c.endpoint.close(code, reason, now()) {
+            Ok(Some(frame)) => {
+                self.send_last(c, &frame);
+                status::SENT
+            }
+            Ok(None) => status::CLOSED,
+            Err(_) => status::BAD_ARGUMENT,
+        }
+    }
+
+    /// Fails the connection: sends a Close with that code and awaits no answer.
+    pub fn fail(&self, c: &Client, code: u16, reason: &str) {
+        match c.endpoint.fail(code, reason, now()) {
+            Some(frame) => self.send_last(c, &frame),
+            None => self.schedule.push(c),
+        }
+    }
+
+    /// Queues a Close, whatever waits already, and has the connection end within the time to close.
+    pub fn send_last(&self, c: &Client, close: &[u8]) {
+        c.queue(|outbox| outbox.push_framed(close, &self.pool));
+        self.flush_queue.push(c);
+        self.closing(c);
+    }
+
+    /// The connection is not open any more: it has a turn now, and one when the time to close is up.
+    pub fn closing(&self, c: &Client) {
+        if let Some(deadline) = c.endpoint.deadline(self.limits.close_timeout) {
+            self.schedule.push_at(deadline, c);
+        }
+        self.schedule.push(c);
+    }
+
+    /// The client is gone, or is to be dropped.
+    pub fn abort(&self, c: &Client) {
+        c.abort(now());
+        self.schedule.push(c);
+    }
+}

@@ -1,0 +1,79 @@
+//! What is sent reaches its audience, in order, in as few writes as can be.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_broadcast_reaches_every_open_connection_but_its_source() {
+    with_worker(limits(|_| ()), async |worker| {
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            clients.push(TestClient::open(worker, 100_000, recording()).await);
+        }
+        worker.hub.close(&clients[3].client, 1000, "");
+        settle().await;
+        clients[3].take_all();
+        for (op, payload) in [(op::TEXT, vec![b'x'; 10]), (op::BINARY, vec![7; 50_000])] {
+            assert_eq!(worker.broadcast(Some(2), op, &payload, scope::LOCAL), status::SENT);
+            settle().await;
+            let expected = server_frame(op, &payload);
+            let received: Vec<_> = clients.iter().map(|c| c.take_all()).collect();
+            assert_eq!(received, [expected.clone(), vec![], expected, vec![]]);
+        }
+        assert_eq!(worker.broadcast(None, op::TEXT, b"\xff", scope::LOCAL), status::BAD_UTF8);
+        assert_eq!(worker.broadcast(None, op::TEXT, b"", 9), status::BAD_ARGUMENT);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_in_one_turn_leaves_in_one_write() {
+    with_worker(limits(|_| ()), async |worker| {
+        let [c, other] = [
+            TestClient::open(worker, 100_000, echo()).await,
+            TestClient::open(worker, 100_000, echo()).await,
+        ];
+        let messages: Vec<u8> = (0..32).flat_map(|n| frame(0x80 | op::BINARY, &[n; 20])).collect();
+        c.send(&messages);
+        settle().await;
+        assert_eq!((c.take_all().len(), c.peer.writes()), (32 * 22, 1));
+        for n in 0..32 {
+            worker.broadcast(Some(1), op::BINARY, &[n; 20], scope::LOCAL);
+        }
+        settle().await;
+        assert_eq!((other.take_all().len(), other.peer.writes()), (32 * 22, 1));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_ping_keeps_its_place_between_messages() {
+    with_worker(limits(|_| ()), async |worker| {
+        let c = TestClient::open(worker, 1000, echo()).await;
+        let wire = [frame(0x82, b"a"), frame(0x89, b"ping"), frame(0x82, b"b")].concat();
+        c.send(&wire);
+        settle().await;
+        let expected =
+            [server_frame(op::BINARY, b"a"), server_frame(op::PONG, b"ping"), server_frame(op::BINARY, b"b")];
+        assert_eq!(c.take_all(), expected.concat());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_are_used_again_and_ids_are_not() {
+    with_worker(limits(|_| ()), async |worker| {
+        let first = TestClient::open(worker, 100, recording()).await;
+        let slot = first.client.turn.slot.get();
+        worker.hub.abort(&first.client);
+        settle().await;
+        assert!(first.is_dropped() && worker.hub.find(1).is_none());
+        let second = TestClient::open(worker, 100, recording()).await;
+        assert_eq!((second.client.turn.slot.get(), second.client.id()), (slot, 2));
+        // Events of the first that are still on their way do no harm.
+        worker.hub.schedule.push(&first.client);
+        worker.hub.flush_queue.push(&first.client);
+        settle().await;
+        assert!(second.client.is_open());
+    })
+    .await;
+}

@@ -1,0 +1,238 @@
+//! A client's turn: read, hand messages to the plugin, write what it has queued, and close in the order of RFC 6455
+//! §7.1. One task gives every client of the worker its turns.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use callsign_websocket::{Event, State};
+
+use super::Worker;
+use super::schedule::now;
+use crate::client::transport::Transport;
+use crate::client::{Client, Phase};
+use crate::plugin::call;
+
+/// Reads after which a client that sends without a pause lets others have their turn.
+const READS_PER_TURN: usize = 8;
+/// Time without a byte written after which a client counts as not reading.
+const STALL: Duration = Duration::from_secs(1);
+
+impl Worker {
+    /// Gives clients their turns for as long as the worker runs.
+    pub(super) async fn run_turns(&self) {
+        poll_fn(|cx| self.poll_turns(cx)).await
+    }
+
+    /// One round: every client whose turn it was when the round began.
+    fn poll_turns(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let (hub, schedule) = (&self.hub, &self.hub.schedule);
+        schedule.begin(cx, |slot| hub.at(slot).iter().for_each(|c| schedule.push(c)));
+        self.reactor.poll_events(cx, |event| {
+            let Some(c) = hub.at(event.slot) else { return };
+            if event.readable {
+                c.turn.readable.set(true);
+            }
+            if event.read_closed {
+                c.turn.read_closed.set(true);
+            }
+            if event.writable {
+                c.turn.writable.set(true);
+            }
+            schedule.push(&c);
+        });
+        for _ in 0..schedule.len() {
+            let Some(c) = schedule.pop().and_then(|slot| hub.at(slot)) else { continue };
+            c.turn.queued.set(false);
+            self.turn(&c);
+        }
+        schedule.end(cx);
+        Poll::Pending
+    }
+
+    /// The first turn of a connection: onconnect, then the bytes that came behind the request.
+    pub(super) fn first_turn(&self, c: &Rc<Client>, mut early: Vec<u8>) {
+        self.with_one_write(c, || {
+            self.call(c, c.handlers.get().onconnect);
+            if !early.is_empty() {
+                self.receive_bytes(c, &mut early);
+            }
+        });
+        if c.turn.readable.get() || !c.is_open() {
+            self.hub.schedule.push(c);
+        }
+    }
+
+    fn turn(&self, c: &Rc<Client>) {
+        if c.turn.writable.replace(false) && c.turn.blocked.get() {
+            self.hub.flush(c);
+        }
+        if c.phase() == Phase::Closed {
+            return self.linger(c);
+        }
+        if !c.is_open() && self.is_late(c) {
+            self.hub.abort(c);
+        }
+        let mut reads = 0;
+        // Also without bytes to read: a stall begins and ends here, and progress keeps the client alive.
+        while self.may_read(c) && c.turn.readable.get() {
+            self.read(c);
+            reads += 1;
+            if reads == READS_PER_TURN {
+                self.hub.schedule.push(c);
+                break;
+            }
+        }
+        if c.is_open() {
+            return;
+        }
+        let is_closed = c.endpoint.state() == State::Closed;
+        if is_closed && !c.turn.blocked.get() && !c.is_gone() && c.backlog() > 0 {
+            self.hub.flush(c);
+        }
+        if c.is_gone() || is_closed && c.backlog() == 0 {
+            self.end(c);
+        }
+    }
+
+    /// Whether the time to close is up.
+    fn is_late(&self, c: &Client) -> bool {
+        c.endpoint.deadline(self.hub.limits.close_timeout).is_some_and(|deadline| now() >= deadline)
+    }
+
+    /// A client that is behind with its own answers is not read from: it sends no faster than it reads. One that
+    /// takes nothing for [`STALL`] is read from again, until its queue reaches its bound.
+    fn may_read(&self, c: &Client) -> bool {
+        if c.is_gone() || c.endpoint.state() == State::Closed {
+            return false;
+        }
+        if !c.is_open() || !self.hub.is_behind(c) {
+            self.end_stall(c);
+            return true;
+        }
+        if c.turn.progressed.replace(false) {
+            c.active.set(true);
+            self.end_stall(c);
+        }
+        let now = now();
+        let since = c.turn.stalled_since.get().unwrap_or_else(|| {
+            c.turn.stalled_since.set(Some(now));
+            self.hub.schedule.push_at(now + STALL, c);
+            now
+        });
+        now >= since + STALL
+    }
+
+    fn end_stall(&self, c: &Client) {
+        if let Some(since) = c.turn.stalled_since.take() {
+            self.hub.schedule.cancel(since + STALL, c);
+        }
+    }
+
+    /// Reads once and handles what came.
+    fn read(&self, c: &Client) {
+        // One buffer for all clients: it is in use only from a read to the end of its callbacks.
+        let mut buffer = self.read_buffer.borrow_mut();
+        let result = c.transport().read(&mut buffer);
+        match result {
+            Ok(n) if n > 0 => {
+                // A short read has emptied a TCP socket: the next bytes are a new event. A Unix socket also ends a read
+                // where a descriptor was passed.
+                let is_empty = n < buffer.len() && !matches!(*c.transport(), Transport::Unix(_));
+                c.turn.readable.set(!is_empty || c.turn.read_closed.get());
+                self.with_one_write(c, || self.receive_bytes(c, &mut buffer[..n]));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => c.turn.readable.set(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => self.hub.abort(c),
+        }
+    }
+
+    /// Runs callbacks of a client; what they send to it leaves in one write after them.
+    fn with_one_write(&self, c: &Client, f: impl FnOnce()) {
+        let flush_is_ours = !c.turn.flush_due.replace(true);
+        f();
+        if flush_is_ours {
+            c.turn.flush_due.set(false);
+            if !c.turn.blocked.get() && c.backlog() > 0 && !c.is_gone() {
+                self.hub.flush(c);
+            }
+        }
+    }
+
+    fn receive_bytes(&self, c: &Client, input: &mut [u8]) {
+        c.active.set(true);
+        let onmessage = c.handlers.get().onmessage;
+        let was_open = c.is_open();
+        c.endpoint.receive(input, self.hub.limits.max_message, now, |event| match event {
+            Event::Message { op, data } => {
+                if let Some(handler) = onmessage
+                    && let Err(reason) = call::on_message(handler, c, op, data)
+                {
+                    self.handler_failed(c, handler, &reason);
+                }
+            }
+            Event::Pong(_) => {}
+            // Of the frames for the client only a Pong is subject to the bound of the queue.
+            Event::Send(pong) if c.endpoint.ending().is_none() => _ = self.hub.send_framed(c, pong),
+            Event::Send(close) => self.hub.send_last(c, close),
+            Event::Violation(violation) => {
+                log::debug!("connection {} ({}): {violation}", c.id(), c.peer());
+            }
+        });
+        if was_open && !c.is_open() {
+            self.hub.closing(c);
+        }
+    }
+
+    /// The connection has ended: its last callback, then our side of the socket. Closing a socket with unread bytes in
+    /// it would reset it, and the client might lose our last frames; so the client closes its side first.
+    fn end(&self, c: &Rc<Client>) {
+        self.hub.leave(c);
+        if let Some(listeners) = self.listeners.get() {
+            (listeners.on_leave)(c.id());
+        }
+        if let Some(ending) = c.endpoint.ending() {
+            log::debug!("connection {} ({}): closed with {}", c.id(), c.peer(), ending.code);
+        }
+        self.disconnect(c);
+        c.set_closed();
+        if c.is_gone() || c.transport().shutdown().is_err() {
+            return self.remove(c);
+        }
+        self.linger(c);
+    }
+
+    /// Discards what the client sends until it closes its side, or the time to close is up.
+    fn linger(&self, c: &Rc<Client>) {
+        if c.is_gone() || self.is_late(c) {
+            return self.remove(c);
+        }
+        let mut buffer = self.read_buffer.borrow_mut();
+        for _ in 0..READS_PER_TURN {
+            if !c.turn.readable.get() {
+                return;
+            }
+            let result = c.transport().read(&mut buffer);
+            match result {
+                Ok(n) if n > 0 => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => c.turn.readable.set(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => return self.remove(c),
+            }
+        }
+        self.hub.schedule.push(c);
+    }
+
+    /// The socket is of no more use.
+    fn remove(&self, c: &Rc<Client>) {
+        self.end_stall(c);
+        if let Some(deadline) = c.endpoint.deadline(self.hub.limits.close_timeout) {
+            self.hub.schedule.cancel(deadline, c);
+        }
+        self.reactor.deregister(&c.transport());
+        self.hub.remove(c);
+    }
+}
