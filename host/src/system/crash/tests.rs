@@ -81,5 +81,7 @@ fn a_module_with_impossible_addresses_is_harmless() {
     let own = std::env::current_exe().unwrap();
     let whole = Module { start: 0, end: u64::MAX, bias: u64::MAX, path: own.to_str().unwrap().to_owned() };
     let turned = Module { start: 9, end: 1, ..whole.clone() };
-    assert_eq!(describe(&crash(&[0, 5, u64::MAX, 9], vec![turned, whole])).len(), 4);
+    let lines = describe(&crash(&[0, 5, u64::MAX, 9], vec![turned, whole]));
+    // An address can be in code that is inlined into other code: one line for each of the functions.
+    assert!((4..=4 * 16).contains(&lines.len()), "{lines:?}");
 }
