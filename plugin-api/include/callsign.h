@@ -1,4 +1,5 @@
-/* callsign.h: plugins for Callsign in C99 or C++. No library is linked: `cc -shared -fPIC chat.c -o chat.so`.
+/* callsign.h: plugins for Callsign in C99 or C++. No library is linked:
+ * `cc -shared -fPIC -I DIR chat.c -o chat.so`, where DIR is the folder of this file.
  *
  * Generated from plugin-api/src/abi.rs and plugin-api/tests/header/helpers.h; edit those, then run
  * `UPDATE_HEADER=1 cargo test -p callsign-plugin --test header`. */
@@ -21,6 +22,12 @@ extern "C" {
  * append-only: a published field, function or constant keeps its position, type and meaning. New
  * fields and functions go to the end of their struct and raise CALLSIGN_ABI_MINOR. `struct_size`
  * tells a reader how much of a struct the other side has.
+ *
+ * Words. A worker is a process of the host that loads plugins and serves a share of the clients;
+ * the probe is a process that loads a new version of a plugin as a trial and serves no clients.
+ * A generation is one loaded version of a plugin. A callback is any function of the plugin that
+ * the host calls. A turn of the event loop is one round in which a worker reads from all sockets
+ * that are ready and runs the callbacks; it ends with writing what the callbacks have sent.
  *
  * Threads. [worker thread] is the one thread of a worker that runs all callbacks, one at a time.
  * [any thread] is any thread of the process. [pool thread] is one of the worker's background
@@ -105,8 +112,9 @@ enum callsign_kind {
 	CALLSIGN_KIND_ONDISCONNECT = 3,
 	/* callsign_onrequest_fn */
 	CALLSIGN_KIND_ONREQUEST = 4,
-	/* callsign_onload_fn; at most one per plugin. The host finds it by its kind; the name
-	 * does not matter. */
+	/* callsign_onload_fn. The host finds the hook by its kind; the name does not matter,
+	 * unless the library has several: then `onload` in `[plugin.NAME]` of the config file
+	 * must name one of them. */
 	CALLSIGN_KIND_ONLOAD = 5,
 	/* callsign_onunload_fn; at most one per plugin. The host finds it by its kind; the name
 	 * does not matter. */
@@ -116,7 +124,8 @@ enum callsign_kind {
 /* Return values of the functions of struct callsign_host. Not negative: success. Negative:
  * nothing was done; the value is the reason. */
 enum callsign_status {
-	/* Success. A message is written to the socket at the end of this turn of the event loop. */
+	/* Success. For callsign_host.send: the message is queued, and the host begins to write
+	 * it to the socket no later than the end of this turn of the event loop. */
 	CALLSIGN_STATUS_SENT = 0,
 	/* Success, but the client's write queue exceeds the host's `high_water`: the client
 	 * reads more slowly than the plugin sends. */
@@ -262,7 +271,8 @@ struct callsign_request {
 struct callsign_load {
 	/* Size of this struct in the host, in bytes. */
 	uint32_t struct_size;
-	/* 1 for the generation that the server started with; each reload adds 1. */
+	/* 1 for the generation that the server started with; each successful reload of the
+	 * plugin adds 1. */
 	uint32_t generation;
 	/* The plugin's name, as used in routes and handshakes. */
 	const char *plugin;
@@ -276,10 +286,10 @@ struct callsign_load {
 	size_t state_length;
 	/* The callsign_plugin.state_version of the generation that saved `state`. */
 	uint32_t state_version;
-	/* 1 in the probe, a process that loads a new generation before any worker does. The
-	 * probe exits right after this hook, serves no clients, and carries no state over.
-	 * Reject in the probe what the hook would reject in a worker, and do not change anything
-	 * outside the process. */
+	/* 1 in the probe, a process that loads a new generation as a trial before any worker
+	 * does. The probe exits right after this hook, serves no clients, and carries no state
+	 * over. Reject in the probe what the hook would reject in a worker, and do not change
+	 * anything outside the process. */
 	uint32_t probe;
 	/* The plain function that the config file names as the plugin's `onload`, if the library
 	 * exports one in addition to this hook; else NULL. The plugin defines its signature. */

@@ -5,6 +5,12 @@
 //! the end of their struct and raise [`ABI_MINOR`]. `struct_size` tells a reader how much of a struct the
 //! other side has.
 //!
+//! Words. A worker is a process of the host that loads plugins and serves a share of the clients; the probe is
+//! a process that loads a new version of a plugin as a trial and serves no clients. A generation is one loaded
+//! version of a plugin. A callback is any function of the plugin that the host calls. A turn of the event loop
+//! is one round in which a worker reads from all sockets that are ready and runs the callbacks; it ends with
+//! writing what the callbacks have sent.
+//!
 //! Threads. **[worker thread]** is the one thread of a worker that runs all callbacks, one at a time. **[any
 //! thread]** is any thread of the process. **[pool thread]** is one of the worker's background threads; it
 //! runs in parallel with the worker thread and with other pool threads. A function of [`Host`] without a
@@ -67,7 +73,8 @@ pub mod kind {
     pub const ONDISCONNECT: u32 = 3;
     /// [`super::OnRequest`]
     pub const ONREQUEST: u32 = 4;
-    /// [`super::OnLoad`]; at most one per plugin. The host finds it by its kind; the name does not matter.
+    /// [`super::OnLoad`]. The host finds the hook by its kind; the name does not matter, unless the library has
+    /// several: then `onload` in `[plugin.NAME]` of the config file must name one of them.
     pub const ONLOAD: u32 = 5;
     /// [`super::OnUnload`]; at most one per plugin. The host finds it by its kind; the name does not matter.
     pub const ONUNLOAD: u32 = 6;
@@ -76,7 +83,8 @@ pub mod kind {
 /// Return values of the functions of [`Host`]. Not negative: success. Negative: nothing was done; the value
 /// is the reason.
 pub mod status {
-    /// Success. A message is written to the socket at the end of this turn of the event loop.
+    /// Success. For [`super::Host::send`]: the message is queued, and the host begins to write it to the
+    /// socket no later than the end of this turn of the event loop.
     pub const SENT: i32 = 0;
     /// Success, but the client's write queue exceeds the host's `high_water`: the client reads more slowly
     /// than the plugin sends.
@@ -226,7 +234,7 @@ pub struct Request {
 pub struct Load {
     /// Size of this struct in the host, in bytes.
     pub struct_size: u32,
-    /// 1 for the generation that the server started with; each reload adds 1.
+    /// 1 for the generation that the server started with; each successful reload of the plugin adds 1.
     pub generation: u32,
     /// The plugin's name, as used in routes and handshakes.
     pub plugin: *const c_char,
@@ -239,9 +247,9 @@ pub struct Load {
     pub state_length: usize,
     /// The [`Plugin::state_version`] of the generation that saved `state`.
     pub state_version: u32,
-    /// 1 in the probe, a process that loads a new generation before any worker does. The probe exits right
-    /// after this hook, serves no clients, and carries no state over. Reject in the probe what the hook would
-    /// reject in a worker, and do not change anything outside the process.
+    /// 1 in the probe, a process that loads a new generation as a trial before any worker does. The probe
+    /// exits right after this hook, serves no clients, and carries no state over. Reject in the probe what the
+    /// hook would reject in a worker, and do not change anything outside the process.
     pub probe: u32,
     /// The plain function that the config file names as the plugin's `onload`, if the library exports one in
     /// addition to this hook; else NULL. The plugin defines its signature.

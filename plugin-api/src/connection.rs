@@ -117,10 +117,10 @@ impl Connection {
         }
     }
 
-    /// Sets the data of the connection, which is dropped after `ondisconnect`. A connection has one data
-    /// slot, which can be set only once, so that references to the data stay valid. Use a `Cell` or `RefCell`
-    /// for data that changes. A plugin without a handler bound to the connection must not set data: it would
-    /// never be dropped.
+    /// Sets the data of the connection, and returns a reference to it. The data is dropped after
+    /// `ondisconnect`. Data can be set only once per connection, so that references to it stay valid; use a
+    /// `Cell` or `RefCell` for data that changes. Only a plugin with a handler bound to the connection may set
+    /// data, because only then it is dropped.
     ///
     /// A reload does not carry data over: the host calls `ondisconnect` of the old generation and `onconnect`
     /// of the new one, which can set the data again. Use a [`state`](Self::state) for data that a reload must

@@ -1,6 +1,8 @@
 //! Write WebSocket handlers that Callsign loads by name.
 //!
-//! A plugin is a `cdylib` with one [`plugin!`] and functions that are marked with their handler kind:
+//! A plugin is a shared library (`cdylib`) with one [`plugin!`] and handlers: functions that the host calls by
+//! their names, marked with their kind. A callback is any function of the plugin that the host calls:
+//! handlers, hooks such as `#[onload]`, and the closures of timers and background work.
 //!
 //! ```
 //! use callsign_plugin::prelude::*;
@@ -29,7 +31,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! The host calls a handler by the name of its function. A handler is named in a route, for example with
+//! A handler's name is the name of its function. A handler is named in a route, for example with
 //! `--route '/chat=join,message,leave'`, or in [`Request::handshake`]. Without any route, the host uses the
 //! handler named `onrequest` for every request. If no such handler exists, WebSocket clients get the handlers
 //! named `onconnect`, `onmessage` and `ondisconnect`.
@@ -40,12 +42,14 @@
 //! [`Connection::every`]). A [`Connection`] cannot leave the worker thread; its [`Connection::id`] can.
 //!
 //! **Failure.** A handler may return `Result<(), E>`; an onrequest handler may return `Result<Response, E>`.
-//! An `Err` and a panic have the same effect: the host logs plugin, handler and message, and closes the
-//! connection with 1011 or responds to the request with 500. Other connections and requests are not affected.
+//! An `Err` and a panic have the same effect: the host logs plugin, handler and message, for a panic also the
+//! source line, and closes the connection with 1011 or responds to the request with 500. Other connections and
+//! requests are not affected.
 //!
 //! # State over a reload
 //!
-//! A reload replaces the code behind open connections. The host carries the state of a connection over:
+//! A reload replaces the code behind open connections: it loads a new generation of the plugin, that is a new
+//! version of its library. The host carries the state of a connection over:
 //!
 //! ```
 //! use callsign_plugin::prelude::*;

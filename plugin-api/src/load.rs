@@ -23,7 +23,7 @@ impl Load {
         self.raw.config()
     }
 
-    /// 1 for the generation that the server started with; each reload adds 1.
+    /// 1 for the generation that the server started with; each successful reload of the plugin adds 1.
     pub fn generation(&self) -> u32 {
         self.raw.generation()
     }

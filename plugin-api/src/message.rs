@@ -90,7 +90,8 @@ impl Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
-    /// Success. A message is written to the socket at the end of this turn of the event loop.
+    /// Success. For a message to one client: it is queued, and the host begins to write it to the socket no
+    /// later than when the callbacks of this turn of the event loop have run.
     Sent,
     /// Success, but the client's write queue exceeds the host's `high_water`: the client reads more slowly
     /// than the plugin sends.

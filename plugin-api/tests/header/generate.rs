@@ -17,7 +17,8 @@ pub fn header(abi: &str, helpers: &str, command: &str) -> String {
     let names = Names::of(&file.items);
     let manual = paragraphs(&file.attrs, &|path| names.link(path));
     let mut out = format!(
-        "/* callsign.h: plugins for Callsign in C99 or C++. No library is linked: `cc -shared -fPIC chat.c -o chat.so`.\n \
+        "/* callsign.h: plugins for Callsign in C99 or C++. No library is linked:\n \
+         * `cc -shared -fPIC -I DIR chat.c -o chat.so`, where DIR is the folder of this file.\n \
          *\n * Generated from plugin-api/src/abi.rs and plugin-api/tests/header/helpers.h; edit those, then run\n \
          * `{command}`. */\n\
          #ifndef CALLSIGN_H\n#define CALLSIGN_H\n\n#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <string.h>\n\n\
