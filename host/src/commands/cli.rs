@@ -22,9 +22,9 @@ use crate::config::options::ServeOptions;
 
 /// A WebSocket server whose handlers live in shared libraries and are called by name
 ///
-/// A plugin is a shared library that exports handlers: onconnect, onmessage and ondisconnect for WebSocket clients,
-/// onrequest for HTTP requests. Callsign loads plugins at run time, accepts connections, and calls the handlers by
-/// their names. It reloads a plugin without closing the connections.
+/// A plugin is a shared library that exports handlers: functions of the kinds onconnect, onmessage and ondisconnect for
+/// WebSocket clients, and onrequest for HTTP requests. Callsign loads plugins at run time, accepts connections, and
+/// calls the handlers by their names. It reloads a plugin without closing the connections.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "callsign", version, after_long_help = EXAMPLES)]
 pub struct Cli {
@@ -73,9 +73,12 @@ pub enum Command {
     /// the plugins of the config file, and serves it until SIGINT or SIGTERM.
     ///
     /// When a source changes, it builds again and reloads the plugin. Connections stay open. If the build fails or the
-    /// server rejects the new code, the old code keeps running. If the first build fails, it waits for a change.
-    /// Sources are the files in DIR, path dependencies of a crate, and included files; a change of the config file
-    /// also reloads.
+    /// server rejects the new code, the old code keeps running. Sources are the files in DIR and, for a crate, its path
+    /// dependencies and the files that the build includes from elsewhere. A change of the config file also reloads.
+    ///
+    /// If the first build fails or makes no plugin, `dev` waits for a change. It ends with status 1 if there is nothing
+    /// to build, if the config file is wrong, or if the server cannot start with the first library: an address is in
+    /// use, the handler of a route does not exist, there is no handler to serve, or the onload hook rejects the load.
     ///
     /// A command line option takes precedence over its environment variable, the variable over the config file, and
     /// the file over the default. SIZE is a number of bytes (65536), or 64KiB, 16MiB. TIME is a number of seconds (10),
@@ -94,6 +97,9 @@ pub enum Command {
     /// Creates a folder with the sources of a plugin, a page to try it, a test, a config file, and the files to build
     /// it. Prints the next commands.
     ///
+    /// A project in Rust depends on the SDK by the absolute path of its folder (see --sdk): to build it on another
+    /// machine, change `path` in Cargo.toml. A project in C has a copy of callsign.h and depends on no folder.
+    ///
     /// Exit status: 0 created; 1 not created; 2 wrong usage.
     #[command(after_long_help = NEW_EXAMPLES)]
     New(NewOptions),
@@ -101,8 +107,8 @@ pub enum Command {
     /// Reload plugins of a running server
     ///
     /// Loads the current files of the plugins, in one transaction: all plugins in all workers, or none. Connections
-    /// stay open, and the new code handles their next messages. Prints the new generations and for how long clients had
-    /// to wait ("paused").
+    /// stay open, and the new code handles their next messages. Prints the new generations and the longest time for
+    /// which a worker served no client ("paused"). A generation is one loaded version of a plugin.
     ///
     /// The reload is rejected and the old code keeps running if a library does not load, crashes or hangs; if a handler
     /// is missing that a route or an open connection uses; if the onload hook rejects the load; or if the state of a
@@ -127,7 +133,17 @@ pub enum Command {
     /// of a plugin makes a new one); and routes with the handlers and the generation that serve them. A worker that
     /// hangs is marked.
     ///
-    /// Old generations stay in the memory of a worker until the worker ends. RETAINED is their number.
+    /// CLIENTS is the number of clients of a worker now, with and without WebSocket. ACCEPTED is the number of
+    /// WebSocket connections that the worker process has accepted, CALLBACKS the number of callbacks that it has begun:
+    /// handlers, hooks, and functions of timers and background work. Old generations stay in the memory of a worker
+    /// until the worker ends; RETAINED is their number.
+    ///
+    /// The JSON has the keys version, pid, uptime_ms, config, addresses, workers, plugins, routes, and routes_more, the
+    /// number of routes that are not listed. Each of workers has index, pid, uptime_ms, serves (whether it serves
+    /// clients yet), clients, accepted, callbacks, running (plugin, generation, kind, name, running_for_ms) and plugins
+    /// (name, generation, retained). Each of plugins has name, version, generation and path. Each of routes has path
+    /// and handlers (kind, plugin, name, generation). Null stands for a value that does not exist: no config file, a
+    /// worker that has died, no running callback, or a time that is not measured.
     ///
     /// Exit status: 0 shown; 1 no server to connect to; 2 wrong usage.
     #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = STATUS_EXAMPLES)]
@@ -142,9 +158,12 @@ pub enum Command {
 
     /// Check whether this host would load plugins
     ///
-    /// Loads the plugins in a separate process, as a server would: constructors and onload hooks run, and the handlers
-    /// of the routes are looked up. Prints the plugins and their handlers, or why they would not be loaded. For a
-    /// plugin that crashes or hangs, prints the signal and, where the system supports it, the place in the code.
+    /// Loads the plugins in a separate process, as a server would: constructors and onload hooks run. With --config or
+    /// --route, also looks up the handlers of the routes; without both, no route and no handler is required. Prints the
+    /// plugins and their handlers, or why they would not be loaded. For a plugin that crashes or hangs, prints the
+    /// signal and, where the system supports it, the place in the code.
+    ///
+    /// Does not listen, and does not check addresses, users or the control socket.
     ///
     /// Exit status: 0 they would be loaded; 1 they would not; 2 wrong usage.
     #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = CHECK_EXAMPLES)]

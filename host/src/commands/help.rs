@@ -80,7 +80,7 @@ Examples:
   callsign dev . --release --listen 127.0.0.1:9000
           Build the crate in this folder with optimizations, serve on port 9000
   callsign dev counter
-          If counter has a Makefile: run make and serve the library that it makes
+          If counter has a Makefile: run make, serve the library that it makes
   callsign dev . --build 'zig build' --library zig-out/lib/libchat.so
           Build with another tool";
 
@@ -114,7 +114,7 @@ Examples:
   callsign check target/release/libchat.so --config callsign.toml
           Load it with the settings, the other plugins and the routes of the file
   callsign check --config callsign.toml
-          Check whether a server would start with this file
+          Check whether a server would load the plugins of this file
   callsign check libchat.so --route '/chat=join,message,leave'
           Check whether the plugin has these handlers";
 

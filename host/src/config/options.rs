@@ -48,9 +48,9 @@ pub struct ServeOptions {
     /// PATH=HANDLER calls an onrequest handler for each request. PATH=ONCONNECT,ONMESSAGE,ONDISCONNECT upgrades each
     /// WebSocket client and binds three callbacks to its connection; leave a name empty to ignore the event.
     ///
-    /// PATH is exact, or a prefix that ends in /*. An exact path takes precedence, then the longest prefix. HANDLER is
-    /// searched in all plugins in load order, PLUGIN:HANDLER in one plugin. The option replaces a route of the config
-    /// file with the same PATH.
+    /// PATH is exact, or a prefix that ends in /*: /chat/* matches /chat/ and all below, but not /chat. An exact path
+    /// takes precedence, then the longest prefix. HANDLER is searched in all plugins in load order, PLUGIN:HANDLER in
+    /// one plugin. The option replaces a route of the config file with the same PATH.
     #[arg(long, value_name = "PATH=HANDLERS", value_parser = Route::from_flag)]
     pub route: Vec<Route>,
 
@@ -102,82 +102,82 @@ pub struct LimitOptions {
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_MESSAGE", value_parser = parse_size)]
     pub max_message: Option<usize>,
 
-    /// Largest queue for one client
+    /// Maximum write queue of one client
     ///
-    /// Counts the bytes in the client's write queue, which the client has not accepted yet. A client that reads so
-    /// slowly that its queue exceeds this size is closed with 1013.
+    /// Counts the bytes that wait to be sent to the client. A client that reads so slowly that its queue exceeds this
+    /// size is closed with 1013.
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_BACKLOG", value_parser = parse_size)]
     pub max_backlog: Option<usize>,
 
-    /// Queue that counts as high
+    /// Write queue above which sending returns QUEUED
     ///
     /// While a client's write queue exceeds this size, sending to it returns QUEUED to the plugin, which can then send
     /// less. At most --max-backlog.
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_HIGH_WATER", value_parser = parse_size)]
     pub high_water: Option<usize>,
 
-    /// Largest request body
+    /// Maximum request body
     ///
     /// A larger request gets 413.
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_BODY", value_parser = parse_size)]
     pub max_body: Option<usize>,
 
-    /// Largest request head
+    /// Maximum request head
     ///
     /// Counts the request line and all headers. A larger request gets 431. At least 8KiB.
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_HEAD", value_parser = parse_size)]
     pub max_head: Option<usize>,
 
-    /// Time to send a request
+    /// Time for a client to send its request
     ///
     /// A client that takes longer to send a complete request is disconnected.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_HANDSHAKE_TIMEOUT", value_parser = parse_duration)]
     pub handshake_timeout: Option<Duration>,
 
-    /// Time to answer a Close frame
+    /// Time for a client to answer a Close frame
     ///
     /// A client that takes longer to answer the server's Close frame is disconnected.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_CLOSE_TIMEOUT", value_parser = parse_duration)]
     pub close_timeout: Option<Duration>,
 
-    /// Silence before a ping
+    /// Time without data after which a client gets a ping
     ///
     /// A client that sends nothing for this time gets a ping. If it then sends nothing for the same time again, it is
     /// disconnected. 0 disables pings.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_PING_INTERVAL", value_parser = parse_duration)]
     pub ping_interval: Option<Duration>,
 
-    /// Time to close at shutdown
+    /// Time for connections to close at shutdown
     ///
     /// Connections that are still open this long after SIGINT or SIGTERM are aborted, and the exit status is 1.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_DRAIN_TIMEOUT", value_parser = parse_duration)]
     pub drain_timeout: Option<Duration>,
 
-    /// Callback that counts as slow
+    /// Run time of a callback above which it is logged
     ///
     /// A callback that runs longer is logged with its name, because it blocks the other clients of its worker. 0
     /// disables the log line. At most --hang-timeout. Has no effect with --workers 0.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_SLOW_CALLBACK", value_parser = parse_duration)]
     pub slow_callback: Option<Duration>,
 
-    /// Callback that counts as hung
+    /// Run time of a callback above which its worker is killed
     ///
     /// A worker whose callback runs longer is killed and replaced; its clients are disconnected. 0 disables this. Has
     /// no effect with --workers 0.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_HANG_TIMEOUT", value_parser = parse_duration)]
     pub hang_timeout: Option<Duration>,
 
-    /// Time for a step of a reload
+    /// Time for each step of a reload
     ///
     /// A reload is rejected, and the old code keeps running, if one of its steps takes longer in a worker or in the
-    /// probe process that loads the new code first. Clients wait only while workers carry over the state of
-    /// connections.
+    /// probe, a process that loads the new code first as a trial. Clients wait only while workers carry over the state
+    /// of connections.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_RELOAD_TIMEOUT", value_parser = parse_duration)]
     pub reload_timeout: Option<Duration>,
 
-    /// Largest number of connections
+    /// Maximum number of connections of all workers
     ///
-    /// Counts the connections of all workers. Further clients wait until a connection closes. Without this option, the
+    /// Counts clients with and without WebSocket. Further clients wait until one disconnects. Without this option, the
     /// system's limit on open files applies.
     #[arg(long, value_name = "N", env = "CALLSIGN_MAX_CONNECTIONS")]
     pub max_connections: Option<usize>,

@@ -48,8 +48,10 @@ pub struct NewOptions {
 
     /// Folder of the Rust SDK (plugin-api)
     ///
-    /// The crate depends on the SDK in this folder. Without this option, it depends on the SDK beside the sources that
-    /// this program was built from. If they no longer exist, it depends on the published crate `callsign-plugin`.
+    /// The crate depends on the SDK in this folder, by absolute path. Without this option, it depends on the SDK beside
+    /// the sources that this program was built from. If those sources no longer exist, Cargo.toml names the crate
+    /// `callsign-plugin` of the registry instead, in this program's version; if cargo does not find it there, name a
+    /// folder with --sdk.
     #[arg(long, value_name = "DIR", conflicts_with = "c")]
     sdk: Option<PathBuf>,
 }
