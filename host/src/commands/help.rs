@@ -64,7 +64,7 @@ pub const SERVE_EXAMPLES: &str = "\
 Examples:
   callsign serve target/release/libchat.so
           Without a route, the handler named onrequest handles every request.
-          If no such handler exists, WebSocket clients on any path get the
+          If no such handler exists, WebSocket clients on any path use the
           handlers named onconnect, onmessage and ondisconnect
   callsign serve libchat.so --route '/=page' --route '/chat=join,message,leave'
           Name the handlers of each path
