@@ -33,7 +33,7 @@
 //!
 //! A handler's name is the name of its function. A handler is named in a route, for example with
 //! `--route '/chat=join,message,leave'`, or in [`Request::handshake`]. Without any route, the host uses the
-//! handler named `onrequest` for every request. If no such handler exists, WebSocket clients get the handlers
+//! handler named `onrequest` for every request. If no such handler exists, WebSocket clients use the handlers
 //! named `onconnect`, `onmessage` and `ondisconnect`.
 //!
 //! **Threads.** A worker runs all callbacks on one thread, one at a time, so a plugin needs no locks. A
