@@ -14,12 +14,13 @@ mod state; // the state of plugins in C
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 
 use crate::support::{
-    Answer, Host, ROUTE, Reloading, WebSocket, c_plugin_with, compile_c, path, scratch, variant,
+    Answer, Host, Process, ROUTE, Reloading, WebSocket, c_plugin_with, compile_c, path, scratch, variant,
 };
 
 /// Clients on both workers, which have read their greeting.
@@ -30,6 +31,21 @@ pub fn clients(reloading: &Reloading, count: usize) -> Vec<WebSocket> {
         client
     };
     (0..count).map(|_| open()).collect()
+}
+
+/// The processes of the workers, after all of them serve.
+fn workers(reloading: &Reloading) -> Vec<Process> {
+    let end = Instant::now() + Duration::from_secs(10);
+    while find(&status(reloading)["workers"], "serves") != BTreeSet::from(["true".to_owned()]) {
+        assert!(Instant::now() < end, "{}", status(reloading));
+        thread::sleep(Duration::from_millis(1)); // no event announces this
+    }
+    reloading.host.workers()
+}
+
+fn status(reloading: &Reloading) -> serde_json::Value {
+    serde_json::from_str(&reloading.ask("status", &["--json"]).expect("the server answers"))
+        .expect("the answer is JSON")
 }
 
 fn get(host: &Host, path: &str) -> Answer {
@@ -175,9 +191,7 @@ fn status_reports_generations_and_retained_libraries() {
     for generation in ["2", "3"] {
         reloading.reload_with(&variant(generation, &[])).expect("the reload is accepted");
     }
-    let status: serde_json::Value =
-        serde_json::from_str(&reloading.ask("status", &["--json"]).expect("the server answers"))
-            .expect("the answer is JSON");
+    let status = status(&reloading);
     let found = |key: &str| find(&status, key);
     assert!(found("generation").contains("3"), "{status}");
     assert!(found("retained").contains("2"), "{status}");
@@ -200,9 +214,9 @@ fn a_file_that_is_being_written_is_waited_for() {
     let reloading = Reloading::serve_c(&[]);
     let whole = fs::read(variant("2", &[])).expect("the library was built");
     fs::write(&reloading.library, &whole[..whole.len() / 2]).expect("the file can be written");
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let reload = scope.spawn(|| reloading.reload());
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
         fs::write(&reloading.library, &whole).expect("the file can be written");
         let said = reload.join().expect("the thread does not panic").expect("the reload is accepted");
         assert!(said.starts_with("reload: generation 2"), "{said}");

@@ -6,7 +6,7 @@ use super::*;
 struct Untouched {
     reloading: Reloading,
     clients: Vec<WebSocket>,
-    workers: Vec<u32>,
+    workers: Vec<Process>,
 }
 
 impl Untouched {
@@ -16,7 +16,7 @@ impl Untouched {
 
     fn of(reloading: Reloading) -> Self {
         let clients = clients(&reloading, 8);
-        let workers = reloading.host.workers().iter().map(|worker| worker.0).collect();
+        let workers = workers(&reloading);
         Self { reloading, clients, workers }
     }
 
@@ -42,11 +42,9 @@ impl Untouched {
         for client in &mut self.clients {
             assert_eq!(client.ask("who"), "1");
         }
-        let workers: Vec<u32> = self.reloading.host.workers().iter().map(|worker| worker.0).collect();
-        assert_eq!(workers, self.workers);
+        assert_eq!(self.reloading.host.workers(), self.workers);
         assert!(self.reloading.host.log_lines("left with").is_empty());
-        let status = self.reloading.ask("status", &["--json"]).expect("the server answers");
-        let status: serde_json::Value = serde_json::from_str(&status).expect("the answer is JSON");
+        let status = status(&self.reloading);
         assert_eq!(find(&status["plugins"], "generation"), BTreeSet::from(["1".to_owned()]), "{status}");
     }
 

@@ -2,31 +2,16 @@
 
 use super::*;
 
-/// The process of the second worker, after all workers serve.
-fn second_worker(reloading: &Reloading) -> crate::support::Process {
-    let end = std::time::Instant::now() + Duration::from_secs(10);
-    while find(&status(reloading)["workers"], "serves") != BTreeSet::from(["true".to_owned()]) {
-        assert!(std::time::Instant::now() < end, "{}", status(reloading));
-        std::thread::sleep(Duration::from_millis(1)); // no event announces this
-    }
-    reloading.host.workers()[1]
-}
-
-fn status(reloading: &Reloading) -> serde_json::Value {
-    serde_json::from_str(&reloading.ask("status", &["--json"]).expect("the server answers"))
-        .expect("the answer is JSON")
-}
-
 /// An onrequest handler binds names for the first time while this worker has already loaded the new
 /// generation and the other one has not.
 #[test]
 fn names_bound_between_load_and_prepare_are_reloaded_too() {
     let reloading = Reloading::serve(&variant("1", &[]), &["--workers", "2", "--route", "/=upgrade"]);
-    let late = second_worker(&reloading);
+    let late = workers(&reloading)[1];
     for (generation, defines) in [("2", &["-DTELL_CONSTRUCTOR"][..]), ("3", &["-DTELL_CONSTRUCTOR"])] {
         late.signal(Signal::STOP);
         reloading.put(&variant(generation, defines));
-        let mut client = std::thread::scope(|scope| {
+        let mut client = thread::scope(|scope| {
             let reload = scope.spawn(|| reloading.reload());
             reloading.host.log_line(&format!("{generation}: constructed by callsign: worker 0"));
             let mut client = reloading.host.open("/");
@@ -45,10 +30,10 @@ fn names_bound_between_load_and_prepare_are_reloaded_too() {
 #[test]
 fn missing_names_bound_between_load_and_prepare_reject_the_reload() {
     let reloading = Reloading::serve(&variant("1", &[]), &["--workers", "2", "--route", "/=upgrade"]);
-    let late = second_worker(&reloading);
+    let late = workers(&reloading)[1];
     late.signal(Signal::STOP);
     reloading.put(&variant("2", &["-DTELL_CONSTRUCTOR", "-DRENAMED"]));
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let reload = scope.spawn(|| reloading.reload());
         reloading.host.log_line("2: constructed by callsign: worker 0");
         let mut client = reloading.host.open("/");
@@ -66,10 +51,10 @@ fn missing_names_bound_between_load_and_prepare_reject_the_reload() {
 fn broadcasts_beyond_all_queues_delay_no_reload_and_none_is_lost() {
     let options = ["--workers", "2", "--route", ROUTE, "--max-backlog", "256MiB"];
     let reloading = Reloading::serve(&variant("1", &[]), &options);
-    second_worker(&reloading);
+    workers(&reloading);
     let mut clients = clients(&reloading, 4);
     for generation in ["2", "3", "4"] {
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for client in &mut clients {
                 client.text("flood");
                 scope.spawn(|| {
@@ -137,11 +122,11 @@ fn a_worker_that_commits_late_is_accepted_later() {
     reloading.reload_with(&variant("2", &[])).expect("the reload is accepted");
     reloading.host.log_line("worker 1 has not said that it uses the new code");
     reloading.host.log_has("1: unloaded", 2);
-    let end = std::time::Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(10);
     let generations = || find(&status(&reloading)["workers"], "generation");
     while generations() != BTreeSet::from(["2".to_owned()]) {
-        assert!(std::time::Instant::now() < end, "{}", status(&reloading));
-        std::thread::sleep(Duration::from_millis(10)); // no event announces this
+        assert!(Instant::now() < end, "{}", status(&reloading));
+        thread::sleep(Duration::from_millis(10)); // no event announces this
     }
 }
 
@@ -151,7 +136,7 @@ fn a_server_that_stops_aborts_the_reload() {
     let reloading = Reloading::serve_c(&[]);
     let mut clients = clients(&reloading, 8);
     reloading.put(&variant("2", &["-DSLOW_IN_WORKER"]));
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let reload = scope.spawn(|| reloading.reload());
         reloading.host.log_line("2: loaded as generation 2");
         reloading.host.ask_to_stop();
