@@ -102,14 +102,14 @@ pub struct LimitOptions {
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_MESSAGE", value_parser = parse_size)]
     pub max_message: Option<usize>,
 
-    /// Maximum write queue of one client
+    /// Maximum write queue
     ///
     /// Counts the bytes that wait to be sent to the client. A client that reads so slowly that its queue exceeds this
     /// size is closed with 1013.
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_BACKLOG", value_parser = parse_size)]
     pub max_backlog: Option<usize>,
 
-    /// Write queue above which sending returns QUEUED
+    /// Queue that counts as high
     ///
     /// While a client's write queue exceeds this size, sending to it returns QUEUED to the plugin, which can then send
     /// less. At most --max-backlog.
@@ -128,39 +128,39 @@ pub struct LimitOptions {
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_HEAD", value_parser = parse_size)]
     pub max_head: Option<usize>,
 
-    /// Time for a client to send its request
+    /// Time for a request to arrive
     ///
     /// A client that takes longer to send a complete request is disconnected.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_HANDSHAKE_TIMEOUT", value_parser = parse_duration)]
     pub handshake_timeout: Option<Duration>,
 
-    /// Time for a client to answer a Close frame
+    /// Time to answer a Close frame
     ///
     /// A client that takes longer to answer the server's Close frame is disconnected.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_CLOSE_TIMEOUT", value_parser = parse_duration)]
     pub close_timeout: Option<Duration>,
 
-    /// Time without data after which a client gets a ping
+    /// Time of silence before a ping
     ///
     /// A client that sends nothing for this time gets a ping. If it then sends nothing for the same time again, it is
     /// disconnected. 0 disables pings.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_PING_INTERVAL", value_parser = parse_duration)]
     pub ping_interval: Option<Duration>,
 
-    /// Time for connections to close at shutdown
+    /// Time to close at shutdown
     ///
     /// Connections that are still open this long after SIGINT or SIGTERM are aborted, and the exit status is 1.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_DRAIN_TIMEOUT", value_parser = parse_duration)]
     pub drain_timeout: Option<Duration>,
 
-    /// Run time of a callback above which it is logged
+    /// Callback that counts as slow
     ///
     /// A callback that runs longer is logged with its name, because it blocks the other clients of its worker. 0
     /// disables the log line. At most --hang-timeout. Has no effect with --workers 0.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_SLOW_CALLBACK", value_parser = parse_duration)]
     pub slow_callback: Option<Duration>,
 
-    /// Run time of a callback above which its worker is killed
+    /// Callback that counts as hung
     ///
     /// A worker whose callback runs longer is killed and replaced; its clients are disconnected. 0 disables this. Has
     /// no effect with --workers 0.
