@@ -1,17 +1,19 @@
-//! Background work that plugins have started: a job waits, runs on a thread of the runtime's blocking pool, and comes
-//! back to the worker's thread, where its task is called and freed.
+//! Background work that plugins have started: a job waits, runs on a thread of a pool, and comes back to the worker's
+//! thread, where its task is called and freed. While no thread can be created, jobs wait.
 //!
 //! Invariant: the jobs that wait and run never exceed [`MAX_JOBS`], of which [`THREADS`] run at a time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use callsign_plugin::abi::status;
-use tokio::sync::Notify;
-use tokio::task::{Id, JoinSet};
+use tokio::sync::{Notify, mpsc};
 
 use super::deferred::DeferredTask;
 use crate::plugin::deferred::Work;
+use crate::system::pool::Pool;
 
 /// Jobs that run at a time: enough that some can wait for a disk or a database, few enough that the worker's thread
 /// gets its share of the processors. The pool starts threads when they are needed and ends idle ones.
@@ -20,11 +22,16 @@ pub const THREADS: usize = 16;
 /// [`status::BUSY`].
 pub const MAX_JOBS: usize = 1024;
 
+/// Time after which the next attempt to create a thread is made.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// The background work of a worker.
 #[derive(Debug, Default)]
 pub struct Background {
     waiting: RefCell<VecDeque<(Work, DeferredTask)>>,
-    running: RefCell<HashMap<Id, DeferredTask>>,
+    /// By the number of the job.
+    running: RefCell<HashMap<u64, DeferredTask>>,
+    started_total: Cell<u64>,
     /// Notified when a job was added or cancelled.
     changed: Notify,
     /// Notified when a job is done.
@@ -40,22 +47,66 @@ impl Background {
 
     /// Runs jobs in order, [`THREADS`] at a time.
     pub async fn run(&self) {
-        let mut pool = JoinSet::new();
+        self.run_on(&Pool::new("background", THREADS)).await
+    }
+
+    async fn run_on(&self, pool: &Pool) {
+        let (sender, mut results) = mpsc::unbounded_channel();
+        let mut has_failed = false;
         loop {
-            while pool.len() < THREADS
+            let mut retry = false;
+            while self.running.borrow().len() < THREADS
                 && let Some((work, done)) = self.next()
             {
-                let id = pool.spawn_blocking(|| work.run()).id();
-                self.running.borrow_mut().insert(id, done);
+                let number = self.started_total.get();
+                self.started_total.set(number + 1);
+                match self.start(pool, number, work, &sender) {
+                    Ok(()) => {
+                        has_failed = false;
+                        self.running.borrow_mut().insert(number, done);
+                    }
+                    Err((work, error)) => {
+                        self.waiting.borrow_mut().push_front((work, done));
+                        if !std::mem::replace(&mut has_failed, true) {
+                            log::error!(
+                                "no thread can be created for background work: {error}; {} jobs wait until one can",
+                                self.jobs()
+                            );
+                        }
+                        retry = true;
+                        break;
+                    }
+                }
             }
             tokio::select! {
-                Some(result) = pool.join_next_with_id() => {
-                    // Plugin code does not unwind into the host. A job that did would be done all the same.
-                    self.finish(result.map_or_else(|error| error.id(), |(id, ())| id));
-                }
+                Some(number) = results.recv() => self.finish(number),
                 () = self.changed.notified() => {}
+                () = tokio::time::sleep(RETRY), if retry => {}
             }
         }
+    }
+
+    /// Starts the work on a thread, which sends the job's number when it is done. Err: no thread can be created.
+    fn start(
+        &self,
+        pool: &Pool,
+        number: u64,
+        work: Work,
+        sender: &mpsc::UnboundedSender<u64>,
+    ) -> Result<(), (Work, std::io::Error)> {
+        let (slot, sender) = (Arc::new(Mutex::new(Some(work))), sender.clone());
+        let job = {
+            let slot = slot.clone();
+            Box::new(move || {
+                let work = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+                work.into_iter().for_each(Work::run);
+                let _ = sender.send(number);
+            })
+        };
+        pool.run(job).map_err(|(_, error)| {
+            let work = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            (work.expect("the job has not run"), error)
+        })
     }
 
     /// Adds a job: the work, and the task to call after it. Returns a [`status`]; if it is not
@@ -102,8 +153,8 @@ impl Background {
         }
     }
 
-    fn finish(&self, id: Id) {
-        let Some(done) = self.running.borrow_mut().remove(&id) else { return };
+    fn finish(&self, number: u64) {
+        let Some(done) = self.running.borrow_mut().remove(&number) else { return };
         done.call();
         done.free();
         self.job_done.notify_waiters();

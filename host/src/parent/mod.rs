@@ -30,7 +30,7 @@ use crate::config::settings::Settings;
 use crate::link::inventory::Inventory;
 use crate::serve::summary::startup_summary;
 use crate::system::sanitize::sanitize;
-use crate::system::signals::{Hangup, Stop};
+use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::{open_files, privileges, task};
 use control::{ControlChannel, ControlRequest, RequestReceiver};
 use relay::Relay;
@@ -90,6 +90,7 @@ impl Parent {
     async fn run(&'static self, startup_events: StartupEvents, control: ControlChannel) -> Result<()> {
         let mut stop = Stop::new()?;
         let hangup = Hangup::new()?;
+        task::spawn("ignored signals", Ignored::new()?.log());
         let ControlChannel { sender, receiver, read_settings } = control;
         let mut _socket_file = None;
         if let Some((listener, file)) = control::open(&self.settings.control)? {

@@ -28,7 +28,7 @@ use crate::link::{self, Tag};
 use crate::plugin::describe::inventory;
 use crate::system::process::{block_on, end_with_parent, open_scoreboard, take_link};
 use crate::system::scoreboard::{self, Scoreboard};
-use crate::system::signals::{Hangup, Stop};
+use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::{crash, log as logging, open_files, panic};
 use crate::worker::admission::WorkerInfo;
 use crate::worker::{Listeners, Worker};
@@ -57,6 +57,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
         let worker = start(&settings.limits, &Plan::in_place(settings), info)?;
         let mut stop = Stop::new()?;
         tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
+        tokio::task::spawn_local(Ignored::new()?.log());
         let addresses: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
         // Serving does not depend on somebody reading it.
         let _ = io::stdout().write_all(summary::startup_summary(&loaded(worker), 0, &addresses).as_bytes());
@@ -101,6 +102,7 @@ pub fn run_worker() -> Result<()> {
         let uplink = worker.parent.connect(uplink);
         // From here on a signal means a drain, and only from here on there are clients.
         let mut stop = Stop::new()?;
+        tokio::task::spawn_local(Ignored::new()?.log());
         uplink.send(Tag::Ready, link::text(&serde_json::to_string(&loaded(worker))?), |_| ());
         tokio::task::spawn_local(reload::follow(worker));
         let carried = tokio::task::spawn_local(async move {

@@ -1,25 +1,65 @@
-//! Signals to a server: SIGINT and SIGTERM stop it, SIGHUP reloads.
+//! Signals to a server: SIGINT, SIGTERM and SIGQUIT stop it, SIGHUP reloads. Of the others that would end a process,
+//! SIGUSR1, SIGUSR2 and SIGALRM are ignored and logged.
 
 use std::io::{self, IsTerminal};
 
 use rustix::process::{Signal as Name, getpid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGINT and SIGTERM, which this process catches from the creation of this value on.
+/// SIGINT, SIGTERM and SIGQUIT, which this process catches from the creation of this value on.
 pub struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    quit: Signal,
 }
 
 impl Stop {
     /// Needs a tokio runtime.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
+        })
     }
 
     /// Waits for the next of them.
     pub async fn requested(&mut self) {
-        tokio::select! { _ = self.interrupt.recv() => {} _ = self.terminate.recv() => {} }
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.quit.recv() => {}
+        }
+    }
+}
+
+/// Signals that have no meaning here, and whose default would end the process without a Close to anybody.
+pub struct Ignored {
+    user1: Signal,
+    user2: Signal,
+    alarm: Signal,
+}
+
+impl Ignored {
+    /// Ignores them from now on. Needs a tokio runtime.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+            alarm: signal(SignalKind::alarm())?,
+        })
+    }
+
+    /// Logs each of them.
+    pub async fn log(mut self) {
+        loop {
+            let name = tokio::select! {
+                _ = self.user1.recv() => "SIGUSR1",
+                _ = self.user2.recv() => "SIGUSR2",
+                _ = self.alarm.recv() => "SIGALRM",
+            };
+            log::warn!("{name} is ignored; SIGHUP reloads the plugins, SIGTERM stops the server");
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! SIGHUP: reads the settings again and requests a reload with them.
 
 use anyhow::Result;
+use log::Level;
 use tokio::sync::oneshot;
 
 use super::{ControlRequest, RequestSender, Which};
 use crate::config::settings::Settings;
+use crate::system::log as logging;
 use crate::system::signals::Hangup;
 
 /// Reads the settings again, from the same options and the same config file as at the start.
@@ -16,7 +18,7 @@ pub async fn reload_on(mut hangup: Hangup, read_settings: ReadSettings, sender: 
         // The parent logs the outcome.
         match read_settings() {
             Ok(settings) => reload(settings, &sender).await,
-            Err(error) => log::error!("SIGHUP: nothing was reloaded: {error:#}"),
+            Err(error) => logging::lines(Level::Error, &format!("SIGHUP: nothing was reloaded: {error:#}")),
         }
     }
 }

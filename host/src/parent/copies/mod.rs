@@ -19,17 +19,19 @@ use tempfile::TempDir;
 use crate::config::plan::{Plan, PlannedPlugin};
 use crate::config::settings::{PluginSource, Settings};
 use crate::plugin::image::Image;
+use crate::system::pool::Pool;
 
 /// Attempts to copy a complete library, [`PAUSE`] apart: a build may be writing it.
 const ATTEMPTS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// The folder of the copies. Dropping this removes it.
-#[derive(Debug)]
 pub struct Copies {
     folder: TempDir,
     /// Copies made so far. Each has a folder, named by its number.
     copied_total: Cell<u32>,
+    /// Copies off the event loop: a disk may be slow, and workers and broadcasts must not wait for it.
+    pool: Pool,
     /// Copies that no worker loads any more. A backtrace may still need them.
     unused: RefCell<Vec<PathBuf>>,
     /// The folder, locked for as long as this process lives: against [`remove_abandoned`] in other servers, and against
@@ -59,7 +61,7 @@ impl Copies {
         File::create_new(folder.path().join(MARK)).context(why)?;
         let lock = File::open(folder.path()).context(why)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).context(why)?;
-        Ok(Self { folder, copied_total: Cell::new(0), unused: RefCell::default(), _lock: lock })
+        Ok(Self { folder, copied_total: Cell::new(0), pool: Pool::new("copy", 1), unused: RefCell::default(), _lock: lock })
     }
 
     /// Removes all copies. No worker runs any more.
@@ -83,9 +85,8 @@ impl Copies {
     pub async fn copy_when_complete(&self, path: &Path) -> Result<(PathBuf, Image)> {
         let mut attempts = 1;
         loop {
-            // Off the event loop: a disk may be slow, and workers and broadcasts must not wait for it.
             let (path, folder) = (path.to_owned(), self.next_folder());
-            let copied = tokio::task::spawn_blocking(move || copy_library(&path, &folder)).await?;
+            let copied = self.pool.call(move || copy_library(&path, &folder)).await;
             if copied.is_ok() || attempts == ATTEMPTS {
                 return copied;
             }

@@ -10,6 +10,7 @@ mod transaction; // load, prepare, commit or abort
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use log::Level;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -17,6 +18,7 @@ use super::Parent;
 use super::control::{Reloaded, Which};
 use super::copies::Copies;
 use crate::config::settings::Settings;
+use crate::system::log as logging;
 use crate::serve::probe::{self, Trial};
 
 pub use ballot::{Ballots, Vote};
@@ -52,7 +54,9 @@ impl Reloads {
         let result = self.try_reload(parent, which).await;
         match (&result, reason) {
             (Ok(reloaded), Some(reason)) => log::info!("{reason}: reloaded {reloaded}"),
-            (Err(error), Some(reason)) => log::error!("{reason}: nothing was reloaded: {error:#}"),
+            (Err(error), Some(reason)) => {
+                logging::lines(Level::Error, &format!("{reason}: nothing was reloaded: {error:#}"));
+            },
             (_, None) => {}
         }
         result

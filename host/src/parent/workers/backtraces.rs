@@ -4,8 +4,12 @@
 use std::collections::VecDeque;
 use std::panic::catch_unwind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use log::Level;
 
 use crate::system::crash;
+use crate::system::log as logging;
 use crate::system::panic;
 use crate::system::scoreboard::Crash;
 
@@ -21,7 +25,7 @@ struct Waiting {
     is_looking_up: bool,
 }
 
-/// Logs soon where the worker was. Needs a tokio runtime.
+/// Logs soon where the worker was.
 pub fn log(worker: usize, crash: Crash) {
     let mut waiting = waiting();
     if waiting.crashes.len() >= WAITING_MAX {
@@ -30,7 +34,11 @@ pub fn log(worker: usize, crash: Crash) {
     waiting.crashes.push_back((worker, crash));
     if !waiting.is_looking_up {
         waiting.is_looking_up = true;
-        tokio::task::spawn_blocking(look_up_all);
+        if let Err(error) = thread::Builder::new().name("backtrace".to_owned()).spawn(look_up_all) {
+            waiting.crashes.clear();
+            waiting.is_looking_up = false;
+            log::error!("worker {worker} has left a backtrace, but no thread can be created to look it up: {error}");
+        }
     }
 }
 
@@ -38,7 +46,9 @@ fn look_up_all() {
     while let Some((worker, crash)) = next() {
         match catch_unwind(|| crash::describe(&crash)) {
             Ok(lines) if lines.is_empty() => {}
-            Ok(lines) => log::error!("worker {worker} was here when it ended:\n{}", lines.join("\n")),
+            Ok(stack) => {
+                logging::lines(Level::Error, &format!("worker {worker} was here when it ended:\n{}", stack.join("\n")));
+            }
             Err(payload) => log::error!(
                 "bug in callsign: the lookup of worker {worker}'s backtrace panicked: {}",
                 panic::message(&*payload)

@@ -15,6 +15,7 @@ use super::{Request, Trial};
 use crate::link::inventory::Inventory;
 use crate::link::{Decoder, Tag, setup};
 use crate::system::crash;
+use crate::system::pool::Pool;
 use crate::system::privileges::Identity;
 use crate::system::process::{self, pid};
 use crate::system::sanitize::sanitize;
@@ -43,7 +44,7 @@ pub async fn probe(
         Ok(Outcome::Died { what, crash }) => {
             // Not on this thread, because reading debug information is slow.
             let describe = move || crash.map(|crash| crash::describe(&crash)).unwrap_or_default();
-            let stack = tokio::task::spawn_blocking(describe).await.unwrap_or_default();
+            let stack = Pool::new("backtrace", 1).call(describe).await;
             Err(add_stack(what, stack, &plugins))
         }
         Err(error) => Err(format!("cannot probe the plugins in another process: {error:#}")),
