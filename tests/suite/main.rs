@@ -35,6 +35,8 @@ mod hub; // broadcasts between workers
 
 mod faults; // lost links, orphans, crash loops
 
+mod hardening; // no threads, a log that nobody reads, signals, forged log lines
+
 mod reload; // new code on live connections
 
 mod control; // the control socket and its commands

@@ -75,7 +75,10 @@ impl Pool {
         let (sender, mut result) = oneshot::channel();
         let job = Box::new(move || _ = sender.send(f()));
         if let Err((job, error)) = self.run(job) {
-            log::warn!("no thread can be created ({error}); the event loop does the work of `{}`", self.0.name);
+            log::warn!(
+                "no thread can be created ({error}); the event loop does the work of `{}`",
+                self.0.name
+            );
             job();
             return result.try_recv().expect("the job has sent its result");
         }

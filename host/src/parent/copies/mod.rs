@@ -61,7 +61,13 @@ impl Copies {
         File::create_new(folder.path().join(MARK)).context(why)?;
         let lock = File::open(folder.path()).context(why)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).context(why)?;
-        Ok(Self { folder, copied_total: Cell::new(0), pool: Pool::new("copy", 1), unused: RefCell::default(), _lock: lock })
+        Ok(Self {
+            folder,
+            copied_total: Cell::new(0),
+            pool: Pool::new("copy", 1),
+            unused: RefCell::default(),
+            _lock: lock,
+        })
     }
 
     /// Removes all copies. No worker runs any more.

@@ -18,8 +18,8 @@ use super::Parent;
 use super::control::{Reloaded, Which};
 use super::copies::Copies;
 use crate::config::settings::Settings;
-use crate::system::log as logging;
 use crate::serve::probe::{self, Trial};
+use crate::system::log as logging;
 
 pub use ballot::{Ballots, Vote};
 pub use candidate::Plans;
@@ -56,7 +56,7 @@ impl Reloads {
             (Ok(reloaded), Some(reason)) => log::info!("{reason}: reloaded {reloaded}"),
             (Err(error), Some(reason)) => {
                 logging::lines(Level::Error, &format!("{reason}: nothing was reloaded: {error:#}"));
-            },
+            }
             (_, None) => {}
         }
         result

@@ -37,7 +37,9 @@ pub fn log(worker: usize, crash: Crash) {
         if let Err(error) = thread::Builder::new().name("backtrace".to_owned()).spawn(look_up_all) {
             waiting.crashes.clear();
             waiting.is_looking_up = false;
-            log::error!("worker {worker} has left a backtrace, but no thread can be created to look it up: {error}");
+            log::error!(
+                "worker {worker} has left a backtrace, but no thread can be created to look it up: {error}"
+            );
         }
     }
 }
@@ -47,7 +49,10 @@ fn look_up_all() {
         match catch_unwind(|| crash::describe(&crash)) {
             Ok(lines) if lines.is_empty() => {}
             Ok(stack) => {
-                logging::lines(Level::Error, &format!("worker {worker} was here when it ended:\n{}", stack.join("\n")));
+                logging::lines(
+                    Level::Error,
+                    &format!("worker {worker} was here when it ended:\n{}", stack.join("\n")),
+                );
             }
             Err(payload) => log::error!(
                 "bug in callsign: the lookup of worker {worker}'s backtrace panicked: {}",

@@ -50,7 +50,10 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped_and_everything_else_stays() {
-        assert_eq!(escape("left: bye\n2026 ERROR fake\x1b[2J\r\0"), r"left: bye\n2026 ERROR fake\u{1b}[2J\r\u{0}");
+        assert_eq!(
+            escape("left: bye\n2026 ERROR fake\x1b[2J\r\0"),
+            r"left: bye\n2026 ERROR fake\u{1b}[2J\r\u{0}"
+        );
         assert_eq!(escape("Grüße, `a\\b` \"c\" 🙂"), "Grüße, `a\\b` \"c\" 🙂");
     }
 }

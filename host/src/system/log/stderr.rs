@@ -58,7 +58,9 @@ impl Write for Stderr {
 /// Writes what stderr takes at once.
 fn write_now(stderr: BorrowedFd<'_>, kind: Kind, bytes: &[u8]) -> io::Result<usize> {
     match kind {
-        Kind::Socket => return Ok(rustix::net::send(stderr, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?),
+        Kind::Socket => {
+            return Ok(rustix::net::send(stderr, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?);
+        }
         #[cfg(target_os = "linux")]
         Kind::Pipe => {
             use rustix::io::ReadWriteFlags;

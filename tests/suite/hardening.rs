@@ -1,0 +1,150 @@
+//! What the system refuses a server, and what others do to it: no threads, nobody who reads the log, signals, forged log
+//! lines. None of it ends a worker, a shutdown or a connection.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::support::{
+    Host, Process, Raw, c_plugin, eventually, isolate, path, plugin, run, serve_crash, worker_of,
+};
+
+/// Starts a server as a user of its own that may have so many processes and threads.
+fn serve_with_tasks(name: &str, user: u32, tasks: usize, options: &[&str]) -> Option<Host> {
+    // Only root can become another user, and root itself has no such limit.
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("started without root: the limit on tasks is not tried");
+        return None;
+    }
+    let (limit, user) = (format!("--nproc={tasks}"), format!("--reuid={user}"));
+    // That user cannot write to the folder for temporary files that tests have.
+    let through = ["env", "TMPDIR=/tmp", "setpriv", &user, "--clear-groups", "prlimit", &limit];
+    let library = plugin(name);
+    let arguments = [&["serve", path(&library), "--log", "debug"], options].concat();
+    Some(Host::start_through(&through, &arguments))
+}
+
+#[test]
+fn without_threads_background_work_waits_and_the_server_still_serves_and_stops() {
+    // The parent and one worker.
+    let options = ["--workers", "1", "--drain-timeout", "1s"];
+    let Some(mut host) = serve_with_tasks("slow", 61_234, 2, &options) else { return };
+    let mut c = host.open("/");
+    c.text("/work 1");
+    host.log_line("no thread can be created for background work");
+    assert_eq!(c.ask("hi"), "hi");
+    host.ask_to_stop();
+    assert_eq!(c.closed().map(|(code, _)| code), Some(1001));
+    assert_eq!(host.ended().code(), Some(0), "the job ends with its connection");
+}
+
+#[test]
+fn without_threads_a_crashed_worker_is_replaced_and_a_reload_is_answered() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("started without root: the limit on tasks is not tried");
+    }
+    // That user cannot write to the folder of the tests.
+    let folder = tempfile::tempdir_in("/tmp").expect("a folder can be made");
+    std::os::unix::fs::chown(folder.path(), Some(61_235), None).expect("the test runs as root");
+    let control = &folder.path().join("control");
+    // No task is left for the backtrace, nor for a probe.
+    let options = ["--workers", "1", "--control", path(&control), "--drain-timeout", "1s"];
+    let Some(mut host) = serve_with_tasks("test-crash", 61_235, 2, &options) else { return };
+    host.workers_serve(1);
+    let mut c = host.open("/");
+    worker_of(&mut c).signal(Signal::SEGV);
+    // The thread that looks up the backtrace and the next worker compete for one task.
+    host.log_has("serves", 2);
+    assert!(host.open("/").ask("who").contains(' '));
+    let (status, _, stderr) = run(&["reload", "--control", path(&control)]);
+    assert!(status == 1 && stderr.contains("not reloaded: "), "{stderr}");
+    assert!(host.open("/").ask("who").contains(' '));
+    assert_eq!(host.terminate().code(), Some(0));
+}
+
+/// A pipe holds 64 KiB.
+#[test]
+fn a_log_that_nobody_reads_blocks_neither_clients_nor_the_shutdown() {
+    let library = plugin("test-probe");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
+    isolate(&mut command);
+    command.args([
+        "serve",
+        path(&library),
+        "--route",
+        "/*=page",
+        "--listen",
+        "127.0.0.1:0",
+        "--workers",
+        "2",
+    ]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program can be run");
+    let mut stdout = std::io::BufReader::new(child.stdout.take().expect("it was asked for"));
+    let port = loop {
+        let mut line = String::new();
+        assert!(std::io::BufRead::read_line(&mut stdout, &mut line).expect("it is text") > 0, "no port");
+        if let Some(rest) = line.strip_prefix("listening on http://127.0.0.1:") {
+            break rest.trim().trim_end_matches('/').parse().expect("a port");
+        }
+    };
+    let mut client = Raw::connect(port);
+    for _ in 0..2000 {
+        // Each is logged with about 100 bytes.
+        assert_eq!(client.request("GET", "/fail", &[], b"").status, 500);
+    }
+    drop(client);
+    let parent = Process(child.id());
+    parent.signal(Signal::TERM);
+    let mut status = None;
+    eventually("the server ends", || {
+        status = child.try_wait().expect("it is ours to wait for");
+        status.is_some()
+    });
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    let mut log = String::new();
+    child.stderr.take().expect("it was asked for").read_to_string(&mut log).expect("it is text");
+    assert!(log.len() < 1 << 20, "what was not read was dropped: {} bytes", log.len());
+}
+
+#[test]
+fn signals_without_a_meaning_are_logged_and_disturb_nobody() {
+    let host = serve_crash(1, &[]);
+    let mut c = host.open("/");
+    let worker = worker_of(&mut c);
+    for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2"), (Signal::ALARM, "SIGALRM")] {
+        for (count, process) in [(1, host.process()), (2, worker)] {
+            process.signal(signal);
+            host.log_has(&format!("{name} is ignored"), count);
+        }
+    }
+    assert!(c.ask("who").contains(' '));
+}
+
+#[test]
+fn sigquit_drains() {
+    let mut host = serve_crash(2, &[]);
+    let c = host.open("/");
+    host.process().signal(Signal::QUIT);
+    assert_eq!(c.closed().map(|(code, _)| code), Some(1001));
+    assert_eq!(host.ended().code(), Some(0));
+}
+
+#[test]
+fn a_plugin_cannot_forge_a_log_line() {
+    let library = c_plugin("log_lines.c");
+    let host = Host::start(&["serve", path(&library), "--route", "/*=,message,"]);
+    let forged = "bye\n2026-01-01T00:00:00.000Z ERROR worker 0: forged\r\n\u{1b}[2Jforged";
+    assert_eq!(host.open("/").ask(forged), "logged");
+    let line = host.log_line("plugin `log-lines`: bye");
+    assert!(
+        line.contains(r"bye\n2026-01-01T00:00:00.000Z ERROR worker 0: forged\r\n\u{1b}[2Jforged"),
+        "{line}"
+    );
+    let mut c = host.open("/");
+    c.text(&format!("fail {forged}"));
+    let line = host.log_line("failed: fail bye");
+    assert!(line.contains(r"fail bye\n2026"), "{line}");
+    assert!(!host.log().lines().any(|line| line.starts_with("2026-01-01")), "{}", host.log());
+}
