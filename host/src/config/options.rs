@@ -156,14 +156,16 @@ pub struct LimitOptions {
     /// Callback that counts as slow
     ///
     /// A callback that runs longer is logged with its name, because it blocks the other clients of its worker. 0
-    /// disables the log line. At most --hang-timeout. Has no effect with --workers 0.
+    /// disables the log line. At most --hang-timeout. A worker that does not run for 1s outside of any callback is
+    /// always logged. Has no effect with --workers 0.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_SLOW_CALLBACK", value_parser = parse_duration)]
     pub slow_callback: Option<Duration>,
 
     /// Callback that counts as hung
     ///
-    /// A worker whose callback runs longer is killed and replaced; its clients are disconnected. 0 disables this. Has
-    /// no effect with --workers 0.
+    /// A worker whose callback runs longer, or which does not run for this time (at least 1s) outside of any callback,
+    /// is killed and replaced; its clients are disconnected. So is a worker that does not read the messages of other
+    /// workers. 0 disables this. A traced worker (gdb, strace) is left alone. Has no effect with --workers 0.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_HANG_TIMEOUT", value_parser = parse_duration)]
     pub hang_timeout: Option<Duration>,
 

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result};
 use bytes::{Buf, BytesMut};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
@@ -22,6 +22,10 @@ use crate::system::scoreboard;
 const QUEUE_MAX: usize = 1 << 20;
 /// Bytes that are read at once.
 const READ: usize = 256 * 1024;
+
+/// [`scoreboard::HEARTBEAT_INTERVAL`] for `poll`.
+const HEARTBEAT: Timespec =
+    Timespec { tv_sec: 0, tv_nsec: scoreboard::HEARTBEAT_INTERVAL.subsec_nanos() as _ };
 
 /// The worker's end of the link.
 #[derive(Debug)]
@@ -115,10 +119,12 @@ impl Uplink {
         self.exchange(&mut deliver)
     }
 
-    /// Waits until the socket is readable, or writable if something is queued; then reads and writes.
+    /// Waits until the socket is readable, or writable if something is queued; then reads and writes. Returns after one
+    /// heartbeat interval at the latest, because the event loop, which counts the heartbeat otherwise, does not run.
     fn exchange(&self, deliver: &mut impl FnMut(ParentMessage<'_>)) -> io::Result<()> {
         let out = if self.queue.borrow().is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN | out)], None) {
+        scoreboard::current().beat();
+        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN | out)], Some(&HEARTBEAT)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

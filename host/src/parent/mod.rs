@@ -128,7 +128,7 @@ impl Parent {
     async fn start(&'static self, startup_events: StartupEvents) -> Result<Rc<Inventory>> {
         let (first, others) = self.workers.slots().split_first().context("a parent needs a worker")?;
         self.supervise(first);
-        task::spawn("watchdog", Watchdog::new(&self.settings.limits).run(&self.workers));
+        task::spawn("watchdog", Watchdog::new(&self.settings.limits).run(&self.workers, &self.relay));
         let inventory = startup_events.first_inventory().await?;
         others.iter().for_each(|slot| self.supervise(slot));
         Ok(inventory)

@@ -79,6 +79,7 @@ fn worker(slot: &WorkerSlot, score: &Slot) -> WorkerStatus {
         accepted: counters.accepted,
         callbacks: counters.callbacks,
         running: score.running().filter(|_| is_alive).map(running),
+        stalled_for_ms: slot.stalled_for().map(milliseconds),
         plugins: plugins.collect(),
     }
 }
@@ -134,5 +135,23 @@ mod tests {
         let serves: Vec<bool> = status.workers.iter().map(|worker| worker.serves).collect();
         assert_eq!(serves, [true, true, false]);
         assert_eq!(status.workers[1].plugins[0].generation, 3);
+    }
+
+    #[test]
+    fn it_shows_a_worker_that_serves_and_does_not_run() {
+        let workers = Workers::new(2).expect("shared memory");
+        let start = Instant::now();
+        for slot in workers.slots() {
+            slot.pid.set(Some(rustix::process::getpid()));
+            for ms in (0..=4250).step_by(250) {
+                let now = start + Duration::from_millis(ms);
+                slot.stall_timer.borrow_mut().sample(now, workers.score(slot.index), None);
+            }
+        }
+        workers.slots()[1].begin_serving(Rc::default(), Rc::default());
+        let info = ServerInfo { addresses: vec![], config: None, started_at: start };
+        let stalled: Vec<_> = info.status(&workers).workers.iter().map(|it| it.stalled_for_ms).collect();
+        assert_eq!(stalled, [None, Some(4000)]);
+        assert_eq!(workers.stalled(), Some((1, Duration::from_secs(4))));
     }
 }

@@ -22,6 +22,8 @@ pub mod callbacks; // onconnect, ondisconnect, failed handlers
 
 mod keepalive; // pings
 
+mod heartbeat; // shows the parent that the event loop runs
+
 #[cfg(test)]
 #[expect(unsafe_code, reason = "handlers of the tests are C functions")]
 mod tests;
@@ -124,6 +126,7 @@ impl Worker {
         CURRENT.set(Some(self));
         tokio::task::spawn_local(self.run_turns());
         tokio::task::spawn_local(self.hub.flush_queue.run(|slot| self.hub.flush_slot(slot)));
+        tokio::task::spawn_local(heartbeat::run(self.info.scoreboard.slot(self.info.index)));
         if let Some(interval) = self.hub.limits.ping_interval {
             tokio::task::spawn_local(self.keep_alive(interval));
         }

@@ -49,6 +49,8 @@ pub struct WorkerStatus {
     /// Callbacks that this process has begun.
     pub callbacks: u64,
     pub running: Option<RunningStatus>,
+    /// For how long its event loop has not run. None: it runs, or has not stalled for a second yet.
+    pub stalled_for_ms: Option<u64>,
     pub plugins: Vec<WorkerPlugin>,
 }
 
@@ -129,6 +131,9 @@ impl fmt::Display for Status {
                 worker.accepted.to_string(),
                 worker.callbacks.to_string(),
             ]);
+            if let Some(ms) = worker.stalled_for_ms {
+                table.note(format!("has not run its event loop for {:.1?}", Duration::from_millis(ms)));
+            }
             match (&worker.running, worker.pid) {
                 (Some(running), _) => table.note(running.to_string()),
                 (None, None) => table.note("has died; the next one is about to start".to_owned()),
@@ -344,6 +349,20 @@ ROUTE  HANDLER    CODE          GENERATION
         assert_eq!(status.to_string(), expected);
         let json = serde_json::to_string(&status).expect("it is plain data");
         assert_eq!(serde_json::from_str::<Status>(&json).expect("it was written so"), status);
+    }
+
+    #[test]
+    fn a_worker_that_does_not_run_has_a_note() {
+        let worker = WorkerStatus {
+            pid: Some(4712),
+            uptime_ms: Some(59_000),
+            serves: true,
+            stalled_for_ms: Some(3200),
+            ..Default::default()
+        };
+        let text = Status { workers: vec![worker], ..Default::default() }.to_string();
+        let row = "     0     4712  59s        0         0          0\n";
+        assert!(text.contains(&format!("{row}        has not run its event loop for 3.2s\n")), "{text}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The parent's end of the links: carries each worker's broadcasts to all other workers, and worker messages to their
 //! recipients, in order. All broadcasts that arrive together are forwarded in one piece. Memory is bounded: while the
-//! queue of one worker is full, the parent reads from no other worker. A worker that does not read what is queued for
-//! it is hung, and ends.
+//! queue of one worker is full, the parent reads from no other worker. If a worker reads nothing for a while, it is
+//! stalled: its queue may grow, up to a second bound, and nobody waits for it. If it stays stalled or its queue reaches
+//! that bound, it is ended.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,12 +16,19 @@ use callsign_plugin::abi::ALL_WORKERS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::link::broadcast::BroadcastValidator;
 use crate::link::{Addresses, Decoder, Tag};
 
 /// Bytes queued for one worker above which the parent stops reading from the others.
 const QUEUE_MAX: usize = 4 << 20;
+/// Bytes queued for a stalled worker at which it is ended. If it must not be ended, the parent stops reading from the
+/// others.
+const STALLED_QUEUE_MAX: usize = 64 << 20;
+/// Time after which a worker that reads nothing is stalled. A busy machine and most slow callbacks delay a worker for
+/// less.
+const STALLED_AFTER: Duration = Duration::from_millis(2500);
 /// Bytes that are read at once.
 const READ: usize = 256 * 1024;
 
@@ -50,12 +59,12 @@ impl Relay {
         queues.iter().filter(|(worker, _)| *worker != source).map(|(_, queue)| queue.clone()).collect()
     }
 
-    /// Waits until every queue but that of `source` has room.
+    /// Waits until every queue but that of `source` has room. A stalled worker delays nobody while its queue may grow.
     async fn room(&self, source: usize) {
         loop {
             // Created before the check, so that no notification is missed.
             let room_made = self.room_made.notified();
-            if self.others(source).iter().all(|queue| queue.length.get() < QUEUE_MAX) {
+            if self.others(source).iter().all(|queue| queue.has_room()) {
                 return;
             }
             room_made.await;
@@ -125,12 +134,13 @@ impl Relay {
     }
 
     /// Writes what is queued for a worker until its socket fails. The error is [`io::ErrorKind::TimedOut`] if the
-    /// worker reads nothing for `timeout`.
+    /// worker reads nothing for `timeout`, or until [`STALLED_QUEUE_MAX`] bytes wait, and `may_end` allows to end it.
     pub async fn write(
         &self,
         queue: &Queue,
         mut socket: OwnedWriteHalf,
         timeout: Option<Duration>,
+        may_end: impl Fn() -> bool,
     ) -> io::Result<()> {
         loop {
             let next = queue.pieces.borrow_mut().pop_front();
@@ -140,15 +150,53 @@ impl Relay {
             };
             while piece.has_remaining() {
                 let before = piece.len();
-                let written = socket.write_buf(&mut piece);
-                match timeout {
-                    Some(timeout) => tokio::time::timeout(timeout, written).await??,
-                    None => written.await?,
-                };
+                self.write_part(queue, &mut socket, &mut piece, timeout, &may_end).await?;
                 queue.length.set(queue.length.get() - (before - piece.len()));
                 self.room_made.notify_waiters();
             }
         }
+    }
+
+    /// Writes a part of a piece. Marks the queue as stalled while the worker reads nothing.
+    async fn write_part(
+        &self,
+        queue: &Queue,
+        socket: &mut OwnedWriteHalf,
+        piece: &mut Bytes,
+        timeout: Option<Duration>,
+        may_end: &impl Fn() -> bool,
+    ) -> io::Result<()> {
+        let mut written = pin!(socket.write_buf(piece));
+        let patience = timeout.map_or(STALLED_AFTER, |timeout| timeout.min(STALLED_AFTER));
+        if let Ok(result) = tokio::time::timeout(patience, &mut written).await {
+            return result.map(drop);
+        }
+        queue.is_stalled.set(true);
+        self.room_made.notify_waiters();
+        let mut deadline = timeout.map(|timeout| Instant::now() + (timeout - patience));
+        let result = loop {
+            let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+            if (is_late || !queue.has_room()) && may_end() {
+                break Err(io::ErrorKind::TimedOut.into());
+            }
+            if is_late {
+                deadline = timeout.map(|timeout| Instant::now() + timeout);
+            }
+            let late = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                result = &mut written => break result.map(drop),
+                () = queue.reached_bound.notified() => {}
+                () = late => {}
+            }
+        };
+        queue.is_stalled.set(false);
+        result
     }
 }
 
@@ -159,6 +207,10 @@ pub struct Queue {
     /// Bytes, those of a piece that is being written included.
     length: Cell<usize>,
     pushed: Notify,
+    /// Whether the worker has read nothing for [`STALLED_AFTER`].
+    is_stalled: Cell<bool>,
+    /// Notified when [`STALLED_QUEUE_MAX`] bytes wait for a stalled worker.
+    reached_bound: Notify,
 }
 
 impl Queue {
@@ -167,6 +219,13 @@ impl Queue {
         self.length.set(self.length.get() + piece.len());
         self.pieces.borrow_mut().push_back(piece);
         self.pushed.notify_one();
+        if self.is_stalled.get() && !self.has_room() {
+            self.reached_bound.notify_one();
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.length.get() < if self.is_stalled.get() { STALLED_QUEUE_MAX } else { QUEUE_MAX }
     }
 
     /// All bytes that wait.

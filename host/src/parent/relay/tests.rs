@@ -152,3 +152,128 @@ async fn no_worker_waits_for_one_that_has_ended() {
     read.await.expect("it ends well");
     assert_eq!(alive.bytes(), sent);
 }
+
+/// A relay with workers 0, which reads nothing, 1, and 2; what happens to worker 0 when its queue fills up.
+struct Stalled {
+    relay: Rc<Relay>,
+    queue: Rc<Queue>,
+    other: Rc<Queue>,
+    writer: tokio::task::JoinHandle<io::Result<()>>,
+    /// Worker 0's end.
+    worker: UnixStream,
+    may_end: Rc<Cell<bool>>,
+}
+
+const TIMEOUT: Duration = Duration::from_secs(11);
+
+impl Stalled {
+    fn new(timeout: Option<Duration>) -> Self {
+        let relay = Rc::new(Relay::default());
+        let (queue, other) = (relay.join(0), relay.join(2));
+        let (worker, parent) = UnixStream::pair().expect("a pair of sockets");
+        parent.set_nonblocking(true).expect("it can be set");
+        let write = tokio::net::UnixStream::from_std(parent).expect("there is a runtime").into_split().1;
+        let may_end = Rc::new(Cell::new(true));
+        let writer = {
+            let (relay, queue, may_end) = (relay.clone(), queue.clone(), may_end.clone());
+            tokio::task::spawn_local(async move {
+                let result = relay.write(&queue, write, timeout, || may_end.get()).await;
+                relay.leave(0);
+                result
+            })
+        };
+        queue.push(vec![0; QUEUE_MAX + (1 << 20)].into());
+        Self { relay, queue, other, writer, worker, may_end }
+    }
+
+    /// How long worker 1 waits until it is read from.
+    async fn wait(&self) -> Duration {
+        let begun = Instant::now();
+        self.relay.room(1).await;
+        begun.elapsed()
+    }
+
+    fn push(&self, size: usize) {
+        self.relay.others(1).iter().for_each(|queue| queue.push(vec![1; size].into()));
+        self.other.pieces.take();
+        self.other.length.set(0);
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_sender_waits_for_a_full_queue_for_a_short_time_and_then_no_more() {
+    let stalled = Stalled::new(Some(TIMEOUT));
+    let waited = stalled.wait().await;
+    assert!(waited <= STALLED_AFTER + Duration::from_millis(10), "{waited:?}");
+    assert!(stalled.queue.length.get() >= QUEUE_MAX);
+    for _ in 0..50 {
+        assert_eq!(stalled.wait().await, Duration::ZERO);
+        stalled.push(1 << 20);
+    }
+    assert!(!stalled.writer.is_finished());
+    // It is ended when it has read nothing for the whole time.
+    let begun = Instant::now();
+    let error = stalled.writer.await.expect("no panic").expect_err("it has read nothing");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(begun.elapsed() <= TIMEOUT - STALLED_AFTER + Duration::from_millis(10), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_stalled_worker_whose_queue_reaches_the_bound_is_ended_at_once() {
+    let stalled = Stalled::new(Some(TIMEOUT));
+    stalled.wait().await;
+    stalled.push(STALLED_QUEUE_MAX);
+    assert_eq!(stalled.wait().await, Duration::ZERO, "it has left");
+    let error = stalled.writer.await.expect("no panic").expect_err("it has read nothing");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_stalled_worker_that_must_not_be_ended_keeps_all_messages_and_makes_senders_wait_at_the_bound() {
+    for timeout in [Some(TIMEOUT), None] {
+        let stalled = Stalled::new(timeout);
+        stalled.may_end.set(false);
+        stalled.wait().await;
+        stalled.push(STALLED_QUEUE_MAX);
+        let waited = tokio::time::timeout(100 * TIMEOUT, stalled.relay.room(1)).await;
+        assert!(waited.is_err() && !stalled.writer.is_finished());
+        // A debugger lets go of it.
+        stalled.may_end.set(true);
+        if timeout.is_some() {
+            assert!(stalled.wait().await <= TIMEOUT);
+            stalled.writer.await.expect("no panic").expect_err("it has read nothing");
+        }
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_worker_that_reads_again_gets_everything_in_order_and_senders_wait_for_it_again() {
+    use std::io::Read;
+    let mut stalled = Stalled::new(Some(TIMEOUT));
+    stalled.wait().await;
+    stalled.push(1 << 20);
+    stalled.worker.set_nonblocking(true).expect("it can be set");
+    let (mut received, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+    let mut read = |worker: &mut UnixStream, received: &mut Vec<u8>| match worker.read(&mut buffer) {
+        Ok(n) => received.extend_from_slice(&buffer[..n]),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+    };
+    read(&mut stalled.worker, &mut received);
+    while stalled.queue.is_stalled.get() {
+        read(&mut stalled.worker, &mut received);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(stalled.queue.length.get() >= QUEUE_MAX);
+    assert!(
+        tokio::time::timeout(STALLED_AFTER / 2, stalled.relay.room(1)).await.is_err(),
+        "it makes progress, so that senders wait"
+    );
+    let all = QUEUE_MAX + (2 << 20);
+    while received.len() < all {
+        read(&mut stalled.worker, &mut received);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(received[..all - (1 << 20)].iter().all(|byte| *byte == 0));
+    assert!(received[all - (1 << 20)..].iter().all(|byte| *byte == 1));
+    assert!(!stalled.writer.is_finished());
+}

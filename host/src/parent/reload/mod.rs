@@ -9,7 +9,7 @@ mod transaction; // load, prepare, commit or abort
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use log::Level;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -64,6 +64,11 @@ impl Reloads {
 
     async fn try_reload(&self, parent: &Parent, which: Which) -> Result<Reloaded> {
         let begun = Instant::now();
+        if let Some((worker, time)) = parent.workers.stalled() {
+            bail!(
+                "worker {worker} has not run its event loop for {time:.1?}; ask again when it runs or has been replaced"
+            );
+        }
         self.copies.sweep();
         let candidate = self.plans.candidate(which, &parent.settings, &self.copies).await?;
         let timeout = parent.settings.limits.reload_timeout;

@@ -77,7 +77,12 @@ impl Transaction<'_> {
     fn explain(&self, failure: Failure) -> Error {
         let Failure::TimedOut { worker } = failure else { return anyhow!("{failure}") };
         let running = self.workers.score(worker).running();
-        let blame = running.map(|running| format!("; it is in {}", running.label)).unwrap_or_default();
+        let stalled_for = self.workers.slots()[worker].stalled_for();
+        let blame = match (running, stalled_for) {
+            (Some(running), _) => format!("; it is in {}", running.label),
+            (None, Some(time)) => format!("; it has not run its event loop for {time:.1?}"),
+            (None, None) => String::new(),
+        };
         anyhow!("{failure} within {:?} (--reload-timeout){blame}", self.timeout)
     }
 }

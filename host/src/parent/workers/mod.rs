@@ -15,11 +15,14 @@ mod report; // how a worker ended, for the log
 
 mod backtraces; // where dead workers were
 
-mod watchdog; // slow and hung callbacks
+mod proc_status; // the state of a process, and its tracer
+
+mod watchdog; // slow and hung callbacks, event loops that do not run
 
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -75,6 +78,11 @@ impl Workers {
     /// Indexes of the workers that serve.
     pub fn serving(&self) -> Vec<usize> {
         self.slots.iter().filter(|slot| slot.serves()).map(|slot| slot.index).collect()
+    }
+
+    /// The first worker whose event loop does not run, and for how long.
+    pub fn stalled(&self) -> Option<(usize, Duration)> {
+        self.slots.iter().find_map(|slot| Some((slot.index, slot.stalled_for()?)))
     }
 
     /// Queues a message for these workers; those that do not serve do not get it.

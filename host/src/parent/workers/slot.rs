@@ -9,10 +9,11 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal};
 use tokio::task::AbortHandle;
 
+use super::proc_status::ProcStatus;
 use crate::link::inventory::Inventory;
 use crate::link::{Tag, message};
 use crate::parent::relay::Queue;
-use crate::system::scoreboard::CallbackTimer;
+use crate::system::scoreboard::{CallbackTimer, StallTimer};
 use crate::system::task;
 
 /// Time for a hung worker to write its backtrace before it is killed.
@@ -33,6 +34,10 @@ pub struct WorkerSlot {
     pub is_starting: Cell<bool>,
     /// Measures the running callback.
     pub timer: RefCell<CallbackTimer>,
+    /// Measures for how long the event loop has not run.
+    pub stall_timer: RefCell<StallTimer>,
+    /// Whether the log names the tracer of the process already.
+    is_tracer_logged: Cell<bool>,
     /// What the worker has loaded. Set while it serves.
     pub inventory: RefCell<Option<Rc<Inventory>>>,
     /// Why the worker says that it cannot start.
@@ -57,6 +62,8 @@ impl WorkerSlot {
             started_at: Cell::new(None),
             is_starting: Cell::new(false),
             timer: RefCell::default(),
+            stall_timer: RefCell::default(),
+            is_tracer_logged: Cell::new(false),
             inventory: RefCell::default(),
             start_failure: RefCell::default(),
             end_reason: RefCell::default(),
@@ -74,6 +81,8 @@ impl WorkerSlot {
         self.start_failure.take();
         self.end_reason.take();
         self.timer.take();
+        self.stall_timer.take();
+        self.is_tracer_logged.set(false);
     }
 
     /// The worker serves and takes messages from this queue.
@@ -102,6 +111,30 @@ impl WorkerSlot {
 
     pub fn accepted_total(&self) -> u64 {
         self.accepted_total.get()
+    }
+
+    /// For how long the event loop of a worker that serves has not run, if that is a stall.
+    pub fn stalled_for(&self) -> Option<Duration> {
+        self.stall_timer.borrow().stalled_for().filter(|_| self.serves() && self.pid.get().is_some())
+    }
+
+    /// What the kernel reports of the process.
+    pub fn proc_status(&self) -> ProcStatus {
+        self.pid.get().map(ProcStatus::read).unwrap_or_default()
+    }
+
+    /// Whether a debugger or strace holds the process: a traced worker is not ended because it does not run. The first
+    /// time for each process, that is logged.
+    pub fn is_traced(&self) -> bool {
+        let Some(tracer) = self.proc_status().tracer else { return false };
+        if !self.is_tracer_logged.replace(true) {
+            log::warn!(
+                "worker {} does not run and is traced by process {tracer}; while it is traced, it is not ended \
+                 (--hang-timeout)",
+                self.index
+            );
+        }
+        true
     }
 
     /// Queues a message if the worker serves.

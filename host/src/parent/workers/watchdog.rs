@@ -1,5 +1,6 @@
-//! The watchdog: samples each worker's scoreboard slot many times a second, logs callbacks that are slow, and ends a
-//! worker whose callback never returns.
+//! The watchdog: samples each worker's scoreboard slot many times a second. It logs slow callbacks and event loops that
+//! do not run, and ends a worker whose callback never returns or whose event loop stays stalled. A traced worker is
+//! never ended.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::{WorkerSlot, Workers};
 use crate::config::settings::Limits;
-use crate::system::scoreboard::{self, CallbackEvent, Slot};
+use crate::parent::relay::Relay;
+use crate::system::scoreboard::{self, CallbackEvent, HEARTBEAT_INTERVAL, Slot, StallEvent};
 
 /// The limits on callbacks.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +24,11 @@ pub struct Watchdog {
 #[derive(Debug, PartialEq, Eq)]
 enum Action {
     Warn(String),
-    End { reason: String },
+    /// The event loop does not run.
+    WarnOfStall(String),
+    End {
+        reason: String,
+    },
 }
 
 impl Watchdog {
@@ -30,30 +36,59 @@ impl Watchdog {
         Self { slow: limits.slow_callback, hang: limits.hang_timeout }
     }
 
-    /// Time between two samples. None: both limits are off.
+    /// Time between two samples of the running callback. None: both limits are off.
     pub fn interval(&self) -> Option<Duration> {
         (self.slow.is_some() || self.hang.is_some())
             .then(|| scoreboard::sampling_interval(self.slow, self.hang))
     }
 
     /// Watches all workers for as long as the parent runs.
-    pub async fn run(self, workers: &'static Workers) {
-        let Some(interval) = self.interval() else { return };
-        let mut interval = tokio::time::interval(interval);
+    pub async fn run(self, workers: &'static Workers, relay: &Relay) {
+        let mut interval = tokio::time::interval(self.interval().unwrap_or(HEARTBEAT_INTERVAL));
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
             for slot in workers.slots().iter().filter(|slot| slot.pid.get().is_some()) {
-                match self.inspect(Instant::now(), slot, workers.score(slot.index)) {
-                    Some(Action::Warn(warning)) => log::warn!("{warning}"),
-                    Some(Action::End { reason }) => slot.end_hung(reason),
-                    None => {}
-                }
+                let (now, score) = (Instant::now(), workers.score(slot.index));
+                let of_callback = self.interval().and_then(|_| self.inspect(now, slot, score));
+                let of_event_loop = self.inspect_event_loop(now, slot, score);
+                of_callback.into_iter().chain(of_event_loop).for_each(|action| act(action, slot, relay));
             }
         }
     }
 
-    /// Samples one worker.
+    /// Samples the event loop of one worker.
+    fn inspect_event_loop(&self, now: Instant, slot: &WorkerSlot, score: &Slot) -> Option<Action> {
+        if !slot.serves() {
+            return None;
+        }
+        let index = slot.index;
+        let what = |is_waiting| match is_waiting {
+            false => "outside of any callback",
+            true => "while it waits for other workers",
+        };
+        let event = slot.stall_timer.borrow_mut().sample(now, score, self.hang)?;
+        Some(match event {
+            // The worker writes its backtrace.
+            StallEvent::Stalled { .. } if score.crash().is_some() => return None,
+            StallEvent::Stalled { stalled_for, is_waiting } => Action::WarnOfStall(format!(
+                "worker {index} has not run its event loop for {stalled_for:.1?}, {}: is it stopped, or blocked in a \
+                 system call?",
+                what(is_waiting)
+            )),
+            StallEvent::Resumed { stalled_for } => {
+                Action::Warn(format!("worker {index} runs its event loop again, after {stalled_for:.1?}"))
+            }
+            StallEvent::Hung { stalled_for, is_waiting } => Action::End {
+                reason: format!(
+                    "was ended: it had not run its event loop for {stalled_for:.1?}, {} (--hang-timeout)",
+                    what(is_waiting)
+                ),
+            },
+        })
+    }
+
+    /// Samples the running callback of one worker.
     fn inspect(&self, now: Instant, slot: &WorkerSlot, score: &Slot) -> Option<Action> {
         let index = slot.index;
         let event = slot.timer.borrow_mut().sample(now, score, self.slow, self.hang)?;
@@ -73,10 +108,33 @@ impl Watchdog {
     }
 }
 
+fn act(action: Action, slot: &'static WorkerSlot, relay: &Relay) {
+    match action {
+        Action::Warn(warning) => log::warn!("{warning}"),
+        Action::WarnOfStall(warning) => {
+            if !slot.is_traced() {
+                let state = slot.proc_status().state.unwrap_or_else(|| "unknown".to_owned());
+                log::warn!("{warning} The state of the process is {state}");
+            }
+        }
+        Action::End { .. } if slot.is_traced() => {
+            slot.timer.borrow_mut().excuse(Instant::now());
+            slot.stall_timer.borrow_mut().excuse();
+        }
+        Action::End { reason } => {
+            // A stopped process lives on until it is killed. No worker waits for it meanwhile.
+            relay.leave(slot.index);
+            slot.end_hung(reason);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
-    use crate::system::scoreboard::Scoreboard;
+    use crate::system::scoreboard::{Fault, Scoreboard};
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -113,6 +171,62 @@ mod tests {
         let watchdog = Watchdog { slow: None, hang: Some(MS(1000)) };
         let reason = "was ended: another handler had not returned after 1.0s (--hang-timeout)".to_owned();
         assert_eq!(actions(watchdog, 5000), [Action::End { reason }]);
+    }
+
+    /// What the watchdog does about an event loop that does not run for `ms`, sampled every 50 ms.
+    fn actions_of_a_stall(watchdog: Watchdog, slot: &WorkerSlot, ms: u64) -> Vec<Action> {
+        let scoreboard = Scoreboard::private().expect("shared memory");
+        let (score, start) = (scoreboard.slot(0), Instant::now());
+        let mut actions = Vec::new();
+        for at in (0..=ms).step_by(50) {
+            actions.extend(watchdog.inspect_event_loop(start + MS(at), slot, score));
+        }
+        score.beat();
+        actions.extend(watchdog.inspect_event_loop(start + MS(ms + 50), slot, score));
+        actions
+    }
+
+    #[test]
+    fn an_event_loop_that_does_not_run_is_logged_twice_and_ends_its_worker_at_the_hang_limit() {
+        let slot = WorkerSlot::new(3);
+        let watchdog = Watchdog { slow: None, hang: Some(MS(5000)) };
+        assert_eq!(actions_of_a_stall(watchdog, &slot, 60_000), [], "it does not serve yet");
+        slot.begin_serving(Rc::default(), Rc::default());
+        let warning = "worker 3 has not run its event loop for 1.0s, outside of any callback: is it stopped, or \
+                       blocked in a system call?";
+        let warning = Action::WarnOfStall(warning.to_owned());
+        let resumed = |time| Action::Warn(format!("worker 3 runs its event loop again, after {time}"));
+        assert_eq!(actions_of_a_stall(watchdog, &slot, 2250), [warning, resumed("2.0s")]);
+
+        slot.stall_timer.take();
+        let reason =
+            "was ended: it had not run its event loop for 5.0s, outside of any callback (--hang-timeout)";
+        let actions = actions_of_a_stall(watchdog, &slot, 7250);
+        assert_eq!(actions[1..], [Action::End { reason: reason.to_owned() }, resumed("7.0s")]);
+
+        slot.stall_timer.take();
+        let actions = actions_of_a_stall(Watchdog { slow: None, hang: None }, &slot, 60_250);
+        assert_eq!(actions[1..], [resumed("60.0s")], "without a hang limit it is logged and not ended");
+    }
+
+    #[test]
+    fn a_worker_that_writes_its_backtrace_is_not_stalled() {
+        let (slot, scoreboard) = (WorkerSlot::new(3), Scoreboard::private().expect("shared memory"));
+        slot.begin_serving(Rc::default(), Rc::default());
+        scoreboard.slot(0).begin_crash(&Fault {
+            signal: libc::SIGSEGV,
+            code: 1,
+            address: 0,
+            pc: 0,
+            overflow: false,
+            worker_thread: true,
+        });
+        let (watchdog, start) = (Watchdog { slow: None, hang: Some(MS(5000)) }, Instant::now());
+        let actions: Vec<Action> = (0..4000)
+            .step_by(50)
+            .filter_map(|at| watchdog.inspect_event_loop(start + MS(at), &slot, scoreboard.slot(0)))
+            .collect();
+        assert_eq!(actions, []);
     }
 
     #[test]

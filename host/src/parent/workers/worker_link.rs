@@ -87,7 +87,8 @@ impl WorkerLink {
         parent.startup.report(StartupEvent::Ready(inventory));
         let timeout = parent.settings.limits.hang_timeout.map(|time| time + WRITE_GRACE);
         let writer = task::spawn(format!("queue of worker {}", slot.index), async move {
-            let result = parent.relay.write(&queue, write, timeout).await;
+            let may_end = || timeout.is_some() && !slot.is_traced();
+            let result = parent.relay.write(&queue, write, timeout, may_end).await;
             parent.relay.leave(slot.index);
             if result.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
                 let reason = "was ended: it did not read the messages of other workers (--hang-timeout)";

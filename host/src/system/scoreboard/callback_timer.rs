@@ -45,6 +45,8 @@ struct Seen {
     /// Set when it became slow.
     slow: Option<CodeLabel>,
     is_hung: bool,
+    /// Running time that does not count for the hang limit.
+    excused: Duration,
 }
 
 impl CallbackTimer {
@@ -64,7 +66,8 @@ impl CallbackTimer {
             (Some(seen), Some((sequence, handler, waits))) if seen.sequence == sequence => {
                 seen.since += if waits { elapsed } else { elapsed - counted };
                 let running_for = now.saturating_duration_since(seen.since);
-                if !seen.is_hung && hang.is_some_and(|hang| running_for >= hang) {
+                let counts = running_for.saturating_sub(seen.excused);
+                if !seen.is_hung && hang.is_some_and(|hang| counts >= hang) {
                     seen.is_hung = true;
                     return Some(CallbackEvent::Hung { label: slot.label(handler), running_for });
                 }
@@ -83,11 +86,20 @@ impl CallbackTimer {
                     before: counted,
                     slow: None,
                     is_hung: false,
+                    excused: Duration::ZERO,
                 });
                 let returned = std::mem::replace(&mut self.seen, begun)?;
                 let ran_for = now.saturating_duration_since(returned.since);
                 Some(CallbackEvent::SlowReturned { label: returned.slow?, ran_for })
             }
+        }
+    }
+
+    /// The callback in the last sample counts as hung only after the hang limit has passed once more.
+    pub fn excuse(&mut self, now: Instant) {
+        if let Some(seen) = &mut self.seen {
+            seen.is_hung = false;
+            seen.excused = now.saturating_duration_since(seen.since);
         }
     }
 

@@ -1,5 +1,5 @@
 //! The scoreboard: memory that the parent shares with its workers, with one slot for each worker. A worker writes the
-//! callback that it runs, its counters, and how it crashed. The parent reads a slot without the worker's help, so it
+//! callback that it runs, its counters, its heartbeat, and how it crashed. The parent reads a slot without the worker's help, so it
 //! can report on a worker that hangs or is dead.
 //!
 //! Slots are untrusted: the reader validates every value, and nothing that a worker writes can harm the parent. Every
@@ -18,12 +18,15 @@ mod text; // strings in shared memory
 
 mod callback_timer; // slow and hung callbacks
 
+mod stall_timer; // event loops that do not run
+
 #[expect(unsafe_code, reason = "maps shared memory")]
 mod map; // the shared memory as slots
 
 pub use callback_timer::{CallbackEvent, CallbackTimer, sampling_interval};
 pub(crate) use slot::Fault;
 pub use slot::{CodeLabel, Counters, Crash, FRAMES, HANDLERS, Module, RunningCallback, Slot};
+pub use stall_timer::{HEARTBEAT_INTERVAL, STALL_MIN, StallEvent, StallTimer};
 
 thread_local! {
     static SLOT: Cell<&'static Slot> = const { Cell::new(&UNREAD) };

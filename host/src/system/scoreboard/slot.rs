@@ -47,6 +47,7 @@ struct Hot {
     now: AtomicU64,
     clients: AtomicU64,
     accepted: AtomicU64,
+    heartbeat: AtomicU64,
 }
 
 #[repr(C)]
@@ -105,6 +106,17 @@ pub struct Counters {
     pub accepted: u64,
 }
 
+/// One sample of what shows that a worker runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pulse {
+    pub heartbeat: u64,
+    /// Callbacks begun.
+    pub callbacks: u64,
+    pub is_in_callback: bool,
+    /// Whether that callback waits for other workers.
+    pub is_waiting: bool,
+}
+
 /// Code in the worker's memory: the program or a library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
@@ -154,7 +166,7 @@ impl Slot {
             AtomicU64::new(0)
         }
         Self {
-            hot: Hot { now: zero(), clients: zero(), accepted: zero() },
+            hot: Hot { now: zero(), clients: zero(), accepted: zero(), heartbeat: zero() },
             crash: CrashRecord {
                 signal: AtomicI32::new(0),
                 code: AtomicI32::new(0),
@@ -213,6 +225,12 @@ impl Slot {
         add(&self.hot.accepted, 1);
     }
 
+    /// Counts a heartbeat: the event loop runs, or the worker waits for other workers and is able to continue.
+    #[inline]
+    pub fn beat(&self) {
+        add(&self.hot.heartbeat, 1);
+    }
+
     /// Records where code is, for [`Crash::modules`], after each load of a library. Modules that do not fit are left
     /// out.
     pub fn set_modules(&self, modules: &[Module]) {
@@ -247,7 +265,7 @@ impl Slot {
     /// Clears what the last worker wrote, before the next one starts.
     pub fn clear(&self) {
         let hot = &self.hot;
-        for word in [&hot.now, &hot.clients, &hot.accepted] {
+        for word in [&hot.now, &hot.clients, &hot.accepted, &hot.heartbeat] {
             word.store(0, Relaxed);
         }
         self.crash.signal.store(0, Relaxed);
@@ -265,6 +283,17 @@ impl Slot {
     pub(super) fn now(&self) -> Option<(u64, u64, bool)> {
         let now = self.hot.now.load(Relaxed);
         (now & BUSY != 0).then_some((now >> SEQUENCE_SHIFT, now & INDEX, now & WAITING != 0))
+    }
+
+    /// What shows that the worker runs.
+    pub(super) fn pulse(&self) -> Pulse {
+        let now = self.hot.now.load(Relaxed);
+        Pulse {
+            heartbeat: self.hot.heartbeat.load(Relaxed),
+            callbacks: now >> SEQUENCE_SHIFT,
+            is_in_callback: now & BUSY != 0,
+            is_waiting: now & WAITING != 0,
+        }
     }
 
     pub(super) fn label(&self, handler: u64) -> CodeLabel {

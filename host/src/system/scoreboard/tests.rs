@@ -80,11 +80,13 @@ fn a_slot_is_empty_after_clear() {
     slot.set_modules(&[Module { start: 1, end: 2, bias: 1, path: "/lib/libchat.so".into() }]);
     slot.count_accepted();
     slot.set_clients(1);
+    slot.beat();
+    assert_eq!(parent.slot(0).pulse().heartbeat, 1);
     slot.enter(1);
     slot.begin_crash(&fault());
     parent.slot(0).clear();
     assert_eq!((slot.running(), slot.crash(), slot.clients()), (None, None, 0));
-    assert_eq!(slot.counters(), Counters::default());
+    assert_eq!((slot.counters(), slot.pulse().heartbeat), (Counters::default(), 0));
     slot.enter(1);
     assert_eq!(slot.running().unwrap().label, CodeLabel::default());
     slot.begin_crash(&fault());
@@ -296,6 +298,23 @@ fn a_machine_that_stood_still_is_not_a_callback_that_hangs() {
     assert_eq!(sample(60_000), None);
     assert!((60_040..60_200).step_by(40).all(|ms| sample(ms).is_none()));
     assert!(matches!(sample(60_200), Some(CallbackEvent::Hung { .. })));
+}
+
+#[test]
+fn an_excused_callback_gets_the_hang_limit_once_more() {
+    let (parent, worker) = both(1);
+    let (slot, mut timer, start) = (worker.slot(0), CallbackTimer::default(), Instant::now());
+    slot.enter(1);
+    let mut hung_at = Vec::new();
+    for ms in (0..1000).step_by(40) {
+        let event = timer.sample(start + MS(ms), parent.slot(0), None, HANG);
+        if matches!(event, Some(CallbackEvent::Hung { .. })) {
+            hung_at.push(ms);
+            timer.excuse(start + MS(ms));
+        }
+    }
+    assert_eq!(hung_at, [400, 800]);
+    assert_eq!(timer.ran_for(start + MS(1000)), Some(MS(1000)));
 }
 
 #[test]

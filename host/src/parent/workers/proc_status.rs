@@ -1,0 +1,48 @@
+//! What the kernel reports of a worker's process: its state, and who traces it. Linux only; elsewhere nothing is known.
+
+use rustix::process::Pid;
+
+/// What `/proc/PID/status` says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ProcStatus {
+    /// Such as `T (stopped)`.
+    pub state: Option<String>,
+    /// The process that traces it, such as gdb or strace.
+    pub tracer: Option<u32>,
+}
+
+impl ProcStatus {
+    pub fn read(pid: Pid) -> Self {
+        let path = format!("/proc/{}/status", pid.as_raw_nonzero());
+        std::fs::read_to_string(path).map(|text| Self::parse(&text)).unwrap_or_default()
+    }
+
+    fn parse(text: &str) -> Self {
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        Self {
+            state: field("State:").map(str::to_owned),
+            tracer: field("TracerPid:").and_then(|pid| pid.parse().ok()).filter(|pid| *pid != 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_shows_the_state_and_the_tracer() {
+        let text = "Name:\tcallsign\nState:\tT (stopped)\nPid:\t7\nTracerPid:\t4711\n";
+        let state = Some("T (stopped)".to_owned());
+        assert_eq!(ProcStatus::parse(text), ProcStatus { state: state.clone(), tracer: Some(4711) });
+        let text = text.replace("4711", "0");
+        assert_eq!(ProcStatus::parse(&text), ProcStatus { state, tracer: None });
+        assert_eq!(ProcStatus::parse(""), ProcStatus::default());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn it_is_read_of_a_process() {
+        assert!(ProcStatus::read(rustix::process::getpid()).state.is_some());
+    }
+}
