@@ -27,6 +27,8 @@ mod unix_socket; // clients on a Unix socket
 
 mod workers; // workers that die or hang
 
+mod stalled_worker; // workers that do not run, outside of any callback
+
 mod bounds; // connection limit, open files, privileges
 
 mod drain; // stopping
