@@ -122,6 +122,8 @@ fn a_sender_does_not_wait_until_a_stopped_worker_is_ended() {
     assert_eq!(source.ask("done"), "done");
     assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
     assert_eq!(host.log_lines(" was ended").len(), 0, "{}", host.log());
+    // The worker of the source waits in a callback meanwhile, and is not stalled.
+    assert_eq!(host.log_lines(" has not run its event loop for ").len(), 1, "{}", host.log());
 }
 
 /// What was queued for a stopped worker arrives when it runs again.

@@ -231,3 +231,23 @@ impl Uplink {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::scoreboard::{HEARTBEAT_INTERVAL, Scoreboard, StallTimer};
+
+    #[tokio::test]
+    async fn a_worker_that_waits_for_the_parent_beats() {
+        let scoreboard: &'static Scoreboard = Box::leak(Box::new(Scoreboard::private().expect("memory")));
+        scoreboard::adopt(scoreboard.slot(0));
+        let (worker, _parent) = UnixStream::pair().expect("a pair of sockets");
+        let uplink = Uplink::new(worker, 0, 1000).expect("there is a runtime");
+        let (mut timer, start) = (StallTimer::default(), std::time::Instant::now());
+        for n in 1..4 {
+            uplink.wait(|_| unreachable!("the parent sends nothing")).expect("the link is there");
+            let now = start + n * 4 * HEARTBEAT_INTERVAL;
+            assert_eq!(timer.sample(now, scoreboard.slot(0), Some(HEARTBEAT_INTERVAL)), None);
+        }
+    }
+}

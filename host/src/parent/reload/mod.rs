@@ -101,3 +101,29 @@ impl Reloads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_reload_is_rejected_at_once_while_a_worker_is_stalled() {
+        let parent = Parent::idle(3);
+        let slot = &parent.workers.slots()[2];
+        slot.pid.set(Some(rustix::process::getpid()));
+        slot.begin_serving(Rc::default(), Rc::default());
+        let start = std::time::Instant::now();
+        for ms in (0..=4250).step_by(250) {
+            let now = start + Duration::from_millis(ms);
+            slot.stall_timer.borrow_mut().sample(now, parent.workers.score(2), None);
+        }
+        let begun = Instant::now();
+        let error = parent.reloads.reload(parent, Which::All, None).await.expect_err("worker 2 cannot load");
+        let expected =
+            "worker 2 has not run its event loop for 4.0s; ask again when it runs or has been replaced";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+}
