@@ -1,6 +1,7 @@
 //! `callsign inspect`: the content of a plugin's file, as text or JSON. Runs no code of the plugin.
 
 use std::fmt;
+use std::io::{Read, Seek};
 use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use object::{Object, ObjectSection, ObjectSymbol};
 use serde::Serialize;
 
 use super::output::print;
-use crate::plugin::image::Image;
+use crate::plugin::image::{Image, open_library};
 use crate::system::sanitize::sanitize_line;
 
 /// The content of a plugin's file. The fields are the keys of the JSON.
@@ -60,8 +61,11 @@ pub fn run(library: &Path, json: bool) -> Result<()> {
 impl Inspection {
     /// Reads the file, with the errors of [`Image::read`].
     pub fn read(path: &Path) -> Result<Self> {
-        let Image { name, version, abi: (major, minor), handlers, functions, dynamic } = Image::read(path)?;
-        let bytes = std::fs::read(path).context("the file cannot be read")?;
+        let mut library = open_library(path)?;
+        let Image { name, version, abi: (major, minor), handlers, functions, dynamic } = Image::read_from(&library, path)?;
+        let mut bytes = Vec::new();
+        // Reading the image has moved the position.
+        library.rewind().and_then(|()| library.read_to_end(&mut bytes)).context("the file cannot be read")?;
         let file = object::File::parse(&*bytes).context("the file changed while it was read")?;
         let descriptor = Descriptor::find(&file).context("the file changed while it was read")?;
         Ok(Self {

@@ -57,7 +57,7 @@ struct Parent {
 pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref())?;
     open_files::raise_limit();
-    let reloads = Reloads::new(&settings)?;
+    let reloads = Reloads::new(&settings, identity)?;
     let launcher = Launcher::bind(&settings, identity)?;
     let workers = Workers::new(settings.workers).context("no shared memory for the scoreboard")?;
     let (startup, startup_events) = Startup::new();
@@ -175,7 +175,7 @@ impl Parent {
         };
         let settings = Settings::merge(None, options, plugins, workers).expect("valid settings");
         let settings = Settings { plugins: Vec::new(), ..settings };
-        let reloads = Reloads::new(&settings).expect("a folder for copies");
+        let reloads = Reloads::new(&settings, None).expect("a folder for copies");
         // Leaked with the parent, and so never dropped.
         reloads.remove_copies();
         Box::leak(Box::new(Self {

@@ -4,13 +4,15 @@
 //! Invariant: the file is untrusted and only read. No code from it runs, so a broken or hostile file does no harm here.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read, Seek};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
 use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, SymbolKind};
+use rustix::fs::OFlags;
 
 use super::dynamic::Dynamic;
 use super::handler::Kind;
@@ -39,9 +41,15 @@ impl Image {
     /// # Errors
     /// Says what is wrong with the file and what to do. The caller adds the file's name.
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_from(&open_library(path)?, path)
+    }
+
+    /// Reads an open file, with the errors of [`read`](Self::read). `path` only supplies the name of a plugin whose
+    /// descriptor has none.
+    pub fn read_from(library: &File, path: &Path) -> Result<Self> {
         // Reads on demand: most of a file with debug information is not needed.
-        let bytes = ReadCache::new(open(path).map_err(|error| unreadable(path, error))?);
-        let file = object::File::parse(&bytes).map_err(|_| not_a_library(path))?;
+        let bytes = ReadCache::new(library);
+        let file = object::File::parse(&bytes).map_err(|_| not_a_library(library))?;
         if file.architecture() != native() {
             bail!(
                 "built for {:?}, this host runs on {:?}; build it for this machine",
@@ -84,28 +92,40 @@ const DESCRIBE: &str = "add `callsign_plugin::plugin!();` to the library, or in 
 /// What to do about a file that is not a shared library.
 const EXPECTED: &str = "build one (crate-type cdylib, in C -shared) and pass that";
 
+/// Opens a library, with the errors of [`Image::read`].
+pub fn open_library(path: &Path) -> Result<File> {
+    open(path).map_err(|error| unreadable(path, error))
+}
+
 /// Opens a regular file. Other kinds are an error, because opening a pipe blocks and a device may be endless.
 pub fn open(path: &Path) -> io::Result<File> {
-    let kind = fs::metadata(path)?.file_type();
-    match kind.is_file() {
-        true => File::open(path),
-        false if kind.is_dir() => Err(ErrorKind::IsADirectory.into()),
-        false => {
-            Err(io::Error::new(ErrorKind::InvalidInput, "it is a pipe, a socket or a device, and no file"))
-        }
+    // Before the file is opened, because opening some devices has effects.
+    check_kind(&fs::metadata(path)?)?;
+    // The path may lead to a pipe by now.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    check_kind(&file.metadata()?)?;
+    Ok(file)
+}
+
+fn check_kind(metadata: &Metadata) -> io::Result<()> {
+    match metadata.file_type() {
+        kind if kind.is_file() => Ok(()),
+        kind if kind.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        _ => Err(io::Error::new(ErrorKind::InvalidInput, "it is a pipe, a socket or a device, and no file")),
     }
 }
 
 /// Bytes that are read of a file to find out which other kind of file it is.
 const BEGINNING: u64 = 64 * 1024;
 
-fn not_a_library(path: &Path) -> anyhow::Error {
+fn not_a_library(mut file: &File) -> anyhow::Error {
     let mut bytes = Vec::new();
-    let read = open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut bytes));
+    let read = file.rewind().and_then(|()| file.take(BEGINNING).read_to_end(&mut bytes));
     let bytes = match read {
         Ok(_) if bytes.is_empty() => return anyhow!("the file is empty; is the build still writing it?"),
         Ok(_) => bytes,
-        Err(error) => return unreadable(path, error),
+        Err(error) => return anyhow::Error::new(error).context("cannot be read"),
     };
     // The last character may be truncated, which is not an error.
     let is_utf8 = !std::str::from_utf8(&bytes).is_err_and(|error| error.error_len().is_some());
@@ -135,8 +155,9 @@ fn unreadable(path: &Path, error: io::Error) -> anyhow::Error {
     };
     let mut names: Vec<_> =
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    // A dangling link appears under the wanted name.
-    names.retain(|name| *name != wanted);
+    // A dangling link appears under the wanted name. Other files are nobody's business: this process may be root, and
+    // who reads the message may not be able to list the folder.
+    names.retain(|name| *name != wanted && (name.contains(".so") || name.contains(".dylib")));
     names.sort();
     match nearest(&wanted, names.iter().map(String::as_str)) {
         Some(near) => anyhow!("no such file; did you mean `{near}`? Build it, or fix the path"),
@@ -185,7 +206,7 @@ fn name_of(path: &Path) -> String {
     stem.strip_prefix("lib").unwrap_or(stem).to_owned()
 }
 
-type Bytes<'f> = &'f ReadCache<File>;
+type Bytes<'f> = &'f ReadCache<&'f File>;
 type Symbol<'f> = object::Symbol<'f, 'f, Bytes<'f>>;
 
 /// The symbols that a library defines and exports.

@@ -77,7 +77,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
 
 /// A worker process; its setup comes over standard input.
 pub fn run_worker() -> Result<()> {
-    let socket = take_link().context("`callsign worker` is started by `callsign serve`, not by hand")?;
+    let socket = take_link("`callsign worker` is started by `callsign serve`, not by hand")?;
     let (setup, descriptors) = Setup::receive(&socket)?;
     let Setup { index, workers, parent, first_connection, settings, plan } = setup;
     logging::start(settings.log.into(), Some(index));

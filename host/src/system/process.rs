@@ -5,10 +5,11 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use rustix::process::Pid;
 #[cfg(target_os = "linux")]
 use rustix::process::Signal;
@@ -31,18 +32,38 @@ pub fn start(
 ) -> Result<(Child, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     // This is the running program even if its file was replaced.
-    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
-    let mut command = Command::new(program);
+    let program: PathBuf = if cfg!(target_os = "linux") { OWN_FILE.into() } else { std::env::current_exe()? };
+    // The child needs it, and its own error would not reach the parent.
+    open_nothing()?;
+    let mut command = Command::new(&program);
     command.arg0(name).arg(argument).stdin(Stdio::from(OwnedFd::from(theirs))).process_group(0);
     if let Some(identity) = identity {
         command.uid(identity.user).gid(identity.group);
     }
     prepare(&mut command);
-    let child = command.spawn()?;
+    let child = command.spawn().map_err(|error| cannot_run(&program, error))?;
     // Closes the child's end in this process, so that the socket ends with the child.
     drop(command);
     ours.set_write_timeout(Some(FIRST_MESSAGE_TIMEOUT))?;
     Ok((child, ours))
+}
+
+/// The running program.
+const OWN_FILE: &str = "/proc/self/exe";
+/// What a child reads instead of the socket.
+const NOTHING: &str = "/dev/null";
+
+fn cannot_run(program: &Path, error: io::Error) -> Error {
+    let is_missing = program.symlink_metadata().is_err();
+    let hint = if is_missing && program == Path::new(OWN_FILE) { "; mount /proc" } else { "" };
+    let program = program.display();
+    anyhow!("cannot run {program}, from which the server starts its worker and probe processes: {error}{hint}")
+}
+
+fn open_nothing() -> Result<File> {
+    File::open(NOTHING).with_context(|| {
+        format!("cannot open {NOTHING}, which is the standard input of worker and probe processes")
+    })
 }
 
 /// The process id of a child that is not reaped. Until it is reaped, no other process gets the id.
@@ -51,11 +72,11 @@ pub fn pid(child: &Child) -> Option<Pid> {
 }
 
 /// Takes the socket to the parent, which is standard input, and replaces it, so that no plugin reads from the socket.
-pub fn take_link() -> Result<UnixStream> {
-    let link = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    link.peer_addr().context("standard input is no socket")?;
-    let nothing = File::open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&nothing)?;
+/// `misuse` is the error of a process that was started by hand.
+pub fn take_link(misuse: &'static str) -> Result<UnixStream> {
+    let link = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().context(misuse)?);
+    link.peer_addr().context("standard input is no socket").context(misuse)?;
+    rustix::stdio::dup2_stdin(&open_nothing()?)?;
     Ok(link)
 }
 

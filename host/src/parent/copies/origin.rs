@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
-use super::make_folder;
+use super::folder::Access;
 
 /// Most `..` at the beginning of an entry. An entry with more is ignored.
 const UP_MAX: usize = 8;
@@ -45,7 +45,12 @@ impl<'a> Entry<'a> {
 /// Moves a copy, the only file of its folder, deep enough for its run path, and links what the run path of `original`
 /// leads to. Returns the new path of the copy. If a link cannot be made, the loader reports the missing library. Err:
 /// the folder cannot be written.
-pub fn link_dependencies(copy: PathBuf, original: &Path, run_path: &[String]) -> io::Result<PathBuf> {
+pub fn link_dependencies(
+    copy: PathBuf,
+    original: &Path,
+    run_path: &[String],
+    access: Access,
+) -> io::Result<PathBuf> {
     let mut entries: Vec<Entry<'_>> = run_path.iter().filter_map(|text| Entry::parse(text)).collect();
     let (Some(up), Some(top), Some(name)) =
         (entries.iter().map(|entry| entry.up).max(), copy.parent(), copy.file_name())
@@ -55,7 +60,7 @@ pub fn link_dependencies(copy: PathBuf, original: &Path, run_path: &[String]) ->
     let mut folders = vec![top.to_path_buf()];
     for level in 0..up {
         let folder = folders[level].join(LEVEL);
-        make_folder(&folder)?;
+        access.make_folder(&folder)?;
         folders.push(folder);
     }
     let file = folders[up].join(name);
@@ -66,7 +71,7 @@ pub fn link_dependencies(copy: PathBuf, original: &Path, run_path: &[String]) ->
     entries.sort_by_key(|entry| entry.down.components().count());
     for entry in entries {
         if let Ok(target) = origin.join(entry.path).canonicalize() {
-            let _ = link(&folders[up - entry.up], &entry.down, &target);
+            let _ = link(&folders[up - entry.up], &entry.down, &target, access);
         }
     }
     Ok(file)
@@ -74,11 +79,11 @@ pub fn link_dependencies(copy: PathBuf, original: &Path, run_path: &[String]) ->
 
 /// Makes `down`, below a folder of the copies, show the content of `target`. Nothing is created behind a link, because
 /// that would be in the operator's folders.
-fn link(folder: &Path, down: &Path, target: &Path) -> io::Result<()> {
+fn link(folder: &Path, down: &Path, target: &Path, access: Access) -> io::Result<()> {
     let mut path = folder.to_path_buf();
     for name in down.components() {
         if path.symlink_metadata().is_err() {
-            make_folder(&path)?;
+            access.make_folder(&path)?;
         }
         if !path.symlink_metadata()?.is_dir() {
             return Ok(());
@@ -122,7 +127,7 @@ mod tests {
 
     fn link_with(copy: PathBuf, original: &Path, run_path: &[&str]) -> PathBuf {
         let run_path: Vec<String> = run_path.iter().map(|&text| text.to_owned()).collect();
-        link_dependencies(copy, original, &run_path).expect("the folder can be written")
+        link_dependencies(copy, original, &run_path, Access::default()).expect("the folder can be written")
     }
 
     fn names(folder: &Path) -> Vec<String> {

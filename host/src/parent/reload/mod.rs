@@ -17,9 +17,11 @@ use tokio::time::Instant;
 use super::Parent;
 use super::control::{Reloaded, Which};
 use super::copies::Copies;
+use crate::config::plan::Plan;
 use crate::config::settings::Settings;
 use crate::serve::probe::{self, Trial};
 use crate::system::log as logging;
+use crate::system::privileges::Identity;
 
 pub use ballot::{Ballots, Vote};
 pub use candidate::Plans;
@@ -36,10 +38,15 @@ pub struct Reloads {
 
 impl Reloads {
     /// Copies the libraries that the server starts with.
-    pub fn new(settings: &Settings) -> Result<Self> {
-        let copies = Copies::new()?;
+    pub fn new(settings: &Settings, identity: Option<Identity>) -> Result<Self> {
+        let copies = Copies::new(identity)?;
         let plans = Plans::new(copies.first_plan(settings)?);
         Ok(Self { plans, ballots: Ballots::default(), copies, turn: Mutex::default() })
+    }
+
+    /// Makes the copies of this plan again if something has deleted them.
+    pub async fn restore_copies(&self, plan: &Plan) -> Result<()> {
+        self.copies.restore(plan).await
     }
 
     /// Removes all copies. No worker runs any more.

@@ -106,13 +106,23 @@ impl Supervisor {
         let score = parent.workers.score(slot.index);
         score.clear();
         let plan = parent.reloads.plans.current();
+        let not_started = |progress, report| {
+            parent.workers.finish_start(slot);
+            End { progress, is_clean: false, report, crash: None }
+        };
+        if let Err(error) = parent.reloads.restore_copies(&plan).await {
+            return not_started(Progress::FailedToStart(format!("{error:#}")), String::new());
+        }
+        // From here to the launch nothing waits: a server that stops drains only the processes that it knows.
+        if parent.shutdown.has_begun() {
+            return not_started(Progress::DiedBeforeServing, String::new());
+        }
         let launched = parent.launcher.launch(slot, &parent.workers, &parent.settings, &plan);
         let (child, link) = match launched {
             Ok(launched) => launched,
             Err(error) => {
                 let report = format!("worker {} cannot be started: {error:#}", slot.index);
-                parent.workers.finish_start(slot);
-                return End { progress: Progress::DiedBeforeServing, is_clean: false, report, crash: None };
+                return not_started(Progress::DiedBeforeServing, report);
             }
         };
         let pid = process::pid(&child);

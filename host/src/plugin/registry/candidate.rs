@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ptr;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::Registry;
 use crate::config::plan::PlannedPlugin;
@@ -81,7 +81,12 @@ impl Registry {
             self.load_order.push(index);
             return Ok(None);
         }
-        let image = Image::read(file)?;
+        let image = Image::read(file).map_err(|error| match *file == source.path {
+            true => error,
+            // The operator's file is not at fault.
+            false if !file.exists() => anyhow!("the server's copy of it, {}, was deleted", file.display()),
+            false => error.context(format!("the server's copy of it, {}, cannot be used", file.display())),
+        })?;
         let name = source.name.clone().unwrap_or_else(|| image.name.clone());
         self.check_unique(&name, source)?;
         let old = self.plugins.iter().position(|plugin| plugin.name == name);

@@ -17,7 +17,7 @@ use crate::system::scoreboard;
 
 /// Runs the process.
 pub fn run_probe() -> Result<()> {
-    let socket = take_link().context("`callsign probe` is started by callsign itself, not by hand")?;
+    let socket = take_link("`callsign probe` is started by callsign itself, not by hand")?;
     let (Request { parent, trial }, descriptors) = setup::receive::<Request>(&socket)?;
     end_with_parent(parent)?;
     let scoreboard = open_scoreboard(descriptors.into_iter().next())?;

@@ -1,0 +1,202 @@
+//! One copied library. The operator's file is opened once, read as a plugin, and copied from the same descriptor, so
+//! that nothing but a plugin is ever copied.
+//!
+//! Invariant: the parent keeps a descriptor of each copy. The content outlives a deleted file, and with the content's
+//! hash the parent can make the copy again, whatever has become of the operator's file.
+
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File, Metadata};
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::folder::Folder;
+use super::origin;
+use crate::plugin::image::{self, Image};
+
+/// Bytes that are copied at once.
+const CHUNK: usize = 64 * 1024;
+const UNREADABLE: &str = "cannot be copied";
+
+/// A copy, as the parent knows it.
+pub struct Copied {
+    /// The file that workers load.
+    pub file: PathBuf,
+    /// The folder of this copy.
+    folder: PathBuf,
+    /// The operator's file.
+    original: PathBuf,
+    run_path: Vec<String>,
+    content: File,
+    /// Hash of the content, under the server's key: the user that workers run as owns the file, and can write to it.
+    hash: u64,
+    /// State of everything in the folder of this copy.
+    state: u64,
+}
+
+/// What [`Copied::restore`] has found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Restored {
+    Unchanged,
+    Again,
+}
+
+impl Copied {
+    /// Copies a library into a new folder of this number.
+    pub fn new(original: &Path, folder: &Folder, number: u32, key: &RandomState) -> Result<(Self, Image)> {
+        // Errors name the operator's file, not the copy.
+        let library = image::open_library(original)?;
+        let before = library.metadata().context(UNREADABLE)?;
+        Image::read_from(&library, original)?;
+        folder.restore()?;
+        let numbered = folder.path().join(number.to_string());
+        let copied = Self::copy(&library, &before, original, folder, numbered.clone(), key);
+        if copied.is_err() {
+            let _ = fs::remove_dir_all(numbered);
+        }
+        copied
+    }
+
+    fn copy(
+        library: &File,
+        before: &Metadata,
+        original: &Path,
+        folder: &Folder,
+        numbered: PathBuf,
+        key: &RandomState,
+    ) -> Result<(Self, Image)> {
+        // With the same file name: a plugin without a name of its own is named after its file.
+        let file = numbered.join(original.file_name().context("no file name")?);
+        folder.access.make_folder(&numbered).with_context(|| unwritable(folder))?;
+        let (content, hash) = write_copy(library, &file, folder, key)?;
+        let is_same = |after: &Metadata| stamp(before) == stamp(after);
+        if !is_same(&library.metadata()?) || !fs::metadata(original).is_ok_and(|after| is_same(&after)) {
+            bail!("it is being written to; is a build still running?");
+        }
+        let image = Image::read_from(&content, original)?;
+        let (original, run_path) = (original.to_owned(), image.dynamic.run_path.clone());
+        let mut copied = Self { file, folder: numbered, original, run_path, content, hash, state: 0 };
+        copied.finish(folder)?;
+        Ok((copied, image))
+    }
+
+    /// Adds what the library finds by `$ORIGIN`, and remembers the state of the folder.
+    fn finish(&mut self, folder: &Folder) -> Result<()> {
+        let file = self.folder.join(self.file.file_name().unwrap_or_default());
+        self.file = origin::link_dependencies(file, &self.original, &self.run_path, folder.access)
+            .with_context(|| unwritable(folder))?;
+        self.state = state_of(&self.folder).context("the copy was deleted at once")?;
+        Ok(())
+    }
+
+    /// Makes the copy again if it, or something beside it, was deleted or changed.
+    pub fn restore(&mut self, folder: &Folder, key: &RandomState) -> Result<Restored> {
+        if state_of(&self.folder).is_ok_and(|state| state == self.state) {
+            return Ok(Restored::Unchanged);
+        }
+        folder.restore()?;
+        // Where something else cleans up, it may be gone by now.
+        let _ = fs::remove_dir_all(&self.folder);
+        folder.access.make_folder(&self.folder).with_context(|| unwritable(folder))?;
+        let file = self.folder.join(self.file.file_name().unwrap_or_default());
+        // The descriptor has the content of a deleted file. If the file was changed, the original may have it.
+        let found = self.copy_same(&self.content, &file, folder, key).or_else(|| {
+            self.copy_same(&image::open(&self.original).ok()?, &file, folder, key)
+        });
+        if let Some(content) = found {
+            self.content = content;
+            self.finish(folder)?;
+            return Ok(Restored::Again);
+        }
+        // Its error, if the folder cannot be written.
+        drop(write_copy(&self.content, &file, folder, key)?);
+        let _ = fs::remove_dir_all(&self.folder);
+        bail!(
+            "the server's copy of it, {}, was deleted or changed, and the library has changed since: restart the \
+             server, or use `callsign reload` while a worker serves, to load the library as it is now",
+            self.file.display()
+        )
+    }
+
+    /// Copies a file that has the content of this copy. None: it has another one, or cannot be copied.
+    fn copy_same(&self, from: &File, to: &Path, folder: &Folder, key: &RandomState) -> Option<File> {
+        let copied = write_copy(from, to, folder, key).ok().filter(|(_, hash)| *hash == self.hash);
+        if copied.is_none() {
+            let _ = fs::remove_file(to);
+        }
+        copied.map(|(content, _)| content)
+    }
+
+    /// Removes the copy.
+    pub fn remove(self) {
+        let _ = fs::remove_dir_all(self.folder);
+    }
+}
+
+fn unwritable(folder: &Folder) -> String {
+    format!("cannot write to {}, the server's folder for copies of the plugins (in TMPDIR)", folder.path().display())
+}
+
+/// Identifies a version of a file.
+fn stamp(about: &Metadata) -> (u64, u64, u64, i64, i64) {
+    (about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec())
+}
+
+/// Copies an open file to a new one, which only workers can read. Returns the new one and the hash of the content.
+fn write_copy(from: &File, to: &Path, folder: &Folder, key: &RandomState) -> Result<(File, u64)> {
+    let why = || unwritable(folder);
+    let mut copy = File::options().write(true).create_new(true).mode(0o600).open(to).with_context(why)?;
+    // Before the file belongs to another user, whose files even root cannot open in some containers.
+    let content = File::open(to).with_context(why)?;
+    let (mut chunk, mut hasher, mut at) = (vec![0; CHUNK], key.build_hasher(), 0);
+    loop {
+        let size = read_chunk(from, &mut chunk, at).context(UNREADABLE)?;
+        if size == 0 {
+            break;
+        }
+        hasher.write(&chunk[..size]);
+        copy.write_all(&chunk[..size]).with_context(why)?;
+        at += size as u64;
+    }
+    folder.access.give_file(&copy).context("the copy cannot be given to the user that workers run as (--user)")?;
+    Ok((content, hasher.finish()))
+}
+
+/// Fills the chunk, unless the file ends: the hash of a content must not depend on how much a read returns.
+fn read_chunk(file: &File, chunk: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut size = 0;
+    while size < chunk.len() {
+        match file.read_at(&mut chunk[size..], at + size as u64) {
+            Ok(0) => break,
+            Ok(read) => size += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(size)
+}
+
+/// A number that differs after any change in a folder. Nobody can set the time of a file's last change.
+fn state_of(folder: &Path) -> io::Result<u64> {
+    fn add(path: &Path, hasher: &mut impl Hasher) -> io::Result<()> {
+        let about = path.symlink_metadata()?;
+        for number in [about.dev(), about.ino(), about.len()] {
+            hasher.write_u64(number);
+        }
+        for number in [about.ctime(), about.ctime_nsec()] {
+            hasher.write_i64(number);
+        }
+        if about.is_dir() {
+            let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+            entries.sort_by_key(fs::DirEntry::file_name);
+            entries.iter().try_for_each(|entry| add(&entry.path(), hasher))?;
+        }
+        Ok(())
+    }
+    let mut hasher = std::hash::DefaultHasher::new();
+    add(folder, &mut hasher)?;
+    Ok(hasher.finish())
+}
