@@ -41,6 +41,8 @@ mod hardening; // no threads, a log that nobody reads, signals, forged log lines
 
 mod reload; // new code on live connections
 
+mod copies_private; // copies of the libraries: who can read them, and where they are
+
 mod control; // the control socket and its commands
 
 mod check; // `callsign check` and `callsign inspect`

@@ -62,7 +62,8 @@ impl Inspection {
     /// Reads the file, with the errors of [`Image::read`].
     pub fn read(path: &Path) -> Result<Self> {
         let mut library = open_library(path)?;
-        let Image { name, version, abi: (major, minor), handlers, functions, dynamic } = Image::read_from(&library, path)?;
+        let Image { name, version, abi: (major, minor), handlers, functions, dynamic } =
+            Image::read_from(&library, path)?;
         let mut bytes = Vec::new();
         // Reading the image has moved the position.
         library.rewind().and_then(|()| library.read_to_end(&mut bytes)).context("the file cannot be read")?;

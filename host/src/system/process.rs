@@ -57,7 +57,9 @@ fn cannot_run(program: &Path, error: io::Error) -> Error {
     let is_missing = program.symlink_metadata().is_err();
     let hint = if is_missing && program == Path::new(OWN_FILE) { "; mount /proc" } else { "" };
     let program = program.display();
-    anyhow!("cannot run {program}, from which the server starts its worker and probe processes: {error}{hint}")
+    anyhow!(
+        "cannot run {program}, from which the server starts its worker and probe processes: {error}{hint}"
+    )
 }
 
 fn open_nothing() -> Result<File> {

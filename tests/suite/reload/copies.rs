@@ -30,13 +30,13 @@ fn copies(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn workers_of_another_user_can_read_the_copies_under_any_umask() {
-    let shell = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
+fn nobody_else_can_read_them_under_any_umask() {
+    let shell = ["sh", "-c", "umask 000; exec \"$@\"", "sh"];
     let (folder, host) = serve("umask", &shell, |_| {});
     assert_eq!(host.open("/").next_text(), "join 1");
     let [copies] = &copies(&folder)[..] else { panic!("one server has one folder") };
     for (path, mode) in
-        [(copies.clone(), 0o755), (copies.join("1"), 0o755), (only_file(&copies.join("1")), 0o644)]
+        [(copies.clone(), 0o700), (copies.join("1"), 0o700), (only_file(&copies.join("1")), 0o400)]
     {
         let found = fs::metadata(&path).expect("the path exists").permissions().mode() & 0o777;
         assert_eq!(found, mode, "{}", path.display());

@@ -105,10 +105,14 @@ impl Folder {
         if let Ok(found) = path.symlink_metadata() {
             let ours = lock.metadata()?;
             if (found.dev(), found.ino()) != (ours.dev(), ours.ino()) {
-                bail!("{shown}, the server's folder for copies, was replaced by another one; restart the server");
+                bail!(
+                    "{shown}, the server's folder for copies, was replaced by another one; restart the server"
+                );
             }
         } else {
-            let why = || format!("{shown}, the server's folder for copies, was deleted and cannot be created again");
+            let why = || {
+                format!("{shown}, the server's folder for copies, was deleted and cannot be created again")
+            };
             self.access.make_folder(path).with_context(why)?;
             *lock = lock_folder(path).with_context(why)?;
         }
@@ -184,7 +188,8 @@ impl Place {
         }
         if let Some(identity) = access.0 {
             let real = path.canonicalize().map_err(text)?;
-            let closed = path.ancestors().chain(real.ancestors()).filter(|folder| !can_enter(identity, folder));
+            let closed =
+                path.ancestors().chain(real.ancestors()).filter(|folder| !can_enter(identity, folder));
             if let Some(closed) = closed.min_by_key(|folder| folder.components().count()) {
                 return Err(format!("user {} (--user) cannot enter {}", identity.user, closed.display()));
             }

@@ -103,9 +103,9 @@ impl Copied {
         folder.access.make_folder(&self.folder).with_context(|| unwritable(folder))?;
         let file = self.folder.join(self.file.file_name().unwrap_or_default());
         // The descriptor has the content of a deleted file. If the file was changed, the original may have it.
-        let found = self.copy_same(&self.content, &file, folder, key).or_else(|| {
-            self.copy_same(&image::open(&self.original).ok()?, &file, folder, key)
-        });
+        let found = self
+            .copy_same(&self.content, &file, folder, key)
+            .or_else(|| self.copy_same(&image::open(&self.original).ok()?, &file, folder, key));
         if let Some(content) = found {
             self.content = content;
             self.finish(folder)?;
@@ -137,7 +137,10 @@ impl Copied {
 }
 
 fn unwritable(folder: &Folder) -> String {
-    format!("cannot write to {}, the server's folder for copies of the plugins (in TMPDIR)", folder.path().display())
+    format!(
+        "cannot write to {}, the server's folder for copies of the plugins (in TMPDIR)",
+        folder.path().display()
+    )
 }
 
 /// Identifies a version of a file.
@@ -161,7 +164,10 @@ fn write_copy(from: &File, to: &Path, folder: &Folder, key: &RandomState) -> Res
         copy.write_all(&chunk[..size]).with_context(why)?;
         at += size as u64;
     }
-    folder.access.give_file(&copy).context("the copy cannot be given to the user that workers run as (--user)")?;
+    folder
+        .access
+        .give_file(&copy)
+        .context("the copy cannot be given to the user that workers run as (--user)")?;
     Ok((content, hasher.finish()))
 }
 

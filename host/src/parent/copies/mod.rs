@@ -99,7 +99,9 @@ impl Copies {
         let files = plan.plugins.iter().map(|planned| (planned.source.label(), planned.file.clone()));
         let (store, files) = (self.store.clone(), files.collect::<Vec<_>>());
         let restore = move || {
-            files.iter().try_for_each(|(label, file)| store.restore(label, file).with_context(|| label.clone()))
+            files
+                .iter()
+                .try_for_each(|(label, file)| store.restore(label, file).with_context(|| label.clone()))
         };
         self.pool.call(restore).await
     }

@@ -1,4 +1,4 @@
-//! The plan that workers serve, and the candidate for the next one: a reload copies and reads the new libraries, and
+//! The plan that workers serve, and the candidate for the next one: a reload reads and copies the new libraries, and
 //! the candidate becomes the plan only if every worker can use it.
 
 use std::cell::RefCell;
