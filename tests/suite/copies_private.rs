@@ -160,6 +160,37 @@ fn a_deleted_copy_is_made_again_even_if_the_library_has_changed() {
     }
 }
 
+/// A runtime directory ends with the session of its user.
+#[test]
+fn copies_move_if_their_place_is_gone() {
+    let folder = open_folder();
+    let (copies, next) = (folder.path().join("copies"), folder.path().join("next"));
+    fs::create_dir(&next).expect("it is ours");
+    let library = folder.path().join("plugin.so");
+    let variables = ["TMPDIR", "RUNTIME_DIRECTORY"].into_iter().zip([&copies, &next]);
+    let variables: Vec<_> = variables.map(|(name, folder)| format!("{name}={}", path(folder))).collect();
+    let control = folder.path().join("control");
+    let options = ["--control", path(&control)];
+    let arguments = [&["serve", path(&library), "--route", ROUTE][..], &options].concat();
+    let mut host = Host::start_through(&["env", &variables[0], &variables[1]], &arguments);
+    fs::remove_dir_all(&copies).expect("it is ours");
+    for _ in 0..2 {
+        host.workers()[0].signal(Signal::KILL);
+        assert_eq!(host.open("/").next_text(), "join 1");
+    }
+    host.log_line(&format!("from now on the copies of the plugins are in {}", path(&next)));
+    host.log_has("was deleted or changed, and is made again", 1);
+    fs::copy(variant("2", &[]), &library).expect("it is ours");
+    for generation in ["2", "3"] {
+        let (code, stdout, stderr) = run(&[&["reload"][..], &options].concat());
+        assert!(code == 0 && stdout.contains(&format!("generation {generation}")), "{stderr}");
+    }
+    host.workers()[0].signal(Signal::KILL);
+    assert_eq!(host.open("/").next_text(), "join 2");
+    assert!(host.terminate().success());
+    assert_eq!(files_below(&next), [""; 0].map(PathBuf::from));
+}
+
 /// The user that workers run as owns the copies.
 #[test]
 fn a_copy_that_was_written_to_is_not_loaded() {

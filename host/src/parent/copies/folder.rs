@@ -1,4 +1,4 @@
-//! The folder of the copies: where it is, who can enter it, and what becomes of it if something deletes it.
+//! The folder of the copies: where it is, who can enter it, and how it is created again if something deletes it.
 //!
 //! Invariant: everything in the folder belongs to the parent's user, except that a copy belongs to the user that
 //! workers run as. Workers cannot create, rename or replace anything in it, and other users can read nothing in it.
@@ -8,13 +8,12 @@ use std::fs::{self, DirBuilder, DirEntry, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
-use tempfile::TempDir;
 
 use crate::system::privileges::Identity;
 
@@ -56,7 +55,7 @@ impl Access {
 
 /// The folder. Dropping this removes it.
 pub struct Folder {
-    folder: TempDir,
+    path: PathBuf,
     pub access: Access,
     /// The folder, locked for as long as this process lives: against [`remove_abandoned`] in other servers, and against
     /// programs that clean up temporary files (systemd-tmpfiles leaves out locked folders).
@@ -72,7 +71,7 @@ impl Folder {
         for place in &places {
             match place.try_create(access) {
                 Ok(folder) => {
-                    let (path, why) = (folder.path().display(), failures.join("; "));
+                    let (path, why) = (folder.path.display(), failures.join("; "));
                     match places[0].is_chosen() && !failures.is_empty() {
                         true => log::warn!("the copies of the plugins are in {path}, because of {why}"),
                         false => log::debug!("the copies of the plugins are in {path}"),
@@ -95,32 +94,50 @@ impl Folder {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        &self.path
     }
 
-    /// Creates the folder again if it was deleted. The new one has the same path, which is part of the plan.
+    /// Creates the folder again if it was deleted. Err: it cannot be at this path any more.
     pub fn restore(&self) -> Result<()> {
-        let (path, mut lock) = (self.path(), self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        let (path, mut lock) = (&self.path, self.lock());
         let shown = path.display();
-        if let Ok(found) = path.symlink_metadata() {
-            let ours = lock.metadata()?;
-            if (found.dev(), found.ino()) != (ours.dev(), ours.ino()) {
-                bail!(
-                    "{shown}, the server's folder for copies, was replaced by another one; restart the server"
-                );
-            }
-        } else {
+        if path.symlink_metadata().is_err() {
             let why = || {
                 format!("{shown}, the server's folder for copies, was deleted and cannot be created again")
             };
             self.access.make_folder(path).with_context(why)?;
             *lock = lock_folder(path).with_context(why)?;
+        } else if !is_same(path, &lock) {
+            bail!("{shown}, the server's folder for copies, was deleted, and something else is in its place");
         }
         if !path.join(MARK).exists() {
             let _ = File::create_new(path.join(MARK));
         }
         Ok(())
     }
+
+    /// Removes the folder.
+    pub fn remove(&self) {
+        if is_same(&self.path, &self.lock()) {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, File> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Whether the path leads to this open folder, and not to one that replaced it.
+fn is_same(path: &Path, folder: &File) -> bool {
+    let (Ok(found), Ok(ours)) = (path.symlink_metadata(), folder.metadata()) else { return false };
+    (found.dev(), found.ino()) == (ours.dev(), ours.ino())
 }
 
 /// Creates the mark, and locks the folder.
@@ -199,7 +216,7 @@ impl Place {
         let folder = builder.tempdir_in(path).map_err(|error| text(inner(error)))?;
         access.open_folder(folder.path()).map_err(text)?;
         let lock = Mutex::new(lock_folder(folder.path()).map_err(text)?);
-        Ok(Folder { folder, access, lock })
+        Ok(Folder { path: folder.keep(), access, lock })
     }
 }
 

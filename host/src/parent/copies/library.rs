@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
@@ -37,23 +38,21 @@ pub struct Copied {
     state: u64,
 }
 
-/// What [`Copied::restore`] has found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Restored {
-    Unchanged,
-    Again,
-}
-
 impl Copied {
-    /// Copies a library into a new folder of this number.
-    pub fn new(original: &Path, folder: &Folder, number: u32, key: &RandomState) -> Result<(Self, Image)> {
+    /// Copies a library into a new folder of this number. Asks for the folder only if the library is a plugin.
+    pub fn new(
+        original: &Path,
+        folder: impl FnOnce() -> Result<Arc<Folder>>,
+        number: u32,
+        key: &RandomState,
+    ) -> Result<(Self, Image)> {
         // Errors name the operator's file, not the copy.
         let library = image::open_library(original)?;
         let before = library.metadata().context(UNREADABLE)?;
         Image::read_from(&library, original)?;
-        folder.restore()?;
+        let folder = folder()?;
         let numbered = folder.path().join(number.to_string());
-        let copied = Self::copy(&library, &before, original, folder, numbered.clone(), key);
+        let copied = Self::copy(&library, &before, original, &folder, numbered.clone(), key);
         if copied.is_err() {
             let _ = fs::remove_dir_all(numbered);
         }
@@ -92,13 +91,14 @@ impl Copied {
         Ok(())
     }
 
-    /// Makes the copy again if it, or something beside it, was deleted or changed.
-    pub fn restore(&mut self, folder: &Folder, key: &RandomState) -> Result<Restored> {
-        if state_of(&self.folder).is_ok_and(|state| state == self.state) {
-            return Ok(Restored::Unchanged);
-        }
-        folder.restore()?;
-        // Where something else cleans up, it may be gone by now.
+    /// Whether the copy, and everything beside it, is as the parent made it.
+    pub fn is_intact(&self) -> bool {
+        state_of(&self.folder).is_ok_and(|state| state == self.state)
+    }
+
+    /// Makes the copy again, in this folder.
+    pub fn restore(&mut self, folder: &Folder, key: &RandomState) -> Result<()> {
+        self.folder = folder.path().join(self.folder.file_name().unwrap_or_default());
         let _ = fs::remove_dir_all(&self.folder);
         folder.access.make_folder(&self.folder).with_context(|| unwritable(folder))?;
         let file = self.folder.join(self.file.file_name().unwrap_or_default());
@@ -108,8 +108,7 @@ impl Copied {
             .or_else(|| self.copy_same(&image::open(&self.original).ok()?, &file, folder, key));
         if let Some(content) = found {
             self.content = content;
-            self.finish(folder)?;
-            return Ok(Restored::Again);
+            return self.finish(folder);
         }
         // Its error, if the folder cannot be written.
         drop(write_copy(&self.content, &file, folder, key)?);
@@ -138,7 +137,7 @@ impl Copied {
 
 fn unwritable(folder: &Folder) -> String {
     format!(
-        "cannot write to {}, the server's folder for copies of the plugins (in TMPDIR)",
+        "cannot write to {}, the server's folder for copies of the plugins (TMPDIR sets its place)",
         folder.path().display()
     )
 }

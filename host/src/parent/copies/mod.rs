@@ -11,7 +11,6 @@ mod origin; // libraries that a plugin finds by $ORIGIN
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,7 +23,7 @@ use crate::plugin::image::Image;
 use crate::system::pool::Pool;
 use crate::system::privileges::Identity;
 use folder::{Access, Folder};
-use library::{Copied, Restored};
+use library::Copied;
 
 /// Attempts to copy a complete library, [`PAUSE`] apart: a build may be writing it.
 const ATTEMPTS: u32 = 40;
@@ -43,24 +42,26 @@ pub struct Copies {
 
 /// The part that the pool's thread uses.
 struct Store {
-    folder: Folder,
+    access: Access,
+    folder: Mutex<Arc<Folder>>,
     /// Of the hashes of copies.
     key: RandomState,
-    /// By the file that workers load.
+    /// By the file in the plan. If the folder has to move, the copy is in another file.
     copies: Mutex<HashMap<PathBuf, Copied>>,
 }
 
 impl Copies {
     /// An empty folder that workers with this identity can use.
     pub fn new(identity: Option<Identity>) -> Result<Self> {
-        let folder = Folder::new(Access(identity))?;
-        let store = Arc::new(Store { folder, key: RandomState::new(), copies: Mutex::default() });
+        let access = Access(identity);
+        let folder = Mutex::new(Arc::new(Folder::new(access)?));
+        let store = Arc::new(Store { access, folder, key: RandomState::new(), copies: Mutex::default() });
         Ok(Self { store, copied_total: Cell::new(0), pool: Pool::new("copy", 1), unused: RefCell::default() })
     }
 
     /// Removes all copies. No worker runs any more.
     pub fn remove(&self) {
-        let _ = fs::remove_dir_all(self.store.folder.path());
+        lock(&self.store.folder).remove();
     }
 
     /// Copies the libraries that a server starts with.
@@ -94,21 +95,23 @@ impl Copies {
         self.copied_total.get()
     }
 
-    /// Makes the copies that a plan needs again if something has deleted them. A worker is about to load them.
-    pub async fn restore(&self, plan: &Plan) -> Result<()> {
-        let files = plan.plugins.iter().map(|planned| (planned.source.label(), planned.file.clone()));
-        let (store, files) = (self.store.clone(), files.collect::<Vec<_>>());
+    /// Makes the copies that a plan needs again if something has deleted them. A worker is about to load them. Returns
+    /// the plan with the files that the worker loads.
+    pub async fn restore(&self, plan: &Plan) -> Result<Plan> {
+        let (store, mut plan) = (self.store.clone(), plan.clone());
         let restore = move || {
-            files
-                .iter()
-                .try_for_each(|(label, file)| store.restore(label, file).with_context(|| label.clone()))
+            for planned in &mut plan.plugins {
+                let label = planned.source.label();
+                planned.file = store.restore(&label, &planned.file).context(label)?;
+            }
+            Ok(plan)
         };
         self.pool.call(restore).await
     }
 
     /// Removes a copy that no worker has loaded, and none will load.
     pub fn remove_unused(&self, file: &Path) {
-        let copied = self.store.copies().remove(file);
+        let copied = lock(&self.store.copies).remove(file);
         if let Some(copied) = copied {
             copied.remove();
         }
@@ -128,28 +131,46 @@ impl Copies {
 
 impl Store {
     fn copy(&self, original: &Path, number: u32) -> Result<(PathBuf, Image)> {
-        let (copied, image) = Copied::new(original, &self.folder, number, &self.key)?;
+        let (copied, image) = Copied::new(original, || self.folder(), number, &self.key)?;
         let file = copied.file.clone();
-        self.copies().insert(file.clone(), copied);
+        lock(&self.copies).insert(file.clone(), copied);
         Ok((file, image))
     }
 
-    fn restore(&self, label: &str, file: &Path) -> Result<()> {
+    /// Returns the file to load for a file of the plan.
+    fn restore(&self, label: &str, planned: &Path) -> Result<PathBuf> {
         // The event loop must not wait for the lock. Nobody else uses the copy now: a reload waits for the worker.
-        let Some(mut copied) = self.copies().remove(file) else { return Ok(()) };
-        let restored = copied.restore(&self.folder, &self.key);
-        self.copies().insert(file.to_owned(), copied);
-        if restored? == Restored::Again {
+        let Some(mut copied) = lock(&self.copies).remove(planned) else { return Ok(planned.to_owned()) };
+        let (was_intact, old) = (copied.is_intact(), copied.file.clone());
+        let restored = match was_intact {
+            true => Ok(()),
+            false => self.folder().and_then(|folder| copied.restore(&folder, &self.key)),
+        };
+        let file = copied.file.clone();
+        lock(&self.copies).insert(planned.to_owned(), copied);
+        restored?;
+        if !was_intact {
             log::warn!(
                 "{label}: the server's copy, {}, was deleted or changed, and is made again; if something cleans up \
                  that folder, exclude callsign-*, or set TMPDIR to a folder that stays",
-                file.display()
+                old.display()
             );
         }
-        Ok(())
+        Ok(file)
     }
 
-    fn copies(&self) -> MutexGuard<'_, HashMap<PathBuf, Copied>> {
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The folder, which may be a new one.
+    fn folder(&self) -> Result<Arc<Folder>> {
+        let mut folder = lock(&self.folder);
+        if let Err(error) = folder.restore() {
+            // Such as `$XDG_RUNTIME_DIR` after the user has logged out.
+            *folder = Arc::new(Folder::new(self.access).with_context(|| format!("{error:#}"))?);
+            log::warn!("{error:#}; from now on the copies of the plugins are in {}", folder.path().display());
+        }
+        Ok(folder.clone())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -44,9 +44,9 @@ impl Reloads {
         Ok(Self { plans, ballots: Ballots::default(), copies, turn: Mutex::default() })
     }
 
-    /// Makes the copies of this plan again if something has deleted them.
-    pub async fn restore_copies(&self, plan: &Plan) -> Result<()> {
-        self.copies.restore(plan).await
+    /// Makes the copies of the current plan again if something has deleted them. Returns the plan for a new worker.
+    pub async fn plan_to_load(&self) -> Result<Plan> {
+        self.copies.restore(&self.plans.current()).await
     }
 
     /// Removes all copies. No worker runs any more.

@@ -105,14 +105,14 @@ impl Supervisor {
         slot.begin(started_at);
         let score = parent.workers.score(slot.index);
         score.clear();
-        let plan = parent.reloads.plans.current();
         let not_started = |progress, report| {
             parent.workers.finish_start(slot);
             End { progress, is_clean: false, report, crash: None }
         };
-        if let Err(error) = parent.reloads.restore_copies(&plan).await {
-            return not_started(Progress::FailedToStart(format!("{error:#}")), String::new());
-        }
+        let plan = match parent.reloads.plan_to_load().await {
+            Ok(plan) => plan,
+            Err(error) => return not_started(Progress::FailedToStart(format!("{error:#}")), String::new()),
+        };
         // From here to the launch nothing waits: a server that stops drains only the processes that it knows.
         if parent.shutdown.has_begun() {
             return not_started(Progress::DiedBeforeServing, String::new());
