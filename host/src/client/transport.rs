@@ -57,6 +57,19 @@ impl Transport {
         }
     }
 
+    /// Ends both sides, before the descriptor is closed: a process that a plugin started may have a copy of it, which
+    /// would keep the connection open. What was written is still sent.
+    pub fn end(&self) {
+        // Fails if the client has ended the connection already.
+        let _ = match self {
+            Self::None => Ok(()),
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+            #[cfg(test)]
+            Self::Memory(_) => Ok(()),
+        };
+    }
+
     /// The descriptor, for the reactor. None where there is none.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {

@@ -233,6 +233,7 @@ impl Worker {
             self.hub.schedule.cancel(deadline, c);
         }
         self.reactor.deregister(&c.transport());
+        c.transport().end();
         self.hub.remove(c);
     }
 }
