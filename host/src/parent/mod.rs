@@ -29,6 +29,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::config::settings::Settings;
 use crate::link::inventory::Inventory;
 use crate::serve::summary::startup_summary;
+use crate::system::process::orphans::Reaper;
 use crate::system::sanitize::sanitize;
 use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::{open_files, privileges, task};
@@ -91,6 +92,7 @@ impl Parent {
         let mut stop = Stop::new()?;
         let hangup = Hangup::new()?;
         task::spawn("ignored signals", Ignored::new()?.log());
+        task::spawn("orphans", Reaper::new()?.run());
         let ControlChannel { sender, receiver, read_settings } = control;
         let mut _socket_file = None;
         if let Some((listener, file)) = control::open(&self.settings.control)? {

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::events::{DevEvent, EventSender};
+use crate::system::process::orphans::Pause;
 
 /// Time for a cancelled build to end before it is killed.
 pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,6 +24,8 @@ pub struct Build {
     /// When to kill the build. Set while it is cancelled.
     pub kill_at: Option<Instant>,
     pub is_cancelled: bool,
+    /// The build's exit status is for [`Build::wait`].
+    _reaper_paused: Pause,
 }
 
 impl Build {
@@ -34,6 +37,7 @@ impl Build {
         command.stdin(Stdio::null()).stdout(stdout).process_group(0);
         let program = command.get_program().to_string_lossy().into_owned();
         let started = Instant::now();
+        let _reaper_paused = Pause::begin();
         let mut child =
             command.spawn().with_context(|| format!("cannot run {program}, which `dev` needs to build"))?;
         let (stdout, pid, events) = (child.stdout.take(), Pid::from_child(&child), events.clone());
@@ -43,7 +47,7 @@ impl Build {
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             let _ = events.send(DevEvent::BuildEnded(lines.unwrap_or_default()));
         })?;
-        Ok(Self { child, started, kill_at: None, is_cancelled: false })
+        Ok(Self { child, started, kill_at: None, is_cancelled: false, _reaper_paused })
     }
 
     /// Interrupts the build, as Ctrl-C would.

@@ -14,6 +14,7 @@ use super::build::Build;
 use super::events::EventSender;
 use super::project::relative;
 use crate::commands::watch::sources::Sources;
+use crate::system::process::orphans::Pause;
 
 /// Files of a workspace that affect the build of each of its crates.
 const WORKSPACE_FILES: [&str; 5] =
@@ -125,6 +126,7 @@ struct Dependency {
 
 /// Reads the manifests of a workspace. Does not resolve dependencies, which could need the network or wait for a lock.
 fn metadata(folder: &Path) -> Result<Metadata> {
+    let _reaper_paused = Pause::begin();
     let output = Command::new(cargo())
         .args(["metadata", "--no-deps", "--format-version=1"])
         .current_dir(folder)

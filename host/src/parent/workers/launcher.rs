@@ -5,7 +5,6 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Result, bail};
-use tokio::process::Child;
 
 use super::{WorkerSlot, Workers};
 use crate::config::plan::Plan;
@@ -13,7 +12,7 @@ use crate::config::settings::Settings;
 use crate::link::setup::{LISTENERS_MAX, Setup};
 use crate::serve::listen::{self, Bound};
 use crate::system::privileges::Identity;
-use crate::system::process;
+use crate::system::process::{self, Leader};
 
 /// What all workers get from the parent.
 pub struct Launcher {
@@ -51,7 +50,7 @@ impl Launcher {
         workers: &Workers,
         settings: &Settings,
         plan: &Plan,
-    ) -> Result<(Child, UnixStream)> {
+    ) -> Result<(Leader, UnixStream)> {
         let name = format!("callsign: worker {}", slot.index);
         let (mut child, link) = process::start("worker", &name, self.identity, |_| ())?;
         let setup = Setup {
@@ -68,7 +67,7 @@ impl Launcher {
         if let Err(error) = setup.send(&link, &descriptors) {
             log::debug!("worker {} has not taken its setup: {error:#}", slot.index);
             // If the process is dead already, its exit status explains more than this error.
-            let _ = child.start_kill();
+            child.start_kill();
         }
         link.set_nonblocking(true)?;
         Ok((child, link))

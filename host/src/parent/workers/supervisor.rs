@@ -4,7 +4,6 @@
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use tokio::process::Child;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -14,10 +13,12 @@ use super::worker_link::WorkerLink;
 use super::{Running, Watchdog, WorkerSlot, backtraces};
 use crate::parent::Parent;
 use crate::parent::startup::StartupEvent;
+use crate::system::process::Leader;
 use crate::system::scoreboard::Crash;
-use crate::system::{process, task};
+use crate::system::task;
 
-/// Time to read the last messages of a worker that has ended. A process that a plugin has left may hold the socket.
+/// Time to read the last messages of a worker that has ended. A process that a plugin started by a bare `clone` system
+/// call, and that left the worker's process group, may hold the socket.
 const LAST_MESSAGES_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The supervisor of one slot.
@@ -125,7 +126,7 @@ impl Supervisor {
                 return not_started(Progress::DiedBeforeServing, report);
             }
         };
-        let pid = process::pid(&child);
+        let pid = child.pid();
         slot.pid.set(pid);
         let ended = self.reap(child);
         let reader = WorkerLink::new(parent, slot, pid).read(link);
@@ -159,9 +160,9 @@ impl Supervisor {
         End { progress, is_clean, report, crash }
     }
 
-    /// Waits for the end of the process in a task of its own: if the supervisor panics, the server still drains the
-    /// process and waits for it.
-    fn reap(&self, mut child: Child) -> oneshot::Receiver<std::io::Result<ExitStatus>> {
+    /// Waits for the end of the process, and kills what its plugins have started in its process group. In a task of its
+    /// own: if the supervisor panics, the server still drains the process and waits for it.
+    fn reap(&self, mut child: Leader) -> oneshot::Receiver<std::io::Result<ExitStatus>> {
         let slot = self.slot;
         let running = self.parent.workers.count_running();
         let (sender, ended) = oneshot::channel();

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
-use tokio::process::Child;
 
 use super::report::{add_stack, describe_exit, describe_hang};
 use super::{Request, Trial};
@@ -17,7 +16,7 @@ use crate::link::{Decoder, Tag, setup};
 use crate::system::crash;
 use crate::system::pool::Pool;
 use crate::system::privileges::Identity;
-use crate::system::process::{self, pid};
+use crate::system::process::{self, Leader};
 use crate::system::sanitize::sanitize;
 use crate::system::scoreboard::{Crash, Scoreboard};
 
@@ -86,19 +85,16 @@ async fn run(trial: Trial, identity: Option<Identity>, time_limit: Duration) -> 
         Err(_) => {
             let what = format!("{} within {time_limit:?}", describe_hang(slot, &plugins));
             // SIGABRT has the probe's crash handler record the call stack.
-            if let Some(pid) = pid(&child) {
+            if let Some(pid) = child.pid() {
                 let _ = rustix::process::kill_process(pid, Signal::ABORT);
             }
             let _ = tokio::time::timeout(ABORT_GRACE, child.wait()).await;
             Outcome::Died { what, crash: slot.crash() }
         }
     };
-    // The whole process group, which includes processes that a plugin has started. `kill` also reaps a probe that has
+    // Kills the whole process group, which includes processes that a plugin has started. Also reaps a probe that has
     // exited already.
-    if let Some(pid) = pid(&child) {
-        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-    }
-    let _ = child.kill().await;
+    child.kill().await;
     Ok(outcome)
 }
 
@@ -108,7 +104,7 @@ enum End {
     Exited(std::io::Result<ExitStatus>),
 }
 
-fn spawn(trial: Trial, identity: Option<Identity>, scoreboard: &OwnedFd) -> Result<(Child, UnixStream)> {
+fn spawn(trial: Trial, identity: Option<Identity>, scoreboard: &OwnedFd) -> Result<(Leader, UnixStream)> {
     let (child, ours) = process::start("probe", "callsign: probe", identity, |command| {
         // Discarded: a plugin may print, and that is not part of the answer.
         command.stdout(Stdio::null()).kill_on_drop(true);

@@ -1,4 +1,9 @@
-//! Child processes: the parent's steps to start one, and the child's first steps.
+//! Child processes: the parent's steps to start and to end one, and the child's first steps.
+//!
+//! Invariant: a child leads a process group, and no process of that group outlives the child for long: whoever reaps
+//! the child kills the group first.
+
+pub mod orphans; // in the parent: children that it has not started
 
 use std::fs::File;
 use std::future::Future;
@@ -6,21 +11,27 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use rustix::process::Pid;
-#[cfg(target_os = "linux")]
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::process::{Child, Command};
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::privileges::Identity;
 use super::scoreboard::Scoreboard;
 
 /// Time for a child to read its first message, if the message is longer than a socket's buffer.
 const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A child process, the leader of a process group.
+#[derive(Debug)]
+pub struct Leader {
+    child: Child,
+    pid: Option<Pid>,
+}
 
 /// Starts this program with `argument`, shown as `name` in lists of processes. The child's standard input is the other
 /// end of the returned socket. The child gets a process group of its own, so that Ctrl-C reaches only the parent.
@@ -29,7 +40,7 @@ pub fn start(
     name: &str,
     identity: Option<Identity>,
     prepare: impl FnOnce(&mut Command),
-) -> Result<(Child, UnixStream)> {
+) -> Result<(Leader, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     // This is the running program even if its file was replaced.
     let program: PathBuf = if cfg!(target_os = "linux") { OWN_FILE.into() } else { std::env::current_exe()? };
@@ -41,7 +52,7 @@ pub fn start(
         command.uid(identity.user).gid(identity.group);
     }
     prepare(&mut command);
-    let child = command.spawn().map_err(|error| cannot_run(&program, error))?;
+    let child = Leader::new(command.spawn().map_err(|error| cannot_run(&program, error))?);
     // Closes the child's end in this process, so that the socket ends with the child.
     drop(command);
     ours.set_write_timeout(Some(FIRST_MESSAGE_TIMEOUT))?;
@@ -68,9 +79,74 @@ fn open_nothing() -> Result<File> {
     })
 }
 
-/// The process id of a child that is not reaped. Until it is reaped, no other process gets the id.
-pub fn pid(child: &Child) -> Option<Pid> {
-    child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
+impl Leader {
+    fn new(child: Child) -> Self {
+        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        pid.into_iter().for_each(|pid| orphans::register(pid.as_raw_nonzero().get()));
+        Self { child, pid }
+    }
+
+    /// The process id, until the process is reaped. Until then, no other process gets the id.
+    pub fn pid(&self) -> Option<Pid> {
+        self.pid
+    }
+
+    /// Kills the process, without waiting for its end.
+    pub fn start_kill(&mut self) {
+        // Fails if the process was reaped.
+        let _ = self.child.start_kill();
+    }
+
+    /// Waits for the end of the process, kills what is left of its group, and reaps the process. May be cancelled.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        if let Some(pid) = self.pid
+            && has_ended(pid).await.is_ok()
+        {
+            // The process is a zombie until it is reaped below. So its id, which is the group's too, cannot belong to
+            // another process or group. A process that forks meanwhile escapes neither: the kernel adds a new process to
+            // the group before the signal is sent, or fails the fork. What has left the group by `setsid` lives on.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        let status = self.child.wait().await;
+        self.forget();
+        status
+    }
+
+    /// Kills the group, and reaps the process.
+    pub async fn kill(&mut self) {
+        if let Some(pid) = self.pid {
+            // The process is not reaped yet: see `wait`.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        let _ = self.wait().await;
+    }
+
+    fn forget(&mut self) {
+        if let Some(pid) = self.pid.take() {
+            orphans::deregister(pid.as_raw_nonzero().get());
+        }
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        // Nobody waits for the process any more. The runtime reaps it, or `orphans` does.
+        if let Some(pid) = self.pid {
+            // The process is not reaped yet: see `wait`.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        self.forget();
+    }
+}
+
+/// Waits for the end of a child, and does not reap it.
+async fn has_ended(pid: Pid) -> io::Result<()> {
+    let mut child_ended = signal(SignalKind::child())?;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    while waitid(WaitId::Pid(pid), options)?.is_none() {
+        child_ended.recv().await;
+    }
+    Ok(())
 }
 
 /// Takes the socket to the parent, which is standard input, and replaces it, so that no plugin reads from the socket.
