@@ -44,6 +44,11 @@ impl DeferredTask {
         Ok(Self { task, label, generation, connection, cancelled: Cell::new(false) })
     }
 
+    /// Name of the plugin.
+    pub fn plugin_name(&self) -> &'static str {
+        &self.label.plugin_name
+    }
+
     /// Id of the connection that the task belongs to.
     pub fn connection(&self) -> Option<u64> {
         self.connection

@@ -2,8 +2,10 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+
+use crate::system::process::fork;
 
 /// An open socket in non-blocking mode, or nothing.
 #[derive(Debug)]
@@ -103,6 +105,7 @@ impl Transport {
 
     /// The transport of that kind over a descriptor.
     pub(super) fn from_descriptor(kind: u8, descriptor: OwnedFd) -> Option<Self> {
+        fork::add_socket(descriptor.as_raw_fd());
         match kind {
             1 => Some(Self::Tcp(descriptor.into())),
             2 => Some(Self::Unix(descriptor.into())),

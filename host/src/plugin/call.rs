@@ -10,6 +10,7 @@ use callsign_plugin::abi;
 
 use super::exposed::{ExposedConnection, ExposedRequest};
 use super::handler::{Handler, HandlerRef, Kind};
+use crate::system::process::fork;
 use crate::system::scoreboard;
 
 /// The function of a handler, by signature. Only [`library`](super::library) makes one.
@@ -119,6 +120,10 @@ pub(super) fn run<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -
     IN_CALLBACK.set(true);
     slot.enter(index);
     let result = f();
+    // Before anything that the worker shares with its children is changed, such as the scoreboard.
+    if fork::is_forked() {
+        end_returned(handler, index);
+    }
     slot.leave();
     IN_CALLBACK.set(false);
     RUNNING.set(None);
@@ -129,6 +134,15 @@ pub(super) fn run<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -
 #[inline]
 pub(super) fn run_handler<R>(handler: HandlerRef, f: impl FnOnce() -> R) -> Result<R, Failure> {
     run(Some(handler), handler.index.get(), f)
+}
+
+/// Ends this process: a child that plugin code forked, and that returned.
+#[cold]
+fn end_returned(handler: Option<HandlerRef>, index: u32) -> ! {
+    match handler {
+        Some(handler) => fork::end_returned(handler),
+        None => fork::end_returned(&scoreboard::current().label(index.into())),
+    }
 }
 
 #[cold]

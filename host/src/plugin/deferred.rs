@@ -12,6 +12,7 @@ use callsign_plugin::abi;
 use super::call::{self, Failure};
 use super::exposed::ExposedConnection;
 use super::handler::HandlerRef;
+use crate::system::process::fork;
 
 /// A plugin's function that receives messages from its instances on other workers.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +78,8 @@ impl Task {
 pub struct Work {
     function: abi::Work,
     data: *mut c_void,
+    /// Name of the plugin.
+    plugin: &'static str,
 }
 
 // SAFETY: `new` requires a function that accepts `data` on any thread. By the ABI the plugin does not use the data
@@ -87,13 +90,21 @@ impl Work {
     /// # Safety
     /// The function follows the ABI, is never unloaded, and accepts `data` on any thread.
     pub unsafe fn new(function: abi::Work, data: *mut c_void) -> Self {
-        Self { function, data }
+        Self { function, data, plugin: "" }
+    }
+
+    /// Names the plugin that the work belongs to.
+    pub fn of(self, plugin: &'static str) -> Self {
+        Self { plugin, ..self }
     }
 
     /// Runs the work.
     pub fn run(self) {
         // SAFETY: `new` requires a function that accepts `data` on any thread.
         unsafe { (self.function)(self.data) }
+        if fork::is_forked() {
+            fork::end_returned(&format_args!("plugin `{}`: background work", self.plugin));
+        }
     }
 }
 

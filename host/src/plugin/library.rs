@@ -14,6 +14,7 @@ use super::callers;
 use super::handler::Kind;
 use super::hooks::Hooks;
 use super::image::Image;
+use crate::system::process::fork;
 
 /// The table of host functions that plugins call.
 pub type HostTable = &'static abi::Host;
@@ -46,7 +47,11 @@ impl Library {
         // dlopen searches the system's folders for a name without a slash.
         let path = std::path::absolute(path).context("cannot be made absolute")?;
         // SAFETY: loading runs the library's constructors. The operator, who named the library, vouches for its code.
-        let loaded = unsafe { Loaded::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
+        let loaded = unsafe { Loaded::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
+        if fork::is_forked() {
+            fork::end_returned(&format_args!("a constructor of {}", path.display()));
+        }
+        let loaded = loaded.map_err(|error| {
             // The error says that dlopen failed; its source says why.
             let reason = anyhow::Error::new(error).root_cause().to_string();
             let reason = reason.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&reason).to_owned();

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use rustix::net::AddressFamily;
 use crate::config::listen_address::{ListenAddress, UNIX_PREFIX};
 use crate::http::{self, Peer, Stream};
 use crate::system::privileges::Identity;
+use crate::system::process::fork;
 use crate::system::socket_file::{self, SocketFile};
 use crate::worker::Worker;
 
@@ -148,6 +149,7 @@ impl Acceptor {
         Poll::Ready(Ok(match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = ready!(listener.poll_accept(cx))?;
+                fork::add_socket(stream.as_raw_fd());
                 // Otherwise small messages wait for acknowledgements of earlier ones.
                 if let Err(error) = stream.set_nodelay(true) {
                     log::debug!("{peer}: {error}");
@@ -156,6 +158,7 @@ impl Acceptor {
             }
             Self::Unix(listener) => {
                 let (stream, _) = ready!(listener.poll_accept(cx))?;
+                fork::add_socket(stream.as_raw_fd());
                 (stream.into(), Peer::Unix)
             }
         }))

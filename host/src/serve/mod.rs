@@ -10,6 +10,7 @@ pub mod summary; // what a server prints when it has started
 
 use std::future::Future;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -26,7 +27,7 @@ use crate::link::setup::Setup;
 use crate::link::uplink::Uplink;
 use crate::link::{self, Tag};
 use crate::plugin::describe::inventory;
-use crate::system::process::{block_on, end_with_parent, open_scoreboard, take_link};
+use crate::system::process::{block_on, end_with_parent, fork, open_scoreboard, take_link};
 use crate::system::scoreboard::{self, Scoreboard};
 use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::{crash, log as logging, open_files, panic};
@@ -52,6 +53,8 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(Scoreboard::private()?));
     scoreboard::adopt(scoreboard.slot(0));
     let bound = listen::bind(&settings.listen, None)?;
+    let listening: Vec<_> = bound.iter().map(|bound| bound.listener.as_fd()).collect();
+    fork::watch(None, &listening).context("cannot watch for forks")?;
     let info = WorkerInfo { scoreboard, index: 0, workers: 1, first_connection: 0 };
     block_on(async {
         let worker = start(&settings.limits, &Plan::in_place(settings), info)?;
@@ -88,6 +91,8 @@ pub fn run_worker() -> Result<()> {
     let slot = scoreboard.slot(index);
     scoreboard::adopt(slot);
     crash::install(slot).context("no handler for crashes")?;
+    let listening: Vec<_> = descriptors.as_slice().iter().map(AsFd::as_fd).collect();
+    fork::watch(Some(socket.as_fd()), &listening).context("cannot watch for forks")?;
     block_on(async {
         let uplink = Uplink::new(socket, index, settings.limits.max_message)?;
         let info = WorkerInfo { scoreboard, index, workers, first_connection };

@@ -6,7 +6,7 @@ use std::ptr;
 use callsign_plugin::abi::{self, closed_by, status};
 use callsign_websocket::Initiator;
 
-use super::{bytes, c_string, check_not_muted, client, code, connection, write_header};
+use super::{bytes, c_string, check_may_send, client, code, connection, write_header};
 use crate::client::head::Head;
 use crate::plugin::exposed::ExposedConnection;
 use crate::worker::Worker;
@@ -18,7 +18,7 @@ pub(super) unsafe extern "C" fn send(
     length: usize,
 ) -> i32 {
     // SAFETY: by the ABI `c` is NULL or a valid handle, and `data` has `length` bytes, which `send` copies.
-    code(check_not_muted().and_then(|()| unsafe {
+    code(check_may_send().and_then(|()| unsafe {
         let (worker, c) = connection(c)?;
         Ok(worker.hub.send(c, op, bytes(data, length)?))
     }))
@@ -31,7 +31,7 @@ pub(super) unsafe extern "C" fn broadcast(
     length: usize,
     scope: u32,
 ) -> i32 {
-    if let Err(status) = check_not_muted() {
+    if let Err(status) = check_may_send() {
         return status;
     }
     let Some(worker) = Worker::current() else { return status::WRONG_THREAD };
@@ -49,7 +49,7 @@ pub(super) unsafe extern "C" fn close(
     length: usize,
 ) -> i32 {
     // SAFETY: by the ABI `c` is NULL or a valid handle, and `reason` has `length` bytes, which `close` copies.
-    code(check_not_muted().and_then(|()| unsafe {
+    code(check_may_send().and_then(|()| unsafe {
         connection(c).and_then(|(worker, c)| {
             let reason = std::str::from_utf8(bytes(reason.cast(), length)?).map_err(|_| status::BAD_UTF8)?;
             Ok(worker.hub.close(c, code_, reason))

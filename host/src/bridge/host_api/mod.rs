@@ -32,6 +32,7 @@ use crate::bridge::exchange::Exchange;
 use crate::client::{Client, Phase};
 use crate::plugin::call;
 use crate::plugin::library::HostTable;
+use crate::system::process::fork;
 use crate::worker::Worker;
 
 static TABLE: abi::Host = abi::Host {
@@ -136,9 +137,16 @@ fn code(result: Result<i32, i32>) -> i32 {
     result.unwrap_or_else(|status| status)
 }
 
-/// Err if the plugin is muted; see [`call::is_muted`].
-fn check_not_muted() -> Result<(), i32> {
-    if call::is_muted() { Err(status::NOT_NOW) } else { Ok(()) }
+/// Err if the plugin is muted, see [`call::is_muted`], or if this is a child that it forked, which must not use the
+/// sockets of the worker.
+fn check_may_send() -> Result<(), i32> {
+    if call::is_muted() {
+        Err(status::NOT_NOW)
+    } else if fork::is_forked() {
+        Err(status::WRONG_THREAD)
+    } else {
+        Ok(())
+    }
 }
 
 /// Stores a header's name and value for the plugin. Returns 1 if there is a header, 0 if not.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use callsign_plugin::abi::{self, level, status};
 
-use super::{bytes, c_string, check_not_muted, code};
+use super::{bytes, c_string, check_may_send, code};
 use crate::bridge::background::Background;
 use crate::bridge::deferred::DeferredTask;
 use crate::bridge::identity;
@@ -105,7 +105,7 @@ pub(super) unsafe extern "C" fn background(
     // SAFETY: by the ABI `work` accepts `data` on any thread, `done` and `free` on this one until `free` is called.
     let (work, task) = unsafe { (Work::new(work, data), Task::new(done, data, free)) };
     let done = DeferredTask::new(caller, Kind::Background, connection, task);
-    code(done.map(|done| Background::current().add(work, done)))
+    code(done.map(|done| Background::current().add(work.of(done.plugin_name()), done)))
 }
 
 pub(super) unsafe extern "C" fn save(data: *const c_void, length: usize) -> i32 {
@@ -132,7 +132,7 @@ pub(super) unsafe extern "C" fn worker_send(
     data: *const c_void,
     length: usize,
 ) -> i32 {
-    if let Err(status) = check_not_muted() {
+    if let Err(status) = check_may_send() {
         return status;
     }
     let Some(worker) = Worker::current() else { return status::WRONG_THREAD };

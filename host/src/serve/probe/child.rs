@@ -2,6 +2,7 @@
 //! by itself.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
 
@@ -12,7 +13,7 @@ use crate::plugin::describe::inventory;
 use crate::plugin::dispatch::Dispatch;
 use crate::serve::reload::load_initial_plugins;
 use crate::system::crash;
-use crate::system::process::{block_on, end_with_parent, open_scoreboard, take_link};
+use crate::system::process::{block_on, end_with_parent, fork, open_scoreboard, take_link};
 use crate::system::scoreboard;
 
 /// Runs the process.
@@ -23,6 +24,7 @@ pub fn run_probe() -> Result<()> {
     let scoreboard = open_scoreboard(descriptors.into_iter().next())?;
     scoreboard::adopt(scoreboard.slot(0));
     crash::install(scoreboard.slot(0)).context("cannot install the crash handler")?;
+    fork::watch(Some(socket.as_fd()), &[]).context("cannot watch for forks")?;
     block_on(async {
         let answer = match load(&trial) {
             Ok(loaded) => link::message(Tag::Ready, link::text(&serde_json::to_string(&loaded)?)),

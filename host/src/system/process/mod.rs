@@ -3,6 +3,9 @@
 //! Invariant: a child leads a process group, and no process of that group outlives the child for long: whoever reaps
 //! the child kills the group first.
 
+#[expect(unsafe_code, reason = "a handler for fork")]
+pub mod fork; // in a worker: children that plugins fork
+
 pub mod orphans; // in the parent: children that it has not started
 
 use std::fs::File;

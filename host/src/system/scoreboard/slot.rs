@@ -296,8 +296,9 @@ impl Slot {
         }
     }
 
-    pub(super) fn label(&self, handler: u64) -> CodeLabel {
-        let Some(text) = self.labels.get(handler as usize) else { return CodeLabel::default() };
+    /// The label of the code behind an index.
+    pub fn label(&self, index: u64) -> CodeLabel {
+        let Some(text) = self.labels.get(index as usize) else { return CodeLabel::default() };
         let text = text.read();
         let mut fields = text.splitn(4, '\n').map(sanitize_line);
         let generation = fields.next().and_then(|number| number.parse().ok()).unwrap_or(0);
