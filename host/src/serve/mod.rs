@@ -27,7 +27,7 @@ use crate::link::setup::Setup;
 use crate::link::uplink::Uplink;
 use crate::link::{self, Tag};
 use crate::plugin::describe::inventory;
-use crate::system::process::{block_on, end_with_parent, fork, open_scoreboard, take_link};
+use crate::system::process::{block_on, end_with_parent, fork, open_scoreboard, set_name, take_link};
 use crate::system::scoreboard::{self, Scoreboard};
 use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::{crash, log as logging, open_files, panic};
@@ -83,6 +83,7 @@ pub fn run_worker() -> Result<()> {
     let socket = take_link("`callsign worker` is started by `callsign serve`, not by hand")?;
     let (setup, descriptors) = Setup::receive(&socket)?;
     let Setup { index, workers, parent, first_connection, settings, plan } = setup;
+    set_name(&format!("callsign-w{index}"));
     logging::start(settings.log.into(), Some(index));
     panic::abort_on_panic();
     end_with_parent(parent)?;

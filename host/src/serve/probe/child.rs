@@ -13,13 +13,14 @@ use crate::plugin::describe::inventory;
 use crate::plugin::dispatch::Dispatch;
 use crate::serve::reload::load_initial_plugins;
 use crate::system::crash;
-use crate::system::process::{block_on, end_with_parent, fork, open_scoreboard, take_link};
+use crate::system::process::{block_on, end_with_parent, fork, open_scoreboard, set_name, take_link};
 use crate::system::scoreboard;
 
 /// Runs the process.
 pub fn run_probe() -> Result<()> {
     let socket = take_link("`callsign probe` is started by callsign itself, not by hand")?;
     let (Request { parent, trial }, descriptors) = setup::receive::<Request>(&socket)?;
+    set_name("callsign-probe");
     end_with_parent(parent)?;
     let scoreboard = open_scoreboard(descriptors.into_iter().next())?;
     scoreboard::adopt(scoreboard.slot(0));

@@ -161,6 +161,18 @@ pub fn take_link(misuse: &'static str) -> Result<UnixStream> {
     Ok(link)
 }
 
+/// Names this process for tools that show the name of its program, which would be `exe`. The kernel cuts a name to 15
+/// bytes.
+pub fn set_name(name: &str) {
+    #[cfg(target_os = "linux")]
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // The name is for people only.
+        let _ = rustix::thread::set_name(&name);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
+}
+
 /// Makes the kernel kill this process when its parent ends, even if this process hangs: a worker without a parent would
 /// keep the port. From here on, the process cannot gain privileges.
 pub fn end_with_parent(parent: u32) -> Result<()> {
