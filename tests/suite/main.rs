@@ -39,6 +39,8 @@ mod faults; // lost links, orphans, crash loops
 
 mod hardening; // no threads, a log that nobody reads, signals, forged log lines
 
+mod forked_children; // processes that plugins start
+
 mod reload; // new code on live connections
 
 mod copies_private; // copies of the libraries: who can read them, and where they are

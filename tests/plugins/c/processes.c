@@ -1,8 +1,11 @@
-/* A plugin that harms its process: `unlink` closes its link to the parent, `fork` leaves a child behind. */
-#define _POSIX_C_SOURCE 200809L
+/* What a plugin should not do to its process: `unlink` closes its link to the parent, `fork` leaves a child that keeps
+ * all descriptors, because libc does not know of it, and that has left the worker's process group. */
+#define _GNU_SOURCE
 #include "callsign.h"
 
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 CALLSIGN_PLUGIN("", "1.2");
@@ -27,8 +30,11 @@ void command(struct connection *c, uint8_t op, const void *data, size_t length)
 	(void)op;
 	if (length == 6 && memcmp(data, "unlink", 6) == 0)
 		unlink_worker();
-	if (length == 4 && memcmp(data, "fork", 4) == 0 && (process = fork()) == 0) {
-		/* In case the test does not kill it. */
+	if (length == 4 && memcmp(data, "fork", 4) == 0)
+		process = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	if (process == 0) {
+		setsid();
+		/* If nobody ends it. */
 		alarm(60);
 		for (;;)
 			pause();

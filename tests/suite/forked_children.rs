@@ -1,0 +1,237 @@
+//! Processes that plugins start. A child that a plugin forks shares nothing with its worker: it keeps neither the port
+//! nor a client, it does not serve, and it ends with its worker. Where the server inherits orphans, it reaps them.
+
+use std::fs;
+use std::net::TcpListener;
+
+use rustix::process::Signal;
+
+use crate::support::{Host, Process, WebSocket, c_plugin, c_plugin_with, eventually, path};
+
+const ROUTE: [&str; 2] = ["--route", "/=,command,"];
+
+/// A server with that many workers and the plugin `forks`.
+fn start(workers: usize, options: &[&str]) -> Host {
+    let (forks, count) = (c_plugin("forks.c"), workers.to_string());
+    let first = ["serve", path(&forks), "--workers", &count, "--log", "debug"];
+    let host = Host::start(&[&first[..], &ROUTE, options].concat());
+    host.workers_serve(workers);
+    host
+}
+
+fn ask_process(c: &mut WebSocket, what: &str) -> Process {
+    Process(c.ask(what).parse().expect("the answer is a process id"))
+}
+
+/// The zombies among its children.
+fn zombies(parent: Process) -> Vec<Process> {
+    parent.children().into_iter().filter(|child| !child.is_alive()).collect()
+}
+
+fn comm(process: Process) -> String {
+    fs::read_to_string(format!("/proc/{}/comm", process.0)).expect("it is alive").trim_end().to_owned()
+}
+
+#[test]
+fn children_end_with_their_worker_however_it_ends() {
+    for signal in [Signal::KILL, Signal::SEGV, Signal::TERM] {
+        let host = start(1, &[]);
+        let mut c = host.open("/");
+        let worker = ask_process(&mut c, "who");
+        let children = ["stay", "clone"].map(|how| ask_process(&mut c, how));
+        assert!(children.iter().all(|child| child.is_alive()));
+        worker.signal(signal);
+        children.iter().for_each(|child| child.wait_for_end());
+        host.workers_serve(2);
+        assert_ne!(ask_process(&mut host.open("/"), "who"), worker);
+    }
+}
+
+#[test]
+fn children_end_when_the_server_stops() {
+    let mut host = start(2, &[]);
+    let children = ["stay", "clone"].map(|how| ask_process(&mut host.open("/"), how));
+    assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
+    children.iter().for_each(|child| child.wait_for_end());
+}
+
+/// Also where nobody is left to kill the child, or where it has left the group.
+#[test]
+fn a_forked_child_does_not_keep_the_port() {
+    for how in ["stay", "leave"] {
+        let host = start(2, &[]);
+        let child = ask_process(&mut host.open("/"), how);
+        host.process().signal(Signal::KILL);
+        host.process().wait_for_end();
+        eventually("the port is free", || TcpListener::bind(("127.0.0.1", host.port)).is_ok());
+        assert!(child.is_alive());
+        child.signal(Signal::KILL);
+    }
+}
+
+#[test]
+fn clients_of_a_worker_that_dies_are_told_although_a_child_lives_on() {
+    for how in ["stay", "leave", "clone"] {
+        let host = start(1, &[]);
+        let (mut c, other, mut idle) = (host.open("/"), host.open("/"), host.connect());
+        assert_eq!(idle.request("GET", "/none", &[], b"").status, 404);
+        let (worker, child) = (ask_process(&mut c, "who"), ask_process(&mut c, how));
+        worker.signal(Signal::KILL);
+        c.dropped();
+        other.dropped();
+        assert_eq!(idle.read_to_end(), b"");
+        child.signal(Signal::KILL);
+    }
+}
+
+#[test]
+fn a_connection_ends_for_its_client_although_a_child_lives_on() {
+    for how in ["stay", "leave", "clone"] {
+        let host = start(1, &["--close-timeout", "1s"]);
+        let (mut c, mut other) = (host.open("/"), host.open("/"));
+        let child = ask_process(&mut c, how);
+        assert_eq!(other.ask("who"), c.ask("who"));
+        // One that closes in order, and one that breaks the protocol.
+        assert_eq!(c.close(1000, "bye").expect("the server answers").0, 1000);
+        other.send_raw([0xff, 0xff]);
+        assert_eq!(other.peek_close(), 1002);
+        let mut raw = host.upgraded();
+        raw.send_frame(0x88, &1000_u16.to_be_bytes());
+        assert_eq!(raw.read_to_eof(), [0x88, 2, 3, 0xe8]);
+        // One that does not answer the server's Close is dropped when its time is up.
+        let mut silent = host.upgraded();
+        silent.send_frame(0x81, b"close");
+        assert_eq!(silent.read_frame().0, 0x88);
+        assert_eq!(silent.read_to_end(), b"");
+        assert!(child.is_alive());
+        child.signal(Signal::KILL);
+    }
+}
+
+#[test]
+fn a_child_that_returns_from_a_callback_ends_there() {
+    let host = start(1, &[]);
+    let mut c = host.open("/");
+    let worker = ask_process(&mut c, "who");
+    for number in 1..=5 {
+        let child = ask_process(&mut c, "return");
+        child.wait_for_end();
+        let line = host.log_line(&format!("forked process {}", child.0));
+        assert!(line.contains("plugin `forks`: onmessage handler `command`"), "{line}");
+        for _ in 0..20 {
+            assert_eq!(ask_process(&mut host.open("/"), "who"), worker, "after {number} forks");
+        }
+    }
+    // Only the worker answers, once.
+    assert_eq!(ask_process(&mut c, "who"), worker);
+    assert_eq!(host.workers(), [worker]);
+}
+
+#[test]
+fn children_of_timers_and_background_work_end_there_too() {
+    let host = start(1, &[]);
+    let mut c = host.open("/");
+    let worker = ask_process(&mut c, "who");
+    for (how, what) in [("timer", "plugin `forks`: timer"), ("background", "plugin `forks`: background work")]
+    {
+        c.ask(how);
+        host.log_line(&format!("{what} forked process"));
+        assert_eq!(ask_process(&mut c, "who"), worker);
+    }
+    eventually("only zombies are left", || worker.children().iter().all(|child| !child.is_alive()));
+}
+
+#[test]
+fn a_child_that_is_forked_when_the_library_is_loaded_ends_there() {
+    for (option, what) in [
+        ("-DFORK_IN_CONSTRUCTOR", "a constructor of"),
+        ("-DFORK_IN_ONLOAD", "plugin `forks`: onload hook `load_hook`"),
+    ] {
+        let forks = c_plugin_with("forks.c", &[option]);
+        let args = ["serve", path(&forks), "--workers", "1", "--log", "debug"];
+        let host = Host::start(&[&args[..], &ROUTE].concat());
+        host.workers_serve(1);
+        let line = host.log_line(" forked process ");
+        assert!(line.contains(what), "{line}");
+        assert_eq!(ask_process(&mut host.open("/"), "who"), host.workers()[0]);
+        assert_eq!(host.log_lines(" serves").len(), 1, "{}", host.log());
+    }
+}
+
+#[test]
+fn without_workers_a_child_that_returns_ends_too() {
+    let host = start(0, &[]);
+    let mut c = host.open("/");
+    let child = ask_process(&mut c, "return");
+    child.wait_for_end();
+    assert_eq!(ask_process(&mut c, "who"), host.process());
+}
+
+#[test]
+fn a_child_cannot_send_or_close() {
+    let host = start(1, &[]);
+    let (mut c, mut other) = (host.open("/"), host.open("/"));
+    assert_eq!(c.ask("use"), "0", "the child's calls are rejected");
+    assert_eq!(other.ask("who"), c.ask("who"));
+}
+
+#[test]
+fn children_that_exit_or_exec_work_as_ever() {
+    let host = start(1, &[]);
+    let mut c = host.open("/");
+    for (how, answer) in [("exit", "7"), ("exec", "8"), ("system", "9"), ("popen", "10")] {
+        assert_eq!(c.ask(how), answer, "{how}");
+    }
+}
+
+/// As process 1 of a container; here it has children that another program has left to it.
+#[test]
+fn orphans_are_reaped_and_workers_are_waited_for() {
+    let forks = c_plugin("forks.c");
+    let shell = ["sh", "-c", "sleep 0.1 & sleep 0.2 & exec \"$0\" \"$@\""];
+    let args = ["serve", path(&forks), "--workers", "1", "--log", "debug"];
+    let host = Host::start_through(&shell, &[&args[..], &ROUTE].concat());
+    host.workers_serve(1);
+    eventually("only the worker is left", || host.workers().len() == 1);
+    for deaths in 1..=3 {
+        let worker = host.workers()[0];
+        worker.signal(Signal::KILL);
+        host.workers_serve(1 + deaths);
+        host.log_line(&format!("(process {}) died of SIGKILL", worker.0));
+    }
+    assert_eq!(zombies(host.process()), []);
+}
+
+#[test]
+fn as_process_1_the_server_reaps_what_plugins_leave_to_it() {
+    if !rustix::process::geteuid().is_root() {
+        return; // a process namespace needs root
+    }
+    let forks = c_plugin("forks.c");
+    let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    let args = ["serve", path(&forks), "--workers", "2", "--log", "debug"];
+    let host = Host::start_through(&unshare, &[&args[..], &ROUTE].concat());
+    host.workers_serve(2);
+    let server = host.workers()[0]; // the child of `unshare`
+    let mut c = host.open("/");
+    for _ in 0..20 {
+        assert_eq!(c.ask("orphan"), "0");
+    }
+    eventually("the orphans have ended", || server.children().len() == 2);
+    let children = server.children();
+    // A group that is killed leaves orphans, too.
+    c.text("stay");
+    let _ = c.next_text();
+    children.iter().for_each(|worker| worker.signal(Signal::KILL));
+    host.workers_serve(4);
+    eventually("only workers are left", || server.children().len() == 2 && zombies(server).is_empty());
+}
+
+#[test]
+fn processes_have_names() {
+    let host = start(2, &[]);
+    let mut names: Vec<String> = host.workers().into_iter().map(comm).collect();
+    names.sort();
+    assert_eq!(names, ["callsign-w0", "callsign-w1"]);
+    assert_eq!(comm(host.process()), "callsign");
+}
