@@ -35,6 +35,12 @@ extern "C" {
  * struct callsign_host without a thread tag is [worker thread]. Called from another thread, it
  * does nothing and returns CALLSIGN_STATUS_WRONG_THREAD, NULL or 0.
  *
+ * Processes. A child that a plugin forks has none of the host's sockets and must call exec or
+ * _exit; the host ends it if it returns from the plugin's code. In the child,
+ * callsign_host.send, callsign_host.broadcast, callsign_host.close and callsign_host.worker_send
+ * return CALLSIGN_STATUS_WRONG_THREAD. When a worker ends, the host kills the worker's process
+ * group; a process that has called setsid is not in it.
+ *
  * Pointers. The host owns what it passes to a callback; the pointer is valid until the callback
  * returns unless stated otherwise. The host only reads what a plugin passes to a function of
  * struct callsign_host, and only before that function returns. Strings are NUL-terminated.
@@ -147,7 +153,7 @@ enum callsign_status {
 	CALLSIGN_STATUS_WRONG_KIND = -7,
 	/* The request is not a WebSocket upgrade. */
 	CALLSIGN_STATUS_NOT_UPGRADE = -8,
-	/* Called from a thread other than the worker thread. */
+	/* Called from a thread other than the worker thread, or from a forked child. */
 	CALLSIGN_STATUS_WRONG_THREAD = -9,
 	/* The queue of the background pool is full. */
 	CALLSIGN_STATUS_BUSY = -10,

@@ -17,6 +17,11 @@
 //! thread tag is [worker thread]. Called from another thread, it does nothing and returns
 //! [`status::WRONG_THREAD`], NULL or 0.
 //!
+//! Processes. A child that a plugin forks has none of the host's sockets and must call exec or _exit; the host
+//! ends it if it returns from the plugin's code. In the child, [`Host::send`], [`Host::broadcast`],
+//! [`Host::close`] and [`Host::worker_send`] return [`status::WRONG_THREAD`]. When a worker ends, the host kills
+//! the worker's process group; a process that has called setsid is not in it.
+//!
 //! Pointers. The host owns what it passes to a callback; the pointer is valid until the callback returns
 //! unless stated otherwise. The host only reads what a plugin passes to a function of [`Host`], and only
 //! before that function returns. Strings are NUL-terminated. Strings that come from an HTTP request are bytes
@@ -106,7 +111,7 @@ pub mod status {
     pub const WRONG_KIND: i32 = -7;
     /// The request is not a WebSocket upgrade.
     pub const NOT_UPGRADE: i32 = -8;
-    /// Called from a thread other than the worker thread.
+    /// Called from a thread other than the worker thread, or from a forked child.
     pub const WRONG_THREAD: i32 = -9;
     /// The queue of the background pool is full.
     pub const BUSY: i32 = -10;

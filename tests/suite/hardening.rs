@@ -49,7 +49,7 @@ fn without_threads_a_crashed_worker_is_replaced_and_a_reload_is_answered() {
     std::os::unix::fs::chown(folder.path(), Some(61_235), None).expect("the test runs as root");
     let control = &folder.path().join("control");
     // No task is left for the backtrace, nor for a probe.
-    let options = ["--workers", "1", "--control", path(&control), "--drain-timeout", "1s"];
+    let options = ["--workers", "1", "--control", path(control), "--drain-timeout", "1s"];
     let Some(mut host) = serve_with_tasks("test-crash", 61_235, 2, &options) else { return };
     host.workers_serve(1);
     let mut c = host.open("/");
@@ -57,7 +57,7 @@ fn without_threads_a_crashed_worker_is_replaced_and_a_reload_is_answered() {
     // The thread that looks up the backtrace and the next worker compete for one task.
     host.log_has("serves", 2);
     assert!(host.open("/").ask("who").contains(' '));
-    let (status, _, stderr) = run(&["reload", "--control", path(&control)]);
+    let (status, _, stderr) = run(&["reload", "--control", path(control)]);
     assert!(status == 1 && stderr.contains("not reloaded: "), "{stderr}");
     assert!(host.open("/").ask("who").contains(' '));
     assert_eq!(host.terminate().code(), Some(0));
