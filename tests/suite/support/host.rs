@@ -2,7 +2,9 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, Once};
 use std::thread;
@@ -202,6 +204,8 @@ fn spawn_as<A: AsRef<OsStr>>(mut command: Command, args: &[A], more: &[&str]) ->
     command.args(args).args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // The folder for copied plugins, which a killed server leaves behind.
     let copies = tempfile::tempdir().expect("a folder can be made");
+    // Where the workers of `--user` can load them.
+    fs::set_permissions(copies.path(), fs::Permissions::from_mode(0o711)).expect("it is ours");
     command.env("TMPDIR", copies.path());
     (command.spawn().expect("the program can be run"), copies)
 }

@@ -61,6 +61,7 @@ impl Copies {
 
     /// Removes all copies. No worker runs any more.
     pub fn remove(&self) {
+        lock(&self.store.copies).clear();
         lock(&self.store.folder).remove();
     }
 
