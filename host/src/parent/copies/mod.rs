@@ -99,6 +99,10 @@ impl Copies {
     /// Makes the copies that a plan needs again if something has deleted them. A worker is about to load them. Returns
     /// the plan with the files that the worker loads.
     pub async fn restore(&self, plan: &Plan) -> Result<Plan> {
+        // Usually there is nothing to do, and the worker starts at once: this takes a few calls of `stat`.
+        if let Some(plan) = self.store.intact(plan) {
+            return Ok(plan);
+        }
         let (store, mut plan) = (self.store.clone(), plan.clone());
         let restore = move || {
             for planned in &mut plan.plugins {
@@ -136,6 +140,16 @@ impl Store {
         let file = copied.file.clone();
         lock(&self.copies).insert(file.clone(), copied);
         Ok((file, image))
+    }
+
+    /// The plan with the files to load. None: a copy is deleted or changed, or is being made again.
+    fn intact(&self, plan: &Plan) -> Option<Plan> {
+        let (copies, mut plan) = (lock(&self.copies), plan.clone());
+        for planned in &mut plan.plugins {
+            let copied = copies.get(&planned.file).filter(|copied| copied.is_intact())?;
+            planned.file.clone_from(&copied.file);
+        }
+        Some(plan)
     }
 
     /// Returns the file to load for a file of the plan.
