@@ -1,5 +1,6 @@
-//! Log lines go to stderr: time, level, and the worker that wrote them. One record is one line: control characters in a
-//! record are escaped, so that text of plugins and clients cannot forge a line. Logging never blocks: see [`stderr`].
+//! Log lines go to stderr: time, level, and the worker that wrote them. Control characters in a record are escaped, and the
+//! lines of a report after its first are indented, so that text of plugins and clients cannot forge a record. Logging never
+//! blocks: see [`stderr`].
 
 mod stderr; // writes that never block
 
@@ -21,15 +22,24 @@ pub fn start(level: LevelFilter, worker: Option<usize>) {
         let level_style = out.default_level_style(record.level());
         let (time, level) = (out.timestamp_millis(), record.level());
         let worker = worker.map(|index| format!(" worker {index}:")).unwrap_or_default();
-        let text = escape(&record.args().to_string());
+        let text = record.args().to_string();
+        let text = if record.target() == REPORT { escape_lines(&text) } else { escape(&text) };
         writeln!(out, "{time} {level_style}{level:<5}{level_style:#}{worker} {text}")
     });
     log.init();
 }
 
-/// Logs each line of a text as a record of its own: for text of the host that has several lines, such as a call stack.
+/// The target of records with several lines.
+const REPORT: &str = "report";
+
+/// Logs one record with several lines, such as a call stack.
 pub fn lines(level: Level, text: &str) {
-    text.lines().for_each(|line| log::log!(level, "{line}"));
+    log::log!(target: REPORT, level, "{text}");
+}
+
+/// Escapes control characters in each line, and indents all lines but the first.
+fn escape_lines(text: &str) -> String {
+    text.lines().map(escape).collect::<Vec<_>>().join("\n  ")
 }
 
 /// Escapes control characters, as Rust writes them in a string: `\n`, `\u{1b}`.
@@ -55,5 +65,13 @@ mod tests {
             r"left: bye\n2026 ERROR fake\u{1b}[2J\r\u{0}"
         );
         assert_eq!(escape("Grüße, `a\\b` \"c\" 🙂"), "Grüße, `a\\b` \"c\" 🙂");
+    }
+
+    #[test]
+    fn the_lines_of_a_report_are_escaped_and_indented() {
+        assert_eq!(
+            escape_lines("died\n0: a\x1b[2J\n2026 ERROR fake"),
+            "died\n  0: a\\u{1b}[2J\n  2026 ERROR fake"
+        );
     }
 }
