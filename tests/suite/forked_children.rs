@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 use rustix::process::Signal;
 
-use crate::support::{Host, Process, WebSocket, c_plugin, c_plugin_with, eventually, path};
+use crate::support::{Host, Process, WebSocket, c_plugin, c_plugin_with, eventually, may_unshare, path};
 
 const ROUTE: [&str; 2] = ["--route", "/=,command,"];
 
@@ -204,8 +204,8 @@ fn orphans_are_reaped_and_workers_are_waited_for() {
 
 #[test]
 fn as_process_1_the_server_reaps_what_plugins_leave_to_it() {
-    if !rustix::process::geteuid().is_root() {
-        return; // a process namespace needs root
+    if !may_unshare() {
+        return;
     }
     let forks = c_plugin("forks.c");
     let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];

@@ -1,35 +1,47 @@
 //! What the system refuses a server, and what others do to it: no threads, nobody who reads the log, signals, forged log
 //! lines. None of it ends a worker, a shutdown or a connection.
 
+use std::fs::{self, Permissions};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
+use tempfile::TempDir;
 
 use crate::support::{
     Host, Process, Raw, c_plugin, eventually, isolate, path, plugin, run, serve_crash, worker_of,
 };
 
 /// Starts a server as a user of its own that may have so many processes and threads.
-fn serve_with_tasks(name: &str, user: u32, tasks: usize, options: &[&str]) -> Option<Host> {
+fn serve_with_tasks(name: &str, user: u32, tasks: usize, options: &[&str]) -> Option<(Host, TempDir)> {
     // Only root can become another user, and root itself has no such limit.
     if !rustix::process::geteuid().is_root() {
         eprintln!("started without root: the limit on tasks is not tried");
         return None;
     }
+    // That user may not reach the folders of the build and of the tests.
+    let folder = tempfile::tempdir_in("/tmp").expect("a folder can be made");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("it is ours");
+    let (program, library) = (folder.path().join("callsign"), folder.path().join("plugin.so"));
+    for (from, to) in [(Path::new(env!("CARGO_BIN_EXE_callsign")), &program), (&plugin(name), &library)] {
+        // By another process: a fork of this one must not hold the program open for writing when it is executed.
+        assert!(Command::new("cp").arg(from).arg(to).status().expect("cp is there").success());
+    }
     let (limit, user) = (format!("--nproc={tasks}"), format!("--reuid={user}"));
-    // That user cannot write to the folder for temporary files that tests have.
+    let script = format!("shift; exec {} \"$@\"", path(&program));
     let through = ["env", "TMPDIR=/tmp", "setpriv", &user, "--clear-groups", "prlimit", &limit];
-    let library = plugin(name);
+    let through = [&through[..], &["sh", "-c", &script, "sh"]].concat();
     let arguments = [&["serve", path(&library), "--log", "debug"], options].concat();
-    Some(Host::start_through(&through, &arguments))
+    Some((Host::start_through(&through, &arguments), folder))
 }
 
 #[test]
 fn without_threads_background_work_waits_and_the_server_still_serves_and_stops() {
     // The parent and one worker.
     let options = ["--workers", "1", "--drain-timeout", "1s"];
-    let Some(mut host) = serve_with_tasks("slow", 61_234, 2, &options) else { return };
+    let Some((mut host, _folder)) = serve_with_tasks("slow", 61_234, 2, &options) else { return };
     let mut c = host.open("/");
     c.text("/work 1");
     host.log_line("no thread can be created for background work");
@@ -50,7 +62,7 @@ fn without_threads_a_crashed_worker_is_replaced_and_a_reload_is_answered() {
     let control = &folder.path().join("control");
     // No task is left for the backtrace, nor for a probe.
     let options = ["--workers", "1", "--control", path(control), "--drain-timeout", "1s"];
-    let Some(mut host) = serve_with_tasks("test-crash", 61_235, 2, &options) else { return };
+    let Some((mut host, _folder)) = serve_with_tasks("test-crash", 61_235, 2, &options) else { return };
     host.workers_serve(1);
     let mut c = host.open("/");
     worker_of(&mut c).signal(Signal::SEGV);

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -166,4 +167,15 @@ pub fn alone() -> RwLockWriteGuard<'static, ()> {
 /// Allows other tests, except those that run [`alone`]. For tests that keep the processors busy.
 pub fn busy() -> RwLockReadGuard<'static, ()> {
     MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the test may run a program in mount and process namespaces of its own: root may, outside of some containers.
+pub fn may_unshare() -> bool {
+    let output =
+        Command::new("unshare").args(["--mount", "--pid", "--fork", "--mount-proc", "true"]).output();
+    let may = output.is_ok_and(|output| output.status.success());
+    if !may {
+        eprintln!("unshare is not permitted: the test is not run");
+    }
+    may
 }
