@@ -35,12 +35,35 @@ static int is(const void *data, size_t length, const char *command)
 	return length == strlen(command) && memcmp(data, command, length) == 0;
 }
 
+/* A pipe on which a child tells that it stays. */
+static int told[2];
+
+/* Before the fork. */
+static void open_pipe(void)
+{
+	if (pipe(told) != 0)
+		abort();
+}
+
 /* What a child does that stays. */
 static void stay(void)
 {
 	alarm(60); /* if nobody ends it */
+	if (write(told[1], "", 1) != 1)
+		_exit(1);
 	for (;;)
 		pause();
+}
+
+/* Waits until the child stays. */
+static int staying(pid_t child)
+{
+	char byte;
+	close(told[1]);
+	if (read(told[0], &byte, 1) != 1)
+		abort();
+	close(told[0]);
+	return (int)child;
 }
 
 static int status(pid_t child)
@@ -75,20 +98,23 @@ void command(struct connection *c, uint8_t op, const void *data, size_t length)
 	pid_t child;
 	(void)op;
 	if (is(data, length, "stay")) {
+		open_pipe();
 		if ((child = fork()) == 0)
 			stay();
-		answer = (int)child;
+		answer = staying(child);
 	} else if (is(data, length, "leave")) {
+		open_pipe();
 		if ((child = fork()) == 0) {
 			setsid();
 			stay();
 		}
-		answer = (int)child;
+		answer = staying(child);
 	} else if (is(data, length, "clone")) {
 		/* Not by libc: nothing in the host learns of it. */
+		open_pipe();
 		if ((child = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)) == 0)
 			stay();
-		answer = (int)child;
+		answer = staying(child);
 	} else if (is(data, length, "return")) {
 		if ((child = fork()) == 0)
 			return;

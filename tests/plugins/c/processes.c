@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "callsign.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -39,6 +40,9 @@ void command(struct connection *c, uint8_t op, const void *data, size_t length)
 		for (;;)
 			pause();
 	}
+	/* Until it has left the group, it would end with the worker. */
+	while (process != getpid() && getpgid(process) != process)
+		sched_yield();
 	snprintf(text, sizeof text, "%d", (int)process);
 	callsign_text(c, text);
 }
