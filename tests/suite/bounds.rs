@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{DEADLINE, Host, Raw, UPGRADE, isolate, path, plugin, run, serve_crash};
+use crate::support::{DEADLINE, Host, Raw, UPGRADE, is_root, isolate, path, plugin, run, serve_crash};
 
 /// A worker at its connection limit that uses less CPU time than this in one second does not spin.
 const IDLE_MAX: Duration = Duration::from_millis(100);
@@ -131,10 +131,6 @@ fn the_limit_on_open_files_is_raised_to_the_hard_limit() {
         fs::read_to_string(format!("/proc/{}/limits", host.workers()[0].0)).expect("the worker is alive");
     let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("the limit is listed");
     assert_eq!(line.split_whitespace().nth(3), Some("500"), "{line}");
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 #[test]

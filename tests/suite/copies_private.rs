@@ -12,11 +12,7 @@ use std::thread;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::{Host, ROUTE, isolate, may_unshare, path, run, variant};
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
+use crate::support::{Host, ROUTE, is_root, isolate, may_unshare, path, run, variant};
 
 /// A folder that every user can enter, with an empty folder `copies` for TMPDIR, and a plugin `plugin.so`.
 fn open_folder() -> TempDir {

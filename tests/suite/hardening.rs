@@ -11,13 +11,13 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::{
-    Host, Process, Raw, c_plugin, eventually, isolate, path, plugin, run, serve_crash, worker_of,
+    Host, Process, Raw, c_plugin, eventually, is_root, isolate, path, plugin, run, serve_crash, worker_of,
 };
 
 /// Starts a server as a user of its own that may have so many processes and threads.
 fn serve_with_tasks(name: &str, user: u32, tasks: usize, options: &[&str]) -> Option<(Host, TempDir)> {
     // Only root can become another user, and root itself has no such limit.
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         eprintln!("started without root: the limit on tasks is not tried");
         return None;
     }
@@ -53,7 +53,7 @@ fn without_threads_background_work_waits_and_the_server_still_serves_and_stops()
 
 #[test]
 fn without_threads_a_crashed_worker_is_replaced_and_a_reload_is_answered() {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         return eprintln!("started without root: the limit on tasks is not tried");
     }
     // That user cannot write to the folder of the tests.

@@ -9,7 +9,7 @@ use mio::{Events, Poll, Token};
 use rustix::process::Signal;
 use tungstenite::Message;
 
-use crate::support::{DEADLINE, Host, Peer, Process, WebSocket, alone, busy, serve_crash, worker_of};
+use crate::support::{DEADLINE, Host, Peer, Process, WebSocket, alone, busy, flood, serve_crash, worker_of};
 
 /// A client of the hub, which tracks the next expected message of each source.
 struct Listener {
@@ -212,13 +212,7 @@ fn flood_a_worker_that_does_not_read(stop: impl Fn(&mut WebSocket, Process)) -> 
     stop(&mut bad, worker);
     let begun = Instant::now();
     // 20 MB in all, far more than all queues together hold.
-    for turn in 0..200 {
-        source.text("flood 100 1000");
-        for _ in 0..100 {
-            assert_eq!(reader.next_text().len(), 1000, "turn {turn}");
-        }
-    }
-    assert_eq!(source.ask("done"), "done");
+    flood(&mut source, &mut reader);
     assert!(begun.elapsed() > Duration::from_secs(2), "nothing has waited: {:?}", begun.elapsed());
     let most: u64 =
         host.process().status("VmHWM").trim_end_matches(" kB").parse().expect("the value is a number");

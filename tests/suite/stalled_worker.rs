@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::{
-    Host, Process, WebSocket, alone, eventually, path, run, scratch, serve_crash, worker_of,
+    Host, Process, WebSocket, alone, eventually, flood, path, run, scratch, serve_crash, worker_of,
 };
 
 fn with_control(name: &str, options: &[&str]) -> (Host, PathBuf) {
@@ -113,13 +113,7 @@ fn a_sender_does_not_wait_until_a_stopped_worker_is_ended() {
     worker.signal(Signal::STOP);
     let begun = Instant::now();
     // 20 MB in all, more than the queue that senders wait for.
-    for turn in 0..200 {
-        source.text("flood 100 1000");
-        for _ in 0..100 {
-            assert_eq!(reader.next_text().len(), 1000, "turn {turn}");
-        }
-    }
-    assert_eq!(source.ask("done"), "done");
+    flood(&mut source, &mut reader);
     assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
     assert_eq!(host.log_lines(" was ended").len(), 0, "{}", host.log());
     // The worker of the source waits in a callback meanwhile, and is not stalled.

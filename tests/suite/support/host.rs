@@ -171,6 +171,17 @@ pub fn serve_crash(workers: usize, options: &[&str]) -> Host {
     host
 }
 
+/// Has one client of `test-crash` broadcast 20 MB in all, which another one reads.
+pub fn flood(source: &mut WebSocket, reader: &mut WebSocket) {
+    for turn in 0..200 {
+        source.text("flood 100 1000");
+        for _ in 0..100 {
+            assert_eq!(reader.next_text().len(), 1000, "turn {turn}");
+        }
+    }
+    assert_eq!(source.ask("done"), "done");
+}
+
 /// The process of the worker that serves this client of `test-crash`.
 pub fn worker_of(c: &mut WebSocket) -> Process {
     c.text("who");

@@ -29,14 +29,14 @@ mod process; // information about processes; locks between tests
 mod checker; // a server under AddressSanitizer or valgrind
 
 pub use checker::{Checked, Checker, SANITIZED};
-pub use host::{Host, isolate, run, serve_crash, worker_of};
+pub use host::{Host, flood, isolate, run, serve_crash, worker_of};
 pub use load::{End, Load, Plan, State};
 pub use peer::Peer;
 pub use plugins::{
     c_plugin, c_plugin_with, compile_c, crash_config, empty_folder, faulty, good, made_plugin, path, plugin,
     plugin_variant, replace, root, scratch,
 };
-pub use process::{Process, alone, busy, eventually, free_port, may_unshare};
+pub use process::{Process, alone, busy, eventually, free_port, is_root, may_unshare};
 pub use raw::{
     Answer, BINARY, BINARY_BEGINS, CLOSE, ENDS, GOES_ON, PING, PONG, Raw, TEXT, TEXT_BEGINS, UPGRADE, frame,
 };

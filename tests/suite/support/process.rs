@@ -169,6 +169,11 @@ pub fn busy() -> RwLockReadGuard<'static, ()> {
     MACHINE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether the tests run as root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Whether the test may run a program in mount and process namespaces of its own: root may, outside of some containers.
 pub fn may_unshare() -> bool {
     let output =
