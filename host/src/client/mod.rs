@@ -53,6 +53,12 @@ pub struct Client {
     /// Unique in the server; [`Client::NO_ID`] until it is open.
     id: Cell<u64>,
     phase: Cell<Phase>,
+    /// ondisconnect has run although the connection stays open: a reload could not carry its data over.
+    pub departed: Cell<bool>,
+    /// The socket is closed or broken.
+    gone: Cell<bool>,
+    /// When data arrived last, in ticks of the worker's keepalive.
+    pub last_active: Cell<u32>,
     /// Peer, path, query and headers of the request.
     pub head: Head,
     /// The handlers that the handshake has bound.
@@ -61,12 +67,6 @@ pub struct Client {
     pub endpoint: Endpoint,
     outbox: RefCell<Outbox>,
     transport: RefCell<Transport>,
-    /// ondisconnect has run although the connection stays open: a reload could not carry its data over.
-    pub departed: Cell<bool>,
-    /// Set when data arrives; cleared by the keepalive.
-    pub active: Cell<bool>,
-    /// The socket is closed or broken.
-    gone: Cell<bool>,
     /// Notes of whoever drives the client.
     pub turn: TurnState,
 }
@@ -91,14 +91,14 @@ impl Client {
             shared: UnsafeCell::new(shared),
             id: Cell::new(Self::NO_ID),
             phase: Cell::new(Phase::Requested),
+            departed: Cell::new(false),
+            gone: Cell::new(false),
+            last_active: Cell::new(0),
             head,
             handlers: Cell::default(),
             endpoint: Endpoint::new(Extensions::default()),
             outbox: RefCell::default(),
             transport: RefCell::new(Transport::None),
-            departed: Cell::new(false),
-            active: Cell::new(true),
-            gone: Cell::new(false),
             turn: TurnState::default(),
         }
     }

@@ -4,8 +4,19 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::net::sockopt;
 
 use crate::system::process::fork;
+
+/// Silence before the first probe of [`Transport::keep_alive`]: common proxies and NATs drop a connection that is idle
+/// for longer.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Time between two probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Unanswered probes after which the connection counts as lost.
+const KEEPALIVE_PROBES: u32 = 6;
 
 /// An open socket in non-blocking mode, or nothing.
 #[derive(Debug)]
@@ -70,6 +81,16 @@ impl Transport {
             #[cfg(test)]
             Self::Memory(_) => Ok(()),
         };
+    }
+
+    /// Has the system ask the client's side now and then whether it is still there; only TCP needs that. If the client
+    /// is gone, the socket fails after two minutes of silence.
+    pub fn keep_alive(&self) -> io::Result<()> {
+        let Self::Tcp(stream) = self else { return Ok(()) };
+        sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+        Ok(sockopt::set_socket_keepalive(stream, true)?)
     }
 
     /// The descriptor, for the reactor. None where there is none.

@@ -39,8 +39,8 @@ pub const MIN_MAX_HEAD: usize = 8 << 10;
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A round trip with retransmissions.
 pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Common proxies and NATs drop a connection that is idle for longer.
-pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(60);
+/// A third of the 60 s after which common proxies and NATs drop an idle connection: one ping may be lost.
+pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(20);
 /// Docker kills a container this long after it asked it to stop.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A pause that people notice, for all clients of the worker.

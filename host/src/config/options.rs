@@ -142,8 +142,10 @@ pub struct LimitOptions {
 
     /// Time of silence before a ping
     ///
-    /// A client that sends nothing for this time gets a ping. If it then sends nothing for the same time again, it is
-    /// disconnected. 0 disables pings.
+    /// A client that sends nothing for this time gets a ping, or up to an eighth of the time earlier, so that not all
+    /// clients get theirs at once. If it then sends nothing for this time, it is disconnected. Proxies drop idle
+    /// connections: nginx after 60s, unless proxy_read_timeout says otherwise. 0 disables pings; TCP keepalive then
+    /// finds clients that are gone after two minutes.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_PING_INTERVAL", value_parser = parse_duration)]
     pub ping_interval: Option<Duration>,
 

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::admission::Permit;
 use super::flush::FlushQueue;
+use super::keepalive::Keepalive;
 use super::schedule::{Schedule, now};
 use crate::client::Client;
 use crate::client::outbox::{Outbox, Pool};
@@ -31,6 +32,8 @@ pub struct Hub {
     pub schedule: Schedule,
     /// Which clients have something to write.
     pub flush_queue: FlushQueue,
+    /// Which clients are silent.
+    pub keepalive: Keepalive,
     /// From the 101 to the end of the socket.
     slots: RefCell<Vec<Option<Entry>>>,
     free: RefCell<Vec<u32>>,
@@ -50,6 +53,7 @@ impl Hub {
     /// No clients yet.
     pub fn new(limits: Limits) -> Self {
         Self {
+            keepalive: Keepalive::new(limits.ping_interval),
             limits,
             pool: Pool::default(),
             schedule: Schedule::default(),
@@ -67,6 +71,7 @@ impl Hub {
         let slot = self.free.borrow_mut().pop().unwrap_or(slots.len() as u32);
         client.turn.slot.set(slot);
         self.members.borrow_mut().insert(client.id(), slot);
+        self.keepalive.begin(&client);
         let entry = Some(Entry { client, is_member: true, _permit: permit });
         match slots.get_mut(slot as usize) {
             Some(free) => *free = entry,

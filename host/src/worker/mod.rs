@@ -32,7 +32,6 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ptr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use callsign_plugin::abi::{ALL_WORKERS, scope, status};
@@ -51,7 +50,6 @@ use crate::plugin::registry::Registry;
 use admission::{Admission, Permit, WorkerInfo};
 use handshakes::Handshakes;
 use hub::Hub;
-use keepalive::Keepalive;
 use parent_link::ParentLink;
 use reactor::Reactor;
 
@@ -127,17 +125,7 @@ impl Worker {
         tokio::task::spawn_local(self.run_turns());
         tokio::task::spawn_local(self.hub.flush_queue.run(|slot| self.hub.flush_slot(slot)));
         tokio::task::spawn_local(heartbeat::run(self.info.scoreboard.slot(self.info.index)));
-        if let Some(interval) = self.hub.limits.ping_interval {
-            tokio::task::spawn_local(self.keep_alive(interval));
-        }
-    }
-
-    async fn keep_alive(&'static self, interval: Duration) {
-        let mut keepalive = Keepalive::default();
-        loop {
-            tokio::time::sleep(interval).await;
-            keepalive.sweep(&self.hub);
-        }
+        tokio::task::spawn_local(self.hub.keepalive.run(&self.hub));
     }
 
     /// The worker of this thread.
@@ -160,6 +148,11 @@ impl Worker {
         self.accepted_total.set(self.accepted_total.get() + 1);
         self.info.scoreboard.slot(self.info.index).count_accepted();
         client.open(id, transport, handlers);
+        if self.hub.limits.ping_interval.is_none()
+            && let Err(error) = client.transport().keep_alive()
+        {
+            log::debug!("connection {id} ({}): no TCP keepalive: {error}", client.peer());
+        }
         self.hub.join(client.clone(), permit);
         log::debug!("connection {id} ({}): open", client.peer());
         if let Err(error) = self.reactor.register(&client.transport(), client.turn.slot.get()) {

@@ -113,7 +113,7 @@ impl Worker {
             return true;
         }
         if c.turn.progressed.replace(false) {
-            c.active.set(true);
+            self.hub.keepalive.note_data(c);
             self.end_stall(c);
         }
         let now = now();
@@ -163,7 +163,7 @@ impl Worker {
     }
 
     fn receive_bytes(&self, c: &Client, input: &mut [u8]) {
-        c.active.set(true);
+        self.hub.keepalive.note_data(c);
         let onmessage = c.handlers.get().onmessage;
         let was_open = c.is_open();
         c.endpoint.receive(input, self.hub.limits.max_message, now, |event| match event {

@@ -1,7 +1,9 @@
 //! What one client may cost: message sizes, time, memory, descriptors. Each test takes a server with small
 //! limits to them and beyond, and checks that other clients are still served.
 
-mod pace;
+mod pace; // clients that send without a pause
+
+mod pings; // clients that are silent
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -253,23 +255,6 @@ fn a_client_that_does_not_leave_after_a_violation_is_dropped_after_the_close_tim
     assert_eq!(client.read_to_eof(), b"");
     host.log_line("left: 1002");
     eventually("its descriptor is closed", || descriptors(&host) == before);
-}
-
-#[test]
-fn a_silent_client_is_pinged_and_dropped_if_it_does_not_answer() {
-    let host = serve(&["--ping-interval", "500ms"]);
-    let (mut silent, mut alive) = (host.upgraded(), host.upgraded());
-    for _ in 0..4 {
-        let (first, payload) = alive.read_frame();
-        assert_eq!(first, PING);
-        alive.send_frame(PONG, &payload);
-    }
-    assert_eq!(silent.read_frame().0, PING);
-    assert_eq!(silent.read_to_eof(), b"", "one ping, then the end of the stream");
-    host.log_line("left: 1006 `` by Client");
-    alive.send_frame(TEXT, b"still here");
-    while alive.read_frame() != (TEXT, b"still here".to_vec()) {}
-    assert_eq!(host.log_lines("left:").len(), 1);
 }
 
 #[test]

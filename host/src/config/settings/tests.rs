@@ -54,7 +54,7 @@ fn without_file_and_options_the_defaults_apply() {
             max_head: 64 * 1024,
             handshake_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
-            ping_interval: Some(Duration::from_secs(60)),
+            ping_interval: Some(Duration::from_secs(20)),
             drain_timeout: Duration::from_secs(10),
             slow_callback: Some(Duration::from_millis(100)),
             hang_timeout: Some(Duration::from_secs(10)),

@@ -2,9 +2,11 @@
 
 mod closing; // the closing handshake and its deadline
 
-mod pace; // slow clients, stalls, pings
+mod pace; // slow clients, stalls, floods
 
 mod parts; // hub, admission, parent link by themselves
+
+mod pings; // silent clients
 
 mod sending; // audiences, queues, one write per turn
 

@@ -1,4 +1,4 @@
-//! Clients that do not read, and clients that are silent.
+//! Clients that do not read, and clients that send without a pause.
 
 use super::*;
 
@@ -80,28 +80,6 @@ async fn a_client_that_takes_a_little_now_and_then_is_not_stalled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_client_is_pinged_after_one_interval_and_dropped_after_the_next() {
-    let limits = limits(|limits| limits.ping_interval = Some(60 * SECOND));
-    with_worker(limits, async |worker| {
-        let [silent, answering] = [
-            TestClient::open(worker, 100, recording()).await,
-            TestClient::open(worker, 100, recording()).await,
-        ];
-        // New connections count as active.
-        tokio::time::sleep(61 * SECOND).await;
-        assert_eq!((silent.take_all(), answering.take_all()), (vec![], vec![]));
-        tokio::time::sleep(60 * SECOND).await;
-        let ping = server_frame(op::PING, b"");
-        assert_eq!((silent.take_all(), answering.take_all()), (ping.clone(), ping));
-        answering.send(&frame(0x80 | op::PONG, b""));
-        tokio::time::sleep(60 * SECOND).await;
-        assert_eq!((silent.client.is_open(), answering.client.is_open()), (false, true));
-        assert_eq!(disconnected(), [(1, callsign_websocket::NO_CLOSE)]);
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_client_that_sends_without_a_pause_lets_others_have_their_turn() {
     with_worker(limits(|_| ()), async |worker| {
         let [busy, other] =
@@ -112,25 +90,6 @@ async fn a_client_that_sends_without_a_pause_lets_others_have_their_turn() {
         settle().await;
         let at = MESSAGES.take().iter().position(|message| message == b"me too").expect("it was heard");
         assert!(at < 9 * READ_BUFFER / message.len(), "after {at} messages of the other");
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_only_reads_a_long_queue_is_alive() {
-    let limits = limits(|limits| {
-        (limits.high_water, limits.max_backlog) = (200, 100_000);
-        limits.ping_interval = Some(SECOND);
-    });
-    with_worker(limits, async |worker| {
-        let c = TestClient::open(worker, 100, recording()).await;
-        worker.broadcast(None, op::BINARY, &[1; 10_000], scope::LOCAL);
-        for _ in 0..50 {
-            tokio::time::sleep(SECOND / 4).await;
-            assert_eq!(c.take_all().len(), 100);
-        }
-        settle().await;
-        assert!(c.client.is_open(), "it reads, and so it lives");
     })
     .await;
 }
