@@ -251,7 +251,7 @@ struct callsign_request {
 	const char *query;
 	/* Address and port of the client. */
 	const char *peer;
-	/* `body_length` bytes; never NULL. */
+	/* `body_length` bytes, then a NUL; never NULL. */
 	const uint8_t *body;
 	/* In bytes; at most the host's `max_body`. */
 	size_t body_length;
@@ -308,7 +308,9 @@ typedef void (*callsign_onconnect_fn)(struct connection *c);
 
 /* One complete message from the client. The host owns `data`, valid until this returns; `data`
  * is never NULL. `op` is CALLSIGN_OP_TEXT (valid UTF-8) or CALLSIGN_OP_BINARY (RFC 6455 section
- * 5.6). [worker thread] */
+ * 5.6). A NUL follows the message: the byte at `data + length` is 0, so a text without a NUL in
+ * it is a C string. The function may change the message in place and write to that byte; the
+ * host uses neither afterwards. [worker thread] */
 typedef void (*callsign_onmessage_fn)(
 	struct connection *c, uint8_t op, const void *data, size_t length);
 
@@ -363,8 +365,9 @@ typedef int32_t (*callsign_save_plugin_fn)(void);
 typedef int32_t (*callsign_restore_plugin_fn)(uint32_t version, const void *state, size_t length);
 
 /* A worker message: the plugin's instance on worker number `worker` sent it with
- * callsign_host.worker_send under the id `id`. `data` is never NULL. The host never calls it
- * while another callback of the same worker runs. [worker thread] */
+ * callsign_host.worker_send under the id `id`. `data` is never NULL; as in
+ * callsign_onmessage_fn, a NUL follows it, and the function may change both. The host never
+ * calls it while another callback of the same worker runs. [worker thread] */
 typedef void (*callsign_onworker_message_fn)(
 	uint32_t worker, uint32_t id, const void *data, size_t length);
 

@@ -213,7 +213,7 @@ pub struct Request {
     pub query: *const c_char,
     /// Address and port of the client.
     pub peer: *const c_char,
-    /// `body_length` bytes; never NULL.
+    /// `body_length` bytes, then a NUL; never NULL.
     pub body: *const u8,
     /// In bytes; at most the host's `max_body`.
     pub body_length: usize,
@@ -266,7 +266,9 @@ pub struct Load {
 pub type OnConnect = unsafe extern "C" fn(c: *mut Connection);
 
 /// One complete message from the client. The host owns `data`, valid until this returns; `data` is never
-/// NULL. `op` is TEXT (valid UTF-8) or BINARY (RFC 6455 §5.6). [worker thread]
+/// NULL. `op` is TEXT (valid UTF-8) or BINARY (RFC 6455 §5.6). A NUL follows the message: the byte at
+/// `data + length` is 0, so a text without a NUL in it is a C string. The function may change the message in
+/// place and write to that byte; the host uses neither afterwards. [worker thread]
 pub type OnMessage = unsafe extern "C" fn(c: *mut Connection, op: u8, data: *const c_void, length: usize);
 
 /// The connection has ended. The host calls it once for each upgraded connection, as the last callback of the
@@ -317,8 +319,8 @@ pub type SavePlugin = unsafe extern "C" fn() -> i32;
 pub type RestorePlugin = unsafe extern "C" fn(version: u32, state: *const c_void, length: usize) -> i32;
 
 /// A worker message: the plugin's instance on worker number `worker` sent it with [`Host::worker_send`] under
-/// the id `id`. `data` is never NULL. The host never calls it while another callback of the same worker runs.
-/// [worker thread]
+/// the id `id`. `data` is never NULL; as in [`OnMessage`], a NUL follows it, and the function may change both.
+/// The host never calls it while another callback of the same worker runs. [worker thread]
 pub type OnWorkerMessage = unsafe extern "C" fn(worker: u32, id: u32, data: *const c_void, length: usize);
 
 /// A timer fired, or background work completed. `data` is the pointer that was registered with it. `c` is the

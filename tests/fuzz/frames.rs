@@ -12,7 +12,7 @@ use std::io::Cursor;
 use std::time::Instant;
 
 use callsign_websocket::{
-    Endpoint, Event, Extensions, Header, Initiator, Received, Receiver, Source, State, Violation,
+    Endpoint, Event, Extensions, Header, Initiator, Input, Received, Receiver, Source, State, Violation,
     close_code_allowed, op, write_frame,
 };
 use libfuzzer_sys::fuzz_target;
@@ -90,20 +90,26 @@ fn converse(
     between: impl Fn(Endpoint) -> Endpoint,
 ) -> Outcome {
     let (mut items, mut messages) = (Vec::new(), 0);
-    let mut wire = wire.to_vec();
-    let mut wire = &mut wire[..];
-    while !wire.is_empty() {
-        let (piece, rest) = wire.split_at_mut(cut().min(wire.len()));
-        wire = rest;
+    let (mut wire, mut from) = (with_spare(wire), 0);
+    while from < wire.len() - 1 {
+        let to = (from + cut()).min(wire.len() - 1);
+        let mut piece = Input::new(&mut wire[from..=to]);
+        from = to;
         let closed = endpoint.state() == State::Closed;
         let mut open = endpoint.is_open();
-        endpoint.receive(piece, MESSAGE_MAX, Instant::now, |event| {
+        endpoint.receive(&mut piece, MESSAGE_MAX, Instant::now, |event| {
             assert!(!closed);
+            let is_message = matches!(event, Event::Message { .. });
             items.push(match event {
                 Event::Message { op, data } => {
                     assert!(open);
                     messages += 1;
-                    check_payload(op, data, MESSAGE_MAX)
+                    let item = check_payload(op, &data, MESSAGE_MAX);
+                    // What a handler may do with it.
+                    let bytes = data.with_byte_behind();
+                    assert_eq!(bytes.last(), Some(&0));
+                    bytes.fill(0xEE);
+                    item
                 }
                 Event::Pong(payload) => check_payload(op::PONG, payload, op::CONTROL_MAX),
                 Event::Violation(violation) => Item::Violation(violation),
@@ -115,7 +121,7 @@ fn converse(
                     Item::Send(frame.to_vec())
                 }
             });
-            if messages == close_after && matches!(event, Event::Message { .. }) {
+            if messages == close_after && is_message {
                 let frame = endpoint.close(4000, "enough", Instant::now()).unwrap().unwrap();
                 items.push(Item::Send(frame));
                 open = false;
@@ -132,13 +138,11 @@ fn converse(
 fn receive(wire: &[u8], mut cut: impl FnMut() -> usize) -> Vec<Item> {
     let mut receiver = Receiver::new();
     let mut items = Vec::new();
-    let mut arrived = 0;
-    let mut wire = wire.to_vec();
-    let mut wire = &mut wire[..];
-    while !wire.is_empty() {
-        let (mut piece, rest) = wire.split_at_mut(cut().min(wire.len()));
-        arrived += piece.len();
-        wire = rest;
+    let (mut wire, mut arrived) = (with_spare(wire), 0);
+    while arrived < wire.len() - 1 {
+        let to = (arrived + cut()).min(wire.len() - 1);
+        let mut piece = Input::new(&mut wire[arrived..=to]);
+        arrived = to;
         loop {
             let ended = matches!(items.last(), Some(Item::Close(..) | Item::Violation(_)));
             match receiver.next(&mut piece, MESSAGE_MAX) {
@@ -157,9 +161,14 @@ fn receive(wire: &[u8], mut cut: impl FnMut() -> usize) -> Vec<Item> {
     items
 }
 
+/// The bytes and a spare one; that of a piece before the last is the first byte of the next piece.
+fn with_spare(wire: &[u8]) -> Vec<u8> {
+    [wire, &[0xA5]].concat()
+}
+
 fn check_received(received: Received<'_>) -> Item {
     match received {
-        Received::Message { op, data } => check_payload(op, data, MESSAGE_MAX),
+        Received::Message { op, data } => check_payload(op, &data, MESSAGE_MAX),
         Received::Ping(data) => check_payload(op::PING, data, op::CONTROL_MAX),
         Received::Pong(data) => check_payload(op::PONG, data, op::CONTROL_MAX),
         Received::Close { code, reason } => {

@@ -63,6 +63,8 @@ mod owner; // values that a plugin attaches to a request
 
 mod c_plugins; // plugins in C
 
+mod c_strings; // data as C strings
+
 mod c_bad_input; // wrong arguments from C
 
 mod c_memory; // C plugins under AddressSanitizer and valgrind

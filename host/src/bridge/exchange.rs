@@ -28,7 +28,7 @@ pub struct Exchange {
     /// The client that sent the request. An upgrade makes it a connection.
     pub client: Rc<Client>,
     /// Method and body, which `shared` points to.
-    _strings: (CString, Bytes),
+    _strings: (CString, Vec<u8>),
     /// The response as far as the handler has made it.
     pub response: RefCell<HandlerResponse>,
 }
@@ -75,6 +75,8 @@ impl Exchange {
     /// An exchange whose handler has not been called.
     pub fn new(method: &str, head: Head, body: Bytes, upgrade: bool) -> Self {
         let method = CString::new(method).unwrap_or_default();
+        // A NUL follows the body, for plugins in C.
+        let body = [&body[..], &[0]].concat();
         // The strings are on the heap, so their addresses stay the same when the exchange moves.
         let shared = abi::Request {
             data: ptr::null_mut(),
@@ -85,7 +87,7 @@ impl Exchange {
             query: head.query().as_ptr(),
             peer: head.peer().as_ptr(),
             body: body.as_ptr(),
-            body_length: body.len(),
+            body_length: body.len() - 1,
             host: head.header(b"host").unwrap_or(c"").as_ptr(),
             owner: ptr::null_mut(),
             method_code: method_code(method.to_bytes()),

@@ -35,8 +35,8 @@ struct QueuedMessage {
     source: u32,
     id: u32,
     plugin: String,
-    /// Copied, because a slice would keep the whole read buffer alive.
-    data: Box<[u8]>,
+    /// Copied, because a slice would keep the whole read buffer alive. Has room for the NUL behind it.
+    data: Vec<u8>,
 }
 
 impl QueuedMessage {
@@ -70,8 +70,10 @@ impl WorkerMessages {
 
     /// Queues a message that has arrived for this worker.
     pub fn arrived(&self, message: WorkerMessage<'_>) {
-        let WorkerMessage { source, id, plugin, data, .. } = message;
-        let message = QueuedMessage { source, id, plugin: plugin.to_owned(), data: data.into() };
+        let WorkerMessage { source, id, plugin, data: arrived, .. } = message;
+        let mut data = Vec::with_capacity(arrived.len() + 1);
+        data.extend_from_slice(arrived);
+        let message = QueuedMessage { source, id, plugin: plugin.to_owned(), data };
         if self.queued_bytes.get() + message.size() > QUEUE_MAX {
             self.dropped.set(self.dropped.get() + 1);
             return;
@@ -109,7 +111,7 @@ impl WorkerMessages {
             self.handlers.borrow().get(&(plugin, generation, message.id)).copied()
         });
         match handler {
-            Some(handler) => handler.call(message.source, message.id, &message.data),
+            Some(handler) => handler.call(message.source, message.id, message.data),
             None => log::debug!(
                 "plugin `{}` has no handler for message {} of worker {}",
                 message.plugin,

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 
 use callsign_plugin::abi;
+use callsign_websocket::Payload;
 
 use super::exposed::{ExposedConnection, ExposedRequest};
 use super::handler::{Handler, HandlerRef, Kind};
@@ -159,18 +160,21 @@ pub fn on_connection(handler: HandlerRef, c: &impl ExposedConnection) -> Result<
     run_handler(handler, || unsafe { function(c.as_ptr()) })
 }
 
-/// Calls an onmessage handler with a complete message.
+/// Calls an onmessage handler with a complete message, which the protocol endpoint has terminated with a NUL.
 #[inline]
 pub fn on_message(
     handler: HandlerRef,
     c: &impl ExposedConnection,
     op: u8,
-    data: &[u8],
+    data: Payload<'_>,
 ) -> Result<(), Failure> {
     let Function::OnMessage(function) = handler.function.get() else { return Err(no_function(handler)) };
-    // SAFETY: as in `on_connection`. `data` is borrowed during the call; the protocol endpoint has checked that it is
-    // UTF-8 if `op` is TEXT.
-    run_handler(handler, || unsafe { function(c.as_ptr(), op, data.as_ptr().cast(), data.len()) })
+    let length = data.len();
+    // Mutable, because handlers may change the message in place.
+    let data = data.with_byte_behind().as_mut_ptr();
+    // SAFETY: as in `on_connection`. `data` is mutably borrowed during the call; the protocol endpoint has checked that
+    // it is UTF-8 if `op` is TEXT.
+    run_handler(handler, || unsafe { function(c.as_ptr(), op, data.cast(), length) })
 }
 
 /// Calls an onrequest handler. True: the handler has handled the request.

@@ -29,10 +29,12 @@ impl MessageHandler {
     }
 
     /// Calls the function with a message of that worker, and logs a failure.
-    pub fn call(&self, worker: u32, id: u32, data: &[u8]) {
-        // SAFETY: `new` requires a function that follows the ABI. `data` is borrowed during the call.
+    pub fn call(&self, worker: u32, id: u32, mut data: Vec<u8>) {
+        let length = data.len();
+        data.push(0);
+        // SAFETY: `new` requires a function that follows the ABI. `data` is mutably borrowed during the call.
         let result = call::run_handler(self.label, || unsafe {
-            (self.function)(worker, id, data.as_ptr().cast(), data.len())
+            (self.function)(worker, id, data.as_mut_ptr().cast(), length)
         });
         if let Err(reason) = result {
             log::error!("{} failed: {reason} (message {id} of worker {worker})", self.label);

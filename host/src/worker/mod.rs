@@ -53,7 +53,7 @@ use hub::Hub;
 use parent_link::ParentLink;
 use reactor::Reactor;
 
-/// Bytes of the buffer that all clients of a worker are read into, one after the other.
+/// Most bytes of one read.
 const READ_BUFFER: usize = 256 * 1024;
 /// RFC 6455 §7.4.1: going away.
 const GOING_AWAY: u16 = 1001;
@@ -84,7 +84,8 @@ pub struct Worker {
     /// The way to the parent, and through it to the other workers.
     pub parent: ParentLink,
     reactor: Reactor,
-    /// Filled by a read, and in use until the callbacks of that read have returned.
+    /// All clients are read into it, one after the other. In use until the callbacks of a read have returned. Its last
+    /// byte is the spare byte of a full read.
     read_buffer: RefCell<Box<[u8]>>,
     listeners: OnceCell<Listeners>,
     /// Connections that workers of this index have had.
@@ -110,7 +111,7 @@ impl Worker {
             handshakes: Handshakes::default(),
             parent: ParentLink::default(),
             reactor: Reactor::new().context("no queue for sockets that are ready")?,
-            read_buffer: RefCell::new(vec![0; READ_BUFFER].into_boxed_slice()),
+            read_buffer: RefCell::new(vec![0; READ_BUFFER + 1].into_boxed_slice()),
             listeners: OnceCell::new(),
             accepted_total: Cell::new(info.first_connection),
             draining: Cell::new(false),

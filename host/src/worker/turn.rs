@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use callsign_websocket::{Event, State};
+use callsign_websocket::{Event, Input, State};
 
-use super::Worker;
 use super::schedule::now;
+use super::{READ_BUFFER, Worker};
 use crate::client::transport::Transport;
 use crate::client::{Client, Phase};
 use crate::plugin::call;
@@ -57,7 +57,8 @@ impl Worker {
         self.with_one_write(c, || {
             self.call(c, c.handlers.get().onconnect);
             if !early.is_empty() {
-                self.receive_bytes(c, &mut early);
+                early.push(0);
+                self.receive_bytes(c, &mut Input::new(&mut early));
             }
         });
         if c.turn.readable.get() || !c.is_open() {
@@ -135,14 +136,14 @@ impl Worker {
     fn read(&self, c: &Client) {
         // One buffer for all clients: it is in use only from a read to the end of its callbacks.
         let mut buffer = self.read_buffer.borrow_mut();
-        let result = c.transport().read(&mut buffer);
+        let result = c.transport().read(&mut buffer[..READ_BUFFER]);
         match result {
             Ok(n) if n > 0 => {
                 // A short read has emptied a TCP socket: the next bytes are a new event. A Unix socket also ends a read
                 // where a descriptor was passed.
-                let is_empty = n < buffer.len() && !matches!(*c.transport(), Transport::Unix(_));
+                let is_empty = n < READ_BUFFER && !matches!(*c.transport(), Transport::Unix(_));
                 c.turn.readable.set(!is_empty || c.turn.read_closed.get());
-                self.with_one_write(c, || self.receive_bytes(c, &mut buffer[..n]));
+                self.with_one_write(c, || self.receive_bytes(c, &mut Input::new(&mut buffer[..n + 1])));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => c.turn.readable.set(false),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -162,7 +163,7 @@ impl Worker {
         }
     }
 
-    fn receive_bytes(&self, c: &Client, input: &mut [u8]) {
+    fn receive_bytes(&self, c: &Client, input: &mut Input<'_>) {
         self.hub.keepalive.note_data(c);
         let onmessage = c.handlers.get().onmessage;
         let was_open = c.is_open();

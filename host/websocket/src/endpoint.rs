@@ -9,6 +9,7 @@ use std::ffi::CString;
 use std::time::{Duration, Instant};
 
 use super::frame::{close_code_allowed, op, truncate_reason, write_close, write_frame};
+use super::input::{Input, Payload};
 use super::receiver::{Received, Receiver, Violation};
 
 /// Close code for a Close frame without a code (RFC 6455 §7.1.5). It is never sent.
@@ -54,14 +55,14 @@ pub struct Ending {
 }
 
 /// Reported by [`Endpoint::receive`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A complete message.
     Message {
         /// [`op::TEXT`] or [`op::BINARY`].
         op: u8,
-        /// Valid UTF-8 in a TEXT message.
-        data: &'a [u8],
+        /// Valid UTF-8 in a TEXT message. The byte behind it is 0.
+        data: Payload<'a>,
     },
     /// The client answered a Ping or sent an unsolicited Pong (RFC 6455 §5.5.3).
     Pong(&'a [u8]),
@@ -113,17 +114,17 @@ impl Endpoint {
     #[inline]
     pub fn receive(
         &self,
-        mut input: &mut [u8],
+        input: &mut Input<'_>,
         max_message: usize,
         now: impl Fn() -> Instant,
         mut handle: impl FnMut(Event<'_>),
     ) {
         let mut receiver = self.receiver.borrow_mut();
         loop {
-            match receiver.next(&mut input, max_message) {
+            match receiver.next(input, max_message) {
                 Ok(Some(Received::Message { op, data })) => {
                     if self.is_open() {
-                        handle(Event::Message { op, data });
+                        data.terminated(|data| handle(Event::Message { op, data }));
                     }
                 }
                 Ok(None) => break,

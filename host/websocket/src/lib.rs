@@ -9,6 +9,8 @@ mod frame; // the frame header and server frames, section 5.2
 
 mod mask; // client masking, section 5.3
 
+mod input; // bytes of a read, and payloads in them
+
 mod receiver; // frames to messages, sections 5.4 to 5.6
 
 mod endpoint; // the closing handshake, section 7
@@ -17,6 +19,7 @@ mod snapshot; // an endpoint as bytes
 
 pub use endpoint::{Ending, Endpoint, Event, Extensions, ForbiddenCode, Initiator, NO_CLOSE, NO_CODE, State};
 pub use frame::{Header, close_code_allowed, frame_header, op, truncate_reason, write_close, write_frame};
+pub use input::{Input, Payload};
 pub use receiver::{Received, Receiver, Violation};
 pub use snapshot::{SnapshotError, Source, put_bytes};
 

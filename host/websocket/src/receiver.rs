@@ -8,19 +8,20 @@ use std::{error, fmt, mem, str};
 
 use super::{
     frame::{Header, op},
+    input::{Input, Payload},
     mask::unmask,
 };
 
 /// A message or control frame from the client. Payloads borrow from the caller's input or from the
 /// [`Receiver`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
     /// A complete message, reassembled if it was fragmented.
     Message {
         /// [`op::TEXT`] or [`op::BINARY`].
         op: u8,
-        /// Valid UTF-8 in a TEXT message.
-        data: &'a [u8],
+        /// Valid UTF-8 in a TEXT message. The byte behind it may be any.
+        data: Payload<'a>,
     },
     /// The caller answers with a PONG of the same payload, at most 125 bytes.
     Ping(&'a [u8]),
@@ -120,22 +121,24 @@ impl Receiver {
     /// The first rule that the client breaks, reported before the frame is complete where possible. After an
     /// error and after [`Received::Close`] every call discards its input and returns `None`.
     #[inline]
-    pub fn next<'s, 'i: 's>(
+    pub fn next<'s>(
         &'s mut self,
-        input: &mut &'i mut [u8],
+        input: &'s mut Input<'_>,
         max_message: usize,
     ) -> Result<Option<Received<'s>>, Violation> {
         // Fast path for most messages: one complete, unfragmented frame of at most 125 bytes. `advance` gives
         // the same result.
         if self.stage == Stage::Idle
-            && let &mut [first @ (0x81 | 0x82), second @ 0x80..=0xFD, m0, m1, m2, m3, ref rest @ ..] = *input
+            && let &[first @ (0x81 | 0x82), second @ 0x80..=0xFD, m0, m1, m2, m3, ref rest @ ..] = input.rest()
             && let length = usize::from(second & 0x7F)
-            && length <= rest.len().min(max_message)
+            // `rest` ends with the spare byte.
+            && length < rest.len()
+            && length <= max_message
         {
-            let data = &mut split_front(input, 6 + length)[6..];
-            unmask(data, [m0, m1, m2, m3]);
+            let mut data = input.take_payload(6, length);
+            unmask(data.bytes(), [m0, m1, m2, m3]);
             let op = first & 0x0F;
-            if op == op::TEXT && str::from_utf8(data).is_err() {
+            if op == op::TEXT && str::from_utf8(data.bytes()).is_err() {
                 self.stage = Stage::Closed;
                 return Err(NOT_UTF8);
             }
@@ -155,9 +158,9 @@ impl Receiver {
     }
 
     /// [`Receiver::next`] without the fast path.
-    fn advance<'s, 'i: 's>(
+    fn advance<'s>(
         &'s mut self,
-        input: &mut &'i mut [u8],
+        input: &'s mut Input<'_>,
         max_message: usize,
     ) -> Result<Option<Received<'s>>, Violation> {
         // Errors and Close leave the stage at `Closed`; all other returns set it.
@@ -169,7 +172,7 @@ impl Receiver {
             self.message = Vec::new();
         }
         if stage == Stage::Closed {
-            *input = &mut [];
+            input.discard();
             return Ok(None);
         }
         loop {
@@ -181,7 +184,8 @@ impl Receiver {
                 self.begin_frame(header, max_message)?;
             }
 
-            let data = split_front(input, self.missing);
+            let place = input.take(self.missing);
+            let data = input.bytes(place.clone());
             unmask(data, self.mask);
             self.mask.rotate_left(data.len() % 4);
             self.missing -= data.len();
@@ -198,7 +202,7 @@ impl Receiver {
                 if self.op != op::CLOSE {
                     self.stage = self.between_frames();
                 }
-                let payload = if self.control.is_empty() { &*data } else { &self.control };
+                let payload = if self.control.is_empty() { &*input.bytes(place) } else { &self.control };
                 return parse_control(self.op, payload).map(Some);
             }
 
@@ -209,13 +213,16 @@ impl Receiver {
                 }
                 let op = mem::take(&mut self.message_op);
                 self.stage = self.between_frames();
-                return Ok(Some(Received::Message { op, data }));
+                return Ok(Some(Received::Message { op, data: input.payload(place) }));
             }
             self.append(data, whole_message)?;
             if whole_message {
                 let op = mem::take(&mut self.message_op);
                 self.stage = self.between_frames();
-                return Ok(Some(Received::Message { op, data: &self.message }));
+                // The byte behind the payload. `append` has made room for it, unless the payload fits exactly.
+                self.message.reserve_exact(1);
+                self.message.push(0);
+                return Ok(Some(Received::Message { op, data: Payload::new(&mut self.message) }));
             }
             if !whole_frame {
                 self.stage = Stage::Payload;
@@ -227,17 +234,17 @@ impl Receiver {
 
     /// Takes a header out of `partial_header` and `input`. If the header is still incomplete, stores all of
     /// `input` in `partial_header`.
-    fn take_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, Violation> {
+    fn take_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Violation> {
         let stored = usize::from(self.partial_header_length);
         let free = &mut self.partial_header[stored..];
-        let copied = free.len().min(input.len());
-        free[..copied].copy_from_slice(&input[..copied]);
+        let copied = free.len().min(input.rest().len() - 1);
+        free[..copied].copy_from_slice(&input.rest()[..copied]);
         let header = Header::parse(&self.partial_header[..stored + copied])?;
         let (consumed, stored) = match &header {
             Some(header) => (header.size - stored, 0),
             None => (copied, stored + copied),
         };
-        split_front(input, consumed);
+        input.take(consumed);
         self.partial_header_length = stored as u8;
         Ok(header)
     }
@@ -271,7 +278,8 @@ impl Receiver {
     /// Appends payload to the incomplete message. Text is validated up to the last complete character.
     fn append(&mut self, data: &[u8], last: bool) -> Result<(), Violation> {
         if data.len() > self.message.capacity() - self.message.len() {
-            self.message.reserve(data.len() + self.missing.min(HEADROOM));
+            // One more, for the byte behind the complete message.
+            self.message.reserve(data.len() + self.missing.min(HEADROOM) + 1);
         }
         self.message.extend_from_slice(data);
         if self.message_op == op::TEXT {
@@ -293,15 +301,6 @@ impl Receiver {
 }
 
 const NOT_UTF8: Violation = Violation::utf8("text message is not UTF-8");
-
-/// Takes the first `length` bytes out of `input`, or all of `input` if it is shorter.
-#[inline]
-fn split_front<'i>(input: &mut &'i mut [u8], length: usize) -> &'i mut [u8] {
-    let length = length.min(input.len());
-    let (taken, rest) = mem::take(input).split_at_mut(length);
-    *input = rest;
-    taken
-}
 
 /// Reads the payload of a complete control frame, RFC 6455 section 5.5.
 fn parse_control(op: u8, payload: &[u8]) -> Result<Received<'_>, Violation> {

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use callsign_websocket::{Event, State, op, write_frame};
+use callsign_websocket::{Event, Input, State, op, write_frame};
 
 use super::*;
 use crate::client::outbox::Pool;
@@ -57,16 +57,18 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// Reads what the socket has, and records the messages.
 fn receive(client: &Client, messages: &mut Vec<Vec<u8>>) {
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; 4097];
     loop {
-        let read = client.transport().read(&mut buffer);
+        let read = client.transport().read(&mut buffer[..4096]);
         match read {
             Ok(0) | Err(_) => return,
-            Ok(n) => client.endpoint.receive(&mut buffer[..n], MAX, Instant::now, |event| {
-                if let Event::Message { data, .. } = event {
-                    messages.push(data.to_vec());
-                }
-            }),
+            Ok(n) => {
+                client.endpoint.receive(&mut Input::new(&mut buffer[..n + 1]), MAX, Instant::now, |event| {
+                    if let Event::Message { data, .. } = event {
+                        messages.push(data.to_vec());
+                    }
+                })
+            }
         }
     }
 }
@@ -202,7 +204,8 @@ fn damaged_bytes_are_rejected_and_never_panic() {
         for bit in 0..8 {
             // Some changes make another client, such as one with another id; none may panic.
             if let Ok(client) = frozen(&|bytes| bytes[at] ^= 1 << bit) {
-                client.endpoint.receive(&mut frame(0x81, b"hi"), MAX, Instant::now, |_| ());
+                let mut frame = [&frame(0x81, b"hi")[..], &[0]].concat();
+                client.endpoint.receive(&mut Input::new(&mut frame), MAX, Instant::now, |_| ());
                 let _ = client.transport().write(&[IoSlice::new(b"x")]);
             }
         }

@@ -166,7 +166,8 @@ fn handler(name: &str, kind: Kind, function: Function) -> Option<HandlerRef> {
     Some(Box::leak(Box::new(handler)))
 }
 
-/// Handlers that record, and echo every message.
+/// Handlers that record, and echo every message. They require the NUL behind a message, and overwrite both, as C code
+/// may.
 fn echo() -> Callbacks {
     unsafe extern "C" fn onmessage(c: *mut abi::Connection, op: u8, data: *const c_void, length: usize) {
         // SAFETY: the host's own pointers, as a plugin gets them.
@@ -174,6 +175,9 @@ fn echo() -> Callbacks {
             let bytes = std::slice::from_raw_parts(data.cast::<u8>(), length);
             MESSAGES.with_borrow_mut(|messages| messages.push(bytes.to_vec()));
             (host_api::table().send)(c, op, data, length);
+            let data = data.cast_mut().cast::<u8>();
+            assert_eq!(*data.add(length), 0, "a NUL follows a message of {length} bytes");
+            data.write_bytes(0xEE, length + 1);
         }
     }
     Callbacks { onmessage: handler("echo", Kind::OnMessage, Function::OnMessage(onmessage)), ..recording() }

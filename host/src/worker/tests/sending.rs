@@ -45,6 +45,24 @@ async fn what_is_sent_in_one_turn_leaves_in_one_write() {
     .await;
 }
 
+/// The handler requires the NUL, and overwrites it.
+#[tokio::test(start_paused = true)]
+async fn a_nul_follows_a_message_that_ends_where_a_full_read_ends() {
+    let limits = limits(|limits| limits.max_message = READ_BUFFER);
+    with_worker(limits, async |worker| {
+        let c = TestClient::open(worker, 1 << 30, echo()).await;
+        // One frame that fills the buffer; two that fill it; one that is longer than it by a byte, and one behind it.
+        let full = vec![b'f'; READ_BUFFER - 14];
+        let (short, rest) = (vec![b's'; 100], vec![b'r'; READ_BUFFER - 106 - 14]);
+        let longer = vec![b'l'; READ_BUFFER - 13];
+        let messages = [full, short, rest, longer, b"last".to_vec()];
+        c.send(&messages.iter().flat_map(|message| frame(0x80 | op::BINARY, message)).collect::<Vec<u8>>());
+        settle().await;
+        assert!(MESSAGES.take() == messages);
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_to_a_ping_keeps_its_place_between_messages() {
     with_worker(limits(|_| ()), async |worker| {

@@ -98,8 +98,8 @@ fn section_7_1_7_a_failed_or_lost_connection_receives_and_sends_nothing() {
         // Inside a message, while `receive` runs.
         let (endpoint, mut seen) = (open(), Vec::new());
         let incomplete = &client(0x02, &[0; 1000])[..900];
-        let mut wire = [&client(0x81, b"first"), &client(0x8a, b"pong"), incomplete].concat();
-        endpoint.receive(&mut wire, MAX, Instant::now, |event| {
+        let wire = [&client(0x81, b"first"), &client(0x8a, b"pong"), incomplete].concat();
+        feed(&endpoint, &wire, MAX, Instant::now, |event| {
             seen.push(Seen::from(event));
             end(&endpoint);
         });
@@ -165,10 +165,10 @@ fn a_handler_that_closes_inside_a_message_gets_none_of_the_messages_that_follow(
     let wire = [client(0x81, b"1"), client(0x89, b"a"), client(0x81, b"2"), client(0x89, b"b")].concat();
     let wire = [wire, client(0x81, b"3"), client_close(1000, "")].concat();
     for length in [1, 10, usize::MAX] {
-        let (endpoint, mut seen, mut wire) = (open(), Vec::new(), wire.clone());
-        for piece in wire.chunks_mut(length) {
-            endpoint.receive(piece, MAX, Instant::now, |event| {
-                let ours = (event == Event::Message { op: op::TEXT, data: b"2" })
+        let (endpoint, mut seen) = (open(), Vec::new());
+        for piece in wire.chunks(length) {
+            feed(&endpoint, piece, MAX, Instant::now, |event| {
+                let ours = matches!(&event, Event::Message { data, .. } if **data == *b"2")
                     .then(|| endpoint.close(4000, "enough", Instant::now()).unwrap().unwrap());
                 seen.push(Seen::from(event));
                 seen.extend(ours.map(|frame| server_frame(&frame)));
@@ -185,7 +185,7 @@ fn a_handler_that_closes_while_a_close_is_sent_writes_no_second_close() {
     for (wire, code) in [(client_close(4000, ""), 4000), (client(0x83, b""), 1002)] {
         let endpoint = open();
         let mut sent = 0;
-        endpoint.receive(&mut wire.clone(), MAX, Instant::now, |event| {
+        feed(&endpoint, &wire, MAX, Instant::now, |event| {
             sent += usize::from(matches!(event, Event::Send(_)));
             assert_eq!(endpoint.close(1000, "", Instant::now()), Ok(None));
             assert_eq!(endpoint.fail(1011, "", Instant::now()), None);
@@ -202,8 +202,8 @@ fn the_first_ending_counts() {
         (4001, &|endpoint, now| drop(endpoint.close(4001, "", now))),
         (1011, &|endpoint, now| drop(endpoint.fail(1011, "", now))),
         (NO_CLOSE, &|endpoint, now| endpoint.abort(now)),
-        (4000, &|endpoint, now| endpoint.receive(&mut client_close(4000, ""), MAX, || now, |_| ())),
-        (1002, &|endpoint, now| endpoint.receive(&mut client(0x83, b""), MAX, || now, |_| ())),
+        (4000, &|endpoint, now| feed(endpoint, &client_close(4000, ""), MAX, || now, |_| ())),
+        (1002, &|endpoint, now| feed(endpoint, &client(0x83, b""), MAX, || now, |_| ())),
     ];
     let start = Instant::now();
     for (code, first) in ends {
@@ -233,7 +233,7 @@ fn the_clock_is_read_only_when_the_connection_ends() {
         (client_close(1000, ""), 1),
         (client_close(1000, ""), 1),
     ] {
-        endpoint.receive(&mut wire.clone(), MAX, now, |_| ());
+        feed(&endpoint, &wire, MAX, now, |_| ());
         assert_eq!(reads.get(), expected);
     }
 }

@@ -143,13 +143,39 @@ fn server_frame(frame: &[u8]) -> Seen {
     Seen::Send(first & 0x0f, payload.to_vec())
 }
 
+/// What a test puts behind the client's bytes, as the spare byte.
+const SPARE: u8 = 0xa5;
+
+/// Gives `piece` to `endpoint`. A NUL follows each message during its event; then the handler overwrites both, as
+/// C code may, which must not change what follows.
+fn feed(
+    endpoint: &Endpoint,
+    piece: &[u8],
+    max_message: usize,
+    now: impl Fn() -> Instant,
+    mut handle: impl FnMut(Event<'_>),
+) {
+    let mut buffer = [piece, &[SPARE]].concat();
+    let mut input = Input::new(&mut buffer);
+    endpoint.receive(&mut input, max_message, now, |event| match event {
+        Event::Message { op, data } => {
+            let bytes = data.with_byte_behind();
+            assert_eq!(bytes.last(), Some(&0), "a NUL follows the message");
+            handle(Event::Message { op, data: Payload::new(bytes) });
+            bytes.fill(0xee);
+        }
+        event => handle(event),
+    });
+    assert!(input.is_empty(), "all of the input was used");
+    assert_eq!(buffer.last(), Some(&SPARE));
+}
+
 /// Gives `wire` to `endpoint` in pieces whose lengths `cut` chooses; returns all events.
-fn events(endpoint: &Endpoint, wire: &[u8], mut cut: impl FnMut() -> usize) -> Vec<Seen> {
-    let (mut wire, mut seen) = (wire.to_vec(), Vec::new());
-    let mut wire = &mut wire[..];
+fn events(endpoint: &Endpoint, mut wire: &[u8], mut cut: impl FnMut() -> usize) -> Vec<Seen> {
+    let mut seen = Vec::new();
     while !wire.is_empty() {
-        let (piece, rest) = wire.split_at_mut(cut().clamp(1, wire.len()));
-        endpoint.receive(piece, MAX, Instant::now, |event| seen.push(event.into()));
+        let (piece, rest) = wire.split_at(cut().clamp(1, wire.len()));
+        feed(endpoint, piece, MAX, Instant::now, |event| seen.push(event.into()));
         wire = rest;
     }
     seen

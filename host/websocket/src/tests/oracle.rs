@@ -41,7 +41,7 @@ fn through_endpoint(pieces: &[Vec<u8>], close_after: usize) -> Conversation {
     let (endpoint, mut received, mut sent) = (open(), Vec::new(), Vec::new());
     let (mut messages, mut violation) = (0, None);
     for piece in pieces {
-        endpoint.receive(&mut piece.clone(), LIMIT, Instant::now, |event| match event {
+        feed(&endpoint, piece, LIMIT, Instant::now, |event| match event {
             Event::Message { .. } => {
                 received.push(event.into());
                 messages += 1;

@@ -9,20 +9,21 @@ use crate::mask::unmask;
 
 /// All items that `receiver` reports for `wire`; `cut` chooses the length of each piece.
 fn receive_all(receiver: &mut Receiver, wire: &[u8], mut cut: impl FnMut() -> usize) -> Vec<Item> {
-    let mut wire = wire.to_vec();
-    let mut wire = &mut wire[..];
-    let mut items = Vec::new();
-    while !wire.is_empty() {
-        let (mut piece, rest) = wire.split_at_mut(cut().clamp(1, wire.len()));
+    // The spare byte of a piece is the first of the next one.
+    let mut wire = [wire, &[SPARE]].concat();
+    let (mut from, mut items) = (0, Vec::new());
+    while from < wire.len() - 1 {
+        let to = from + cut().clamp(1, wire.len() - 1 - from);
+        let mut input = Input::new(&mut wire[from..=to]);
         loop {
-            match receiver.next(&mut piece, MAX) {
+            match receiver.next(&mut input, MAX) {
                 Ok(Some(event)) => items.push(event.into()),
                 Ok(None) => break,
                 Err(violation) => items.push(Item::Violation(violation.code)),
             }
         }
-        assert!(piece.is_empty(), "None before all of the input was used");
-        wire = rest;
+        assert!(input.is_empty(), "None before all of the input was used");
+        from = to;
     }
     items
 }
@@ -182,8 +183,8 @@ fn a_message_above_the_limit_is_rejected_by_its_header() {
     assert_eq!(receive_both(&[begun.clone(), header(0x80, MAX - 5)].concat()), []);
     assert_eq!(receive_both(&[begun, header(0x80, MAX - 4)].concat()), [Item::Violation(1009)]);
     for (limit, expected) in [(4, Err(1009)), (5, Ok(()))] {
-        let mut wire = client(0x82, b"12345");
-        let result = Receiver::new().next(&mut &mut wire[..], limit).map(|_| ()).map_err(|v| v.code);
+        let mut wire = [&client(0x82, b"12345")[..], &[SPARE]].concat();
+        let result = Receiver::new().next(&mut Input::new(&mut wire), limit).map(|_| ()).map_err(|v| v.code);
         assert_eq!(result, expected);
     }
 }
@@ -209,15 +210,16 @@ fn memory_follows_the_payload_that_arrived_not_the_length_in_the_header() {
 #[test]
 fn a_complete_frame_is_not_copied() {
     for (first, length) in [(0x81, 1), (0x82, 125), (0x89, 125), (0x8a, 1), (0x81, 126), (0x82, 70_000)] {
-        let mut wire = client(first, &vec![b'x'; length]);
-        let payload = wire[wire.len() - length..].as_ptr_range();
-        let mut receiver = Receiver::new();
-        match receiver.next(&mut &mut wire[..], MAX).unwrap().unwrap() {
-            Received::Message { data, .. } | Received::Ping(data) | Received::Pong(data) => {
-                assert_eq!(data.as_ptr_range(), payload);
-            }
+        let mut wire = [client(first, &vec![b'x'; length]), vec![SPARE]].concat();
+        let payload = wire[wire.len() - 1 - length..wire.len() - 1].as_ptr_range();
+        let (mut receiver, mut input) = (Receiver::new(), Input::new(&mut wire));
+        let received = receiver.next(&mut input, MAX).unwrap().unwrap();
+        let data = match &received {
+            Received::Message { data, .. } => data,
+            Received::Ping(data) | Received::Pong(data) => *data,
             Received::Close { .. } => unreachable!(),
-        }
+        };
+        assert_eq!(data.as_ptr_range(), payload);
     }
 }
 

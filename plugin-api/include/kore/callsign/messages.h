@@ -105,7 +105,8 @@ static inline void callsign_kore_send_later(void *data, struct connection *c)
 
 static inline void callsign_kore_postpone(u_int16_t dst, u_int8_t id, const void *data, size_t len)
 {
-	struct callsign_kore_later *later = (struct callsign_kore_later *)kore_malloc(sizeof *later + len);
+	/* One byte more: a NUL follows the data, as in messages from other workers. */
+	struct callsign_kore_later *later = (struct callsign_kore_later *)kore_calloc(1, sizeof *later + len + 1);
 
 	later->dst = dst;
 	later->id = id;
