@@ -131,7 +131,8 @@ enum callsign_kind {
  * nothing was done; the value is the reason. */
 enum callsign_status {
 	/* Success. For callsign_host.send: the message is queued, and the host begins to write
-	 * it to the socket no later than the end of this turn of the event loop. */
+	 * it to the socket no later than the end of this turn of the event loop, which is after
+	 * the callback has returned; at once if more than the host's `high_water` waits. */
 	CALLSIGN_STATUS_SENT = 0,
 	/* Success, but the client's write queue exceeds the host's `high_water`: the client
 	 * reads more slowly than the plugin sends. */

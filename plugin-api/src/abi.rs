@@ -89,7 +89,8 @@ pub mod kind {
 /// is the reason.
 pub mod status {
     /// Success. For [`super::Host::send`]: the message is queued, and the host begins to write it to the
-    /// socket no later than the end of this turn of the event loop.
+    /// socket no later than the end of this turn of the event loop, which is after the callback has returned;
+    /// at once if more than the host's `high_water` waits.
     pub const SENT: i32 = 0;
     /// Success, but the client's write queue exceeds the host's `high_water`: the client reads more slowly
     /// than the plugin sends.

@@ -91,7 +91,8 @@ impl Scope {
 #[non_exhaustive]
 pub enum Status {
     /// Success. For a message to one client: it is queued, and the host begins to write it to the socket no
-    /// later than when the callbacks of this turn of the event loop have run.
+    /// later than when the callbacks of this turn of the event loop have run; at once if more than the host's
+    /// `high_water` waits. A callback that sends and sleeps in turns therefore sends everything at its end.
     Sent,
     /// Success, but the client's write queue exceeds the host's `high_water`: the client reads more slowly
     /// than the plugin sends.

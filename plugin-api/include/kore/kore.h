@@ -62,8 +62,9 @@ extern "C" {
 #define KORE_MODULE_UNLOAD 2
 
 /*
- * Worker messages. Applications use ids above KORE_MSG_APP_BASE. `dst` is the id of a worker, or KORE_MSG_WORKER_ALL for
- * all workers including the sender. A message to KORE_MSG_PARENT, such as KORE_MSG_SHUTDOWN, is dropped and logged.
+ * Worker messages. Applications use ids above KORE_MSG_APP_BASE; ids 1 to 13 are Kore's own and cannot be registered.
+ * `dst` is the id of a worker, or KORE_MSG_WORKER_ALL for all workers including the sender. A message to KORE_MSG_PARENT,
+ * such as KORE_MSG_SHUTDOWN, is dropped and logged.
  */
 #define KORE_MSG_SHUTDOWN 4
 #define KORE_MSG_APP_BASE 200
@@ -126,11 +127,21 @@ extern u_int8_t worker_count;
 /*
  * Optional hooks that an application may define.
  *
+ * kore_parent_configure is called with 0 and no arguments in each worker when the library is loaded, before `onload`;
+ * like `onload`, also in the probe, a process that loads the library as a trial. It is not called in the parent, because
+ * no plugin code runs there: memory that it maps, and files and sockets that it opens, are not shared with other workers.
  * kore_worker_configure is called once in each worker when the library is loaded, after `onload`. kore_worker_teardown is
  * called when the worker shuts down, or when a new generation of the plugin has replaced this one.
+ *
+ * The other hooks are never called. The log says so when a library that defines one is loaded.
  */
+void kore_parent_configure(int argc, char **argv) __attribute__((weak));
 void kore_worker_configure(void) __attribute__((weak));
 void kore_worker_teardown(void) __attribute__((weak));
+void kore_parent_daemonized(void) __attribute__((weak));
+void kore_parent_teardown(void) __attribute__((weak));
+void kore_worker_signal(int number) __attribute__((weak));
+void kore_seccomp_hook(void) __attribute__((weak));
 
 /*
  * State over a reload, which Kore does not have. By default a connection with hdlr_extra gets ondisconnect of the old
@@ -150,7 +161,11 @@ static inline int callsign_keep(const void *state, size_t length);
 
 /*
  * WebSockets. The host searches a handler name in this library, then in the other plugins; NULL ignores the event. If a
- * handler does not exist, the client gets a 500. The send functions copy `data`.
+ * handler does not exist, the client gets a 500. The send functions copy `data`; what a callback sends is written when the
+ * callback has returned, or when more than the server's `high_water` waits for the client.
+ *
+ * A NUL follows the data of a message in an onmessage handler and in a receiver of worker messages: text can be used as a
+ * C string. A handler may change the message in place, and write to data[len].
  */
 static inline void kore_websocket_handshake(struct http_request *req, const char *onconnect,
     const char *onmessage, const char *ondisconnect);

@@ -210,10 +210,28 @@ int free_early(struct http_request *req)
 	return KORE_RESULT_OK;
 }
 
-/* Hooks of Kore's parent process are never called. */
+/* Runs in each worker and in the probe, before onload. */
 void kore_parent_configure(int argc, char **argv)
 {
-	fatal("%d %p", argc, (void *)argv);
+	if (argc != 0 || argv[0] != NULL || worker == NULL || worker_count == 0)
+		fatal("kore_parent_configure(%d)", argc);
+	kore_log(LOG_NOTICE, "configured");
+}
+
+/* Hooks that are never called. */
+void kore_parent_daemonized(void)
+{
+	fatal("kore_parent_daemonized");
+}
+
+void kore_parent_teardown(void)
+{
+	fatal("kore_parent_teardown");
+}
+
+void kore_worker_signal(int number)
+{
+	fatal("kore_worker_signal(%d)", number);
 }
 
 /* NULL where Kore would abort: the calls have no effect. */
@@ -347,13 +365,15 @@ void told(struct connection *c, u_int8_t op, const void *data, size_t len)
 		(void)kore_timer_add(once, 20, due, KORE_TIMER_ONESHOT);
 		break;
 	case 'm': /* messages */
-		say(c, kore_msg_register(200, received) ? "200 is too low" : "200 is refused");
+		say(c, kore_msg_register(1, received) || kore_msg_register(13, received) ? "13 is Kore's" : "13 is refused");
 		say(c, kore_msg_register(201, received) && !kore_msg_register(201, received) ? "201 once" : "201 not");
 		kore_msg_send(worker->id, 201, "me", 2);
 		kore_msg_send(KORE_MSG_WORKER_ALL, 201, "all", 3);
 		kore_msg_send(0, 201, "nobody", 6);
 		kore_msg_send(KORE_MSG_PARENT, 201, "parent", 6);
 		kore_msg_send(worker->id, 201, NULL, 0);
+		(void)kore_msg_register(14, received);
+		kore_msg_send(worker->id, 14, "low", 3);
 		break;
 	case 'u': /* unregistered */
 		kore_msg_send(worker->id, 201, "late", 4);

@@ -32,6 +32,21 @@ fn buffers_texts_numbers_headers_and_body() {
 }
 
 #[test]
+fn hooks_that_run_elsewhere_or_never_are_logged_once() {
+    let host = serve("hooks");
+    host.log_line("plugin `koreapi-hooks`: configured");
+    for hook in [
+        "kore_parent_configure runs in every worker",
+        "kore_parent_daemonized is never called",
+        "kore_parent_teardown is never called",
+        "kore_worker_signal is never called",
+    ] {
+        assert_eq!(host.log_lines(hook).len(), 1, "{hook}: {}", host.log());
+    }
+    assert_eq!(host.log_lines("kore_seccomp_hook"), [""; 0], "the plugin has none");
+}
+
+#[test]
 fn methods_have_the_numbers_that_they_have_in_kore() {
     let host = serve("methods");
     for (name, number) in
@@ -183,14 +198,23 @@ fn timers_fire_once_at_their_time_or_not_at_all() {
 fn messages_to_this_worker_itself_come_later_and_in_order() {
     let host = serve("messages");
     let mut c = open(&host);
-    assert_eq!(c.ask("m"), "200 is refused");
-    for text in ["201 once", "201 from 1 to 1: me", "201 from 1 to 1: all", "201 from 1 to 1: "] {
+    assert_eq!(c.ask("m"), "13 is refused");
+    for text in [
+        "201 once",
+        "201 from 1 to 1: me",
+        "201 from 1 to 1: all",
+        "201 from 1 to 1: ",
+        "14 from 1 to 1: low",
+    ] {
         assert_eq!(c.next_text(), text);
+    }
+    for id in [1, 13] {
+        host.log_line(&format!("kore_msg_register: message id {id} is one of Kore's own (1 to 13)"));
     }
     host.log_line("kore_msg_send: there is no worker 0");
     host.log_line("kore_msg_send: there is no worker 1000");
     assert_eq!(c.ask("u"), "unregistered");
-    assert_eq!(c.ask("m"), "200 is refused", "the unregistered receiver got nothing");
+    assert_eq!(c.ask("m"), "13 is refused", "the unregistered receiver got nothing");
     assert_eq!(c.next_text(), "201 once");
 }
 

@@ -4,6 +4,8 @@
 
 mod api;
 
+mod habits;
+
 mod layout;
 
 mod reload;

@@ -120,7 +120,7 @@ fn an_onload_function_that_returns_an_error_rejects_the_reload() {
     server.host.log_line("unload first");
     assert_eq!(c.ask("e"), "127.0.0.1");
     // Messages for the old generation's receiver are dropped, and the new generation can register its own.
-    assert_eq!(c.ask("m"), "200 is refused");
+    assert_eq!(c.ask("m"), "13 is refused");
     assert_eq!(c.next_text(), "201 once");
 }
 

@@ -118,7 +118,7 @@ fn the_rest_of_the_api_is_clean() {
         assert_eq!(c.next_text(), "mine");
         assert_eq!(c.ask("t"), "once");
         assert_eq!(c.ask("u"), "unregistered");
-        assert_eq!(c.ask("m"), "200 is refused");
+        assert_eq!(c.ask("m"), "13 is refused");
         ["b", "l", "p", "c"].into_iter().for_each(|command| c.text(command));
         drop(c);
     }

@@ -3,6 +3,8 @@
 //! TOML enters. A [`Config`] leaves, or one error message with file, line, column, what was found and what was
 //! expected. Defaults are applied by [`super::settings`].
 
+mod kore; // configurations of Kore
+
 mod walk; // sections, keys and typed values with their positions
 
 use std::fs;
@@ -86,8 +88,9 @@ pub fn read(path: &Path) -> anyhow::Result<Config> {
 /// type or form, a missing key, or a second route for the same path.
 pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
     let document = Document { text, file };
-    let root = DeTable::parse(text).map_err(|error| {
-        document.error(error.span().unwrap_or_default().start, error.message().trim_end())
+    let root = DeTable::parse(text).map_err(|error| match kore::explain(text) {
+        Some(explanation) => document.error(0, explanation),
+        None => document.error(error.span().unwrap_or_default().start, error.message().trim_end()),
     })?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let top = document.section("at the top level".into(), root.span(), root.get_ref(), TOP_KEYS)?;

@@ -65,9 +65,15 @@ static inline void callsign_kore_receive(uint32_t source, uint32_t id, const voi
 		callsign_kore_receivers[id](&msg, length > 0 ? data : NULL);
 }
 
+/* The last id of Kore's own messages, which begin with 1. */
+#define CALLSIGN_KORE_MSG_OWN 13
+
 static inline int kore_msg_register(u_int8_t id, void (*cb)(struct kore_msg *, const void *))
 {
-	if (id <= KORE_MSG_APP_BASE || cb == NULL || callsign_kore_receivers[id] != NULL)
+	if (id > 0 && id <= CALLSIGN_KORE_MSG_OWN)
+		kore_log(LOG_ERR, "kore_msg_register: message id %u is one of Kore's own (1 to %d); use an id above %d",
+		    (unsigned)id, CALLSIGN_KORE_MSG_OWN, KORE_MSG_APP_BASE);
+	if ((id > 0 && id <= CALLSIGN_KORE_MSG_OWN) || cb == NULL || callsign_kore_receivers[id] != NULL)
 		return KORE_RESULT_ERROR;
 	if (callsign_kore_host->worker_receive(&callsign_kore_host, id, callsign_kore_receive) < 0)
 		return KORE_RESULT_ERROR;
@@ -162,8 +168,28 @@ static inline void callsign_kore_teardown(void *data)
 	kore_worker_teardown();
 }
 
+/* Logs which hooks of the application are not called as in Kore. */
+static inline void callsign_kore_report_hooks(void)
+{
+	if (kore_parent_configure)
+		kore_log(LOG_WARNING, "kore_parent_configure runs in every worker, not in the parent: memory that it maps, and "
+		    "files and sockets that it opens, are not shared by the workers. Use worker messages instead, or serve "
+		    "with one worker");
+	if (kore_parent_daemonized)
+		kore_log(LOG_WARNING, "kore_parent_daemonized is never called: no code of a plugin runs in the parent");
+	if (kore_parent_teardown)
+		kore_log(LOG_WARNING, "kore_parent_teardown is never called: no code of a plugin runs in the parent; "
+		    "define kore_worker_teardown instead");
+	if (kore_worker_signal)
+		kore_log(LOG_WARNING, "kore_worker_signal is never called: the server handles the signals");
+	if (kore_seccomp_hook)
+		kore_log(LOG_WARNING, "kore_seccomp_hook is never called: there is no seccomp filter; "
+		    "restrict the server's process instead");
+}
+
 static inline int32_t callsign_kore_load(const struct callsign_kore_load *load)
 {
+	static char *no_arguments[] = {NULL, NULL};
 	uint32_t count;
 
 	callsign_kore_worker.id = (u_int16_t)(callsign_kore_host->worker_index() + 1);
@@ -171,6 +197,11 @@ static inline int32_t callsign_kore_load(const struct callsign_kore_load *load)
 	worker = &callsign_kore_worker;
 	count = callsign_kore_host->worker_count();
 	worker_count = (u_int8_t)(count < UINT8_MAX ? count : UINT8_MAX);
+	/* Once, not in every worker. */
+	if (!load->probe && callsign_kore_worker.id == 1)
+		callsign_kore_report_hooks();
+	if (kore_parent_configure)
+		kore_parent_configure(0, no_arguments);
 	if (load->function != NULL) {
 		/* The plugin defines the signature; in Kore it is int (int). */
 		callsign_kore_module = (int (*)(int))load->function;
