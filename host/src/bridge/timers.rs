@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::deferred::DeferredTask;
+use crate::system::pace::Pace;
 
 /// Timers that fire before the other tasks of the worker have their turn.
 const BATCH: usize = 64;
@@ -34,6 +35,8 @@ pub struct Timers {
     ended: RefCell<Vec<DeferredTask>>,
     /// Notified when a timer is to be freed, or a new timer is due before all others.
     changed: Notify,
+    /// How long timers fire before clients have their turn.
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -139,13 +142,14 @@ impl Timers {
 
     fn fire_due(&self, now: Instant) {
         for _ in 0..BATCH {
-            let Some(&(due, id)) = self.queue.borrow().first() else { return };
-            if due > now {
-                return;
+            let Some(&(due, id)) = self.queue.borrow().first() else { break };
+            if due > now || self.pace.is_over() {
+                break;
             }
             self.queue.borrow_mut().remove(&(due, id));
             self.fire(id);
         }
+        self.pace.end_turn();
     }
 
     fn fire(&self, id: u64) {

@@ -45,6 +45,21 @@ pub enum Phase {
     Closed,
 }
 
+/// Bytes that were read and not handled.
+#[derive(Debug)]
+pub struct Rest {
+    /// What was not handled when the first turn ended, and a spare byte.
+    pub bytes: Box<[u8]>,
+    /// How much of it was handled since.
+    pub handled: usize,
+}
+
+impl Rest {
+    fn unhandled(&self) -> &[u8] {
+        &self.bytes[self.handled..self.bytes.len() - 1]
+    }
+}
+
 /// One client; `struct connection` of the ABI points to it.
 #[repr(C)]
 pub struct Client {
@@ -67,6 +82,8 @@ pub struct Client {
     pub endpoint: Endpoint,
     outbox: RefCell<Outbox>,
     transport: RefCell<Transport>,
+    /// Bytes that were read and not handled, because the client's turn was over; [`TurnState::has_rest`].
+    rest: Cell<Option<Box<Rest>>>,
     /// Notes of whoever drives the client.
     pub turn: TurnState,
 }
@@ -99,6 +116,7 @@ impl Client {
             endpoint: Endpoint::new(Extensions::default()),
             outbox: RefCell::default(),
             transport: RefCell::new(Transport::None),
+            rest: Cell::new(None),
             turn: TurnState::default(),
         }
     }
@@ -189,6 +207,20 @@ impl Client {
             self.turn.progressed.set(true);
         }
         result
+    }
+
+    /// Keeps bytes that were read and not handled.
+    #[cold]
+    pub fn keep_rest(&self, rest: Rest) {
+        self.turn.has_rest.set(true);
+        self.rest.set(Some(Box::new(rest)));
+    }
+
+    /// Takes the bytes that were read and not handled.
+    #[cold]
+    pub fn take_rest(&self) -> Option<Rest> {
+        self.turn.has_rest.set(false);
+        self.rest.take().map(|rest| *rest)
     }
 
     /// The transport, to read from.

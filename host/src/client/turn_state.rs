@@ -17,6 +17,10 @@ pub struct TurnState {
     pub readable: Cell<bool>,
     /// The socket may accept bytes again.
     pub writable: Cell<bool>,
+    /// Bytes that were read wait to be handled.
+    pub has_rest: Cell<bool>,
+    /// The last read was not handled in one turn.
+    pub is_heavy: Cell<bool>,
     /// The client has ended its side. Reading goes on to the end without further events.
     pub read_closed: Cell<bool>,
     /// The socket's buffer is full.

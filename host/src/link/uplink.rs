@@ -16,6 +16,7 @@ use super::broadcast::{Audience, Broadcast};
 use super::orders::Order;
 use super::worker_message::WorkerMessage;
 use super::{Decoder, Tag, write_message};
+use crate::system::pace::Pace;
 use crate::system::scoreboard;
 
 /// Bytes queued for the parent above which a sender waits.
@@ -135,7 +136,7 @@ impl Uplink {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        self.deliver(deliver)?;
+        self.deliver(deliver, || false)?;
         self.write(|bytes| self.write_now(bytes)).map(drop)
     }
 
@@ -157,12 +158,20 @@ impl Uplink {
         Ok(true)
     }
 
-    fn deliver(&self, deliver: &mut impl FnMut(ParentMessage<'_>)) -> io::Result<()> {
+    /// Delivers what has arrived, or a part of it until `stop`. True: all of it.
+    fn deliver(
+        &self,
+        deliver: &mut impl FnMut(ParentMessage<'_>),
+        stop: impl Fn() -> bool,
+    ) -> io::Result<bool> {
         let invalid = || io::Error::from(io::ErrorKind::InvalidData);
         loop {
+            if stop() {
+                return Ok(false);
+            }
             // Not borrowed while `deliver` runs: that may send, wait for room, and receive.
             let next = self.incoming.borrow_mut().take();
-            let Some((tag, payload)) = next.map_err(|_| invalid())? else { return Ok(()) };
+            let Some((tag, payload)) = next.map_err(|_| invalid())? else { return Ok(true) };
             deliver(match tag {
                 Tag::Broadcast => ParentMessage::Broadcast(Broadcast::parse(&payload).ok_or_else(invalid)?),
                 Tag::WorkerMessage => {
@@ -201,6 +210,7 @@ impl Uplink {
 
     async fn run_in(&self, deliver: &mut impl FnMut(ParentMessage<'_>)) -> io::Error {
         let mut piece = vec![0; READ];
+        let pace = Pace::default();
         loop {
             if let Err(error) = self.socket.readable().await {
                 return error;
@@ -209,11 +219,17 @@ impl Uplink {
                 Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
                 Ok(n) => {
                     self.incoming.borrow_mut().buffer.extend_from_slice(&piece[..n]);
-                    if let Err(error) = self.deliver(deliver) {
-                        return error;
+                    loop {
+                        let delivered = self.deliver(deliver, || pace.is_over());
+                        pace.end_turn();
+                        // Clients get their turn.
+                        tokio::task::yield_now().await;
+                        match delivered {
+                            Ok(true) => break,
+                            Ok(false) => {}
+                            Err(error) => return error,
+                        }
                     }
-                    // Clients get their turn.
-                    tokio::task::yield_now().await;
                 }
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}

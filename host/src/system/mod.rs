@@ -19,6 +19,8 @@ pub mod crash; // signal handler, and backtraces of dead processes
 
 pub mod process; // starting a child process, and its first steps
 
+pub mod pace; // turns of about a millisecond
+
 pub mod pool; // threads for work that blocks
 
 pub mod panic; // panics in the host's own code

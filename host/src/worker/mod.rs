@@ -24,6 +24,8 @@ mod keepalive; // pings
 
 mod heartbeat; // shows the parent that the event loop runs
 
+mod lag; // how long clients wait for their turn
+
 #[cfg(test)]
 #[expect(unsafe_code, reason = "handlers of the tests are C functions")]
 mod tests;
@@ -47,6 +49,7 @@ use crate::link::worker_message::WorkerMessage;
 use crate::plugin::dispatch::Dispatch;
 use crate::plugin::handler::{Callbacks, Handler};
 use crate::plugin::registry::Registry;
+use crate::system::pace::Pace;
 use admission::{Admission, Permit, WorkerInfo};
 use handshakes::Handshakes;
 use hub::Hub;
@@ -84,6 +87,8 @@ pub struct Worker {
     /// The way to the parent, and through it to the other workers.
     pub parent: ParentLink,
     reactor: Reactor,
+    /// How long turns are.
+    pace: Pace,
     /// All clients are read into it, one after the other. In use until the callbacks of a read have returned. Its last
     /// byte is the spare byte of a full read.
     read_buffer: RefCell<Box<[u8]>>,
@@ -111,6 +116,7 @@ impl Worker {
             handshakes: Handshakes::default(),
             parent: ParentLink::default(),
             reactor: Reactor::new().context("no queue for sockets that are ready")?,
+            pace: Pace::default(),
             read_buffer: RefCell::new(vec![0; READ_BUFFER + 1].into_boxed_slice()),
             listeners: OnceCell::new(),
             accepted_total: Cell::new(info.first_connection),
@@ -125,7 +131,11 @@ impl Worker {
         CURRENT.set(Some(self));
         tokio::task::spawn_local(self.run_turns());
         tokio::task::spawn_local(self.hub.flush_queue.run(|slot| self.hub.flush_slot(slot)));
-        tokio::task::spawn_local(heartbeat::run(self.info.scoreboard.slot(self.info.index)));
+        let slot = self.info.scoreboard.slot(self.info.index);
+        tokio::task::spawn_local(heartbeat::run(slot));
+        if let Some(slow) = self.hub.limits.slow_callback {
+            tokio::task::spawn_local(lag::run(&self.hub.schedule, slow, slot));
+        }
         tokio::task::spawn_local(self.hub.keepalive.run(&self.hub));
     }
 

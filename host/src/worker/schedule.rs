@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use crate::client::Client;
@@ -24,9 +25,14 @@ pub fn yield_to_runtime(cx: &mut Context<'_>) {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
+/// The slot of the probe, which no client has.
+const PROBE: u32 = u32::MAX;
+
 /// The turns and deadlines of a worker's clients, by slot.
 #[derive(Debug, Default)]
 pub struct Schedule {
+    probe_queued: Cell<bool>,
+    probe_popped: Notify,
     queue: RefCell<VecDeque<u32>>,
     /// An entry that is not cancelled when its client ends is harmless: the turn finds nothing to do.
     deadlines: RefCell<BTreeSet<(Instant, u32)>>,
@@ -42,6 +48,25 @@ impl Schedule {
         if !c.turn.queued.replace(true) {
             self.queue.borrow_mut().push_back(c.turn.slot.get());
             self.wake();
+        }
+    }
+
+    /// Waits for a turn like a client.
+    pub async fn turn_of_probe(&self) {
+        let popped = self.probe_popped.notified();
+        if !self.probe_queued.replace(true) {
+            self.queue.borrow_mut().push_back(PROBE);
+            self.wake();
+        }
+        popped.await;
+    }
+
+    /// The turn of a slot without a client: the probe's, or that of a client that has gone.
+    #[cold]
+    pub fn pop_probe(&self, slot: u32) {
+        if slot == PROBE {
+            self.probe_queued.set(false);
+            self.probe_popped.notify_waiters();
         }
     }
 

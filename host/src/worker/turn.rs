@@ -12,11 +12,15 @@ use callsign_websocket::{Event, Input, State};
 use super::schedule::now;
 use super::{READ_BUFFER, Worker};
 use crate::client::transport::Transport;
-use crate::client::{Client, Phase};
+use crate::client::{Client, Phase, Rest};
 use crate::plugin::call;
+use crate::system::pace;
 
-/// Reads after which a client that sends without a pause lets others have their turn.
+/// Reads after which a client that sends without a pause lets others have their turn, if not [`pace::TURN`] has ended
+/// the turn before.
 const READS_PER_TURN: usize = 8;
+/// Bytes of a read of a client whose last read was not handled in one turn.
+const HEAVY_READ: usize = 64 * 1024;
 /// Time without a byte written after which a client counts as not reading.
 const STALL: Duration = Duration::from_secs(1);
 
@@ -26,7 +30,8 @@ impl Worker {
         poll_fn(|cx| self.poll_turns(cx)).await
     }
 
-    /// One round: every client whose turn it was when the round began.
+    /// One round: the clients whose turn it was when the round began, as far as time allows. What they send to others is
+    /// written after the round.
     fn poll_turns(&self, cx: &mut Context<'_>) -> Poll<()> {
         let (hub, schedule) = (&self.hub, &self.hub.schedule);
         schedule.begin(cx, |slot| hub.at(slot).iter().for_each(|c| schedule.push(c)));
@@ -43,10 +48,19 @@ impl Worker {
             }
             schedule.push(&c);
         });
+        let mut spent = Duration::ZERO;
         for _ in 0..schedule.len() {
-            let Some(c) = schedule.pop().and_then(|slot| hub.at(slot)) else { continue };
+            let Some(slot) = schedule.pop() else { break };
+            let Some(c) = hub.at(slot) else {
+                schedule.pop_probe(slot);
+                continue;
+            };
             c.turn.queued.set(false);
             self.turn(&c);
+            spent += self.pace.end_turn();
+            if spent >= pace::TURN {
+                break;
+            }
         }
         schedule.end(cx);
         Poll::Pending
@@ -61,7 +75,8 @@ impl Worker {
                 self.receive_bytes(c, &mut Input::new(&mut early));
             }
         });
-        if c.turn.readable.get() || !c.is_open() {
+        self.pace.end_turn();
+        if c.turn.readable.get() || c.turn.has_rest.get() || !c.is_open() {
             self.hub.schedule.push(c);
         }
     }
@@ -78,10 +93,10 @@ impl Worker {
         }
         let mut reads = 0;
         // Also without bytes to read: a stall begins and ends here, and progress keeps the client alive.
-        while self.may_read(c) && c.turn.readable.get() {
+        while self.may_read(c) && (c.turn.readable.get() || c.turn.has_rest.get()) {
             self.read(c);
             reads += 1;
-            if reads == READS_PER_TURN {
+            if reads == READS_PER_TURN || c.turn.has_rest.get() {
                 self.hub.schedule.push(c);
                 break;
             }
@@ -132,16 +147,22 @@ impl Worker {
         }
     }
 
-    /// Reads once and handles what came.
+    /// Handles what was read before, or reads once and handles what came.
     fn read(&self, c: &Client) {
+        if c.turn.has_rest.get() {
+            return self.receive_rest(c);
+        }
         // One buffer for all clients: it is in use only from a read to the end of its callbacks.
         let mut buffer = self.read_buffer.borrow_mut();
-        let result = c.transport().read(&mut buffer[..READ_BUFFER]);
+        // What is not handled in one turn is copied.
+        let size = if c.turn.is_heavy.replace(false) { HEAVY_READ } else { READ_BUFFER };
+        let result = c.transport().read(&mut buffer[..size]);
         match result {
             Ok(n) if n > 0 => {
+                self.hub.keepalive.note_data(c);
                 // A short read has emptied a TCP socket: the next bytes are a new event. A Unix socket also ends a read
                 // where a descriptor was passed.
-                let is_empty = n < READ_BUFFER && !matches!(*c.transport(), Transport::Unix(_));
+                let is_empty = n < size && !matches!(*c.transport(), Transport::Unix(_));
                 c.turn.readable.set(!is_empty || c.turn.read_closed.get());
                 self.with_one_write(c, || self.receive_bytes(c, &mut Input::new(&mut buffer[..n + 1])));
             }
@@ -163,11 +184,36 @@ impl Worker {
         }
     }
 
+    /// Handles bytes that were read before.
+    #[cold]
+    fn receive_rest(&self, c: &Client) {
+        let Some(mut rest) = c.take_rest() else { return };
+        self.with_one_write(c, || {
+            let mut input = Input::new(&mut rest.bytes[rest.handled..]);
+            self.receive_some(c, &mut input);
+            if !input.is_empty() {
+                let left = input.rest().len();
+                rest.handled = rest.bytes.len() - left;
+                c.keep_rest(rest);
+            }
+        });
+    }
+
+    /// Handles bytes of a client, and keeps those that are too many for one turn.
     fn receive_bytes(&self, c: &Client, input: &mut Input<'_>) {
-        self.hub.keepalive.note_data(c);
+        self.receive_some(c, input);
+        if !input.is_empty() {
+            c.turn.is_heavy.set(true);
+            c.keep_rest(Rest { bytes: input.rest().into(), handled: 0 });
+        }
+    }
+
+    /// Handles bytes of a client until its turn is over.
+    fn receive_some(&self, c: &Client, input: &mut Input<'_>) {
         let onmessage = c.handlers.get().onmessage;
         let was_open = c.is_open();
-        c.endpoint.receive(input, self.hub.limits.max_message, now, |event| match event {
+        let (is_over, max_message) = (|| self.pace.is_over(), self.hub.limits.max_message);
+        c.endpoint.receive_until(is_over, input, max_message, now, |event| match event {
             Event::Message { op, data } => {
                 if let Some(handler) = onmessage
                     && let Err(reason) = call::on_message(handler, c, op, data)

@@ -117,10 +117,27 @@ impl Endpoint {
         input: &mut Input<'_>,
         max_message: usize,
         now: impl Fn() -> Instant,
+        handle: impl FnMut(Event<'_>),
+    ) {
+        self.receive_until(|| false, input, max_message, now, handle);
+    }
+
+    /// [`Endpoint::receive`] until `stop`, which is asked before each message. What is left of `input` then
+    /// comes first in the next call. The end of the connection leaves nothing.
+    #[inline]
+    pub fn receive_until(
+        &self,
+        mut stop: impl FnMut() -> bool,
+        input: &mut Input<'_>,
+        max_message: usize,
+        now: impl Fn() -> Instant,
         mut handle: impl FnMut(Event<'_>),
     ) {
         let mut receiver = self.receiver.borrow_mut();
         loop {
+            if !input.is_empty() && stop() {
+                break;
+            }
             match receiver.next(input, max_message) {
                 Ok(Some(Received::Message { op, data })) => {
                     if self.is_open() {
@@ -135,6 +152,7 @@ impl Endpoint {
         // `handle` may have failed the connection inside a message.
         if self.state.get() == State::Closed {
             receiver.stop();
+            input.discard();
         }
     }
 

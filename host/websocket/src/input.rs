@@ -26,13 +26,14 @@ impl<'b> Input<'b> {
     }
 
     /// Whether all bytes were handled.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.rest().len() == 1
     }
 
     /// The bytes that were not handled, and the spare byte.
     #[inline]
-    pub(super) fn rest(&self) -> &[u8] {
+    pub fn rest(&self) -> &[u8] {
         &self.buffer[self.at..]
     }
 

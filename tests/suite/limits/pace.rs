@@ -117,6 +117,34 @@ fn a_client_that_floods_lets_others_and_new_ones_have_their_turn() {
     host.ended();
 }
 
+/// One worker, one client whose messages take 10 ms each and arrive together. The other client waits for one turn, not
+/// for all of them.
+#[test]
+fn a_client_whose_messages_take_long_lets_others_have_their_turn() {
+    const MESSAGES: usize = 1000;
+    let host = Host::serve("test-crash", &[]);
+    let (mut busy, mut other) = (host.upgraded(), host.open("/"));
+    busy.send([frame(TEXT, b"sleep 10").repeat(MESSAGES), frame(TEXT, b"done")].concat());
+    for _ in 0..10 {
+        assert_eq!(other.ask("hi"), "hi");
+    }
+    drop(host.open("/"));
+    assert!(busy.nothing_for(Duration::from_millis(1)), "10 s of work were done before");
+}
+
+#[test]
+fn many_short_callbacks_that_keep_clients_waiting_are_logged_with_their_handler() {
+    const CLIENTS: usize = 50;
+    let host = Host::serve("test-crash", &["--slow-callback", "250ms"]);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| host.upgraded()).collect();
+    // Half a second for a turn of each.
+    clients.iter_mut().for_each(|c| c.send(frame(TEXT, b"sleep 10").repeat(100)));
+    let line = host.log_line("blocked the event loop for");
+    assert!(line.contains("worker 0: onmessage handler crash:onmessage "), "{line}");
+    assert!(line.contains("(slow_callback = 250ms)"), "{line}");
+    assert_eq!(host.log_lines("(--slow-callback)").len(), 0, "no single one is slow: {}", host.log());
+}
+
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {

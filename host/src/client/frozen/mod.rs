@@ -1,5 +1,5 @@
 //! A client as bytes and a descriptor, to continue elsewhere: id, handlers by name, head, protocol state with any
-//! partial message, and the write queue. The format begins with its version; all of it is validated when it is thawed.
+//! partial message, the write queue, and what was read and not handled. The format begins with its version; all of it is validated when it is thawed.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -11,11 +11,11 @@ use callsign_websocket::{Endpoint, SnapshotError, Source, put_bytes};
 use super::head::Head;
 use super::outbox::Outbox;
 use super::transport::Transport;
-use super::{Client, Phase};
+use super::{Client, Phase, Rest};
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
 
 /// Version of the format.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// The kinds of a connection's handlers, in the order of the format.
 const KINDS: [Kind; 3] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect];
 
@@ -82,6 +82,8 @@ impl Client {
         put_bytes(&mut bytes, self.head.as_bytes());
         self.endpoint.snapshot(&mut bytes);
         put_bytes(&mut bytes, &self.outbox.borrow().to_bytes());
+        let rest = self.take_rest();
+        put_bytes(&mut bytes, rest.as_ref().map_or(&[], Rest::unhandled));
         let descriptor = self.transport.replace(Transport::None).into_descriptor()?;
         Some(Frozen { bytes, descriptor })
     }
@@ -123,6 +125,7 @@ impl Client {
         if !waiting.is_empty() {
             outbox.push_shared(waiting.to_vec().into());
         }
+        let rest = source.bytes()?;
         if !source.0.is_empty() {
             return Err(ThawError::Format("bytes follow its end"));
         }
@@ -132,6 +135,9 @@ impl Client {
         let client = Self { endpoint, outbox: RefCell::new(outbox), ..Self::requested(head) };
         client.open(id, transport, Callbacks { onconnect, onmessage, ondisconnect });
         client.departed.set(departed);
+        if !rest.is_empty() {
+            client.keep_rest(Rest { bytes: [rest, &[0]].concat().into(), handled: 0 });
+        }
         // Neither process has seen all events of the socket: the next read and write tell.
         client.turn.readable.set(true);
         Ok(client)

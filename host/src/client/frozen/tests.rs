@@ -182,6 +182,18 @@ fn only_open_and_closing_clients_with_a_socket_freeze() {
 }
 
 #[test]
+fn bytes_that_were_read_and_not_handled_are_kept() {
+    let (ours, _peer) = UnixStream::pair().expect("a pair of sockets");
+    let client = client(Transport::Unix(ours));
+    client.keep_rest(Rest { bytes: (*b"handled, not handled\0").into(), handled: 9 });
+    let thawed = thaw(client.freeze().expect("it is open")).expect("it is whole");
+    assert!(thawed.turn.has_rest.get());
+    assert_eq!(thawed.take_rest().expect("it was kept").unhandled(), b"not handled");
+    let again = thaw(thawed.freeze().expect("it is open")).expect("it is whole");
+    assert!(!again.turn.has_rest.get() && again.take_rest().is_none());
+}
+
+#[test]
 fn damaged_bytes_are_rejected_and_never_panic() {
     let frozen = |change: &dyn Fn(&mut Vec<u8>)| {
         let (ours, _peer) = UnixStream::pair().expect("a pair of sockets");
@@ -211,7 +223,7 @@ fn damaged_bytes_are_rejected_and_never_panic() {
         }
     }
     assert_eq!(
-        frozen(&|bytes| bytes[0] = 2).err(),
+        frozen(&|bytes| bytes[0] = VERSION + 1).err(),
         Some(ThawError::Format("the client has another version"))
     );
     let renamed = frozen(&|bytes| {

@@ -13,7 +13,7 @@ use super::proc_status::ProcStatus;
 use crate::link::inventory::Inventory;
 use crate::link::{Tag, message};
 use crate::parent::relay::Queue;
-use crate::system::scoreboard::{CallbackTimer, StallTimer};
+use crate::system::scoreboard::{CallbackTimer, LagTimer, StallTimer};
 use crate::system::task;
 
 /// Time for a hung worker to write its backtrace before it is killed.
@@ -36,6 +36,8 @@ pub struct WorkerSlot {
     pub timer: RefCell<CallbackTimer>,
     /// Measures for how long the event loop has not run.
     pub stall_timer: RefCell<StallTimer>,
+    /// Measures what runs while clients wait for their turn.
+    pub lag_timer: RefCell<LagTimer>,
     /// Whether the log names the tracer of the process already.
     is_tracer_logged: Cell<bool>,
     /// What the worker has loaded. Set while it serves.
@@ -63,6 +65,7 @@ impl WorkerSlot {
             is_starting: Cell::new(false),
             timer: RefCell::default(),
             stall_timer: RefCell::default(),
+            lag_timer: RefCell::default(),
             is_tracer_logged: Cell::new(false),
             inventory: RefCell::default(),
             start_failure: RefCell::default(),
@@ -82,6 +85,7 @@ impl WorkerSlot {
         self.end_reason.take();
         self.timer.take();
         self.stall_timer.take();
+        self.lag_timer.take();
         self.is_tracer_logged.set(false);
     }
 

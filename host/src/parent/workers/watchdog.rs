@@ -8,8 +8,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::{WorkerSlot, Workers};
 use crate::config::settings::Limits;
+use crate::config::units::Time;
 use crate::parent::relay::Relay;
-use crate::system::scoreboard::{self, CallbackEvent, HEARTBEAT_INTERVAL, Slot, StallEvent};
+use crate::system::scoreboard::{self, CallbackEvent, CodeLabel, HEARTBEAT_INTERVAL, Lag, Slot, StallEvent};
 
 /// The limits on callbacks.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +53,9 @@ impl Watchdog {
                 let (now, score) = (Instant::now(), workers.score(slot.index));
                 let of_callback = self.interval().and_then(|_| self.inspect(now, slot, score));
                 let of_event_loop = self.inspect_event_loop(now, slot, score);
-                of_callback.into_iter().chain(of_event_loop).for_each(|action| act(action, slot, relay));
+                let of_waits = self.slow.and_then(|slow| inspect_waits(now, slot, score, slow));
+                let all = [of_callback, of_event_loop, of_waits].into_iter().flatten();
+                all.for_each(|action| act(action, slot, relay));
             }
         }
     }
@@ -92,6 +95,7 @@ impl Watchdog {
     fn inspect(&self, now: Instant, slot: &WorkerSlot, score: &Slot) -> Option<Action> {
         let index = slot.index;
         let event = slot.timer.borrow_mut().sample(now, score, self.slow, self.hang)?;
+        slot.lag_timer.borrow_mut().note_slow(now);
         Some(match event {
             CallbackEvent::BecameSlow { label, running_for } => Action::Warn(format!(
                 "worker {index}: {label} has run for {running_for:.0?} and blocks the worker's other clients (--slow-callback)"
@@ -106,6 +110,23 @@ impl Watchdog {
             },
         })
     }
+}
+
+/// Samples what runs on one worker while clients wait for their turn.
+fn inspect_waits(now: Instant, slot: &WorkerSlot, score: &Slot, slow: Duration) -> Option<Action> {
+    let Lag { waited_for, label, callbacks } = slot.lag_timer.borrow_mut().sample(now, score)?;
+    let CodeLabel { plugin, kind, name, .. } = label;
+    let handler = match (plugin.as_str(), name.as_str()) {
+        ("", _) => "another handler".to_owned(),
+        (plugin, "") => format!("{kind} of {plugin}"),
+        (plugin, name) => format!("{kind} {plugin}:{name}"),
+    };
+    Some(Action::Warn(format!(
+        "worker {}: {handler} blocked the event loop for {waited_for:.1?}, in {callbacks} callbacks, none of which is \
+         slow: clients waited for their turn (slow_callback = {})",
+        slot.index,
+        Time(slow)
+    )))
 }
 
 fn act(action: Action, slot: &'static WorkerSlot, relay: &Relay) {
@@ -207,6 +228,27 @@ mod tests {
         slot.stall_timer.take();
         let actions = actions_of_a_stall(Watchdog { slow: None, hang: None }, &slot, 60_250);
         assert_eq!(actions[1..], [resumed("60.0s")], "without a hang limit it is logged and not ended");
+    }
+
+    #[test]
+    fn many_short_callbacks_that_keep_clients_waiting_are_logged() {
+        let (slot, scoreboard, start) =
+            (WorkerSlot::new(3), Scoreboard::private().expect("memory"), Instant::now());
+        let score = scoreboard.slot(0);
+        let (plugin, kind, name) = ("chat".into(), "onmessage handler".into(), "message".into());
+        score.define(1, &CodeLabel { plugin, kind, name, generation: 1 });
+        let mut actions = Vec::new();
+        for ms in (0..=400).step_by(10) {
+            score.leave();
+            score.enter(1);
+            if ms == 400 {
+                score.note_lag(MS(400));
+            }
+            actions.extend(inspect_waits(start + MS(ms), &slot, score, MS(100)));
+        }
+        let warning = "worker 3: onmessage handler chat:message blocked the event loop for 400.0ms, in 40 callbacks, \
+                       none of which is slow: clients waited for their turn (slow_callback = 100ms)";
+        assert_eq!(actions, [Action::Warn(warning.to_owned())]);
     }
 
     #[test]

@@ -20,10 +20,13 @@ mod callback_timer; // slow and hung callbacks
 
 mod stall_timer; // event loops that do not run
 
+mod lag_timer; // many callbacks that keep clients waiting
+
 #[expect(unsafe_code, reason = "maps shared memory")]
 mod map; // the shared memory as slots
 
 pub use callback_timer::{CallbackEvent, CallbackTimer, sampling_interval};
+pub use lag_timer::{Lag, LagTimer};
 pub(crate) use slot::Fault;
 pub use slot::{CodeLabel, Counters, Crash, FRAMES, HANDLERS, Module, RunningCallback, Slot};
 pub use stall_timer::{HEARTBEAT_INTERVAL, STALL_MIN, StallEvent, StallTimer};

@@ -5,6 +5,7 @@
 use std::array::from_fn;
 use std::fmt;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::text::Text;
 use crate::system::sanitize::sanitize_line;
@@ -48,6 +49,8 @@ struct Hot {
     clients: AtomicU64,
     accepted: AtomicU64,
     heartbeat: AtomicU64,
+    /// How often clients had to wait for their turn, and how long the last time, in milliseconds: 32 bits each.
+    lag: AtomicU64,
 }
 
 #[repr(C)]
@@ -166,7 +169,7 @@ impl Slot {
             AtomicU64::new(0)
         }
         Self {
-            hot: Hot { now: zero(), clients: zero(), accepted: zero(), heartbeat: zero() },
+            hot: Hot { now: zero(), clients: zero(), accepted: zero(), heartbeat: zero(), lag: zero() },
             crash: CrashRecord {
                 signal: AtomicI32::new(0),
                 code: AtomicI32::new(0),
@@ -231,6 +234,13 @@ impl Slot {
         add(&self.hot.heartbeat, 1);
     }
 
+    /// Notes that clients have had to wait for their turn.
+    pub fn note_lag(&self, lag: Duration) {
+        let (count, ms) =
+            ((self.hot.lag.load(Relaxed) >> 32) + 1, lag.as_millis().min(u32::MAX.into()) as u64);
+        self.hot.lag.store(count << 32 | ms, Relaxed);
+    }
+
     /// Records where code is, for [`Crash::modules`], after each load of a library. Modules that do not fit are left
     /// out.
     pub fn set_modules(&self, modules: &[Module]) {
@@ -265,7 +275,7 @@ impl Slot {
     /// Clears what the last worker wrote, before the next one starts.
     pub fn clear(&self) {
         let hot = &self.hot;
-        for word in [&hot.now, &hot.clients, &hot.accepted, &hot.heartbeat] {
+        for word in [&hot.now, &hot.clients, &hot.accepted, &hot.heartbeat, &hot.lag] {
             word.store(0, Relaxed);
         }
         self.crash.signal.store(0, Relaxed);
@@ -283,6 +293,12 @@ impl Slot {
     pub(super) fn now(&self) -> Option<(u64, u64, bool)> {
         let now = self.hot.now.load(Relaxed);
         (now & BUSY != 0).then_some((now >> SEQUENCE_SHIFT, now & INDEX, now & WAITING != 0))
+    }
+
+    /// Changes with each call of [`Slot::note_lag`]; 0 before the first. Also how long clients waited.
+    pub fn lag(&self) -> (u64, Duration) {
+        let lag = self.hot.lag.load(Relaxed);
+        (lag, Duration::from_millis(lag & u64::from(u32::MAX)))
     }
 
     /// What shows that the worker runs.

@@ -10,6 +10,8 @@ mod pings; // silent clients
 
 mod sending; // audiences, queues, one write per turn
 
+mod turns; // more than one turn can handle
+
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::rc::Rc;

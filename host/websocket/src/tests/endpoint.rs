@@ -221,3 +221,43 @@ fn section_10_4_a_message_above_the_limit_is_rejected_with_1009() {
     assert_violation(&[half.clone(), client(0x80, &vec![0; MAX / 2 + 1])], 1009);
     assert_eq!(receive(&[half, client(0x80, &vec![0; MAX / 2])]).len(), 1);
 }
+
+#[test]
+fn what_is_not_handled_comes_first_in_the_next_call_and_nothing_is_lost() {
+    let mut random = Random(9);
+    for limit in [1, 2, 7] {
+        let (mut wire, _) = conversation(&mut random, 60, SHORT);
+        let whole = events(&Endpoint::new(Extensions::default()), &wire, || usize::MAX);
+        let (endpoint, mut seen) = (Endpoint::new(Extensions::default()), Vec::<Seen>::new());
+        wire.push(SPARE);
+        while wire.len() > 1 {
+            let (before, mut asked) = (wire.len(), 0);
+            let stop = || {
+                asked += 1;
+                asked > limit
+            };
+            let mut input = Input::new(&mut wire);
+            endpoint.receive_until(stop, &mut input, MAX, Instant::now, |event| seen.push(event.into()));
+            let left = input.rest().len();
+            wire.drain(..before - left);
+            assert!(left < before && wire.ends_with(&[SPARE]));
+        }
+        assert_eq!(seen, whole);
+    }
+}
+
+#[test]
+fn the_end_of_the_connection_leaves_nothing_to_handle() {
+    let endpoint = Endpoint::new(Extensions::default());
+    let mut wire = [client(0x81, b"one"), client(0x81, b"two"), client(0x81, b"three"), vec![SPARE]].concat();
+    let mut asked = 0;
+    let stop = || {
+        asked += 1;
+        asked > 2
+    };
+    let mut input = Input::new(&mut wire);
+    endpoint.receive_until(stop, &mut input, MAX, Instant::now, |_| {
+        endpoint.fail(1011, "", Instant::now());
+    });
+    assert!(input.is_empty());
+}

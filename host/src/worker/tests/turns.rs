@@ -1,0 +1,128 @@
+//! Clients that send more than is handled in one turn.
+
+use std::time::Instant;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Handlers that record, echo every message, and take that long for each.
+fn slow(time: Duration) -> Callbacks {
+    thread_local!(static TIME: Cell<Duration> = const { Cell::new(Duration::ZERO) });
+    unsafe extern "C" fn onmessage(c: *mut abi::Connection, op: u8, data: *const c_void, length: usize) {
+        // The clock of the system, also where tokio's is paused.
+        let end = Instant::now() + TIME.get();
+        while Instant::now() < end {}
+        // SAFETY: the host's own pointers, as a plugin gets them.
+        unsafe {
+            let bytes = std::slice::from_raw_parts(data.cast::<u8>(), length);
+            MESSAGES.with_borrow_mut(|messages| messages.push(bytes.to_vec()));
+            (host_api::table().send)(c, op, data, length);
+        }
+    }
+    TIME.set(time);
+    Callbacks { onmessage: handler("slow", Kind::OnMessage, Function::OnMessage(onmessage)), ..recording() }
+}
+
+/// Numbered messages.
+fn numbered(count: u32) -> Vec<u8> {
+    (0..count).flat_map(|number| frame(0x80 | op::BINARY, &number.to_be_bytes())).collect()
+}
+
+/// Waits until so many messages were handled; returns them.
+async fn handled(count: usize) -> Vec<Vec<u8>> {
+    let start = Instant::now();
+    while MESSAGES.with_borrow(Vec::len) < count {
+        assert!(start.elapsed() < 60 * SECOND, "{} of {count}", MESSAGES.with_borrow(Vec::len));
+        settle().await;
+    }
+    MESSAGES.take()
+}
+
+#[tokio::test]
+async fn a_turn_ends_after_about_a_millisecond_however_much_was_read() {
+    with_worker(limits(|_| ()), async |worker| {
+        const MESSAGES: u32 = 300;
+        let [busy, other] = [
+            TestClient::open(worker, 1 << 20, slow(SECOND / 1000)).await,
+            TestClient::open(worker, 1 << 20, slow(SECOND / 1000)).await,
+        ];
+        // In one read.
+        busy.send(&numbered(MESSAGES));
+        other.message(b"me too");
+        let messages = handled(MESSAGES as usize + 1).await;
+        let at = messages.iter().position(|message| message == b"me too").expect("it was handled");
+        assert!(at < 50, "after {at} messages of the other");
+        let ordered: Vec<_> = messages.iter().filter(|message| *message != b"me too").collect();
+        assert!(ordered.iter().zip(0..MESSAGES).all(|(message, number)| ***message == number.to_be_bytes()));
+        assert_eq!(busy.take_all().len(), MESSAGES as usize * 6);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_read_is_handled_before_the_end_of_the_stream_and_before_a_close() {
+    with_worker(limits(|_| ()), async |worker| {
+        for closes in [false, true] {
+            let c = TestClient::open(worker, 1 << 20, slow(SECOND / 1000)).await;
+            c.peer.send(&numbered(100));
+            if closes {
+                c.peer.send(&frame(0x80 | op::CLOSE, &1000_u16.to_be_bytes()));
+            }
+            c.end();
+            assert_eq!(handled(100).await.len(), 100);
+            while DISCONNECTED.with_borrow(Vec::is_empty) {
+                settle().await;
+            }
+            let code = if closes { 1000 } else { callsign_websocket::NO_CLOSE };
+            assert_eq!(disconnected(), [(c.client.id(), code)]);
+            assert!(c.is_dropped() && MESSAGES.take().is_empty());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_dropped_in_between_leaves_nothing() {
+    with_worker(limits(|_| ()), async |worker| {
+        let c = TestClient::open(worker, 1 << 20, slow(SECOND / 1000)).await;
+        c.send(&numbered(300));
+        while !c.client.turn.has_rest.get() {
+            settle().await;
+        }
+        worker.hub.fail(&c.client, 1011, "enough");
+        settle().await;
+        let handled = MESSAGES.take().len();
+        assert!(handled < 300);
+        settle().await;
+        assert_eq!((MESSAGES.take().len(), disconnected()), (0, vec![(1, 1011)]));
+        c.end();
+        settle().await;
+        assert!(c.is_dropped());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wait_for_a_turn_is_noted_on_the_scoreboard() {
+    let limits = limits(|limits| limits.slow_callback = Some(Duration::from_millis(50)));
+    let info = info(1);
+    LocalSet::new()
+        .run_until(async {
+            let serving = (Registry::default(), Dispatch::nothing());
+            let worker = Worker::new(&limits, info, 1000, serving).expect("a worker");
+            worker.start(Listeners { on_leave: Box::new(|_| ()), on_worker_message: Box::new(|_| ()) });
+            let mut clients = Vec::new();
+            for _ in 0..30 {
+                clients.push(TestClient::open(worker, 1 << 20, slow(SECOND / 200)).await);
+            }
+            clients.iter().for_each(|c| c.send(&numbered(5)));
+            handled(150).await;
+            let (noted, waited_for) = info.scoreboard.slot(0).lag();
+            assert!(
+                noted != 0 && waited_for >= SECOND / 20,
+                "{waited_for:?}, with 5 ms for each of 30 clients"
+            );
+        })
+        .await;
+}
