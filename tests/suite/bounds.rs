@@ -6,7 +6,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{DEADLINE, Host, Raw, UPGRADE, is_root, isolate, path, plugin, run, serve_crash};
+use crate::support::{
+    DEADLINE, Host, Raw, UPGRADE, is_root, isolate, needs_root, path, plugin, run, serve_crash,
+};
 
 /// A worker at its connection limit that uses less CPU time than this in one second does not spin.
 const IDLE_MAX: Duration = Duration::from_millis(100);
@@ -143,8 +145,8 @@ fn workers_gain_no_privileges() {
 
 #[test]
 fn started_as_root_workers_run_as_the_given_user_and_group() {
-    if !is_root() {
-        return; // the next test covers this case
+    if !needs_root() {
+        return;
     }
     // A folder that the unprivileged user can read.
     let folder = std::env::temp_dir().join(format!("callsign-bounds-{}", std::process::id()));
@@ -200,8 +202,8 @@ fn an_unknown_user_or_group_is_refused() {
 
 #[test]
 fn a_start_without_root_cannot_set_a_user() {
-    if !is_root() {
-        return; // the previous test covers this case
+    if !needs_root() {
+        return;
     }
     let folder = std::env::temp_dir().join(format!("callsign-user-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("the temporary folder can be written");

@@ -11,14 +11,13 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::{
-    Host, Process, Raw, c_plugin, eventually, is_root, isolate, path, plugin, run, serve_crash, worker_of,
+    Host, Process, Raw, c_plugin, eventually, isolate, needs_root, path, plugin, run, serve_crash, worker_of,
 };
 
 /// Starts a server as a user of its own that may have so many processes and threads.
 fn serve_with_tasks(name: &str, user: u32, tasks: usize, options: &[&str]) -> Option<(Host, TempDir)> {
     // Only root can become another user, and root itself has no such limit.
-    if !is_root() {
-        eprintln!("started without root: the limit on tasks is not tried");
+    if !needs_root() {
         return None;
     }
     // That user may not reach the folders of the build and of the tests.
@@ -53,8 +52,8 @@ fn without_threads_background_work_waits_and_the_server_still_serves_and_stops()
 
 #[test]
 fn without_threads_a_crashed_worker_is_replaced_and_a_reload_is_answered() {
-    if !is_root() {
-        return eprintln!("started without root: the limit on tasks is not tried");
+    if !needs_root() {
+        return;
     }
     // That user cannot write to the folder of the tests.
     let folder = tempfile::tempdir_in("/tmp").expect("a folder can be made");

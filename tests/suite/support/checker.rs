@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Host, scratch};
+use super::{Host, root, scratch};
 use Checker::{Sanitizer, Valgrind};
 
 /// A memory checker.
@@ -63,6 +63,34 @@ fn sanitizer() -> PathBuf {
     fs::canonicalize(library).expect("the compiler knows where it is")
 }
 
+/// The names of the sources and headers that plugins of the tests are built from. Frames of the C library have names of
+/// C files, too, such as `pthread_create.c`.
+fn sources() -> Vec<String> {
+    let mut folders: Vec<PathBuf> = ["tests/plugins/c", "plugin-api/include", "example-plugins", "examples"]
+        .map(|folder| root().join(folder))
+        .into();
+    let mut names = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).expect("it is there").flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|ending| ["c", "h", "cpp"].iter().any(|source| ending == *source))
+            {
+                names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+            }
+        }
+    }
+    names
+}
+
+/// Whether a line of a backtrace is in this file: `at f (chat.c:7)` or `in f /src/chat.c:7`.
+fn names(record: &str, source: &str) -> bool {
+    let before = |at: usize| record[..at].ends_with(['(', '/', ' ']);
+    record.match_indices(&format!("{source}:")).any(|(at, _)| before(at))
+}
+
 /// A server under a checker.
 pub struct Checked {
     checker: Checker,
@@ -99,11 +127,13 @@ impl Checked {
             None => line,
         });
         let plain = plain.collect::<Vec<_>>().join("\n");
+        let sources = sources();
         let library = self.library.file_name().and_then(|name| name.to_str()).expect("the path has a name");
         let is_finding = |record: &&str| {
             let is_leak = record.contains("leak of") || record.contains("in loss record");
             let is_error = record.contains("ERROR: AddressSanitizer") || record.contains("   at 0x");
-            if is_leak { [library, ".c:", ".h:"].iter().any(|own| record.contains(own)) } else { is_error }
+            let is_own = || record.contains(library) || sources.iter().any(|source| names(record, source));
+            if is_leak { is_own() } else { is_error }
         };
         plain
             .split("\n\n")
@@ -112,4 +142,17 @@ impl Checked {
             .map(str::to_owned)
             .collect()
     }
+}
+
+#[test]
+fn only_files_of_plugins_are_own() {
+    let sources = sources();
+    assert!(sources.len() > 10 && sources.iter().any(|name| name == "memory_bugs.c"), "{sources:?}");
+    let is_own = |line: &str| sources.iter().any(|source| names(line, source));
+    assert!(
+        is_own("by 0x1: leak (memory_bugs.c:12)")
+            && is_own("#1 0x1 in leak /a/tests/plugins/c/memory_bugs.c:12")
+    );
+    assert!(!is_own("by 0x1: allocate_stack (pthread_create.c:650)"));
+    assert!(!is_own("#1 0x1 in start ./nptl/pthread_create.c:447"));
 }

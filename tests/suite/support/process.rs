@@ -2,7 +2,7 @@
 //! them fail. Also locks that keep tests of this process from disturbing each other.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -174,13 +174,27 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// The same, for a test that is skipped otherwise.
+pub fn needs_root() -> bool {
+    is_root() || skip("needs root")
+}
+
+/// Notes that this test, or a part of it, cannot be run here, and why. `tests/run` lists what was skipped. Returns false.
+pub fn skip(why: &str) -> bool {
+    let thread = std::thread::current();
+    let line = format!("{}: {why}\n", thread.name().unwrap_or("a test"));
+    eprint!("skipped: {line}");
+    if let Some(list) = std::env::var_os("CALLSIGN_SKIPPED") {
+        let list = fs::File::options().append(true).create(true).open(list);
+        list.and_then(|mut list| list.write_all(line.as_bytes()))
+            .expect("the list of skipped tests can be written");
+    }
+    false
+}
+
 /// Whether the test may run a program in mount and process namespaces of its own: root may, outside of some containers.
 pub fn may_unshare() -> bool {
     let output =
         Command::new("unshare").args(["--mount", "--pid", "--fork", "--mount-proc", "true"]).output();
-    let may = output.is_ok_and(|output| output.status.success());
-    if !may {
-        eprintln!("unshare is not permitted: the test is not run");
-    }
-    may
+    output.is_ok_and(|output| output.status.success()) || skip("unshare is not permitted")
 }
