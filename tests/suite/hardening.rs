@@ -133,6 +133,32 @@ fn signals_without_a_meaning_are_logged_and_disturb_nobody() {
     assert!(c.ask("who").contains(' '));
 }
 
+/// `pkill -HUP callsign` reaches all processes of a server.
+#[test]
+fn a_worker_leaves_sighup_to_its_parent() {
+    let host = serve_crash(1, &[]);
+    let mut c = host.open("/");
+    worker_of(&mut c).signal(Signal::HUP);
+    host.log_line("a worker ignores SIGHUP");
+    assert!(c.ask("who").contains(' '));
+}
+
+#[test]
+fn a_plugin_has_signals_of_its_own() {
+    let library = c_plugin("own_signals.c");
+    for workers in ["0", "1"] {
+        let arguments = ["serve", path(&library), "--route", "/*=,message,", "--workers", workers];
+        let host = Host::start(&arguments);
+        let mut c = host.open("/");
+        let process = Process(c.ask("who").parse().expect("a process id"));
+        for (number, signal) in (1..).zip([Signal::USR1, Signal::USR2, Signal::ALARM]) {
+            process.signal(signal);
+            eventually("the plugin gets it", || c.ask("count") == number.to_string());
+        }
+        assert_eq!(host.log_lines("is ignored"), [""; 0]);
+    }
+}
+
 #[test]
 fn sigquit_drains() {
     let mut host = serve_crash(2, &[]);

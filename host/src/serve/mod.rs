@@ -57,10 +57,10 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     fork::watch(None, &listening).context("cannot watch for forks")?;
     let info = WorkerInfo { scoreboard, index: 0, workers: 1, first_connection: 0 };
     block_on(async {
+        tokio::task::spawn_local(Ignored::new()?.log());
         let worker = start(&settings.limits, &Plan::in_place(settings), info)?;
         let mut stop = Stop::new()?;
         tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
-        tokio::task::spawn_local(Ignored::new()?.log());
         let addresses: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
         // Serving does not depend on somebody reading it.
         let _ = io::stdout().write_all(summary::startup_summary(&loaded(worker), 0, &addresses).as_bytes());
@@ -95,6 +95,7 @@ pub fn run_worker() -> Result<()> {
     let listening: Vec<_> = descriptors.as_slice().iter().map(AsFd::as_fd).collect();
     fork::watch(Some(socket.as_fd()), &listening).context("cannot watch for forks")?;
     block_on(async {
+        tokio::task::spawn_local(Ignored::in_worker()?.log());
         let uplink = Uplink::new(socket, index, settings.limits.max_message)?;
         let info = WorkerInfo { scoreboard, index, workers, first_connection };
         let worker = match start(&settings.limits, &plan, info) {
@@ -108,7 +109,6 @@ pub fn run_worker() -> Result<()> {
         let uplink = worker.parent.connect(uplink);
         // From here on a signal means a drain, and only from here on there are clients.
         let mut stop = Stop::new()?;
-        tokio::task::spawn_local(Ignored::new()?.log());
         uplink.send(Tag::Ready, link::text(&serde_json::to_string(&loaded(worker))?), |_| ());
         tokio::task::spawn_local(reload::follow(worker));
         let carried = tokio::task::spawn_local(async move {

@@ -1,5 +1,5 @@
 //! Signals to a server: SIGINT, SIGTERM and SIGQUIT stop it, SIGHUP reloads. Of the others that would end a process,
-//! SIGUSR1, SIGUSR2 and SIGALRM are ignored and logged.
+//! SIGUSR1, SIGUSR2 and SIGALRM are ignored and logged. Workers leave SIGHUP to their parent.
 
 use std::io::{self, IsTerminal};
 
@@ -38,25 +38,48 @@ pub struct Ignored {
     user1: Signal,
     user2: Signal,
     alarm: Signal,
+    /// In a worker, which has a parent that reloads.
+    hangup: Option<Signal>,
+    /// A file has reached the limit on its size, most likely the log: the write fails, which is enough. Not logged,
+    /// because that would be the next write.
+    _file_size: Signal,
 }
 
 impl Ignored {
-    /// Ignores them from now on. Needs a tokio runtime.
+    /// Ignores them from now on. Needs a tokio runtime. A worker does so before it loads plugins, which may have handlers
+    /// of their own.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
             alarm: signal(SignalKind::alarm())?,
+            hangup: None,
+            _file_size: signal(SignalKind::from_raw(libc::SIGXFSZ))?,
         })
+    }
+
+    /// Ignores SIGHUP, too: `pkill -HUP callsign` reaches the workers.
+    pub fn in_worker() -> io::Result<Self> {
+        Ok(Self { hangup: Some(signal(SignalKind::hangup())?), ..Self::new()? })
     }
 
     /// Logs each of them.
     pub async fn log(mut self) {
         loop {
+            let hangup = async {
+                match &mut self.hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
             let name = tokio::select! {
                 _ = self.user1.recv() => "SIGUSR1",
                 _ = self.user2.recv() => "SIGUSR2",
                 _ = self.alarm.recv() => "SIGALRM",
+                _ = hangup => {
+                    log::debug!("a worker ignores SIGHUP; the parent reloads the plugins");
+                    continue;
+                }
             };
             log::warn!("{name} is ignored; SIGHUP reloads the plugins, SIGTERM stops the server");
         }
