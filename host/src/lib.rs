@@ -35,6 +35,7 @@ use clap::Parser;
 
 use commands::cli::{Cli, Command};
 use commands::{check, control, dev, inspect, new, serve as serve_command};
+use system::log as logging;
 use system::sanitize::sanitize;
 
 /// Runs the program. Exit status: 0 success, 1 failure, 2 wrong usage.
@@ -46,14 +47,16 @@ pub fn main() -> ExitCode {
         Some("probe") => serve::probe::run_probe(),
         _ => run(Cli::parse()),
     };
-    match result {
+    let status = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // File names and texts of plugins are untrusted.
-            eprintln!("callsign: {}", sanitize(&format!("{error:#}")));
+            logging::print_error(&format!("callsign: {}\n", sanitize(&format!("{error:#}"))));
             ExitCode::FAILURE
         }
-    }
+    };
+    logging::finish();
+    status
 }
 
 fn run(cli: Cli) -> Result<()> {

@@ -39,6 +39,8 @@ mod faults; // lost links, orphans, crash loops
 
 mod hardening; // no threads, a log that nobody reads, signals, forged log lines
 
+mod log_output; // a log that nobody reads, full files, terminals that are stopped
+
 mod forked_children; // processes that plugins start
 
 mod reload; // new code on live connections

@@ -20,7 +20,6 @@ mod status; // the state of the server, from what the parent knows
 
 mod shutdown; // drain, or kill
 
-use std::io::{self, Write};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
@@ -30,9 +29,10 @@ use crate::config::settings::Settings;
 use crate::link::inventory::Inventory;
 use crate::serve::summary::startup_summary;
 use crate::system::process::orphans::Reaper;
+use crate::system::log as logging;
 use crate::system::sanitize::sanitize;
 use crate::system::signals::{Hangup, Ignored, Stop};
-use crate::system::{open_files, privileges, task};
+use crate::system::{open_files, panic, privileges, task};
 use control::{ControlChannel, ControlRequest, RequestReceiver};
 use relay::Relay;
 use reload::Reloads;
@@ -60,6 +60,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     open_files::raise_limit();
     let reloads = Reloads::new(&settings, identity)?;
     let launcher = Launcher::bind(&settings, identity)?;
+    panic::log_panics();
     let workers = Workers::new(settings.workers).context("no shared memory for the scoreboard")?;
     let (startup, startup_events) = Startup::new();
     // Lives as long as the process, because its tasks refer to it.
@@ -143,8 +144,7 @@ impl Parent {
 
     fn print_summary(&self, inventory: &Inventory) {
         let summary = startup_summary(inventory, self.workers.slots().len(), &self.info.addresses);
-        // Serving does not depend on a reader.
-        let _ = io::stdout().write_all(sanitize(&summary).as_bytes());
+        logging::print(&sanitize(&summary));
     }
 
     /// Answers control requests: a status at once, reloads one after the other.

@@ -9,7 +9,7 @@ pub mod probe; // plugins tried out in a process of their own
 pub mod summary; // what a server prints when it has started
 
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::link::uplink::Uplink;
 use crate::link::{self, Tag};
 use crate::plugin::describe::inventory;
 use crate::system::process::{block_on, end_with_parent, fork, open_scoreboard, set_name, take_link};
+use crate::system::sanitize::sanitize;
 use crate::system::scoreboard::{self, Scoreboard};
 use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::{crash, log as logging, open_files, panic};
@@ -62,8 +63,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
         let mut stop = Stop::new()?;
         tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
         let addresses: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
-        // Serving does not depend on somebody reading it.
-        let _ = io::stdout().write_all(summary::startup_summary(&loaded(worker), 0, &addresses).as_bytes());
+        logging::print(&sanitize(&summary::startup_summary(&loaded(worker), 0, &addresses)));
         let (listeners, files) = listen::split(bound);
         serve(worker, listeners, stop.requested()).await?;
         drop(files);

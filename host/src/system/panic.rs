@@ -5,7 +5,12 @@
 //! Panics of plugins do not come here: the plugin API catches them inside the plugin's library.
 
 use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic;
+
+use log::Level;
+
+use crate::system::log as logging;
 
 /// From here on, a panic on any thread of this process is logged and aborts the process. In a worker the crash handler
 /// then writes the backtrace to the scoreboard, and the parent logs it and starts another worker.
@@ -15,6 +20,20 @@ pub fn abort_on_panic() {
         let location = info.location().map(|location| format!(" ({location})")).unwrap_or_default();
         log::error!("bug in callsign: {message}{location}; aborting this process");
         std::process::abort();
+    }));
+}
+
+/// From here on, a panic on any thread of this process is logged, and not printed: a print may block.
+pub fn log_panics() {
+    panic::set_hook(Box::new(|info| {
+        let message = message(info.payload());
+        let location = info.location().map(|location| format!(" ({location})")).unwrap_or_default();
+        let backtrace = Backtrace::capture();
+        let stack = match backtrace.status() {
+            BacktraceStatus::Captured => format!("\n{backtrace}"),
+            _ => String::new(),
+        };
+        logging::lines(Level::Error, &format!("panic: {message}{location}{stack}"));
     }));
 }
 
@@ -35,7 +54,6 @@ mod tests {
     use rustix::process::{Resource, Rlimit, setrlimit};
 
     use super::*;
-    use crate::system::log as logging;
 
     /// Set for the process that has to abort, so that `cargo test -- --ignored` does not.
     const MAY_ABORT: &str = "CALLSIGN_TEST_MAY_ABORT";

@@ -1,8 +1,10 @@
 //! The heartbeat of a worker: a task counts on the scoreboard for as long as the event loop runs, so that the parent
-//! notices a worker that is stopped or blocked outside of any callback. It costs nothing per message.
+//! notices a worker that is stopped or blocked outside of any callback. It costs nothing per message. With each beat, log
+//! records that have found no room are written.
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::system::log;
 use crate::system::scoreboard::{HEARTBEAT_INTERVAL, Slot};
 
 /// Beats for as long as the future is polled.
@@ -12,6 +14,7 @@ pub async fn run(slot: &Slot) {
     loop {
         interval.tick().await;
         slot.beat();
+        log::flush();
     }
 }
 

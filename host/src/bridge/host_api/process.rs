@@ -16,6 +16,8 @@ use crate::plugin::call;
 use crate::plugin::callers;
 use crate::plugin::deferred::{MessageHandler, Task, Work};
 use crate::plugin::handler::Kind;
+use crate::system::log as logging;
+use crate::system::process::fork;
 use crate::worker::Worker;
 
 pub(super) unsafe extern "C" fn log_(
@@ -33,7 +35,11 @@ pub(super) unsafe extern "C" fn log_(
         level::DEBUG => log::Level::Debug,
         _ => log::Level::Info,
     };
-    log::log!(target: "plugin", level_, "plugin `{name}`: {}", String::from_utf8_lossy(message));
+    let message = String::from_utf8_lossy(message);
+    if fork::is_forked() {
+        return logging::print_in_child(&format!("plugin `{name}`: {message}"));
+    }
+    log::log!(target: "plugin", level_, "plugin `{name}`: {message}");
 }
 
 pub(super) unsafe extern "C" fn fail(

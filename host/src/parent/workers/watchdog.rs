@@ -10,6 +10,7 @@ use super::{WorkerSlot, Workers};
 use crate::config::settings::Limits;
 use crate::config::units::Time;
 use crate::parent::relay::Relay;
+use crate::system::log as logging;
 use crate::system::scoreboard::{self, CallbackEvent, CodeLabel, HEARTBEAT_INTERVAL, Lag, Slot, StallEvent};
 
 /// The limits on callbacks.
@@ -49,6 +50,7 @@ impl Watchdog {
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
+            logging::flush();
             for slot in workers.slots().iter().filter(|slot| slot.pid.get().is_some()) {
                 let (now, score) = (Instant::now(), workers.score(slot.index));
                 let of_callback = self.interval().and_then(|_| self.inspect(now, slot, score));

@@ -2,22 +2,31 @@
 //! lines of a report after its first are indented, so that text of plugins and clients cannot forge a record. Logging never
 //! blocks: see [`stderr`].
 
+mod queue; // records that wait
+
 mod stderr; // writes that never block
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use env_logger::{Target, WriteStyle};
 use log::{Level, LevelFilter};
 
+use crate::system::sanitize::is_unsafe;
 use stderr::Stderr;
+
+pub use stderr::flush;
+
+/// Time for a reader of stdout or stderr to make room for a last text.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Starts logging. `worker` is the index of this process among the workers, None in the parent.
 pub fn start(level: LevelFilter, worker: Option<usize>) {
     let mut log = env_logger::Builder::new();
     log.filter_level(level);
     let style = if io::stderr().is_terminal() { WriteStyle::Always } else { WriteStyle::Never };
-    log.target(Target::Pipe(Box::new(Stderr::new()))).write_style(style);
+    log.target(Target::Pipe(Box::new(Stderr))).write_style(style);
     log.format(move |out, record| {
         let level_style = out.default_level_style(record.level());
         let (time, level) = (out.timestamp_millis(), record.level());
@@ -37,16 +46,37 @@ pub fn lines(level: Level, text: &str) {
     log::log!(target: REPORT, level, "{text}");
 }
 
+/// Writes what waits of the log, before the process ends. Bounded in time.
+pub fn finish() {
+    stderr::flush_within(PATIENCE);
+}
+
+/// Writes a last error, or a text of a process without a log, to stderr. Bounded in time.
+pub fn print_error(text: &str) {
+    stderr::write_stderr(text, PATIENCE);
+}
+
+/// Logs a line in a child that a plugin forked.
+pub fn print_in_child(text: &str) {
+    stderr::write_without_log(&format!("callsign: {}\n", escape(text)), PATIENCE);
+}
+
+/// Writes the text to stdout. Bounded in time: serving does not depend on somebody reading it.
+pub fn print(text: &str) {
+    stderr::write_stdout(text, PATIENCE);
+}
+
 /// Escapes control characters in each line, and indents all lines but the first.
 fn escape_lines(text: &str) -> String {
     text.lines().map(escape).collect::<Vec<_>>().join("\n  ")
 }
 
-/// Escapes control characters, as Rust writes them in a string: `\n`, `\u{1b}`.
-fn escape(text: &str) -> String {
+/// Escapes characters that control a terminal, break a line or change its direction, as Rust writes them in a string:
+/// `\n`, `\u{1b}`.
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        match c.is_control() {
+        match is_unsafe(c) {
             true => _ = write!(escaped, "{}", c.escape_default()),
             false => escaped.push(c),
         }
@@ -64,7 +94,8 @@ mod tests {
             escape("left: bye\n2026 ERROR fake\x1b[2J\r\0"),
             r"left: bye\n2026 ERROR fake\u{1b}[2J\r\u{0}"
         );
-        assert_eq!(escape("Grüße, `a\\b` \"c\" 🙂"), "Grüße, `a\\b` \"c\" 🙂");
+        assert_eq!(escape("a\u{2028}2026 b\u{202e}c\u{85}"), r"a\u{2028}2026 b\u{202e}c\u{85}");
+        assert_eq!(escape("Grüße, `a\\b` \"c\" 🙂 שלום"), "Grüße, `a\\b` \"c\" 🙂 שלום");
     }
 
     #[test]

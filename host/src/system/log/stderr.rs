@@ -1,52 +1,37 @@
-//! Writes to stderr that never block. A pipe that nobody reads is full after 64 KiB; a blocking write would then stop
-//! the event loop for ever. Lines that cannot be written wait in a bounded buffer; beyond it they are dropped, and
-//! counted in a line of its own as soon as there is room.
+//! Writes to stderr and stdout that never block for long. A pipe that nobody reads is full after 64 KiB, and a terminal
+//! may be stopped; a blocking write would then stop the event loop for ever.
 
-use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write};
-use std::os::fd::BorrowedFd;
+use std::io::{self, IoSlice, IsTerminal, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-/// Bytes of lines that wait: about what a pipe holds.
-const WAITING_MAX: usize = 64 * 1024;
-/// Bytes that a pipe accepts at once if it is writable (PIPE_BUF).
-const ATOMIC: usize = 4096;
+use super::queue::{ATOMIC, RecordQueue};
 
-/// The stderr of this process.
-pub struct Stderr {
-    queue: LineQueue,
-    kind: Kind,
+/// The log's queue, and what stderr is.
+static LOG: Mutex<Log> = Mutex::new(Log { queue: RecordQueue::new(), stderr: None });
+/// Whether something waits in the queue.
+static PENDING: AtomicBool = AtomicBool::new(false);
+
+struct Log {
+    queue: RecordQueue,
+    /// Found out by the first write.
+    stderr: Option<Output>,
 }
 
-/// What stderr is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Pipe,
-    Socket,
-    /// A file, which does not block, or a terminal, which blocks only while it is stopped.
-    Other,
-}
-
-impl Stderr {
-    pub fn new() -> Self {
-        let kind = match fstat(rustix::stdio::stderr()).map(|about| FileType::from_raw_mode(about.st_mode)) {
-            Ok(FileType::Fifo) => Kind::Pipe,
-            Ok(FileType::Socket) => Kind::Socket,
-            _ => Kind::Other,
-        };
-        Self { queue: LineQueue::default(), kind }
-    }
-}
+/// The stderr of this process, for the logger.
+pub struct Stderr;
 
 impl Write for Stderr {
     /// Takes one record, and never fails.
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        let (stderr, kind) = (rustix::stdio::stderr(), self.kind);
-        self.queue.push(record, |bytes| write_now(stderr, kind, bytes));
+        with_log(|queue, write| queue.push(record, write));
         Ok(record.len())
     }
 
@@ -55,115 +40,162 @@ impl Write for Stderr {
     }
 }
 
-/// Writes what stderr takes at once.
-fn write_now(stderr: BorrowedFd<'_>, kind: Kind, bytes: &[u8]) -> io::Result<usize> {
-    match kind {
-        Kind::Socket => {
-            return Ok(rustix::net::send(stderr, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?);
+/// Writes records that wait. Call it regularly: a record that found no room may be the last one for a long time.
+pub fn flush() {
+    if PENDING.load(Relaxed) {
+        with_log(|queue, write| queue.flush(write));
+    }
+}
+
+/// Writes records that wait, as long as stderr takes some within `patience`.
+pub fn flush_within(patience: Duration) {
+    let end = Instant::now() + patience;
+    while PENDING.load(Relaxed) {
+        let mut is_blocked = false;
+        with_log(|queue, write| {
+            queue.flush(write);
+            is_blocked = queue.is_blocked();
+        });
+        if !is_blocked || Instant::now() >= end {
+            return;
         }
-        #[cfg(target_os = "linux")]
-        Kind::Pipe => {
-            use rustix::io::ReadWriteFlags;
-            match rustix::io::pwritev2(stderr, &[IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT) {
+        wait_for_room(rustix::stdio::stderr(), end);
+    }
+}
+
+/// Writes text to stderr without the log, whose lock another thread may have held when this process was forked.
+pub fn write_without_log(text: &str, patience: Duration) {
+    write_within(rustix::stdio::stderr(), text, patience);
+}
+
+fn with_log(f: impl FnOnce(&mut RecordQueue, &mut dyn FnMut(&[u8]) -> io::Result<usize>)) {
+    let (mut log, fd) = (LOG.lock().unwrap_or_else(PoisonError::into_inner), rustix::stdio::stderr());
+    let Log { queue, stderr } = &mut *log;
+    let stderr = stderr.get_or_insert_with(|| Output::of(fd));
+    f(queue, &mut |bytes| stderr.write_now(fd, bytes));
+    PENDING.store(queue.has_pending(), Relaxed);
+}
+
+/// Writes text to stderr, behind the records that wait. Gives up if stderr takes nothing for `patience`.
+pub fn write_stderr(text: &str, patience: Duration) {
+    flush_within(patience);
+    write_within(rustix::stdio::stderr(), text, patience);
+}
+
+/// Writes text to stdout. Gives up if stdout takes nothing for `patience`.
+pub fn write_stdout(text: &str, patience: Duration) {
+    write_within(rustix::stdio::stdout(), text, patience);
+}
+
+fn write_within(fd: BorrowedFd<'_>, text: &str, patience: Duration) {
+    let (output, mut rest) = (Output::of(fd), text.as_bytes());
+    let mut end = Instant::now() + patience;
+    while !rest.is_empty() {
+        match output.write_now(fd, rest) {
+            Ok(n) if n > 0 => {
+                rest = &rest[n..];
+                end = Instant::now() + patience;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+            _ if Instant::now() >= end => return,
+            _ => wait_for_room(fd, end),
+        }
+    }
+}
+
+/// Returns when the descriptor accepts bytes, or shortly after.
+fn wait_for_room(fd: BorrowedFd<'_>, end: Instant) {
+    // A pipe that has room for less than a record is ready, too.
+    const PAUSE: Duration = Duration::from_millis(5);
+    let left = end.saturating_duration_since(Instant::now());
+    let timeout = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
+    if poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], Some(&timeout)).is_ok_and(|ready| ready > 0)
+    {
+        std::thread::sleep(PAUSE.min(left));
+    }
+}
+
+/// How a descriptor is written to without blocking.
+enum Output {
+    Pipe,
+    Socket,
+    /// The terminal, opened a second time: the descriptor's own description is shared with other programs.
+    Terminal(OwnedFd),
+    /// A file, which does not block.
+    File,
+    /// Something that is asked first whether it takes bytes.
+    Other,
+}
+
+impl Output {
+    fn of(fd: BorrowedFd<'_>) -> Self {
+        let terminal = if fd.is_terminal() { open_again(fd) } else { None };
+        match (terminal, fstat(fd).map(|about| FileType::from_raw_mode(about.st_mode))) {
+            (Some(terminal), _) => Self::Terminal(terminal),
+            (None, Ok(FileType::Fifo)) => Self::Pipe,
+            (None, Ok(FileType::Socket)) => Self::Socket,
+            (None, Ok(FileType::RegularFile)) => Self::File,
+            (None, _) => Self::Other,
+        }
+    }
+
+    /// Writes what the descriptor takes at once.
+    fn write_now(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Terminal(terminal) => return Ok(rustix::io::write(terminal, bytes)?),
+            Self::Socket => {
+                return Ok(rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?);
+            }
+            Self::Pipe => match write_to_pipe(fd, bytes) {
                 // A kernel that cannot do that for pipes.
                 Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {}
                 result => return Ok(result?),
-            }
+            },
+            Self::File => return Ok(rustix::io::write(fd, bytes)?),
+            Self::Other => {}
         }
-        #[cfg(not(target_os = "linux"))]
-        Kind::Pipe => {}
-        Kind::Other => {}
-    }
-    let mut fds = [PollFd::from_borrowed_fd(stderr, PollFlags::OUT)];
-    match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-        Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
-        _ => Ok(rustix::io::write(stderr, &bytes[..bytes.len().min(ATOMIC)])?),
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+        match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+            // A pipe that is ready has room for that much.
+            _ => Ok(rustix::io::write(fd, &bytes[..bytes.len().min(ATOMIC)])?),
+        }
     }
 }
 
-/// Lines that wait, and how many were dropped.
-#[derive(Default)]
-struct LineQueue {
-    waiting: VecDeque<u8>,
-    dropped: usize,
+#[cfg(target_os = "linux")]
+fn write_to_pipe(fd: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
+    use rustix::io::ReadWriteFlags;
+    rustix::io::pwritev2(fd, &[IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT)
 }
 
-impl LineQueue {
-    /// Writes what waits, then the record; keeps or drops what `write` does not take.
-    fn push(&mut self, record: &[u8], mut write: impl FnMut(&[u8]) -> io::Result<usize>) {
-        self.drain(&mut write);
-        if self.dropped > 0 && self.waiting.is_empty() {
-            let note = format!("{} log lines were dropped, because nobody reads stderr\n", self.dropped);
-            self.dropped = 0;
-            self.waiting.extend(note.as_bytes());
-            self.drain(&mut write);
-        }
-        if self.dropped > 0 || self.waiting.len() + record.len() > WAITING_MAX {
-            self.dropped += 1;
-            return;
-        }
-        self.waiting.extend(record);
-        self.drain(&mut write);
-    }
+#[cfg(not(target_os = "linux"))]
+fn write_to_pipe(_: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
+    let _ = IoSlice::new(bytes);
+    Err(Errno::OPNOTSUPP)
+}
 
-    fn drain(&mut self, write: &mut impl FnMut(&[u8]) -> io::Result<usize>) {
-        while !self.waiting.is_empty() {
-            match write(self.waiting.make_contiguous()) {
-                Ok(n) => drop(self.waiting.drain(..n)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Nobody will ever read it.
-                Err(_) => self.waiting.clear(),
-            }
-        }
-    }
+/// The file behind a descriptor, non-blocking. None: this user may not open it, such as a worker of `--user`.
+fn open_again(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
+    use rustix::fs::{Mode, OFlags, open};
+
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    open(format!("/dev/fd/{}", fd.as_raw_fd()), flags, Mode::empty()).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
-    /// A stderr that takes so many bytes.
-    fn pipe(room: &mut usize, out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<usize> {
-        let n = bytes.len().min(*room);
-        if n == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        *room -= n;
-        out.extend_from_slice(&bytes[..n]);
-        Ok(n)
-    }
-
     #[test]
-    fn lines_that_find_no_room_wait_in_order() {
-        let (mut queue, mut out) = (LineQueue::default(), Vec::new());
-        let mut room = 4;
-        for line in [&b"one\n"[..], b"two\n", b"three\n"] {
-            queue.push(line, |bytes| pipe(&mut room, &mut out, bytes));
-        }
-        room = 100;
-        queue.push(b"four\n", |bytes| pipe(&mut room, &mut out, bytes));
-        assert_eq!(out, b"one\ntwo\nthree\nfour\n");
-    }
-
-    #[test]
-    fn what_does_not_fit_is_dropped_and_counted_once_there_is_room() {
-        let (mut queue, mut out) = (LineQueue::default(), Vec::new());
-        let line = [b'x'; 1024];
-        for _ in 0..100 {
-            queue.push(&line, |_| Err(io::ErrorKind::WouldBlock.into()));
-        }
-        assert_eq!((queue.waiting.len(), queue.dropped), (WAITING_MAX, 36));
-        let mut room = usize::MAX;
-        queue.push(b"last\n", |bytes| pipe(&mut room, &mut out, bytes));
-        let end = b"36 log lines were dropped, because nobody reads stderr\nlast\n";
-        assert!(out.len() == WAITING_MAX + end.len() && out.ends_with(end));
-    }
-
-    #[test]
-    fn a_broken_stderr_loses_lines_and_nothing_else() {
-        let mut queue = LineQueue::default();
-        queue.push(b"lost\n", |_| Err(io::ErrorKind::BrokenPipe.into()));
-        assert!(queue.waiting.is_empty());
+    fn a_pipe_that_nobody_reads_is_given_up() {
+        let (_reader, writer) = std::io::pipe().expect("a pipe");
+        let text = "x".repeat(1 << 20);
+        let begun = Instant::now();
+        write_within(writer.as_fd(), &text, Duration::from_millis(50));
+        assert!(begun.elapsed() >= Duration::from_millis(50));
     }
 }

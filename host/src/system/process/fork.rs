@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 
 use libc::{sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un, socklen_t};
 
-use crate::system::sanitize::sanitize;
+use crate::system::log as logging;
 
 /// Exit status of a child that returned from plugin code.
 const RETURNED: c_int = 1;
@@ -77,10 +77,10 @@ pub fn is_forked() -> bool {
 #[cold]
 pub fn end_returned(code: &dyn Display) -> ! {
     let process = std::process::id();
-    let text = sanitize(&format!(
-        "callsign: {code} forked process {process}, which returned from the plugin's code; it ends now. A forked child must call exec or _exit"
+    logging::print_in_child(&format!(
+        "{code} forked process {process}, which returned from the plugin's code; it ends now. A forked child must call \
+         exec or _exit"
     ));
-    let _ = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
     // SAFETY: `_exit` has no preconditions. It runs no code of the worker or of other plugins.
     unsafe { libc::_exit(RETURNED) }
 }

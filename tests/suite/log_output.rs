@@ -1,0 +1,197 @@
+//! The log and the output of a server whose reader is slow or gone, or whose file is full. Neither blocks a worker or the
+//! parent, and no record is torn.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::support::{
+    DEADLINE, Host, Process, Raw, WebSocket, c_plugin, eventually, free_port, isolate, path, scratch,
+};
+
+/// A server with the plugin `log-lines`. Dropping it kills it.
+struct Server {
+    child: Child,
+    port: u16,
+    _copies: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(stdout: Stdio, stderr: Stdio, options: &[&str]) -> Self {
+        let (library, port) = (c_plugin("log_lines.c"), free_port());
+        let copies = tempfile::tempdir().expect("a folder can be made");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
+        isolate(&mut command);
+        command.args(["serve", path(&library), "--route", "/*=,message,"]).args(options);
+        command.args(["--listen", &format!("127.0.0.1:{port}")]).env("TMPDIR", copies.path());
+        let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
+        let server = Self { child: child.expect("the program can be run"), port, _copies: copies };
+        eventually("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        server
+    }
+
+    fn open(&self) -> WebSocket {
+        Raw::connect(self.port).upgrade("/", &[])
+    }
+
+    /// Stops it; it has to end in order.
+    fn stop(&mut self) {
+        Process(self.child.id()).signal(Signal::TERM);
+        let mut status = None;
+        eventually("the server ends", || {
+            status = self.child.try_wait().expect("it is ours to wait for");
+            status.is_some()
+        });
+        assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pipe() -> (PipeReader, PipeWriter) {
+    std::io::pipe().expect("a pipe can be made")
+}
+
+/// A pipe that takes no byte.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = pipe();
+    let flags = fcntl_getfl(&writer).expect("it is open");
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).expect("it is open");
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    fcntl_setfl(&writer, flags).expect("it is open");
+    (reader, writer)
+}
+
+/// The lines of a pipe, as they arrive.
+fn lines(reader: PipeReader) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        BufReader::new(reader).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    lines
+}
+
+#[test]
+fn what_finds_no_room_is_written_as_soon_as_somebody_reads() {
+    let (reader, writer) = pipe();
+    let server = Server::start(Stdio::null(), writer.into(), &["--workers", "2"]);
+    let mut clients = [server.open(), server.open(), server.open()];
+    for n in 0..600 {
+        // Text that would pass for a record at the start of a line.
+        let text = format!("{n} {}", "2026-01-01T00:00:00.000Z ERROR forged ".repeat(n % 25));
+        clients.iter_mut().for_each(|c| assert_eq!(c.ask(&text), "logged"));
+    }
+    // From here on nothing is logged.
+    let (lines, mut all) = (lines(reader), Vec::new());
+    while !all.iter().any(|line: &String| line.contains(" log lines were dropped, because ")) {
+        all.push(lines.recv_timeout(DEADLINE).expect("the log ends with what was dropped"));
+    }
+    for line in &all {
+        let is_record = line.contains(" INFO ") && line.contains("plugin `log-lines`: ");
+        assert!(is_record || line.contains("were dropped") || !line.contains("forged"), "{line}");
+    }
+    assert!(all.len() > 100, "{}", all.len());
+}
+
+#[test]
+fn a_record_longer_than_the_pipe_is_continued() {
+    let host = Host::start(&["serve", path(&c_plugin("log_lines.c")), "--route", "/*=,message,"]);
+    let mut c = host.open("/");
+    for length in [10_000, 100_000] {
+        assert_eq!(c.ask(&format!("long {length}")), "logged");
+    }
+    let xs = || host.log().lines().map(|line| line.matches('x').count()).sum::<usize>();
+    eventually("all of it arrives", || xs() == 110_000);
+    let is_start = |line: &&str| line.contains("plugin `log-lines`: x") || line.starts_with("  x");
+    assert!(host.log().lines().filter(|line| line.contains('x')).all(|line| is_start(&line)));
+}
+
+#[test]
+fn a_long_record_in_a_file_is_whole() {
+    let file = scratch("long.log");
+    let log = File::create(&file).expect("the scratch folder can be written");
+    let mut server = Server::start(Stdio::null(), log.into(), &[]);
+    assert_eq!(server.open().ask("long 1000000"), "logged");
+    server.stop();
+    let text = fs::read_to_string(&file).expect("it is text");
+    assert!(text.lines().any(|line| line.ends_with(&"x".repeat(1_000_000))), "{} bytes", text.len());
+}
+
+#[test]
+fn a_start_that_fails_ends_although_nobody_reads_why() {
+    let (_reader, writer) = full_pipe();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
+    isolate(&mut command);
+    let mut child =
+        command.args(["serve", "/none.so"]).stderr(writer).spawn().expect("the program can be run");
+    let mut status = None;
+    eventually("it ends", || {
+        status = child.try_wait().expect("it is ours to wait for");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(1));
+}
+
+#[test]
+fn a_server_whose_output_nobody_reads_serves_and_stops() {
+    for workers in ["0", "2"] {
+        let ((_reader, stdout), (_log_reader, stderr)) = (full_pipe(), full_pipe());
+        let mut server = Server::start(stdout.into(), stderr.into(), &["--workers", workers]);
+        let mut c = server.open();
+        for _ in 0..10 {
+            assert_eq!(c.ask("hello"), "logged");
+        }
+        drop(c);
+        server.stop();
+    }
+}
+
+/// As that of a terminal window that is stopped, or of a connection that has failed.
+#[test]
+fn a_terminal_that_shows_nothing_blocks_nobody() {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("there are pseudo-terminals");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("it is ours");
+    let name = ptsname(&terminal, Vec::new()).expect("it has a name");
+    let screen = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("it is ours");
+    let mut server = Server::start(Stdio::null(), screen.into(), &[]);
+    let mut c = server.open();
+    for n in 0..2000 {
+        assert_eq!(c.ask(&format!("{n} {}", "x".repeat(200))), "logged");
+    }
+    drop(c);
+    server.stop();
+}
+
+#[test]
+fn a_log_file_that_must_not_grow_ends_nobody() {
+    let log = scratch("full.log");
+    let script = format!("exec \"$0\" \"$@\" 2>{}", path(&log));
+    let through = ["prlimit", "--fsize=131072", "sh", "-c", &script];
+    let library = c_plugin("log_lines.c");
+    let mut host = Host::start_through(&through, &["serve", path(&library), "--route", "/*=,message,"]);
+    let (mut c, worker) = (host.open("/"), host.workers());
+    for _ in 0..2000 {
+        assert_eq!(c.ask(&"x".repeat(200)), "logged");
+    }
+    assert!(fs::metadata(&log).expect("it is there").len() >= 131_000);
+    // The parent logs, too.
+    host.process().signal(Signal::USR1);
+    assert_eq!(c.ask("hello"), "logged");
+    assert_eq!(host.workers(), worker);
+    drop(c);
+    assert_eq!(host.terminate().code(), Some(0));
+    let mut text = String::new();
+    File::open(&log).and_then(|mut log| log.read_to_string(&mut text)).expect("it is text");
+}
