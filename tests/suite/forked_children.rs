@@ -175,6 +175,25 @@ fn a_child_cannot_send_or_close() {
     assert_eq!(other.ask("who"), c.ask("who"));
 }
 
+/// A daemon forks twice, and opens files in between.
+#[test]
+fn a_child_of_a_child_keeps_its_own_files() {
+    let host = start(1, &[]);
+    let (mut c, _others) = (host.open("/"), [host.open("/"), host.connect().upgrade("/", &[])]);
+    for _ in 0..3 {
+        assert_eq!(c.ask("grandchild"), "0");
+    }
+}
+
+#[test]
+fn a_child_can_log_although_another_thread_logged_when_it_was_forked() {
+    let forks = c_plugin("forks.c");
+    let args = ["serve", path(&forks), "--workers", "1", "--hang-timeout", "0"];
+    let host = Host::start(&[&args[..], &ROUTE].concat());
+    assert_eq!(host.open("/").ask("log"), "0", "children that did not end in order");
+    assert!(host.log_line("in a child").starts_with("callsign: plugin `forks`: in a child"));
+}
+
 #[test]
 fn children_that_exit_or_exec_work_as_ever() {
     let host = start(1, &[]);

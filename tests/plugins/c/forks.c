@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "callsign.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -43,6 +44,36 @@ static void open_pipe(void)
 {
 	if (pipe(told) != 0)
 		abort();
+}
+
+/* In a forked child: whether a child of its own has all the files that this one has opened. They have the lowest free
+ * numbers, those of the worker's sockets among them. */
+static int grandchild(void)
+{
+	int files[40], i;
+	int result = -1;
+	pid_t child;
+	for (i = 0; i < 40; i += 2)
+		if (pipe(files + i) != 0)
+			abort();
+	if ((child = fork()) == 0) {
+		for (i = 0; i < 40; i++)
+			if (fcntl(files[i], F_GETFD) < 0)
+				_exit(2);
+		_exit(0);
+	}
+	waitpid(child, &result, 0);
+	return WIFEXITED(result) ? WEXITSTATUS(result) : 1;
+}
+
+static volatile int logging;
+
+/* On another thread: logs all the time. */
+static void log_on(void *data)
+{
+	(void)data;
+	while (logging)
+		callsign_log(CALLSIGN_LEVEL_INFO, "busy");
 }
 
 /* What a child does that stays. */
@@ -128,6 +159,26 @@ void command(struct connection *c, uint8_t op, const void *data, size_t length)
 			_exit((sent >= 0) | (broadcast >= 0) << 1 | (closed >= 0) << 2);
 		}
 		answer = status(child);
+	} else if (is(data, length, "grandchild")) {
+		if ((child = fork()) == 0)
+			_exit(grandchild());
+		answer = status(child);
+	} else if (is(data, length, "log")) {
+		/* While another thread may hold the lock of the log. */
+		int left;
+		logging = 1;
+		callsign_background(c, log_on, NULL, NULL, no_free);
+		answer = 0;
+		for (left = 300; left > 0; left--) {
+			if ((child = fork()) == 0) {
+				alarm(10);
+				callsign_log(CALLSIGN_LEVEL_INFO, "in a child");
+				_exit(0);
+			}
+			if (status(child) != 0)
+				answer++;
+		}
+		logging = 0;
 	} else if (is(data, length, "exit")) {
 		if ((child = fork()) == 0)
 			_exit(7);

@@ -72,8 +72,7 @@ pub fn is_forked() -> bool {
     FORKED.load(Relaxed)
 }
 
-/// Ends a child that returned from plugin code, and writes why to stderr. Not through the log, because another thread
-/// may have held the log's lock at the fork.
+/// Ends a child that returned from plugin code, and logs why.
 #[cold]
 pub fn end_returned(code: &dyn Display) -> ! {
     let process = std::process::id();
@@ -87,7 +86,10 @@ pub fn end_returned(code: &dyn Display) -> ! {
 
 /// Called by libc in a forked child, before `fork` returns there.
 extern "C" fn on_fork() {
-    FORKED.store(true, Relaxed);
+    // A child of a child has none of the sockets, and their numbers may be those of its own files.
+    if FORKED.swap(true, Relaxed) {
+        return;
+    }
     let Some(sockets) = SOCKETS.get() else { return };
     for descriptor in 0..=HIGHEST.load(Relaxed) {
         if Address::of(descriptor)
