@@ -160,6 +160,20 @@ fn a_plugin_has_signals_of_its_own() {
 }
 
 #[test]
+fn where_a_worker_was_that_dies_while_the_server_stops_is_logged() {
+    let mut host = serve_crash(1, &[]);
+    let mut c = host.open("/");
+    let worker = worker_of(&mut c);
+    let silent = host.upgraded();
+    host.ask_to_stop();
+    host.log_line("stopping: ");
+    worker.signal(Signal::SEGV);
+    assert_eq!(host.ended().code(), Some(1));
+    host.log_line("worker 0 was here when it ended");
+    drop(silent);
+}
+
+#[test]
 fn sigquit_drains() {
     let mut host = serve_crash(2, &[]);
     let c = host.open("/");

@@ -21,6 +21,7 @@ mod status; // the state of the server, from what the parent knows
 mod shutdown; // drain, or kill
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::runtime::{Builder, LocalOptions};
@@ -28,18 +29,21 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::config::settings::Settings;
 use crate::link::inventory::Inventory;
 use crate::serve::summary::startup_summary;
-use crate::system::process::orphans::Reaper;
 use crate::system::log as logging;
+use crate::system::process::orphans::Reaper;
 use crate::system::sanitize::sanitize;
 use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::{open_files, panic, privileges, task};
 use control::{ControlChannel, ControlRequest, RequestReceiver};
 use relay::Relay;
 use reload::Reloads;
-use shutdown::{DRAIN_GRACE, Shutdown, StopReason};
+use shutdown::{Shutdown, StopReason};
 use startup::{Startup, StartupEvents};
 use status::ServerInfo;
 use workers::{Launcher, Supervisor, Watchdog, WorkerSlot, Workers};
+
+/// Time to look up where workers were that have ended while the server stopped.
+const BACKTRACE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The parts of the parent.
 struct Parent {
@@ -56,11 +60,11 @@ struct Parent {
 /// Serves until a signal says to stop. Err: the server could not start, had to cut connections at the end, or stopped
 /// because of a bug.
 pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
+    panic::log_panics();
     let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref())?;
     open_files::raise_limit();
     let reloads = Reloads::new(&settings, identity)?;
     let launcher = Launcher::bind(&settings, identity)?;
-    panic::log_panics();
     let workers = Workers::new(settings.workers).context("no shared memory for the scoreboard")?;
     let (startup, startup_events) = Startup::new();
     // Lives as long as the process, because its tasks refer to it.
@@ -74,15 +78,12 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
         shutdown: Shutdown::default(),
         settings,
     }));
-    let mut runtime = Builder::new_current_thread();
-    // One for backtraces, one for copies of libraries.
-    runtime.enable_all().max_blocking_threads(2);
-    let runtime = runtime.build_local(LocalOptions::default())?;
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let result = runtime.block_on(parent.run(startup_events, control));
     // Also if the parent could not start: this removes the files of Unix sockets.
     parent.launcher.close_listeners();
-    // Gives the backtrace of the last worker time to be logged.
-    runtime.shutdown_timeout(DRAIN_GRACE);
+    runtime.shutdown_background();
+    workers::backtraces::wait(BACKTRACE_TIMEOUT);
     parent.reloads.remove_copies();
     result
 }

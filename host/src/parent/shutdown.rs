@@ -1,5 +1,5 @@
 //! How the server stops: the workers drain, and are killed if they take too long or the operator asks again. Every
-//! worker has ended when the stop is over.
+//! worker has ended when the stop is over, unless the kernel cannot end one. The time of the stop is bounded.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow, bail};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::workers::Workers;
 
 /// Time beyond the drain time-out after which workers are killed.
-pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// Time for killed workers to end: the kernel ends one that waits for a disk only when the disk answers.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the server stops.
 #[derive(Debug)]
@@ -81,8 +85,11 @@ impl Shutdown {
             let clients = workers.clients();
             self.is_forced.set(true);
             workers.kill();
-            workers.all_ended().await;
-            bail!("stopped at once: {why}; {clients} clients were cut");
+            let left = match timeout(KILL_TIMEOUT, workers.all_ended()).await {
+                Ok(()) => "",
+                Err(_) => "; not every worker has ended although all were killed: is a disk stuck?",
+            };
+            bail!("stopped at once: {why}; {clients} clients were cut{left}");
         }
         match reason {
             StopReason::StartFailed(error) => return Err(error),
@@ -155,6 +162,20 @@ mod tests {
         let (took, result) = stop(StopReason::Requested, SECONDS(60), sleep(SECONDS(2))).await;
         let error = "stopped at once: asked a second time; 0 clients were cut";
         assert_eq!((took.as_secs(), result), (2, Err(error.to_owned())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_cannot_be_killed_does_not_keep_the_server() {
+        let (shutdown, workers) = (Shutdown::default(), Workers::new(2).expect("shared memory"));
+        let _running = workers.count_running();
+        let begun = Instant::now();
+        let result = shutdown.run(StopReason::Requested, &workers, DRAIN_TIMEOUT, sleep(SECONDS(2))).await;
+        let error = result.expect_err("it has not ended").to_string();
+        assert!(
+            error.contains("asked a second time; 0 clients were cut; not every worker has ended"),
+            "{error}"
+        );
+        assert_eq!(begun.elapsed().as_secs(), 7);
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,6 +24,8 @@ struct Shared {
     threads_max: usize,
     state: Mutex<State>,
     queued: Condvar,
+    /// Notified when a thread becomes idle or ends.
+    became_idle: Condvar,
 }
 
 #[derive(Default)]
@@ -36,8 +38,15 @@ struct State {
 impl Pool {
     /// No threads yet. `name` is what a debugger shows.
     pub fn new(name: &'static str, threads_max: usize) -> Self {
-        let (state, queued) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { name, threads_max, state, queued }))
+        let (state, queued, became_idle) = (Mutex::default(), Condvar::new(), Condvar::new());
+        Self(Arc::new(Shared { name, threads_max, state, queued, became_idle }))
+    }
+
+    /// Waits until no job waits or runs, but no longer than `patience`. Blocks this thread.
+    pub fn wait(&self, patience: Duration) {
+        let is_busy = |state: &mut State| !state.queue.is_empty() || state.idle < state.threads;
+        let waited = self.0.became_idle.wait_timeout_while(self.0.state(), patience, is_busy);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Runs the job on a thread, after those that were given before.
@@ -101,6 +110,7 @@ impl Shared {
                 continue;
             }
             state.idle += 1;
+            self.became_idle.notify_all();
             let (next, timeout) =
                 self.queued.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
             state = next;
@@ -147,6 +157,17 @@ mod tests {
         assert!(results.try_recv().is_err(), "the only thread is busy");
         hold.send(()).expect("it waits");
         assert_eq!(results.recv(), Ok(7));
+    }
+
+    #[test]
+    fn waiting_for_the_jobs_ends_with_the_last_one_or_with_patience() {
+        let pool = Pool::new("test", 2);
+        pool.wait(Duration::MAX);
+        let (hold, held) = mpsc::channel::<()>();
+        assert!(pool.run(Box::new(move || _ = held.recv())).is_ok());
+        pool.wait(Duration::from_millis(20));
+        hold.send(()).expect("it waits");
+        pool.wait(Duration::MAX);
     }
 
     #[tokio::test]

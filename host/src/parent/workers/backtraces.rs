@@ -4,6 +4,7 @@
 use std::panic::catch_unwind;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use log::Level;
 
@@ -37,6 +38,11 @@ pub fn log(worker: usize, crash: Crash) {
             "worker {worker} has left a backtrace, but no thread can be created to look it up: {error}"
         );
     }
+}
+
+/// Waits for the backtraces that are being looked up, but no longer than `patience`. Blocks this thread.
+pub fn wait(patience: Duration) {
+    POOL.wait(patience);
 }
 
 fn look_up(worker: usize, crash: &Crash) {

@@ -13,7 +13,7 @@ mod worker_link; // messages from a worker
 
 mod report; // how a worker ended, for the log
 
-mod backtraces; // where dead workers were
+pub mod backtraces; // where dead workers were
 
 mod proc_status; // the state of a process, and its tracer
 

@@ -110,7 +110,12 @@ impl Supervisor {
             parent.workers.finish_start(slot);
             End { progress, is_clean: false, report, crash: None }
         };
-        let plan = match parent.reloads.plan_to_load().await {
+        // A disk that is stuck must not keep the server from stopping.
+        let plan = tokio::select! {
+            plan = parent.reloads.plan_to_load() => plan,
+            () = parent.shutdown.begun() => return not_started(Progress::DiedBeforeServing, String::new()),
+        };
+        let plan = match plan {
             Ok(plan) => plan,
             Err(error) => return not_started(Progress::FailedToStart(format!("{error:#}")), String::new()),
         };
