@@ -173,6 +173,31 @@ fn where_a_worker_was_that_dies_while_the_server_stops_is_logged() {
     drop(silent);
 }
 
+/// A config file that has become a pipe, for example by a mistake in a script.
+#[test]
+fn a_config_that_is_a_pipe_is_rejected_and_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let (config, library) = (folder.path().join("callsign.toml"), c_plugin("log_lines.c"));
+    let text = format!(
+        "[plugin.log-lines]\npath = {:?}\n[[route]]\npath = '/*'\nonmessage = 'message'\n",
+        path(&library)
+    );
+    fs::write(&config, text).expect("it is ours");
+    let mut host = Host::start(&["serve", "--config", path(&config)]);
+    let mut c = host.open("/");
+    fs::remove_file(&config).expect("it is ours");
+    let made = Command::new("mkfifo").arg(&config).status();
+    assert!(made.expect("mkfifo is there").success());
+    host.process().signal(Signal::HUP);
+    let line = host.log_line("SIGHUP: nothing was reloaded");
+    assert!(line.contains(path(&config)) && line.contains("it is a pipe"), "{line}");
+    assert_eq!(c.ask("hello"), "logged");
+    let (code, _, stderr) = run(&["check", "--config", path(&config)]);
+    assert!(code == 1 && stderr.contains("it is a pipe"), "{stderr}");
+    drop(c);
+    assert!(host.terminate().success());
+}
+
 #[test]
 fn sigquit_drains() {
     let mut host = serve_crash(2, &[]);

@@ -5,6 +5,8 @@ pub mod units; // sizes and durations as text
 
 pub mod nearest; // "did you mean"
 
+pub mod regular_file; // opens what the operator names, without blocking
+
 pub mod log_level;
 
 pub mod defaults; // default and bounds of each setting

@@ -4,20 +4,19 @@
 //! Invariant: the file is untrusted and only read. No code from it runs, so a broken or hostile file does no harm here.
 
 use std::fmt;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
 use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, SymbolKind};
-use rustix::fs::OFlags;
 
 use super::dynamic::Dynamic;
 use super::handler::Kind;
 use crate::config::nearest::nearest;
 use crate::config::plan::is_plugin_name;
+use crate::config::regular_file;
 
 /// A library that exports a descriptor of our ABI.
 #[derive(Clone, Debug)]
@@ -94,26 +93,7 @@ const EXPECTED: &str = "build one (crate-type cdylib, in C -shared) and pass tha
 
 /// Opens a library, with the errors of [`Image::read`].
 pub fn open_library(path: &Path) -> Result<File> {
-    open(path).map_err(|error| unreadable(path, error))
-}
-
-/// Opens a regular file. Other kinds are an error, because opening a pipe blocks and a device may be endless.
-pub fn open(path: &Path) -> io::Result<File> {
-    // Before the file is opened, because opening some devices has effects.
-    check_kind(&fs::metadata(path)?)?;
-    // The path may lead to a pipe by now.
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    check_kind(&file.metadata()?)?;
-    Ok(file)
-}
-
-fn check_kind(metadata: &Metadata) -> io::Result<()> {
-    match metadata.file_type() {
-        kind if kind.is_file() => Ok(()),
-        kind if kind.is_dir() => Err(ErrorKind::IsADirectory.into()),
-        _ => Err(io::Error::new(ErrorKind::InvalidInput, "it is a pipe, a socket or a device, and no file")),
-    }
+    regular_file::open(path).map_err(|error| unreadable(path, error))
 }
 
 /// Bytes that are read of a file to find out which other kind of file it is.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -14,6 +13,7 @@ use super::build::Build;
 use super::events::EventSender;
 use super::project::relative;
 use crate::commands::watch::sources::Sources;
+use crate::config::regular_file;
 use crate::system::process::orphans::Pause;
 
 /// Files of a workspace that affect the build of each of its crates.
@@ -60,7 +60,7 @@ impl CargoProject {
             )
         })?;
         // Cargo writes this file beside the library. Without it, files outside of the crate are not watched.
-        let rules = fs::read_to_string(library.with_extension("d")).unwrap_or_default();
+        let rules = regular_file::read_to_string(&library.with_extension("d")).unwrap_or_default();
         self.read_files =
             dependencies(&rules).filter_map(|file| Path::new(&file).canonicalize().ok()).collect();
         Ok(relative(library))

@@ -2,7 +2,6 @@
 //! event at a time, and runs one build or reload at a time.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use super::events::{DevEvent, EventReceiver, EventSender};
 use super::project::Project;
 use super::report::Reporter;
 use super::requests::ServerRequests;
+use crate::config::regular_file;
 use crate::parent::control::{Reloaded, RequestSender, Which};
 use crate::plugin::image::Image;
 use crate::serve;
@@ -193,7 +193,7 @@ impl DevLoop {
     /// Hands the first library to the main thread, if it is a valid one.
     fn serve_first(&mut self, library: PathBuf) {
         let plugin_name = Image::read(&library).and_then(|_| self.setup.plugin_name(&library));
-        match plugin_name.and_then(|name| Ok((name, fs::read(&library)?))) {
+        match plugin_name.and_then(|name| Ok((name, regular_file::read(&library)?))) {
             Ok((plugin_name, content)) => {
                 self.served = Some(ServedLibrary { file: library.clone(), plugin_name, content });
                 if let Some(first_library) = self.first_library.take() {
@@ -215,7 +215,7 @@ impl DevLoop {
             );
             return self.reporter.note(&text);
         }
-        let is_same = fs::read(library).is_ok_and(|content| content == served.content);
+        let is_same = regular_file::read(library).is_ok_and(|content| content == served.content);
         if is_same && !self.changes.includes_config(&self.causes) {
             if !self.is_build_own_cause {
                 self.reporter.same(build_time);
@@ -236,7 +236,7 @@ impl DevLoop {
         } else {
             Which::Named(vec![served.plugin_name.clone()])
         };
-        let content = fs::read(&served.file).unwrap_or_default();
+        let content = regular_file::read(&served.file).unwrap_or_default();
         if !self.server.reload(which) {
             return self.reporter.rejected(build_time, serve::NO_RELOAD);
         }

@@ -1,7 +1,6 @@
 //! What `dev` builds: a crate, or a folder that a command builds. A project knows its sources, how to start a build,
 //! and which library a successful build has made.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -12,6 +11,7 @@ use super::cargo::CargoProject;
 use super::command::{CommandProject, MAKEFILES};
 use super::events::EventSender;
 use crate::commands::watch::sources::Sources;
+use crate::config::regular_file;
 
 pub enum Project {
     Cargo(CargoProject),
@@ -97,7 +97,8 @@ impl Project {
 
 /// Whether the manifest has a workspace and no package. The build reports a wrong manifest.
 fn is_virtual_workspace(manifest: &Path) -> bool {
-    let manifest = fs::read_to_string(manifest).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    let manifest =
+        regular_file::read_to_string(manifest).ok().and_then(|text| text.parse::<toml::Table>().ok());
     manifest.is_some_and(|keys| keys.contains_key("workspace") && !keys.contains_key("package"))
 }
 

@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use callsign_plugin::C_HEADER;
 use clap::Args;
 
+use crate::config::regular_file;
+
 /// The SDK beside the sources of this program, where they were when it was built.
 const SDK_OF_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-api");
 const SDK: &str = "callsign-plugin";
@@ -194,7 +196,7 @@ fn is_in_workspace(folder: &Path) -> bool {
 }
 
 fn read_manifest(folder: &Path) -> Option<toml::Table> {
-    fs::read_to_string(folder.join("Cargo.toml")).ok()?.parse().ok()
+    regular_file::read_to_string(&folder.join("Cargo.toml")).ok()?.parse().ok()
 }
 
 /// The command that runs this program: its name if a shell finds it in PATH, else its path.

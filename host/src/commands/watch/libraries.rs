@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -16,7 +15,8 @@ use anyhow::{Context, Result};
 
 use super::fingerprint;
 use super::folders::{FileEvent, FolderWatcher};
-use crate::plugin::image::{self, Image};
+use crate::config::regular_file;
+use crate::plugin::image::Image;
 
 /// Time without events after which a replaced file counts as complete: a rename has all its events at once.
 const SETTLED_REPLACED: Duration = Duration::from_millis(20);
@@ -194,9 +194,7 @@ impl WatchedLibrary {
     }
 
     fn read_fingerprint(&self) -> io::Result<u64> {
-        let mut content = Vec::new();
-        image::open(&self.file)?.read_to_end(&mut content)?;
-        Ok(fingerprint(&content))
+        Ok(fingerprint(&regular_file::read(&self.file)?))
     }
 
     /// Compares the file with what was reported. Checks again later while the file is being written.

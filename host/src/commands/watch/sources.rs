@@ -9,6 +9,7 @@ use anyhow::Result;
 
 use super::fingerprint;
 use super::folders::{FileEvent, FolderWatcher};
+use crate::config::regular_file;
 
 /// Bytes. Larger files are compared by size and date, because reading them at each event takes too long.
 const READ_MAX: u64 = 4 << 20;
@@ -176,7 +177,7 @@ impl SourceWatcher {
         if metadata.len() > READ_MAX {
             return Some(ContentId::SizeAndDate(metadata.len(), metadata.modified().ok()));
         }
-        let content = fs::read(file).ok()?;
+        let content = regular_file::read(file).ok()?;
         // Programs have no suffix.
         let is_product = self.sources.ignore_products && content.starts_with(b"\x7fELF");
         (!is_product).then(|| ContentId::Fingerprint(fingerprint(&content)))

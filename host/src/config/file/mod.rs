@@ -7,7 +7,6 @@ mod kore; // configurations of Kore
 
 mod walk; // sections, keys and typed values with their positions
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use crate::config::control_address::ControlAddress;
 use crate::config::listen_address::{parse_listen, relative_to};
 use crate::config::options::LimitOptions;
 use crate::config::plugin_source::{PluginSource, is_plugin_name};
+use crate::config::regular_file;
 use crate::config::route::{Route, RoutePath, Target, parse_handler};
 use crate::config::units::{parse_duration, parse_size};
 use walk::{Document, Section};
@@ -76,8 +76,8 @@ pub struct Config {
 
 /// Reads and parses a config file.
 pub fn read(path: &Path) -> anyhow::Result<Config> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read config file {}", path.display()))?;
+    let text = regular_file::read_to_string(path)
+        .with_context(|| format!("cannot read config file {}", path.display()))?;
     parse(&text, path)
 }
 

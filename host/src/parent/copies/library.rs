@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 
 use super::folder::Folder;
 use super::origin;
+use crate::config::regular_file;
 use crate::plugin::image::{self, Image};
 
 /// Bytes that are copied at once.
@@ -105,7 +106,7 @@ impl Copied {
         // The descriptor has the content of a deleted file. If the file was changed, the original may have it.
         let found = self
             .copy_same(&self.content, &file, folder, key)
-            .or_else(|| self.copy_same(&image::open(&self.original).ok()?, &file, folder, key));
+            .or_else(|| self.copy_same(&regular_file::open(&self.original).ok()?, &file, folder, key));
         if let Some(content) = found {
             self.content = content;
             return self.finish(folder);

@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -13,6 +12,7 @@ use addr2line::gimli::{Dwarf, EndianSlice, RunTimeEndian, SectionId};
 use addr2line::{Context, demangle_auto};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
+use crate::config::regular_file;
 use crate::system::sanitize::sanitize_line;
 use crate::system::scoreboard::{Crash, Module};
 
@@ -188,15 +188,15 @@ fn symbol<'data>(file: &object::File<'data>, offset: u64) -> Option<&'data str> 
     functions.max_by_key(|symbol| symbol.address())?.name().ok()
 }
 
-/// Reads a regular file. Opening a pipe or a device could block or have effects.
+/// Reads a regular file. The path comes from a worker, and may lead to anything at any time.
 fn read(path: &Path) -> Option<Vec<u8>> {
-    let metadata = path.metadata().ok()?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
+    let file = regular_file::open(path).ok()?;
+    if file.metadata().ok()?.len() > MAX_FILE {
         return None;
     }
     let mut bytes = Vec::new();
     // Not mapped: if the file were truncated meanwhile, access would raise SIGBUS in the parent.
-    File::open(path).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
+    file.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 
