@@ -236,6 +236,34 @@ fn a_folder_that_the_workers_cannot_enter_is_not_used() {
     assert!(host.terminate().success());
 }
 
+/// Whoever can rename the folder of the copies could have the parent write elsewhere, or have workers load other code.
+#[test]
+fn a_folder_in_which_others_can_replace_things_is_not_used() {
+    let others: &[(u32, u32)] = if is_root() { &[(0o777, 0), (0o755, 4242)] } else { &[(0o777, 0)] };
+    for &(mode, owner) in others {
+        let folder = open_folder();
+        let copies = folder.path().join("copies");
+        fs::set_permissions(&copies, Permissions::from_mode(mode)).expect("it is ours");
+        if owner != 0 {
+            std::os::unix::fs::chown(&copies, Some(owner), None).expect("the test runs as root");
+        }
+        let host = serve(folder.path(), &[]);
+        assert_eq!(host.open("/").next_text(), "join 1");
+        let line = host.log_line("the copies of the plugins are in ");
+        let who = if owner == 0 { "every user".to_owned() } else { format!("user {owner}") };
+        let expected = format!("TMPDIR {0}: {who} can replace what is in {0}", path(&copies));
+        assert!(line.contains(&expected), "{line}");
+        assert_eq!(files_below(&copies), [""; 0].map(PathBuf::from));
+        drop(host);
+        // Sticky, as /tmp is: others can rename only what is theirs.
+        fs::set_permissions(&copies, Permissions::from_mode(0o1777)).expect("it is ours");
+        if owner == 0 {
+            serve(folder.path(), &[]);
+            assert_ne!(files_below(&copies), [""; 0].map(PathBuf::from));
+        }
+    }
+}
+
 #[test]
 fn where_no_folder_can_be_written_the_error_says_which_were_tried_and_what_helps() {
     if !may_unshare() {
@@ -288,7 +316,7 @@ fn a_program_with_capabilities_keeps_copies_in_the_runtime_directory() {
     }
     let runtime = folder.path().join("runtime");
     fs::create_dir(&runtime).expect("it is ours");
-    fs::set_permissions(&runtime, Permissions::from_mode(0o777)).expect("it is ours");
+    fs::set_permissions(&runtime, Permissions::from_mode(0o1777)).expect("it is ours");
     let mut command = Command::new("setpriv");
     isolate(&mut command);
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "timeout", "--preserve-status", "3"]);

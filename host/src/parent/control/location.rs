@@ -2,9 +2,9 @@
 //! the same default.
 
 use std::env;
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 
 use crate::config::control_address::ControlAddress;
+use crate::system::private_folder::is_private;
 use crate::system::socket_file::{self, SocketFile};
 
 /// Name of the socket's file in the default folder.
@@ -88,10 +89,4 @@ fn default_path(create: bool) -> Result<PathBuf> {
         }
         _ => Ok(folder.join(NAME)),
     }
-}
-
-/// Whether only this user can access the folder.
-fn is_private(folder: &Path) -> io::Result<bool> {
-    let about = fs::symlink_metadata(folder)?;
-    Ok(about.is_dir() && about.uid() == geteuid().as_raw() && about.mode() & 0o077 == 0)
 }

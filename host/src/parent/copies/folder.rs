@@ -6,15 +6,16 @@
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, DirEntry, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::process::geteuid;
 
+use crate::system::private_folder::{is_private, who_can_replace};
 use crate::system::privileges::Identity;
 
 /// Start of the folder's name.
@@ -35,12 +36,18 @@ impl Access {
         self.open_folder(folder)
     }
 
+    /// `folder` was made just now. Opened, so that its group and mode are changed, whatever has its path by then.
     fn open_folder(self, folder: &Path) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = File::from(rustix::fs::open(folder, flags, Mode::empty())?);
+        if folder.metadata()?.uid() != geteuid().as_raw() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "somebody has replaced it"));
+        }
         let Some(Identity { group, .. }) = self.0 else {
-            return fs::set_permissions(folder, Permissions::from_mode(0o700));
+            return folder.set_permissions(Permissions::from_mode(0o700));
         };
-        chown(folder, None, Some(group))?;
-        fs::set_permissions(folder, Permissions::from_mode(0o710))
+        fchown(&folder, None, Some(group))?;
+        folder.set_permissions(Permissions::from_mode(0o710))
     }
 
     /// Makes a file readable for the user that workers run as, and for nobody else.
@@ -195,10 +202,11 @@ impl Place {
         if !about.is_dir() {
             return Err("not a folder".to_owned());
         }
-        if self.variable == Some("XDG_RUNTIME_DIR")
-            && (about.uid() != geteuid().as_raw() || about.mode() & 0o077 != 0)
-        {
+        if self.variable == Some("XDG_RUNTIME_DIR") && !is_private(&path).map_err(text)? {
             return Err("not a private folder of this user".to_owned());
+        }
+        if let Some(who) = who_can_replace(&path).map_err(text)? {
+            return Err(who);
         }
         if is_noexec(&path) {
             return Err("mounted noexec".to_owned());

@@ -33,6 +33,8 @@ pub struct Copied {
     original: PathBuf,
     run_path: Vec<String>,
     content: File,
+    /// Bytes of the content.
+    length: u64,
     /// Hash of the content, under the server's key: the user that workers run as owns the file, and can write to it.
     hash: u64,
     /// State of everything in the folder of this copy.
@@ -71,14 +73,23 @@ impl Copied {
         // With the same file name: a plugin without a name of its own is named after its file.
         let file = numbered.join(original.file_name().context("no file name")?);
         folder.access.make_folder(&numbered).with_context(|| unwritable(folder))?;
-        let (content, hash) = write_copy(library, &file, folder, key)?;
+        let (content, hash) = write_copy(library, before.len(), &file, folder, key)?;
         let is_same = |after: &Metadata| stamp(before) == stamp(after);
         if !is_same(&library.metadata()?) || !fs::metadata(original).is_ok_and(|after| is_same(&after)) {
             bail!("it is being written to; is a build still running?");
         }
         let image = Image::read_from(&content, original)?;
         let (original, run_path) = (original.to_owned(), image.dynamic.run_path.clone());
-        let mut copied = Self { file, folder: numbered, original, run_path, content, hash, state: 0 };
+        let mut copied = Self {
+            file,
+            folder: numbered,
+            original,
+            run_path,
+            content,
+            length: before.len(),
+            hash,
+            state: 0,
+        };
         copied.finish(folder)?;
         Ok((copied, image))
     }
@@ -112,7 +123,7 @@ impl Copied {
             return self.finish(folder);
         }
         // Its error, if the folder cannot be written.
-        drop(write_copy(&self.content, &file, folder, key)?);
+        drop(write_copy(&self.content, self.length, &file, folder, key)?);
         let _ = fs::remove_dir_all(&self.folder);
         bail!(
             "the server's copy of it, {}, was deleted or changed, and the library has changed since: restart the \
@@ -123,7 +134,11 @@ impl Copied {
 
     /// Copies a file that has the content of this copy. None: it has another one, or cannot be copied.
     fn copy_same(&self, from: &File, to: &Path, folder: &Folder, key: &RandomState) -> Option<File> {
-        let copied = write_copy(from, to, folder, key).ok().filter(|(_, hash)| *hash == self.hash);
+        if from.metadata().ok()?.len() != self.length {
+            return None;
+        }
+        let copied =
+            write_copy(from, self.length, to, folder, key).ok().filter(|(_, hash)| *hash == self.hash);
         if copied.is_none() {
             let _ = fs::remove_file(to);
         }
@@ -148,15 +163,23 @@ fn stamp(about: &Metadata) -> (u64, u64, u64, i64, i64) {
     (about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec())
 }
 
-/// Copies an open file to a new one, which only workers can read. Returns the new one and the hash of the content.
-fn write_copy(from: &File, to: &Path, folder: &Folder, key: &RandomState) -> Result<(File, u64)> {
+/// Copies an open file to a new one, which only workers can read. Returns the new one and the hash of the content. At
+/// most `length` bytes, because workers own the copies and could make one endless.
+fn write_copy(
+    from: &File,
+    length: u64,
+    to: &Path,
+    folder: &Folder,
+    key: &RandomState,
+) -> Result<(File, u64)> {
     let why = || unwritable(folder);
     let mut copy = File::options().write(true).create_new(true).mode(0o600).open(to).with_context(why)?;
     // Before the file belongs to another user, whose files even root cannot open in some containers.
     let content = File::open(to).with_context(why)?;
     let (mut chunk, mut hasher, mut at) = (vec![0; CHUNK], key.build_hasher(), 0);
-    loop {
-        let size = read_chunk(from, &mut chunk, at).context(UNREADABLE)?;
+    while at < length {
+        let size = usize::try_from(length - at).map_or(CHUNK, |left| left.min(CHUNK));
+        let size = read_chunk(from, &mut chunk[..size], at).context(UNREADABLE)?;
         if size == 0 {
             break;
         }
