@@ -247,6 +247,31 @@ fn as_process_1_the_server_reaps_what_plugins_leave_to_it() {
 }
 
 #[test]
+fn as_process_1_without_workers_orphans_are_reaped_and_signals_arrive() {
+    if !may_unshare() {
+        return;
+    }
+    let forks = c_plugin("forks.c");
+    let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    let args = ["serve", path(&forks), "--workers", "0", "--log", "debug"];
+    let mut host = Host::start_through(&unshare, &[&args[..], &ROUTE].concat());
+    let first = host.workers()[0]; // the child of `unshare`
+    let mut c = host.open("/");
+    for _ in 0..20 {
+        assert_eq!(c.ask("orphan"), "0");
+    }
+    eventually("only the server is left", || first.children().len() == 1);
+    for (how, answer) in [("exit", "7"), ("system", "9"), ("popen", "10")] {
+        assert_eq!(c.ask(how), answer, "the plugin waits for its own children");
+    }
+    first.signal(Signal::USR1);
+    host.log_line("SIGUSR1 is ignored");
+    first.signal(Signal::TERM);
+    assert_eq!(c.closed().map(|(code, _)| code), Some(1001));
+    assert_eq!(host.ended().code(), Some(0));
+}
+
+#[test]
 fn processes_have_names() {
     let host = start(2, &[]);
     let mut names: Vec<String> = host.workers().into_iter().map(comm).collect();

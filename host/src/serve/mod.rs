@@ -27,7 +27,7 @@ use crate::link::setup::Setup;
 use crate::link::uplink::Uplink;
 use crate::link::{self, Tag};
 use crate::plugin::describe::inventory;
-use crate::system::process::{block_on, end_with_parent, fork, open_scoreboard, set_name, take_link};
+use crate::system::process::{block_on, end_with_parent, fork, init, open_scoreboard, set_name, take_link};
 use crate::system::sanitize::sanitize;
 use crate::system::scoreboard::{self, Scoreboard};
 use crate::system::signals::{Hangup, Ignored, Stop};
@@ -43,6 +43,9 @@ pub const NO_RELOAD: &str = "with --workers 0 there is no parent that could relo
 
 /// Everything in one process, for a debugger. Err: it could not start, or had to cut connections at the end.
 pub fn run_alone(settings: &Settings) -> Result<()> {
+    if init::is_needed() {
+        return init::run();
+    }
     if settings.user.is_some() || settings.group.is_some() {
         bail!("--user and --group are for worker processes; with --workers 0 start as that user");
     }

@@ -8,6 +8,8 @@ pub mod fork; // in a worker: children that plugins fork
 
 pub mod orphans; // in the parent: children that it has not started
 
+pub mod init; // process 1 of a server without worker processes
+
 use std::fs::File;
 use std::future::Future;
 use std::io;
