@@ -266,6 +266,13 @@ impl Hub {
         self.schedule.push(c);
     }
 
+    /// The client has ended its side without a Close: the connection ends, as lost, when its queue is written or the
+    /// time to close is up.
+    pub fn end_after_queue(&self, c: &Client) {
+        c.endpoint.abort(now());
+        self.closing(c);
+    }
+
     /// The client is gone, or is to be dropped.
     pub fn abort(&self, c: &Client) {
         c.abort(now());

@@ -168,6 +168,8 @@ impl Worker {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => c.turn.readable.set(false),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // The client sends no more, and may still read what waits for it.
+            Ok(_) if c.backlog() > 0 => self.hub.end_after_queue(c),
             _ => self.hub.abort(c),
         }
     }

@@ -152,3 +152,40 @@ impl Drop for StopOnDrop<'_> {
         self.0.store(true, Relaxed);
     }
 }
+
+/// A client whose queue waits, with `count` messages of the flood in it or read by the kernel, and the server.
+fn behind(count: usize, options: &[&str]) -> (Host, Raw) {
+    let host = serve(&[&["--max-backlog", "64MiB", "--high-water", "32MiB"], options].concat());
+    let (mut source, reader) = (host.upgraded(), host.connect());
+    reader.buffer_little();
+    let reader = reader.upgraded("/", &[]);
+    (0..count).for_each(|number| source.send_frame(TEXT, &flood_message(number)));
+    // Behind all of them.
+    source.send_frame(PING, b"");
+    assert_eq!(source.read_frame(), (PONG, Vec::new()));
+    (host, reader)
+}
+
+#[test]
+fn a_client_that_ends_its_side_gets_what_waits_for_it() {
+    const COUNT: usize = 4096;
+    let (host, mut client) = behind(COUNT, &["--close-timeout", "60s"]);
+    client.half_close();
+    // The worker has seen that when it has answered others.
+    (0..3).for_each(|_| assert_eq!(host.open("/").ask("hello"), "hello"));
+    for number in 0..COUNT {
+        assert!(client.read_frame() == (TEXT, flood_message(number)), "message {number}");
+    }
+    assert_eq!(client.read_to_eof(), b"");
+    // It, and the source.
+    host.log_has("left: 1006", 2);
+}
+
+#[test]
+fn a_client_that_ends_its_side_and_does_not_read_is_dropped_in_time() {
+    let (host, mut client) = behind(4096, &["--close-timeout", "300ms"]);
+    client.half_close();
+    // It, and the source.
+    host.log_has("left: 1006", 2);
+    assert!(client.read_to_end().len() < 4096 * PAYLOAD);
+}
