@@ -23,6 +23,8 @@ pub struct TurnState {
     pub is_heavy: Cell<bool>,
     /// The client has ended its side. Reading goes on to the end without further events.
     pub read_closed: Cell<bool>,
+    /// The client has sent urgent data. A read may end before it although more bytes are there.
+    pub urgent: Cell<bool>,
     /// The socket's buffer is full.
     pub blocked: Cell<bool>,
     /// Set when the socket accepts bytes; cleared when a stall is checked.

@@ -123,6 +123,8 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
         // `[::]` and `0.0.0.0` are two addresses, whatever the system's default.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
+    // Clients' sockets inherit it. Otherwise a byte that a client marks as urgent is missing in its frame.
+    sockopt::set_socket_oobinline(&socket, true)?;
     bind(&socket, &address)?;
     listen(&socket, ACCEPT_QUEUE)?;
     Ok(socket.into())

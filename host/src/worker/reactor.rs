@@ -27,6 +27,8 @@ pub struct Readiness {
     pub readable: bool,
     /// The socket may accept bytes again.
     pub writable: bool,
+    /// There is urgent data (TCP).
+    pub urgent: bool,
     /// The client has ended its side, or the socket has failed.
     pub read_closed: bool,
 }
@@ -65,6 +67,8 @@ impl Reactor {
     pub fn register(&self, transport: &Transport, slot: u32) -> io::Result<()> {
         let Some(descriptor) = transport.descriptor() else { return Ok(()) };
         let interest = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(target_os = "linux")]
+        let interest = interest | Interest::PRIORITY;
         let token = Token(slot as usize);
         self.poll.borrow().registry().register(&mut SourceFd(&descriptor.as_raw_fd()), token, interest)
     }
@@ -93,6 +97,7 @@ impl Reactor {
                 note(Readiness {
                     slot: event.token().0 as u32,
                     readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                    urgent: event.is_priority(),
                     writable: event.is_writable() || event.is_error(),
                     read_closed: event.is_read_closed() || event.is_error(),
                 });

@@ -43,6 +43,9 @@ impl Worker {
             if event.read_closed {
                 c.turn.read_closed.set(true);
             }
+            if event.urgent {
+                c.turn.urgent.set(true);
+            }
             if event.writable {
                 c.turn.writable.set(true);
             }
@@ -160,13 +163,16 @@ impl Worker {
         match result {
             Ok(n) if n > 0 => {
                 self.hub.keepalive.note_data(c);
-                // A short read has emptied a TCP socket: the next bytes are a new event. A Unix socket also ends a read
-                // where a descriptor was passed.
+                // A short read has emptied a TCP socket: the next bytes are a new event. A read also ends before urgent
+                // data, and that of a Unix socket where a descriptor was passed.
                 let is_empty = n < size && !matches!(*c.transport(), Transport::Unix(_));
-                c.turn.readable.set(!is_empty || c.turn.read_closed.get());
+                c.turn.readable.set(!is_empty || c.turn.read_closed.get() || c.turn.urgent.get());
                 self.with_one_write(c, || self.receive_bytes(c, &mut Input::new(&mut buffer[..n + 1])));
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => c.turn.readable.set(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                c.turn.readable.set(false);
+                c.turn.urgent.set(false);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // The client sends no more, and may still read what waits for it.
             Ok(_) if c.backlog() > 0 => self.hub.end_after_queue(c),

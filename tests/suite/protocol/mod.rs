@@ -3,6 +3,8 @@
 
 mod closing;
 
+use rustix::process::Signal;
+
 use crate::support::{
     BINARY, BINARY_BEGINS, CLOSE, ENDS, GOES_ON, Host, PING, PONG, Raw, TEXT, TEXT_BEGINS, WebSocket, frame,
 };
@@ -310,6 +312,25 @@ fn continuations_belong_to_a_message_as_of_section_5_4() {
     client.send([frame(TEXT_BEGINS, b"a"), frame(ENDS, b"b"), frame(ENDS, b"c")].concat());
     expect(&mut client, &answer(TEXT, b"ab"));
     expect_closed(&mut client, 1002, "nothing left to continue");
+}
+
+/// A TCP sender can mark a byte as urgent. It belongs to the stream all the same, and no read may end there.
+#[test]
+fn urgent_data_is_data_like_any_other() {
+    let host = echo();
+    let (mut client, worker) = (host.upgraded(), host.workers()[0]);
+    let bytes = [frame(TEXT, b"one"), frame(TEXT, b"two"), frame(TEXT, b"three")].concat();
+    for at in 0..bytes.len() {
+        // All of it is there before the worker reads.
+        worker.signal(Signal::STOP);
+        client.send(&bytes[..at]);
+        client.send_urgent(bytes[at]);
+        client.send(&bytes[at + 1..]);
+        worker.signal(Signal::CONT);
+        for word in [&b"one"[..], b"two", b"three"] {
+            expect(&mut client, &answer(TEXT, word));
+        }
+    }
 }
 
 /// §8.1 and §5.6: a text that is not UTF-8 is closed with 1007.

@@ -83,6 +83,12 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).expect("the server reads it");
     }
 
+    /// Sends a byte as urgent data of TCP.
+    pub fn send_urgent(&mut self, byte: u8) {
+        let sent = rustix::net::send(&self.stream, &[byte], rustix::net::SendFlags::OOB);
+        assert_eq!(sent, Ok(1));
+    }
+
     /// Sends the bytes. False: the connection was closed.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
