@@ -39,7 +39,14 @@ extern "C" {
  * _exit; the host ends it if it returns from the plugin's code. In the child,
  * callsign_host.send, callsign_host.broadcast, callsign_host.close and callsign_host.worker_send
  * return CALLSIGN_STATUS_WRONG_THREAD. When a worker ends, the host kills the worker's process
- * group; a process that has called setsid is not in it.
+ * group; a process that has called setsid is not in it. Programs that a worker starts gain no
+ * privileges: setuid programs, such as sudo, and file capabilities have no effect
+ * (no_new_privs). Where the host has no worker processes (`--workers 0`), they have.
+ *
+ * Signals. A plugin may install handlers for SIGUSR1, SIGUSR2, SIGALRM and signals that the host
+ * does not mention, in its onload hook; without one, the host logs and ignores these three.
+ * SIGINT, SIGTERM, SIGQUIT, SIGHUP and SIGCHLD belong to the host, and so do SIGSEGV, SIGBUS,
+ * SIGILL, SIGFPE and SIGABRT, of which it reports the cause.
  *
  * Pointers. The host owns what it passes to a callback; the pointer is valid until the callback
  * returns unless stated otherwise. The host only reads what a plugin passes to a function of

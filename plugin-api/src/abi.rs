@@ -20,7 +20,14 @@
 //! Processes. A child that a plugin forks has none of the host's sockets and must call exec or _exit; the host
 //! ends it if it returns from the plugin's code. In the child, [`Host::send`], [`Host::broadcast`],
 //! [`Host::close`] and [`Host::worker_send`] return [`status::WRONG_THREAD`]. When a worker ends, the host kills
-//! the worker's process group; a process that has called setsid is not in it.
+//! the worker's process group; a process that has called setsid is not in it. Programs that a worker starts gain
+//! no privileges: setuid programs, such as sudo, and file capabilities have no effect (no_new_privs). Where the
+//! host has no worker processes (`--workers 0`), they have.
+//!
+//! Signals. A plugin may install handlers for SIGUSR1, SIGUSR2, SIGALRM and signals that the host does not
+//! mention, in its onload hook; without one, the host logs and ignores these three. SIGINT, SIGTERM, SIGQUIT,
+//! SIGHUP and SIGCHLD belong to the host, and so do SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT, of which it reports
+//! the cause.
 //!
 //! Pointers. The host owns what it passes to a callback; the pointer is valid until the callback returns
 //! unless stated otherwise. The host only reads what a plugin passes to a function of [`Host`], and only

@@ -133,6 +133,12 @@
 //! # fn main() {}
 //! ```
 //!
+//! # Processes and signals
+//!
+//! A child that a plugin forks must call `exec` or `_exit`. Processes that a plugin starts end with their
+//! worker, unless they have called `setsid`. They gain no privileges: setuid programs such as `sudo`, and file
+//! capabilities, have no effect in a worker (`no_new_privs`). [`abi`] says which signals a plugin may handle.
+//!
 //! [`abi`] is the underlying C interface. `include/callsign.h` declares the same interface for plugins in C
 //! and C++.
 

@@ -141,6 +141,9 @@ fn workers_gain_no_privileges() {
     for worker in host.workers() {
         assert_eq!(worker.status("NoNewPrivs"), "1");
     }
+    // As the documentation says.
+    let alone = serve_crash(0, &[]);
+    assert_eq!(alone.process().status("NoNewPrivs"), host.process().status("NoNewPrivs"));
 }
 
 #[test]

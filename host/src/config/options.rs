@@ -64,7 +64,8 @@ pub struct ServeOptions {
     /// User of the workers
     ///
     /// A name or a number. Requires that root starts the server. Workers change to this user before they load plugins;
-    /// the parent process stays root and runs no plugin.
+    /// the parent process stays root and runs no plugin. With or without this option, neither workers nor what their
+    /// plugins start can gain privileges: setuid programs, such as sudo, have no effect there.
     #[arg(long, value_name = "NAME", env = "CALLSIGN_USER", value_parser = parse_account)]
     pub user: Option<String>,
 
