@@ -73,7 +73,8 @@ impl Folder {
     /// Creates the folder in the first place that workers can load libraries from.
     pub fn new(access: Access) -> Result<Self> {
         let places = Place::all();
-        places.iter().for_each(|place| remove_abandoned(&place.path));
+        let is_ours = |place: &&Place| matches!(who_can_replace(&place.path), Ok(None));
+        places.iter().filter(is_ours).for_each(|place| remove_abandoned(&place.path));
         let mut failures = Vec::new();
         for place in &places {
             match place.try_create(access) {
