@@ -11,7 +11,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::{
-    Host, Process, Raw, c_plugin, eventually, isolate, needs_root, path, plugin, run, serve_crash, worker_of,
+    Host, Process, Raw, c_plugin, c_plugin_with, eventually, isolate, needs_root, path, plugin, run,
+    serve_crash, worker_of,
 };
 
 /// Starts a server as a user of its own that may have so many processes and threads.
@@ -171,6 +172,17 @@ fn where_a_worker_was_that_dies_while_the_server_stops_is_logged() {
     assert_eq!(host.ended().code(), Some(1));
     host.log_line("worker 0 was here when it ended");
     drop(silent);
+}
+
+#[test]
+fn a_destructor_that_hangs_does_not_keep_a_server() {
+    let library = c_plugin_with("log_lines.c", &["-DHANG_AT_EXIT"]);
+    for workers in ["0", "1"] {
+        let arguments = ["serve", path(&library), "--route", "/*=,message,", "--workers", workers];
+        let mut host = Host::start(&[&arguments[..], &["--drain-timeout", "1s"]].concat());
+        assert_eq!(host.open("/").ask("hello"), "logged");
+        assert!(!host.terminate().success());
+    }
 }
 
 /// A config file that has become a pipe, for example by a mistake in a script.

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -25,13 +26,18 @@ struct Server {
 
 impl Server {
     fn start(stdout: Stdio, stderr: Stdio, options: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
+        command.stdin(Stdio::null());
+        Self::start_with(command, stdout, stderr, options)
+    }
+
+    fn start_with(mut command: Command, stdout: Stdio, stderr: Stdio, options: &[&str]) -> Self {
         let (library, port) = (c_plugin("log_lines.c"), free_port());
         let copies = tempfile::tempdir().expect("a folder can be made");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
         isolate(&mut command);
         command.args(["serve", path(&library), "--route", "/*=,message,"]).args(options);
         command.args(["--listen", &format!("127.0.0.1:{port}")]).env("TMPDIR", copies.path());
-        let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
+        let child = command.stdout(stdout).stderr(stderr).spawn();
         let server = Self { child: child.expect("the program can be run"), port, _copies: copies };
         eventually("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         server
@@ -158,17 +164,47 @@ fn a_server_whose_output_nobody_reads_serves_and_stops() {
     }
 }
 
-/// As that of a terminal window that is stopped, or of a connection that has failed.
-#[test]
-fn a_terminal_that_shows_nothing_blocks_nobody() {
+/// The two ends of a terminal.
+fn terminal() -> (OwnedFd, OwnedFd) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("there are pseudo-terminals");
     grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("it is ours");
     let name = ptsname(&terminal, Vec::new()).expect("it has a name");
     let screen = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("it is ours");
+    (terminal, screen)
+}
+
+/// As that of a terminal window that is stopped, or of a connection that has failed.
+#[test]
+fn a_terminal_that_shows_nothing_blocks_nobody() {
+    let (_terminal, screen) = terminal();
     let mut server = Server::start(Stdio::null(), screen.into(), &[]);
     let mut c = server.open();
     for n in 0..2000 {
         assert_eq!(c.ask(&format!("{n} {}", "x".repeat(200))), "logged");
+    }
+    drop(c);
+    server.stop();
+}
+
+/// After `stty tostop`, a terminal stops what writes to it in the background, as workers do.
+#[test]
+fn a_terminal_that_stops_background_jobs_stops_no_worker() {
+    let (_terminal, screen) = terminal();
+    let input = screen.try_clone().expect("it is open");
+    let mut command = Command::new("setsid");
+    command.args([
+        "--ctty",
+        "--wait",
+        "sh",
+        "-c",
+        "stty tostop; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_callsign"),
+    ]);
+    command.stdin(input);
+    let mut server = Server::start_with(command, Stdio::null(), screen.into(), &[]);
+    let mut c = server.open();
+    for _ in 0..10 {
+        assert_eq!(c.ask("hello"), "logged");
     }
     drop(c);
     server.stop();

@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Signal, getpid, kill_process};
 
 use crate::bridge::background::Background;
 use crate::bridge::identity;
@@ -27,7 +28,9 @@ use crate::link::setup::Setup;
 use crate::link::uplink::Uplink;
 use crate::link::{self, Tag};
 use crate::plugin::describe::inventory;
-use crate::system::process::{block_on, end_with_parent, fork, init, open_scoreboard, set_name, take_link};
+use crate::system::process::{
+    block_on, end_with_parent, fork, init, open_scoreboard, set_name, take_link, write_in_background,
+};
 use crate::system::sanitize::sanitize;
 use crate::system::scoreboard::{self, Scoreboard};
 use crate::system::signals::{Hangup, Ignored, Stop};
@@ -38,6 +41,8 @@ use listen::{Acceptor, Listener};
 
 /// Time for the ondisconnect callbacks of connections that were cut.
 const LAST_CALLBACKS: Duration = Duration::from_millis(500);
+/// Time for destructors and exit handlers of plugins in a server without worker processes.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why a server without worker processes does not reload.
 pub const NO_RELOAD: &str = "with --workers 0 there is no parent that could reload the plugins";
 
@@ -52,6 +57,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     if let ControlAddress::Path(path) = &settings.control {
         log::warn!("no control socket {}: {NO_RELOAD}", path.display());
     }
+    write_in_background();
     panic::abort_on_panic();
     open_files::raise_limit();
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(Scoreboard::private()?));
@@ -75,10 +81,26 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
             1 => log::info!("stopping: 1 connection is told to close"),
             n => log::info!("stopping: {n} connections are told to close"),
         }
-        drain(worker, &settings.limits, stop.requested()).await?;
+        let drained = drain(worker, &settings.limits, stop.requested()).await;
+        bound_exit();
+        drained?;
         log::info!("stopped: all connections are closed");
         Ok(())
     })
+}
+
+/// Ends this process if its exit takes too long: there is no parent that would, and no signal is handled any more.
+fn bound_exit() {
+    let end = || {
+        std::thread::sleep(EXIT_TIMEOUT);
+        log::error!(
+            "stopped: destructors or exit handlers of plugins have not returned within {EXIT_TIMEOUT:?}"
+        );
+        logging::finish();
+        let _ = kill_process(getpid(), Signal::KILL);
+    };
+    // Without a thread the exit is not bounded.
+    let _ = std::thread::Builder::new().name("exit".to_owned()).spawn(end);
 }
 
 /// A worker process; its setup comes over standard input.
@@ -87,6 +109,7 @@ pub fn run_worker() -> Result<()> {
     let (setup, descriptors) = Setup::receive(&socket)?;
     let Setup { index, workers, parent, first_connection, settings, plan } = setup;
     set_name(&format!("callsign-w{index}"));
+    write_in_background();
     logging::start(settings.log.into(), Some(index));
     panic::abort_on_panic();
     end_with_parent(parent)?;

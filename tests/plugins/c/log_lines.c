@@ -7,6 +7,16 @@
 
 CALLSIGN_PLUGIN("log-lines", "1.0");
 
+#ifdef HANG_AT_EXIT
+#include <unistd.h>
+
+__attribute__((destructor)) static void destructor(void)
+{
+	for (;;)
+		pause();
+}
+#endif
+
 void message(struct connection *c, uint8_t op, const void *data, size_t length)
 {
 	static char text[1024];

@@ -13,7 +13,9 @@ use crate::plugin::describe::inventory;
 use crate::plugin::dispatch::Dispatch;
 use crate::serve::reload::load_initial_plugins;
 use crate::system::crash;
-use crate::system::process::{block_on, end_with_parent, fork, open_scoreboard, set_name, take_link};
+use crate::system::process::{
+    block_on, end_with_parent, fork, open_scoreboard, set_name, take_link, write_in_background,
+};
 use crate::system::scoreboard;
 
 /// Runs the process.
@@ -21,6 +23,7 @@ pub fn run_probe() -> Result<()> {
     let socket = take_link("`callsign probe` is started by callsign itself, not by hand")?;
     let (Request { parent, trial }, descriptors) = setup::receive::<Request>(&socket)?;
     set_name("callsign-probe");
+    write_in_background();
     end_with_parent(parent)?;
     let scoreboard = open_scoreboard(descriptors.into_iter().next())?;
     scoreboard::adopt(scoreboard.slot(0));

@@ -175,6 +175,16 @@ pub fn set_name(name: &str) {
     let _ = name;
 }
 
+/// Lets this process write to a terminal, although it is not in the terminal's foreground group: with `stty tostop` the
+/// first log line would stop it. Before other threads start, which inherit that.
+pub fn write_in_background() {
+    use nix::sys::signal::{SigSet, Signal};
+    let mut stops = SigSet::empty();
+    stops.add(Signal::SIGTTOU);
+    // Fails only for signals that do not exist.
+    let _ = stops.thread_block();
+}
+
 /// Makes the kernel kill this process when its parent ends, even if this process hangs: a worker without a parent would
 /// keep the port. From here on, the process cannot gain privileges.
 pub fn end_with_parent(parent: u32) -> Result<()> {
