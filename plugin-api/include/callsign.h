@@ -77,7 +77,7 @@ struct callsign_request;
 /* The host loads plugins with the same or a lower minor version. It also loads plugins with a
  * higher minor version; such a plugin must check `struct_size` before it uses newer fields and
  * functions. */
-#define CALLSIGN_ABI_MINOR 0
+#define CALLSIGN_ABI_MINOR 1
 
 /* The data symbol under which a library exports its struct callsign_plugin. */
 #define CALLSIGN_PLUGIN_SYMBOL "callsign_plugin"
@@ -279,6 +279,8 @@ struct callsign_request {
 	struct connection *owner;
 	/* One of callsign_method. */
 	uint32_t method_code;
+	/* Initially 0. For the plugin: the host neither reads nor changes it. Since ABI 1.1. */
+	uint32_t status;
 };
 
 /* The argument of a callsign_onload_fn hook, `struct callsign_load` in C. */

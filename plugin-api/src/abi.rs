@@ -49,7 +49,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"callsign");
 pub const ABI_MAJOR: u16 = 1;
 /// The host loads plugins with the same or a lower minor version. It also loads plugins with a higher minor
 /// version; such a plugin must check `struct_size` before it uses newer fields and functions.
-pub const ABI_MINOR: u16 = 0;
+pub const ABI_MINOR: u16 = 1;
 /// The data symbol under which a library exports its [`Plugin`].
 pub const PLUGIN_SYMBOL: &str = "callsign_plugin";
 /// Prefix of the data symbol that exports a [`Handler`]; the handler's name follows.
@@ -239,6 +239,8 @@ pub struct Request {
     pub owner: *mut Connection,
     /// One of [`method`].
     pub method_code: u32,
+    /// Initially 0. For the plugin: the host neither reads nor changes it. Since ABI 1.1.
+    pub status: u32,
 }
 
 /// The argument of an [`OnLoad`] hook, `struct callsign_load` in C.

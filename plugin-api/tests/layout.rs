@@ -71,7 +71,8 @@ fn abi_1_0() -> [Layout; 6] {
             body_length 56 8,
             host 64 8,
             owner 72 8,
-            method_code 80 4,;
+            method_code 80 4,
+            status 84 4,; // ABI 1.1
         Load, "struct callsign_load", 56:
             struct_size 0 4,
             generation 4 4,

@@ -49,7 +49,7 @@ fn inspect_lists_the_contents_of_a_plugin() {
     let (code, stdout, _) = run(&["inspect", "--json", path(&plugin("chat"))]);
     let found: Value = serde_json::from_str(&stdout).expect("the answer is JSON");
     assert_eq!(code, 0);
-    assert_eq!((&found["name"], &found["abi"]), (&json!("chat"), &json!("1.0")));
+    assert_eq!((&found["name"], &found["abi"]), (&json!("chat"), &json!("1.1")));
     assert_eq!(found["handlers"][0], json!({ "name": "configure", "kind": "onload" }));
     #[cfg(target_os = "linux")]
     assert!(found["needs"].to_string().contains("\"libc.so"), "{found}");

@@ -91,6 +91,7 @@ impl Exchange {
             host: head.header(b"host").unwrap_or(c"").as_ptr(),
             owner: ptr::null_mut(),
             method_code: method_code(method.to_bytes()),
+            status: 0,
         };
         let response =
             HandlerResponse { status: 200, headers: HeaderMap::new(), body: Bytes::new(), handshake: None };

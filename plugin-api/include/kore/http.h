@@ -100,6 +100,12 @@ struct http_cookie {
 
 /* Sets the response: a status of 200 to 599, and a body, which is copied. */
 static inline void http_response(struct http_request *req, int status, const void *body, size_t len);
+/*
+ * Responds with `data`, which has this content type and this entity tag, in its quotes; with 304 if the client has it. A
+ * method other than GET and HEAD gets a 405. Used by the functions asset_serve_NAME_EXT of `callsign assets`.
+ */
+static inline void http_serveable(struct http_request *req, const void *data, size_t len, const char *etag,
+    const char *type);
 /* Adds a header to the response, before or after http_response or kore_websocket_handshake. */
 static inline void http_response_header(struct http_request *req, const char *name, const char *value);
 /* The request's header of that name, which is case-insensitive. */

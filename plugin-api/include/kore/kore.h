@@ -16,13 +16,21 @@
 #define _GNU_SOURCE 1
 #endif
 
+/* Applications rely on what Kore's header includes. */
 #include <sys/param.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/types.h>
+#include <sys/un.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
 
 #include <errno.h>
 #include <limits.h>
+#include <regex.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -85,6 +93,13 @@ struct connection {
 
 /* Defined by Callsign; http.h has its functions. */
 struct http_request;
+
+/* The callbacks of a WebSocket in versions of Kore before 3. Each may be NULL, but not `static`. */
+struct kore_wscbs {
+	void (*connect)(struct connection *);
+	void (*message)(struct connection *, u_int8_t, void *, size_t);
+	void (*disconnect)(struct connection *);
+};
 
 /* This worker. */
 struct kore_worker {
@@ -169,6 +184,8 @@ static inline int callsign_keep(const void *state, size_t length);
  */
 static inline void kore_websocket_handshake(struct http_request *req, const char *onconnect,
     const char *onmessage, const char *ondisconnect);
+/* The same with the names of the functions in `callbacks`: called as kore_websocket_handshake(req, &callbacks). */
+static inline void callsign_kore_handshake(struct http_request *req, const struct kore_wscbs *callbacks);
 /* Sends to one client. With CLOSE, `data` is empty, or the code in two bytes, high byte first, then the reason. */
 static inline void kore_websocket_send(struct connection *c, u_int8_t op, const void *data, size_t len);
 /* Sends to all clients of the scope except `c`, which may be NULL. */
@@ -177,7 +194,8 @@ static inline void kore_websocket_broadcast(struct connection *c, u_int8_t op, c
 /* Closes the connection with 1000. The client still receives messages that were sent before. */
 static inline void kore_connection_disconnect(struct connection *c);
 /* The client's address without the port, valid until the next call. Also works for a request's owner. */
-#define KORE_CONNECTION_IP(c) callsign_kore_address(c)
+static inline const char *kore_connection_ip(struct connection *c);
+#define KORE_CONNECTION_IP(c) kore_connection_ip(c)
 
 /* Calls `cb` with `arg` and the current time after `interval` milliseconds, and after each further interval. */
 static inline struct kore_timer *kore_timer_add(void (*cb)(void *, u_int64_t), u_int64_t interval, void *arg,
@@ -195,6 +213,9 @@ static inline void kore_log(int priority, const char *format, ...) __attribute__
 static inline void fatal(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 #define fatalx fatal
 
+/* Has no effect: the server has parsed the command line. */
+static inline void kore_default_getopt(int argc, char **argv);
+
 /* Milliseconds of a monotonic clock. */
 static inline u_int64_t kore_time_ms(void);
 
@@ -204,8 +225,12 @@ static inline void *kore_calloc(size_t count, size_t len);
 static inline void *kore_realloc(void *ptr, size_t len);
 static inline void kore_free(void *ptr);
 static inline char *kore_strdup(const char *text);
+/* The name in versions of Kore before 3. */
+#define kore_mem_free kore_free
 
 static inline struct kore_buf *kore_buf_alloc(size_t initial);
+/* The name in versions of Kore before 3. */
+#define kore_buf_create kore_buf_alloc
 static inline void kore_buf_init(struct kore_buf *buf, size_t initial);
 static inline void kore_buf_append(struct kore_buf *buf, const void *data, size_t len);
 static inline void kore_buf_appendv(struct kore_buf *buf, const char *format, va_list args)

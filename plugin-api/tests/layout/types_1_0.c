@@ -22,6 +22,7 @@ IS(struct callsign_request, body_length, size_t);
 IS(struct callsign_request, host, const char *);
 IS(struct callsign_request, owner, struct connection *);
 IS(struct callsign_request, method_code, uint32_t);
+IS(struct callsign_request, status, uint32_t); /* ABI 1.1 */
 
 IS(struct callsign_load, struct_size, uint32_t);
 IS(struct callsign_load, generation, uint32_t);

@@ -3,11 +3,15 @@
 #include <kore/http.h>
 
 #include <kore/hooks.h>
+#include <kore/seccomp.h>
 
 #include <string>
 
+KORE_SECCOMP_FILTER("cpp", KORE_SYSCALL_ALLOW(poll))
+
 extern "C" {
 int page(struct http_request *);
+int old(struct http_request *);
 void joined(struct connection *);
 void told(struct connection *, u_int8_t, void *, size_t);
 }
@@ -31,6 +35,16 @@ int page(struct http_request *req)
 	answer += name;
 	http_response_cookie(req, "name", name, "/", 0, 0, NULL);
 	http_response(req, HTTP_STATUS_OK, answer.data(), answer.size());
+	return KORE_RESULT_OK;
+}
+
+/* The callbacks as in older versions of Kore. */
+static struct kore_wscbs callbacks = {joined, told, nullptr};
+
+int old(struct http_request *req)
+{
+	req->status = 0;
+	kore_websocket_handshake(req, &callbacks);
 	return KORE_RESULT_OK;
 }
 

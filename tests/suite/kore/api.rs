@@ -176,10 +176,12 @@ fn a_source_in_cpp_compiles_without_a_warning_and_is_served() {
         let library = scratch(&format!("libkore-{compiler}-{standard}.so").replace('+', "p"));
         let source = root().join("tests/plugins/c/kore_cpp.cpp");
         compile(compiler, &["-O1", &format!("-std={standard}")], &source, &library);
-        let mut host = Host::start(&["serve", path(&library), "--workers", "2", "--route", "/=page"]);
+        let options = ["--workers", "2", "--route", "/=page", "--route", "/old=old"];
+        let mut host = Host::start(&[&["serve", path(&library)][..], &options].concat());
         let answer = request(&host, "GET", "/?name=Ann", &[], "");
         assert_eq!((answer.text(), cookies(&answer).len()), ("hello Ann", 1));
         assert_eq!(host.open("/").ask("hi"), "said: hi");
+        assert_eq!(host.open("/old").ask("hi"), "said: hi");
         host.log_line("worker 2 begins");
         assert!(host.terminate().success());
     }

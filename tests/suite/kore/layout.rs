@@ -51,7 +51,8 @@ fn the_headers_have_the_layout_of_the_abi() {
         body_length = "http_body_length",
         host,
         owner,
-        method_code = "method"
+        method_code = "method",
+        status
     );
     layout!(
         c,

@@ -168,6 +168,12 @@ static inline void callsign_kore_teardown(void *data)
 	kore_worker_teardown();
 }
 
+static inline void kore_default_getopt(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+}
+
 /* Logs which hooks of the application are not called as in Kore. */
 static inline void callsign_kore_report_hooks(void)
 {

@@ -16,6 +16,7 @@ static inline void http_response(struct http_request *req, int status, const voi
 	int length;
 
 	callsign_kore_finish(req);
+	req->status = (u_int32_t)status;
 	if (status < 0 || status > UINT16_MAX || callsign_kore_host->respond_status(req, (uint16_t)status) < 0) {
 		length = snprintf(why, sizeof why, "http_response: status %d is not one of 200 to 599", status);
 		(void)callsign_kore_host->fail(why, (size_t)length, NULL, 0);
@@ -30,6 +31,26 @@ static inline void http_response_header(struct http_request *req, const char *na
 	if (callsign_kore_host->respond_header(req, name, value) < 0)
 		kore_log(LOG_WARNING, "http_response_header: `%s` is left out: it is malformed, or the host sets it itself",
 		    name != NULL ? name : "NULL");
+}
+
+static inline void http_serveable(struct http_request *req, const void *data, size_t len, const char *etag,
+    const char *type)
+{
+	const char *match = callsign_kore_host->request_header(req, "if-none-match");
+
+	if (req->method != HTTP_METHOD_GET && req->method != HTTP_METHOD_HEAD) {
+		http_response_header(req, "allow", "GET, HEAD");
+		http_response(req, HTTP_STATUS_METHOD_NOT_ALLOWED, NULL, 0);
+		return;
+	}
+	http_response_header(req, "etag", etag);
+	/* RFC 9110 section 13.1.2: `*`, or a list of tags. */
+	if (match != NULL && (strcmp(match, "*") == 0 || strstr(match, etag) != NULL)) {
+		http_response(req, HTTP_STATUS_NOT_MODIFIED, NULL, 0);
+		return;
+	}
+	http_response_header(req, "content-type", type);
+	http_response(req, HTTP_STATUS_OK, data, len);
 }
 
 static inline int http_request_header(struct http_request *req, const char *name, const char **out)

@@ -41,6 +41,8 @@ struct http_request {
 	struct connection *owner;
 	/* An HTTP_METHOD constant, or 0. */
 	u_int32_t method;
+	/* 0, then the status of http_response. The handler may write to it. */
+	u_int32_t status;
 };
 
 struct callsign_kore_block {
@@ -134,6 +136,49 @@ static inline void kore_websocket_handshake(struct http_request *req, const char
 	}
 }
 
+/* dladdr(3), which dlfcn.h declares only if _GNU_SOURCE was defined before the first header. */
+struct callsign_kore_symbol {
+	const char *file;
+	void *base;
+	const char *name;
+	void *address;
+};
+extern int callsign_kore_dladdr(const void *, struct callsign_kore_symbol *) __asm__("dladdr");
+
+/* The name under which the library exports a function. NULL if it does not. */
+static inline const char *callsign_kore_name(uintptr_t function)
+{
+	struct callsign_kore_symbol symbol = {NULL, NULL, NULL, NULL};
+
+	if (callsign_kore_dladdr((const void *)function, &symbol) == 0 || (uintptr_t)symbol.address != function)
+		return NULL;
+	return symbol.name;
+}
+
+/* By name, as every handshake, so that the connection calls the new code after a reload. */
+static inline void callsign_kore_handshake(struct http_request *req, const struct kore_wscbs *callbacks)
+{
+	static const char unnamed[] = "kore_websocket_handshake: a function in struct kore_wscbs is not exported; "
+	    "declare it without `static`";
+	uintptr_t functions[] = {(uintptr_t)callbacks->connect, (uintptr_t)callbacks->message,
+	    (uintptr_t)callbacks->disconnect};
+	const char *names[3] = {NULL, NULL, NULL};
+	size_t i;
+
+	for (i = 0; i < 3; i++) {
+		if (functions[i] != 0 && (names[i] = callsign_kore_name(functions[i])) == NULL) {
+			(void)callsign_kore_host->fail(unnamed, sizeof unnamed - 1, NULL, 0);
+			return;
+		}
+	}
+	kore_websocket_handshake(req, names[0], names[1], names[2]);
+}
+
+/* With two arguments, callsign_kore_handshake; with four, the function of this name. */
+#define CALLSIGN_KORE_FIFTH(a, b, c, d, e, ...) e
+#define kore_websocket_handshake(...) \
+	CALLSIGN_KORE_FIFTH(__VA_ARGS__, kore_websocket_handshake, 0, callsign_kore_handshake, 0, 0)(__VA_ARGS__)
+
 /* Logs why a message was not sent, unless the client has disconnected. */
 static inline void callsign_kore_unsent(const char *function, int32_t status, u_int8_t op, size_t len)
 {
@@ -190,7 +235,7 @@ static inline void kore_connection_disconnect(struct connection *c)
 
 CALLSIGN_KORE_SHARED char callsign_kore_address_text[64] = "";
 
-static inline const char *callsign_kore_address(struct connection *c)
+static inline const char *kore_connection_ip(struct connection *c)
 {
 	const char *peer = callsign_kore_host->peer(c), *end;
 	size_t length;
