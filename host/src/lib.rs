@@ -34,7 +34,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use commands::cli::{Cli, Command};
-use commands::{check, control, dev, inspect, new, serve as serve_command};
+use commands::{assets, check, control, dev, inspect, new, serve as serve_command};
 use system::log as logging;
 use system::sanitize::sanitize;
 
@@ -64,6 +64,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Serve { plugins, watch, options } => serve_command::run(options, plugins, watch),
         Command::Dev(options) => dev::run(options),
         Command::New(options) => new::run(&options),
+        Command::Assets(options) => assets::run(&options),
         Command::Reload { plugins, server } => control::reload(server, plugins),
         Command::Status { json, server } => control::status(server, json),
         Command::Check(options) => check::run(options),

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::assets::AssetsOptions;
 use super::check::CheckOptions;
 use super::control::ControlOptions;
 use super::dev::DevOptions;
 use super::help::{
-    CHECK_EXAMPLES, DEV_EXAMPLES, EXAMPLES, INSPECT_EXAMPLES, NEW_EXAMPLES, RELOAD_EXAMPLES, SERVE_EXAMPLES,
-    STATUS_EXAMPLES, with_default_and_variable,
+    ASSETS_EXAMPLES, CHECK_EXAMPLES, DEV_EXAMPLES, EXAMPLES, INSPECT_EXAMPLES, NEW_EXAMPLES, RELOAD_EXAMPLES,
+    SERVE_EXAMPLES, STATUS_EXAMPLES, with_default_and_variable,
 };
 use super::new::NewOptions;
 use crate::config::defaults::DEFAULT_DEV_WORKERS;
@@ -103,6 +104,19 @@ pub enum Command {
     /// Exit status: 0 created; 1 not created; 2 wrong usage.
     #[command(after_long_help = NEW_EXAMPLES)]
     New(NewOptions),
+
+    /// Write the files of a folder as a C header
+    ///
+    /// For applications that include the assets.h of Kore's build. A file frontend.html becomes asset_frontend_html,
+    /// its bytes, followed by a NUL; asset_len_frontend_html, their number; asset_mtime_frontend_html, the time of the
+    /// last change; asset_sha256_frontend_html, the hash in quotes; and asset_serve_frontend_html, an onrequest handler
+    /// that responds with the file. A character that is no letter or digit becomes `_`.
+    ///
+    /// Hidden files, and files with `~` or `#` in their names, are left out.
+    ///
+    /// Exit status: 0 written; 1 not written; 2 wrong usage.
+    #[command(after_long_help = ASSETS_EXAMPLES)]
+    Assets(AssetsOptions),
 
     /// Reload plugins of a running server
     ///
@@ -217,6 +231,8 @@ mod tests {
             &["dev", ".", "--build", "make", "--library", "l.so", "--release"],
             &["new"],
             &["new", "chat", "--c", "--sdk", "plugin-api"],
+            &["assets"],
+            &["assets", "assets", "--mime", "html"],
             &["serve", "l.so", "--route", "/a=b,c"],
             &["serve", "l.so", "--listen", "8080"],
             &["serve", "l.so", "--listen", "unix:"],
@@ -262,7 +278,7 @@ mod tests {
         assert!(long.contains("\nExamples:\n"));
         assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");
 
-        for name in ["dev", "new", "reload", "status", "check", "inspect"] {
+        for name in ["dev", "new", "assets", "reload", "status", "check", "inspect"] {
             let long = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(long.contains("\nExamples:\n"), "{long}");
             assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");

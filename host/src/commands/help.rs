@@ -91,6 +91,13 @@ Examples:
   callsign new plugins/counter --c
           Create `counter` in C in the folder plugins/counter";
 
+pub const ASSETS_EXAMPLES: &str = "\
+Examples:
+  callsign assets assets
+          Write assets.h in this folder
+  callsign assets assets -o src/assets.h --mime 'md:text/markdown'
+          Write another file, and serve .md files as Markdown";
+
 pub const RELOAD_EXAMPLES: &str = "\
 Examples:
   callsign reload

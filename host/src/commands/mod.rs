@@ -14,6 +14,8 @@ pub mod dev; // `callsign dev`
 
 pub mod new; // `callsign new`
 
+pub mod assets; // `callsign assets`
+
 pub mod control; // `callsign reload` and `callsign status`
 
 pub mod check; // `callsign check`

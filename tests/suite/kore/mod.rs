@@ -4,6 +4,8 @@
 
 mod api;
 
+mod assets;
+
 mod habits;
 
 mod layout;
