@@ -533,9 +533,14 @@ struct callsign_host {
 	 * nothing. */
 	int32_t (*respond_status)(struct callsign_request *request, uint16_t status);
 	/* Adds a header to the response, including a 101. The host sets Content-Length, Date,
-	 * Connection, Transfer-Encoding, Upgrade and Sec-WebSocket-Accept itself. Returns a
-	 * callsign_status: CALLSIGN_STATUS_BAD_ARGUMENT for one of those, for a malformed
-	 * header, and after a thousand headers. */
+	 * Connection, Transfer-Encoding, Upgrade and Sec-WebSocket-Accept itself, and supports
+	 * no Sec-WebSocket-Extensions. Returns a callsign_status: CALLSIGN_STATUS_BAD_ARGUMENT
+	 * for one of those, for a malformed header, and after a thousand headers.
+	 *
+	 * Sec-WebSocket-Protocol selects the subprotocol of a connection, and takes precedence
+	 * over `protocols` of the route. It is one name, set once (CALLSIGN_STATUS_BAD_ARGUMENT
+	 * otherwise). If the client does not offer it, the 101 has no subprotocol and the host
+	 * logs a warning. */
 	int32_t (*respond_header)(
 		struct callsign_request *request, const char *name, const char *value);
 	/* Sets the body of the response. The host copies the bytes. Returns a callsign_status. */
@@ -640,6 +645,10 @@ struct callsign_host {
 	int32_t (*worker_receive)(
 		const struct callsign_host *const *caller, uint32_t id,
 		callsign_onworker_message_fn call);
+	/* The subprotocol that the 101 selected (RFC 6455 section 1.9): a handler did, or
+	 * `protocols` of the route; "" without one. Valid as long as the connection. Since ABI
+	 * 1.1. */
+	const char *(*protocol)(const struct connection *c);
 };
 
 /* ---- Convenience: macros and static inline functions that use the declarations above. ----
@@ -791,6 +800,11 @@ static inline const char *callsign_query(const struct connection *c)
 	return CALLSIGN_HOST_HAS(query) ? callsign_host_table->query(c) : NULL;
 }
 
+static inline const char *callsign_protocol(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(protocol) ? callsign_host_table->protocol(c) : NULL;
+}
+
 static inline const char *callsign_header(const struct connection *c, const char *name)
 {
 	return CALLSIGN_HOST_HAS(header) ? callsign_host_table->header(c, name) : NULL;
@@ -872,6 +886,33 @@ static inline int32_t callsign_handshake(struct callsign_request *request,
 	return CALLSIGN_HOST_HAS(handshake) ?
 		callsign_host_table->handshake(request, onconnect, onmessage, ondisconnect) :
 		CALLSIGN_NO_HOST;
+}
+
+/* Returns 1 if the client offers that subprotocol (RFC 6455 section 4.1), else 0. */
+static inline int32_t callsign_offers_protocol(
+	const struct callsign_request *request, const char *protocol)
+{
+	const char *name, *value;
+	size_t i, length = protocol == NULL ? 0 : strlen(protocol);
+	for (i = 0; length > 0 && callsign_request_header_at(request, i, &name, &value) == 1; i++) {
+		if (strcmp(name, "sec-websocket-protocol") != 0)
+			continue;
+		while (*value != '\0') {
+			size_t item = strcspn(value += strspn(value, ", \t"), ", \t");
+			if (item == length && memcmp(value, protocol, length) == 0)
+				return 1;
+			value += item;
+		}
+	}
+	return 0;
+}
+
+/* Selects the subprotocol of the connection that a handshake makes. Call it once, for a protocol that
+ * the client offers. */
+static inline int32_t callsign_select_protocol(
+	struct callsign_request *request, const char *protocol)
+{
+	return callsign_respond_header(request, "sec-websocket-protocol", protocol);
 }
 
 /* ---- Log and failures ---- */

@@ -497,8 +497,13 @@ pub struct Host {
     /// for any other number, which changes nothing.
     pub respond_status: unsafe extern "C" fn(request: *mut Request, status: u16) -> i32,
     /// Adds a header to the response, including a 101. The host sets Content-Length, Date, Connection,
-    /// Transfer-Encoding, Upgrade and Sec-WebSocket-Accept itself. Returns a [`status`]: BAD_ARGUMENT for one
-    /// of those, for a malformed header, and after a thousand headers.
+    /// Transfer-Encoding, Upgrade and Sec-WebSocket-Accept itself, and supports no Sec-WebSocket-Extensions.
+    /// Returns a [`status`]: BAD_ARGUMENT for one of those, for a malformed header, and after a thousand
+    /// headers.
+    ///
+    /// Sec-WebSocket-Protocol selects the subprotocol of a connection, and takes precedence over `protocols` of
+    /// the route. It is one name, set once (BAD_ARGUMENT otherwise). If the client does not offer it, the 101
+    /// has no subprotocol and the host logs a warning.
     pub respond_header:
         unsafe extern "C" fn(request: *mut Request, name: *const c_char, value: *const c_char) -> i32,
     /// Sets the body of the response. The host copies the bytes. Returns a [`status`].
@@ -609,4 +614,8 @@ pub struct Host {
     /// unknown, NOT_NOW for a generation in use while a load, save or restore hook runs.
     pub worker_receive:
         unsafe extern "C" fn(caller: *const *const Host, id: u32, call: Option<OnWorkerMessage>) -> i32,
+
+    /// The subprotocol that the 101 selected (RFC 6455 §1.9): a handler did, or `protocols` of the route; ""
+    /// without one. Valid as long as the connection. Since ABI 1.1.
+    pub protocol: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
 }

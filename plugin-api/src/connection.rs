@@ -86,6 +86,13 @@ impl Connection {
         self.raw.query()
     }
 
+    /// The subprotocol that the 101 selected (RFC 6455 §1.9), or "". A handler selects it with
+    /// [`Response::protocol`](crate::Response::protocol), otherwise `protocols` of the route in the host's
+    /// configuration.
+    pub fn protocol(&self) -> &str {
+        self.raw.protocol()
+    }
+
     /// Value of the upgrade request's first header of that name, which is case-insensitive. None also if the
     /// value is not UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {

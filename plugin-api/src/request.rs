@@ -36,6 +36,26 @@ impl Request {
         (0..).map_while(|index| self.raw.header_at(index))
     }
 
+    /// The subprotocols that the client offers, in its order of preference (RFC 6455 §4.1).
+    ///
+    /// ```
+    /// # use callsign_plugin::prelude::*;
+    /// #[onrequest]
+    /// fn connect(request: &mut Request) -> Response {
+    ///     let response = request.handshake("join", "message", "leave");
+    ///     match request.protocols().find(|name| ["chat.v2", "chat.v1"].contains(name)) {
+    ///         Some(name) => response.protocol(name),
+    ///         None => response,
+    ///     }
+    /// }
+    /// # fn main() {}
+    /// ```
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        let lines = self.headers().filter(|(name, _)| *name == "sec-websocket-protocol");
+        let lines = lines.filter_map(|(_, value)| std::str::from_utf8(value).ok());
+        lines.flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty())
+    }
+
     /// The complete body, at most `max_body` bytes of the host's configuration.
     pub fn body(&self) -> &[u8] {
         self.raw.body()
@@ -114,6 +134,14 @@ impl Response {
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
+    }
+
+    /// Selects the subprotocol of a [`handshake`](Request::handshake), one that the client offers
+    /// ([`Request::protocols`]). It takes precedence over `protocols` of the route. If the client does not offer
+    /// it, the connection has none, and the host logs a warning. The request fails if a subprotocol is selected
+    /// twice.
+    pub fn protocol(self, name: impl Into<String>) -> Self {
+        self.header("sec-websocket-protocol", name)
     }
 
     /// Sets the body.

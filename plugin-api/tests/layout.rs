@@ -135,7 +135,8 @@ fn abi_1_0() -> [Layout; 6] {
             worker_index 216 8,
             worker_count 224 8,
             worker_send 232 8,
-            worker_receive 240 8,;
+            worker_receive 240 8,
+            protocol 248 8,; // ABI 1.1
     }
 }
 

@@ -14,6 +14,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::client::Client;
 use crate::client::head::Head;
+use crate::config::handshake::is_protocol;
 use crate::plugin::exposed::{ExposedConnection, ExposedRequest};
 use crate::plugin::handler::Callbacks;
 use crate::plugin::registry::Unresolved;
@@ -104,20 +105,24 @@ impl Exchange {
         }
     }
 
-    /// Adds a header to the response. False: the header is invalid, set by the host itself, or one too many.
+    /// Adds a header to the response. False: the header is invalid, set by the host itself, or one too many. A
+    /// connection has one subprotocol (RFC 6455 §4.2.2), and no extension.
     pub fn add_header(&self, name: &[u8], value: &[u8]) -> bool {
-        const SET_BY_HOST: [HeaderName; 6] = [
+        const SET_BY_HOST: [HeaderName; 7] = [
             header::CONTENT_LENGTH,
             header::DATE,
             header::CONNECTION,
             header::TRANSFER_ENCODING,
             header::UPGRADE,
             header::SEC_WEBSOCKET_ACCEPT,
+            header::SEC_WEBSOCKET_EXTENSIONS,
         ];
         match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
             (Ok(name), Ok(value)) if !SET_BY_HOST.contains(&name) => {
                 let headers = &mut self.response.borrow_mut().headers;
-                headers.len() < HEADERS_MAX && headers.try_append(name, value).is_ok()
+                let is_protocol_fit = name != header::SEC_WEBSOCKET_PROTOCOL
+                    || is_protocol(value.as_bytes()) && !headers.contains_key(&name);
+                is_protocol_fit && headers.len() < HEADERS_MAX && headers.try_append(name, value).is_ok()
             }
             _ => false,
         }

@@ -6,6 +6,8 @@
 
 pub mod head; // peer, path, query and headers of the request
 
+pub mod extras; // what few clients have
+
 pub mod transport; // what carries its bytes
 
 pub mod outbox; // its write queue
@@ -18,6 +20,7 @@ pub mod frozen; // a client as bytes and a descriptor
 pub mod memory; // a transport for tests
 
 use std::cell::{Cell, RefCell, UnsafeCell};
+use std::ffi::CStr;
 use std::io;
 use std::ptr;
 use std::time::Instant;
@@ -27,10 +30,13 @@ use callsign_websocket::{Endpoint, Extensions};
 
 use crate::plugin::exposed::ExposedConnection;
 use crate::plugin::handler::Callbacks;
+use extras::Extras;
 use head::Head;
 use outbox::{Outbox, Pool};
 use transport::Transport;
 use turn_state::TurnState;
+
+pub use extras::Rest;
 
 /// How far a client has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,21 +49,6 @@ pub enum Phase {
     Closing,
     /// Its last callback has run. The socket stays until the client closes its side, or the time to close is up.
     Closed,
-}
-
-/// Bytes that were read and not handled.
-#[derive(Debug)]
-pub struct Rest {
-    /// What was not handled when the first turn ended, and a spare byte.
-    pub bytes: Box<[u8]>,
-    /// How much of it was handled since.
-    pub handled: usize,
-}
-
-impl Rest {
-    fn unhandled(&self) -> &[u8] {
-        &self.bytes[self.handled..self.bytes.len() - 1]
-    }
 }
 
 /// One client; `struct connection` of the ABI points to it.
@@ -82,8 +73,9 @@ pub struct Client {
     pub endpoint: Endpoint,
     outbox: RefCell<Outbox>,
     transport: RefCell<Transport>,
-    /// Bytes that were read and not handled, because the client's turn was over; [`TurnState::has_rest`].
-    rest: Cell<Option<Box<Rest>>>,
+    /// Bytes that were read and not handled, because the client's turn was over ([`TurnState::has_rest`]), and the
+    /// subprotocol that the 101 has selected.
+    extras: Extras,
     /// Notes of whoever drives the client.
     pub turn: TurnState,
 }
@@ -116,7 +108,7 @@ impl Client {
             endpoint: Endpoint::new(Extensions::default()),
             outbox: RefCell::default(),
             transport: RefCell::new(Transport::None),
-            rest: Cell::new(None),
+            extras: Extras::default(),
             turn: TurnState::default(),
         }
     }
@@ -132,6 +124,16 @@ impl Client {
         self.handlers.set(handlers);
         self.transport.replace(transport);
         self.phase.set(Phase::Open);
+    }
+
+    /// Sets the subprotocol that the 101 selects, once.
+    pub fn set_subprotocol(&self, name: &[u8]) {
+        self.extras.set_subprotocol(name);
+    }
+
+    /// Passes the subprotocol that the 101 has selected, "" for none. The name keeps its address as long as the client.
+    pub fn with_subprotocol<R>(&self, f: impl FnOnce(&CStr) -> R) -> R {
+        self.extras.with_subprotocol(f)
     }
 
     /// Unique in the server, never reused.
@@ -213,14 +215,14 @@ impl Client {
     #[cold]
     pub fn keep_rest(&self, rest: Rest) {
         self.turn.has_rest.set(true);
-        self.rest.set(Some(Box::new(rest)));
+        self.extras.keep_rest(rest);
     }
 
     /// Takes the bytes that were read and not handled.
     #[cold]
     pub fn take_rest(&self) -> Option<Rest> {
         self.turn.has_rest.set(false);
-        self.rest.take().map(|rest| *rest)
+        self.extras.take_rest()
     }
 
     /// The transport, to read from.

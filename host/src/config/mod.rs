@@ -13,6 +13,10 @@ pub mod defaults; // default and bounds of each setting
 
 pub mod account; // user or group
 
+pub mod web_origin; // which pages may open WebSockets
+
+pub mod handshake; // which handshakes are accepted
+
 pub mod route; // request path to handler names
 
 pub mod listen_address; // HOST:PORT or unix:PATH

@@ -9,10 +9,12 @@ use clap::Args;
 
 use super::account::parse_account;
 use super::control_address::ControlAddress;
+use super::handshake::TrustedProxy;
 use super::listen_address::parse_listen;
 use super::log_level::LogLevel;
 use super::route::Route;
 use super::units::{parse_duration, parse_size};
+use super::web_origin::OriginPattern;
 
 // Doc comments are help texts: the first line for `-h`, all of it for `--help`. Defaults are added by `commands::help`.
 
@@ -53,6 +55,39 @@ pub struct ServeOptions {
     /// one plugin. The option replaces a route of the config file with the same PATH.
     #[arg(long, value_name = "PATH=HANDLERS", value_parser = Route::from_flag)]
     pub route: Vec<Route>,
+
+    /// Pages that may open WebSockets; may be repeated
+    ///
+    /// ORIGIN is scheme, host and port of a page, such as https://example.com or http://localhost:3000, or * for all
+    /// pages. A browser names the page in the Origin header. A page that is not allowed gets 403, and the log says so.
+    /// Without this option, the host and port of the page must be those of the request (the Host header). Clients
+    /// without an Origin header, such as programs, are always accepted.
+    ///
+    /// Separate several by commas. The option replaces `origins` in [http] of the config file. A route with `origins`
+    /// of its own keeps them.
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        env = "CALLSIGN_ORIGIN",
+        value_delimiter = ',',
+        value_parser = OriginPattern::parse
+    )]
+    pub origin: Vec<OriginPattern>,
+
+    /// Reverse proxy in front of the server; may be repeated
+    ///
+    /// NETWORK is an address (127.0.0.1), a network (10.0.0.0/8), or unix: for clients of Unix sockets. If such a
+    /// client sends X-Forwarded-Host, that host is compared with the page's origin, instead of the Host header.
+    ///
+    /// Separate several by commas. They replace `trusted_proxies` of the config file.
+    #[arg(
+        long,
+        value_name = "NETWORK",
+        env = "CALLSIGN_TRUSTED_PROXY",
+        value_delimiter = ',',
+        value_parser = TrustedProxy::parse
+    )]
+    pub trusted_proxy: Vec<TrustedProxy>,
 
     /// Number of worker processes
     ///

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::handshake::HandshakePolicy;
 use crate::config::plugin_source::PluginSource;
 use crate::config::route::Route;
 use crate::config::settings::Settings;
@@ -18,6 +19,8 @@ pub struct Plan {
     pub plugins: Vec<PlannedPlugin>,
     /// Paths are unique. Empty: the handlers named after their kinds serve every path.
     pub routes: Vec<Route>,
+    /// For the handshakes of all routes.
+    pub handshake: HandshakePolicy,
 }
 
 /// One plugin in one generation.
@@ -37,7 +40,8 @@ impl Plan {
     /// Loads the operator's files themselves, for a server without a parent that could copy them.
     pub fn in_place(settings: &Settings) -> Self {
         let plugins = settings.plugins.iter().cloned().map(PlannedPlugin::in_place);
-        Self { plugins: plugins.collect(), routes: settings.routes.clone() }
+        let Settings { routes, handshake, .. } = settings;
+        Self { plugins: plugins.collect(), routes: routes.clone(), handshake: handshake.clone() }
     }
 
     /// How the operator configured each plugin, in load order.

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::web_origin::OriginRule;
+
 const PATH_EXPECTED: &str = "expected a path such as `/chat`, or `/files/*` for all below it";
 
 const HANDLER_EXPECTED: &str = "expected a handler's name, such as `join` or `chat:join`";
@@ -16,6 +18,10 @@ const HANDLER_EXPECTED: &str = "expected a handler's name, such as `join` or `ch
 pub struct Route {
     pub path: RoutePath,
     pub target: Target,
+    /// Subprotocols of its connections: the first one that the client offers is selected.
+    pub protocols: Vec<String>,
+    /// Which pages may open WebSockets on it. None: the rule of the server.
+    pub origins: Option<OriginRule>,
     /// Where the operator wrote the route, for messages: `--route '/chat=join,,leave'` or `callsign.toml:12`.
     pub origin: String,
 }
@@ -66,7 +72,13 @@ impl Route {
                 ));
             }
         };
-        Ok(Self { path: RoutePath::parse(path)?, target, origin: format!("--route '{text}'") })
+        let (path, origin) = (RoutePath::parse(path)?, format!("--route '{text}'"));
+        Ok(Self { path, target, protocols: Vec::new(), origins: None, origin })
+    }
+
+    /// Where the config file has the route; None: it is on the command line.
+    pub fn file(&self) -> Option<&str> {
+        Some(self.origin.as_str()).filter(|origin| !origin.starts_with("--route"))
     }
 }
 

@@ -5,6 +5,10 @@ pub mod upgrade; // which requests are WebSocket upgrades, RFC 6455 §4.2.1
 
 mod stream; // an accepted socket
 
+mod origin; // which pages may open WebSockets
+
+mod protocol; // which subprotocol a connection has
+
 use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::io;
@@ -89,8 +93,11 @@ async fn respond(sender: Sender, request: Request<Incoming>) -> HttpResponse {
     let Some(route) = dispatch.find(request.uri().path()) else {
         return text(StatusCode::NOT_FOUND, "no route for this path");
     };
+    if accept.is_some() && !origin::is_allowed(&dispatch, route, request.headers(), &sender.peer) {
+        return text(StatusCode::FORBIDDEN, "this page may not open a WebSocket here");
+    }
     match (route.answerer, accept) {
-        (Answerer::Callbacks(callbacks), Some(accept)) => switch(sender, request, &accept, callbacks),
+        (Answerer::Callbacks(callbacks), Some(accept)) => switch(sender, request, &accept, route, callbacks),
         (Answerer::Callbacks(_), None) => refused(426, "this path is for WebSocket clients"),
         (Answerer::Handler(handler), accept) => call_handler(sender, request, accept, route, handler).await,
     }
@@ -121,7 +128,7 @@ async fn call_handler(
         release_request(&called, &exchange.client);
     }
     let Exchange { client, response, .. } = exchange;
-    let answer = response.into_inner();
+    let mut answer = response.into_inner();
     let failed = |reason: &dyn std::fmt::Display| {
         log::error!(
             "{handler} failed: {reason} (500 for {} {} from {peer}, route `{}`)",
@@ -139,8 +146,11 @@ async fn call_handler(
         (Ok(false), _) => failed(&"it gave no reason"),
         (Ok(true), Some(Handshake::NotUpgrade)) => refused(426, "this path is for WebSocket clients"),
         (Ok(true), Some(Handshake::Bound(callbacks))) => {
+            let chosen = answer.headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+            let protocol = protocol::select(route, &parts.headers, chosen, peer);
+            protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
             hand_over(sender.clone(), on_upgrade, client, callbacks, Some(called));
-            let mut response = switching(accept.as_deref().unwrap_or_default());
+            let mut response = switching(accept.as_deref().unwrap_or_default(), protocol);
             response.headers_mut().extend(answer.headers);
             response
         }
@@ -174,13 +184,16 @@ fn switch(
     sender: Sender,
     mut request: Request<Incoming>,
     accept: &str,
+    route: &ResolvedRoute,
     callbacks: Callbacks,
 ) -> HttpResponse {
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
+    let protocol = protocol::select(route, &parts.headers, None, &sender.peer);
     let client = Rc::new(Client::requested(Head::new(&parts, &sender.peer)));
+    protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
     hand_over(sender, on_upgrade, client, callbacks, None);
-    switching(accept)
+    switching(accept, protocol)
 }
 
 /// Waits until the 101 is written, then has the worker take over the socket. `called`: the generation whose handler may
@@ -223,7 +236,7 @@ fn hand_over(
     });
 }
 
-fn switching(accept: &str) -> HttpResponse {
+fn switching(accept: &str, protocol: Option<HeaderValue>) -> HttpResponse {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -231,6 +244,7 @@ fn switching(accept: &str) -> HttpResponse {
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     // Base64 is always a header value.
     headers.extend(HeaderValue::from_str(accept).ok().map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept)));
+    headers.extend(protocol.map(|protocol| (header::SEC_WEBSOCKET_PROTOCOL, protocol)));
     response
 }
 

@@ -1,9 +1,13 @@
 //! Which handlers answer a request: the routes with their names resolved, or the convention if there are no routes. A
 //! path enters, handlers leave.
 
+use std::net::IpAddr;
+
 use anyhow::{Result, anyhow, bail};
 
+use crate::config::handshake::{HandshakePolicy, TrustedProxy};
 use crate::config::route::{Route, RoutePath, Routes, Target};
+use crate::config::web_origin::OriginRule;
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
 use crate::plugin::registry::Registry;
 
@@ -22,6 +26,20 @@ pub struct ResolvedRoute {
     /// As the operator wrote it; `/*` for the convention.
     pub path: String,
     pub answerer: Answerer,
+    /// Subprotocols of its connections: the first one that the client offers is selected.
+    pub protocols: Vec<String>,
+    /// Which pages may open WebSockets.
+    pub origins: RouteOrigins,
+}
+
+/// Which pages may open WebSockets on a route, and where the operator changes that.
+#[derive(Debug)]
+pub struct RouteOrigins {
+    pub rule: OriginRule,
+    /// Where the route is written in the config file: `callsign.toml:12`. None: it is not in a file.
+    pub file: Option<String>,
+    /// Whether the rule is the route's own, and not that of the server.
+    pub is_own: bool,
 }
 
 /// All routes, resolved.
@@ -29,6 +47,7 @@ pub struct ResolvedRoute {
 pub struct Dispatch {
     paths: Routes,
     routes: Vec<ResolvedRoute>,
+    trusted_proxies: Vec<TrustedProxy>,
 }
 
 impl Dispatch {
@@ -38,11 +57,17 @@ impl Dispatch {
     ///
     /// # Errors
     /// A name is not a handler, or there is nothing to serve.
-    pub fn resolve(registry: &Registry, routes: &[Route]) -> Result<Self> {
+    pub fn resolve(registry: &Registry, routes: &[Route], handshake: &HandshakePolicy) -> Result<Self> {
+        let HandshakePolicy { origins, trusted_proxies } = handshake.clone();
         if routes.is_empty() {
             let everything = RoutePath::Prefix("/".to_owned());
-            let route = ResolvedRoute { path: everything.to_string(), answerer: convention(registry)? };
-            return Ok(Self { paths: Routes::from_iter([everything]), routes: vec![route] });
+            let route = ResolvedRoute {
+                path: everything.to_string(),
+                answerer: convention(registry)?,
+                protocols: Vec::new(),
+                origins: RouteOrigins { rule: origins, file: None, is_own: false },
+            };
+            return Ok(Self { paths: Routes::from_iter([everything]), routes: vec![route], trusted_proxies });
         }
         let resolve = |route: &Route| {
             let found = match &route.target {
@@ -58,20 +83,35 @@ impl Dispatch {
                 let (path, origin) = (&route.path, &route.origin);
                 anyhow!("{text}{stop} Fix the name in route `{path}` ({origin}), or {}", unresolved.remedy)
             })?;
-            Ok(ResolvedRoute { path: route.path.to_string(), answerer })
+            let origins = RouteOrigins {
+                rule: route.origins.as_ref().unwrap_or(&origins).clone(),
+                file: route.file().map(str::to_owned),
+                is_own: route.origins.is_some(),
+            };
+            Ok(ResolvedRoute {
+                path: route.path.to_string(),
+                answerer,
+                protocols: route.protocols.clone(),
+                origins,
+            })
         };
         let paths = routes.iter().map(|route| route.path.clone()).collect();
-        Ok(Self { paths, routes: routes.iter().map(resolve).collect::<Result<_>>()? })
+        Ok(Self { paths, routes: routes.iter().map(resolve).collect::<Result<_>>()?, trusted_proxies })
     }
 
     /// No routes; every path is a 404.
     pub fn nothing() -> Self {
-        Self { paths: Routes::from_iter([]), routes: Vec::new() }
+        Self { paths: Routes::from_iter([]), routes: Vec::new(), trusted_proxies: Vec::new() }
     }
 
     /// The route of a path; None: 404.
     pub fn find(&self, path: &str) -> Option<&ResolvedRoute> {
         self.paths.find(path).map(|index| &self.routes[index])
+    }
+
+    /// Whether a client with that address is a trusted reverse proxy. None: a client of a Unix socket.
+    pub fn is_trusted_proxy(&self, client: Option<IpAddr>) -> bool {
+        self.trusted_proxies.iter().any(|proxy| proxy.includes(client))
     }
 
     /// All routes, in the operator's order.

@@ -90,6 +90,13 @@ impl RawConnection {
         text(host().map_or(ptr::null(), |host| unsafe { (host.query)(self.as_ptr()) }))
     }
 
+    pub fn protocol(&self) -> &str {
+        // Hosts of ABI 1.0 do not have the function.
+        let has = |host: &&abi::Host| host.struct_size as usize > std::mem::offset_of!(abi::Host, protocol);
+        // SAFETY: as in `peer`.
+        text(host().filter(has).map_or(ptr::null(), |host| unsafe { (host.protocol)(self.as_ptr()) }))
+    }
+
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let name = CString::new(name).ok()?;
         // SAFETY: as in `peer`; the host reads `name` before the call returns.
@@ -177,7 +184,8 @@ impl RawRequest {
             // SAFETY: the request is live; the host reads the strings before the call returns.
             if unsafe { (host.respond_header)(request, c_name.as_ptr(), c_value.as_ptr()) } < 0 {
                 return Err(format!(
-                    "the answer's header `{name}: {value}` is malformed, or the host sets it itself"
+                    "the answer's header `{name}: {value}` is malformed, is a second subprotocol, or is one that only \
+                     the host sets"
                 ));
             }
         }

@@ -360,5 +360,6 @@ static HOST: abi::Host = {
         worker_count: number,
         worker_send,
         worker_receive,
+        protocol: text,
     }
 };

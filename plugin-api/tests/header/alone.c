@@ -36,6 +36,7 @@ static void check_all_do_nothing(struct connection *c, struct callsign_request *
 	CHECK(callsign_close(c, 1000, "x") == CALLSIGN_NO_HOST);
 	CHECK(callsign_find(1) == NULL);
 	CHECK(callsign_peer(c) == NULL && callsign_path(c) == NULL && callsign_query(c) == NULL);
+	CHECK(callsign_protocol(c) == NULL);
 	CHECK(callsign_header(c, "x") == NULL && callsign_header_at(c, 0, &name, &value) == 0);
 	CHECK(callsign_close_code(c) == 0 && callsign_close_reason(c) == NULL && callsign_closed_by(c) == 0);
 	CHECK(callsign_request_header(request, "x") == NULL);
@@ -46,6 +47,8 @@ static void check_all_do_nothing(struct connection *c, struct callsign_request *
 	CHECK(callsign_respond_body(request, "x", 1) == CALLSIGN_NO_HOST);
 	CHECK(callsign_respond(request, 200, "text/plain", "x", 1) == 0);
 	CHECK(callsign_handshake(request, "a", "b", "c") == CALLSIGN_NO_HOST);
+	CHECK(callsign_offers_protocol(request, "x") == 0 && callsign_offers_protocol(request, NULL) == 0);
+	CHECK(callsign_select_protocol(request, "x") == CALLSIGN_NO_HOST);
 	CHECK(callsign_fail("x") == CALLSIGN_NO_HOST && callsign_fail(NULL) == CALLSIGN_NO_HOST);
 	CHECK(callsign_in_callback() == 0 && callsign_extension("x/1") == NULL);
 	CHECK(callsign_after(c, 1, NULL, NULL, NULL) == 0 && callsign_every(c, 1, NULL, NULL, NULL) == 0);

@@ -147,6 +147,11 @@ static inline const char *callsign_query(const struct connection *c)
 	return CALLSIGN_HOST_HAS(query) ? callsign_host_table->query(c) : NULL;
 }
 
+static inline const char *callsign_protocol(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(protocol) ? callsign_host_table->protocol(c) : NULL;
+}
+
 static inline const char *callsign_header(const struct connection *c, const char *name)
 {
 	return CALLSIGN_HOST_HAS(header) ? callsign_host_table->header(c, name) : NULL;
@@ -228,6 +233,33 @@ static inline int32_t callsign_handshake(struct callsign_request *request,
 	return CALLSIGN_HOST_HAS(handshake) ?
 		callsign_host_table->handshake(request, onconnect, onmessage, ondisconnect) :
 		CALLSIGN_NO_HOST;
+}
+
+/* Returns 1 if the client offers that subprotocol (RFC 6455 section 4.1), else 0. */
+static inline int32_t callsign_offers_protocol(
+	const struct callsign_request *request, const char *protocol)
+{
+	const char *name, *value;
+	size_t i, length = protocol == NULL ? 0 : strlen(protocol);
+	for (i = 0; length > 0 && callsign_request_header_at(request, i, &name, &value) == 1; i++) {
+		if (strcmp(name, "sec-websocket-protocol") != 0)
+			continue;
+		while (*value != '\0') {
+			size_t item = strcspn(value += strspn(value, ", \t"), ", \t");
+			if (item == length && memcmp(value, protocol, length) == 0)
+				return 1;
+			value += item;
+		}
+	}
+	return 0;
+}
+
+/* Selects the subprotocol of the connection that a handshake makes. Call it once, for a protocol that
+ * the client offers. */
+static inline int32_t callsign_select_protocol(
+	struct callsign_request *request, const char *protocol)
+{
+	return callsign_respond_header(request, "sec-websocket-protocol", protocol);
 }
 
 /* ---- Log and failures ---- */

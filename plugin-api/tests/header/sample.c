@@ -63,6 +63,7 @@ static void join(struct connection *c)
 		callsign_logf(CALLSIGN_LEVEL_INFO, "%s: %s %s", name, value, callsign_header(c, name));
 	callsign_logf(
 		CALLSIGN_LEVEL_INFO, "%s %s %s", callsign_peer(c), callsign_path(c), callsign_query(c));
+	callsign_logf(CALLSIGN_LEVEL_INFO, "speaks %s", callsign_protocol(c));
 	callsign_timer_remove(callsign_after(c, 1, later, NULL, NULL));
 	callsign_every(NULL, 1000, later, NULL, work);
 	callsign_background(c, work, later, NULL, NULL);
@@ -91,6 +92,8 @@ static int32_t page(struct callsign_request *request)
 	const char *name, *value;
 	if (request->upgrade) {
 		callsign_respond_header(request, "x-sample", "1");
+		if (callsign_offers_protocol(request, "sample"))
+			callsign_select_protocol(request, "sample");
 		callsign_handshake(request, "join", "message", "leave");
 		return 1;
 	}

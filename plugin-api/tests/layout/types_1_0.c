@@ -107,3 +107,5 @@ IS(struct callsign_host, worker_send, int32_t (*)(const struct callsign_host *co
 	uint32_t, const void *, size_t));
 IS(struct callsign_host, worker_receive, int32_t (*)(const struct callsign_host *const *, uint32_t,
 	void (*)(uint32_t, uint32_t, const void *, size_t)));
+/* ABI 1.1 */
+IS(struct callsign_host, protocol, const char *(*)(const struct connection *));

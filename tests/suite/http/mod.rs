@@ -3,6 +3,10 @@
 
 mod handshake;
 
+mod origin;
+
+mod subprotocol;
+
 mod boundary;
 
 use serde_json::{Value, json};

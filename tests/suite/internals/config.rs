@@ -58,6 +58,9 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
     assert_eq!(config.plugins[0].config["greeting"].as_str(), Some("welcome, and be kind"));
     assert_eq!(config.routes[0].target, Target::Handler("chat:onrequest".into()));
     assert!(matches!(config.routes[1].target, Target::Callbacks { onmessage: Some(_), .. }));
+    assert!(config.routes[1].origins.is_some() && !config.routes[1].protocols.is_empty());
+    assert!(config.origins.is_some());
+    assert_eq!(config.trusted_proxies, Some(Vec::new()));
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn an_unknown_key_is_reported_with_its_place_and_a_suggestion() {
         (
             "[http]\nfrobnicate = 1",
             "callsign.toml:2:1: unknown key `frobnicate` in [http]; known keys are `max_body`, `max_head`, \
-             `handshake_timeout`",
+             `handshake_timeout`, `origins`, `trusted_proxies`",
         ),
         (
             "[plugin.chat]\npth = 'x'",
@@ -180,6 +183,8 @@ fn a_wrong_value_is_reported_with_its_place_and_what_was_found_and_expected() {
     const SIZE: &str = "expected a size in bytes, such as 65536, 64KiB or 16MiB";
     const TIME: &str = "expected a duration of at most 365 days, such as 10s, 250ms, 1.5m or 10 (seconds)";
     const LISTEN: &str = "expected HOST:PORT, such as 127.0.0.1:8080, 0.0.0.0:80 or [::1]:8080";
+    const ORIGIN: &str = "expected a page's origin without a path, such as https://example.com or \
+                          http://localhost:3000, or * for all pages";
     const HANDLER: &str = "expected a handler's name, such as `join` or `chat:join`";
     const PATH: &str = "expected a path such as `/chat`, or `/files/*` for all below it";
     for (text, message) in [
@@ -276,6 +281,27 @@ fn a_wrong_value_is_reported_with_its_place_and_what_was_found_and_expected() {
         (
             "[[route]]\npath = '/'\nonmessage = ['a']",
             format!("3:13: `onmessage` in [[route]]: found an array, {HANDLER}"),
+        ),
+        ("[http]\norigins = 'example.com'", format!("2:11: `origins` in [http]: found string `'example.com'`, {ORIGIN}")),
+        (
+            "[http]\norigins = ['*', 'https://example.com/']",
+            format!("2:17: `origins` in [http]: found string `'https://example.com/'`, {ORIGIN}"),
+        ),
+        (
+            "[[route]]\npath = '/'\nhandler = 'h'\norigins = 1",
+            format!("4:11: `origins` in [[route]]: found integer `1`, {ORIGIN}"),
+        ),
+        (
+            "[[route]]\npath = '/'\nonmessage = 'm'\nprotocols = ['a', 'b c']",
+            "4:19: `protocols` in [[route]]: found string `'b c'`, expected a subprotocol's name, such as \"mqtt\", \
+             without spaces and separators"
+                .into(),
+        ),
+        (
+            "[http]\ntrusted_proxies = ['10.0.0.0/8', 'localhost']",
+            "2:34: `trusted_proxies` in [http]: found string `'localhost'`, expected an address or a network, such as \
+             127.0.0.1, 10.0.0.0/8 or fd00::/8, or unix: for clients of Unix sockets"
+                .into(),
         ),
         (
             "[http]\nmax_body = '0123456789012345678901234567890123456789'",

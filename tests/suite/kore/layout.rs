@@ -124,7 +124,8 @@ fn the_headers_have_the_layout_of_the_abi() {
         worker_index,
         worker_count,
         worker_send,
-        worker_receive
+        worker_receive,
+        protocol
     );
     for (name, number) in numbers() {
         writeln!(c, "CHECK({name} == INT64_C({number}));").expect("writing to a string succeeds");

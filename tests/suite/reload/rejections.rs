@@ -77,7 +77,7 @@ fn a_file_that_is_no_library_changes_nothing() {
 fn another_abi_changes_nothing() {
     let mut server = Untouched::new(&[]);
     let faulty = c_plugin_with("faulty.c", &["-DNAME=\"reload\"", "-DABI_MAJOR=2"]);
-    server.assert_rejected(&faulty, &["built for ABI 2.0, this host has ABI 1.0"]);
+    server.assert_rejected(&faulty, &["built for ABI 2.0, this host has ABI 1.1"]);
     server.assert_accepts_a_good_one(&[]);
 }
 

@@ -132,7 +132,7 @@ fn a_library_without_a_valid_descriptor_is_refused_with_the_way_to_make_one() {
         ),
         (
             "-DFAULT_KIND",
-            "handler `release` is of kind 77, which this host (ABI 1.0) does not know; use a later host"
+            "handler `release` is of kind 77, which this host (ABI 1.1) does not know; use a later host"
                 .to_owned(),
         ),
     ] {
@@ -144,7 +144,7 @@ fn a_library_without_a_valid_descriptor_is_refused_with_the_way_to_make_one() {
 
 #[test]
 fn another_abi_major_is_refused_with_both_numbers_and_a_higher_minor_is_served() {
-    let message = "built for ABI 2.0, this host has ABI 1.0; rebuild the plugin with the SDK of this host";
+    let message = "built for ABI 2.0, this host has ABI 1.1; rebuild the plugin with the SDK of this host";
     assert_refused(&faulty("-DABI_MAJOR=2"), message);
     let message = message.replace("2.0", "0.0");
     assert_refused(&faulty("-DABI_MAJOR=0"), &message);

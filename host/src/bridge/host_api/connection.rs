@@ -88,6 +88,12 @@ pub(super) unsafe extern "C" fn query(c: *const abi::Connection) -> *const c_cha
     unsafe { head_string(c, |head| Some(head.query())) }
 }
 
+pub(super) unsafe extern "C" fn protocol(c: *const abi::Connection) -> *const c_char {
+    // SAFETY: by the ABI `c` is NULL or a valid handle.
+    let found = unsafe { connection(c) };
+    found.map_or(ptr::null(), |(_, c)| c.with_subprotocol(CStr::as_ptr))
+}
+
 pub(super) unsafe extern "C" fn header(c: *const abi::Connection, name: *const c_char) -> *const c_char {
     // SAFETY: by the ABI `c` is NULL or a valid handle, and `name` NULL or a C string.
     unsafe { head_string(c, |head| head.header(c_string(name)?)) }

@@ -15,7 +15,7 @@ use super::{Client, Phase, Rest};
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
 
 /// Version of the format.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// The kinds of a connection's handlers, in the order of the format.
 const KINDS: [Kind; 3] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect];
 
@@ -80,6 +80,7 @@ impl Client {
             put_bytes(&mut bytes, name.as_bytes());
         }
         put_bytes(&mut bytes, self.head.as_bytes());
+        self.with_subprotocol(|name| put_bytes(&mut bytes, name.to_bytes()));
         self.endpoint.snapshot(&mut bytes);
         put_bytes(&mut bytes, &self.outbox.borrow().to_bytes());
         let rest = self.take_rest();
@@ -119,6 +120,10 @@ impl Client {
             }
         }
         let head = Head::from_bytes(source.bytes()?).ok_or(ThawError::Format("the head is none"))?;
+        let subprotocol = source.bytes()?;
+        if subprotocol.contains(&0) {
+            return Err(ThawError::Format("the subprotocol has a NUL"));
+        }
         let endpoint = Endpoint::restore(&mut source, max_message, now)?;
         let mut outbox = Outbox::default();
         let waiting = source.bytes()?;
@@ -138,6 +143,7 @@ impl Client {
         if !rest.is_empty() {
             client.keep_rest(Rest { bytes: [rest, &[0]].concat().into(), handled: 0 });
         }
+        client.set_subprotocol(subprotocol);
         // Neither process has seen all events of the socket: the next read and write tell.
         client.turn.readable.set(true);
         Ok(client)

@@ -40,6 +40,7 @@ fn client(transport: Transport) -> Client {
         onmessage: resolve("chat", "message", Kind::OnMessage),
         ondisconnect: resolve("chat", "leave", Kind::OnDisconnect),
     };
+    client.set_subprotocol(b"chat.v2");
     client.open(4711, transport, handlers);
     client
 }
@@ -110,6 +111,7 @@ fn nothing_is_lost(transport: Transport, mut peer: impl Read + Write + Send) {
     let mut client = thaw(client.freeze().expect("it is open")).expect("it is whole");
     assert_eq!((client.id(), client.backlog(), client.phase()), (4711, waiting, Phase::Open));
     assert_eq!(client.head.header(b"Cookie"), Some(c"a=b"));
+    client.with_subprotocol(|name| assert_eq!(name, c"chat.v2"));
     let names = client.handlers.get();
     assert!(names.onconnect.is_none());
     assert_eq!(names.ondisconnect.map(|handler| handler.name.as_str()), Some("leave"));

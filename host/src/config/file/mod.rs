@@ -17,12 +17,14 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::config::account::parse_account;
 use crate::config::control_address::ControlAddress;
+use crate::config::handshake::{TrustedProxy, parse_protocol};
 use crate::config::listen_address::{parse_listen, relative_to};
 use crate::config::options::LimitOptions;
 use crate::config::plugin_source::{PluginSource, is_plugin_name};
 use crate::config::regular_file;
 use crate::config::route::{Route, RoutePath, Target, parse_handler};
 use crate::config::units::{parse_duration, parse_size};
+use crate::config::web_origin::{OriginPattern, OriginRule};
 use walk::{Document, Section};
 
 const TOP_KEYS: &[&str] = &[
@@ -41,9 +43,10 @@ const TOP_KEYS: &[&str] = &[
 const WORKER_KEYS: &[&str] = &["slow_callback", "hang_timeout", "reload_timeout", "max_connections"];
 const WEBSOCKET_KEYS: &[&str] =
     &["max_message", "max_backlog", "high_water", "ping_interval", "close_timeout"];
-const HTTP_KEYS: &[&str] = &["max_body", "max_head", "handshake_timeout"];
+const HTTP_KEYS: &[&str] = &["max_body", "max_head", "handshake_timeout", "origins", "trusted_proxies"];
 const PLUGIN_KEYS: &[&str] = &["path", "onload", "config"];
-const ROUTE_KEYS: &[&str] = &["path", "handler", "onconnect", "onmessage", "ondisconnect"];
+const ROUTE_KEYS: &[&str] =
+    &["path", "handler", "onconnect", "onmessage", "ondisconnect", "protocols", "origins"];
 
 const PLUGIN_EXPECTED: &str = "expected a table for each plugin, [plugin.NAME]";
 const ROUTE_EXPECTED: &str = "expected tables in double brackets, [[route]]";
@@ -70,7 +73,10 @@ pub struct Config {
     pub plugins: Vec<PluginSource>,
     /// In the order of the file. Paths are unique.
     pub routes: Vec<Route>,
-    /// The keys of `[worker]`, `[websocket]` and `[http]`, and `drain_timeout`.
+    /// Which pages may open WebSockets on routes that have no rule of their own.
+    pub origins: Option<OriginRule>,
+    pub trusted_proxies: Option<Vec<TrustedProxy>>,
+    /// The other keys of `[worker]`, `[websocket]` and `[http]`, and `drain_timeout`.
     pub limits: LimitOptions,
 }
 
@@ -105,6 +111,8 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         control: control(&top, folder)?,
         plugins: plugins(&top, folder)?,
         routes: routes(&top)?,
+        origins: origins(&http)?,
+        trusted_proxies: http.list("trusted_proxies", trusted_proxy)?,
         limits: LimitOptions {
             max_message: websocket.value("max_message", size)?,
             max_backlog: websocket.value("max_backlog", size)?,
@@ -199,9 +207,20 @@ fn routes(top: &Section) -> anyhow::Result<Vec<Route>> {
                 section.error(format_args!("second route for `{path}`; the first is {}", first.origin))
             );
         }
-        routes.push(Route { target: target(&section, &path)?, path, origin: section.location() });
+        routes.push(Route {
+            target: target(&section, &path)?,
+            path,
+            protocols: section.list("protocols", |value| parse_protocol(text(value)))?.unwrap_or_default(),
+            origins: origins(&section)?,
+            origin: section.location(),
+        });
     }
     Ok(routes)
+}
+
+fn origins(section: &Section) -> anyhow::Result<Option<OriginRule>> {
+    let origins = section.list("origins", |value| OriginPattern::parse(text(value)))?;
+    Ok(origins.map(OriginRule::from_iter))
 }
 
 fn target(route: &Section, path: &RoutePath) -> anyhow::Result<Target> {
@@ -248,6 +267,10 @@ fn duration(value: &DeValue) -> Result<Duration, String> {
         Some(seconds) => parse_duration(&seconds.to_string()),
         None => parse_duration(text(value)),
     }
+}
+
+fn trusted_proxy(value: &DeValue) -> Result<TrustedProxy, String> {
+    TrustedProxy::parse(text(value))
 }
 
 fn function(value: &DeValue) -> Result<String, String> {

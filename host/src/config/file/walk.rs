@@ -101,6 +101,23 @@ impl<'a> Section<'a> {
         self.get(key).map(parse).transpose()
     }
 
+    /// Parses the value of `key`, which is one value or an array of them. The error of `parse` states what was expected.
+    pub fn list<T>(
+        &self,
+        key: &str,
+        parse: impl Fn(&DeValue) -> Result<T, String>,
+    ) -> anyhow::Result<Option<Vec<T>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let items = match value.get_ref() {
+            DeValue::Array(items) => items.iter().collect(),
+            _ => vec![value],
+        };
+        let parse = |item: &Spanned<DeValue>| {
+            parse(item.get_ref()).map_err(|expected| self.rejection(key, item, &expected))
+        };
+        items.into_iter().map(parse).collect::<Result<_, _>>().map(Some)
+    }
+
     /// Like [`Section::value`], for a required key.
     pub fn required<T>(
         &self,

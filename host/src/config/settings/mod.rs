@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::control_address::ControlAddress;
 use crate::config::defaults::{DEFAULT_LISTEN, DEFAULT_LOG, MAX_WORKERS};
 use crate::config::file::Config;
+use crate::config::handshake::HandshakePolicy;
 use crate::config::log_level::LogLevel;
 use crate::config::options::ServeOptions;
 use crate::config::route::Route;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub plugins: Vec<PluginSource>,
     /// Paths are unique. Empty: the handlers named after their kinds serve every path.
     pub routes: Vec<Route>,
+    /// For the handshakes of all routes.
+    pub handshake: HandshakePolicy,
     pub limits: Limits,
     pub control: ControlAddress,
     /// The config file, which `callsign status` shows.
@@ -59,7 +62,7 @@ impl Settings {
 
     /// Merges the settings: `options` take precedence over the `config` file, and the file over the defaults.
     ///
-    /// Addresses of `options` replace those of the file. A route replaces the file's route with the same path, or is
+    /// Addresses, origins and proxies of `options` replace those of the file. A route replaces the file's route with the same path, or is
     /// added. `libraries` from the command line are loaded after the file's plugins.
     ///
     /// # Errors
@@ -86,6 +89,14 @@ impl Settings {
         if workers > MAX_WORKERS {
             bail!("workers is {workers}, expected at most {MAX_WORKERS}; one per core serves best");
         }
+        let origins = match options.origin {
+            none if none.is_empty() => config.origins,
+            origins => Some(origins.into_iter().collect()),
+        };
+        let trusted_proxies = match options.trusted_proxy {
+            none if none.is_empty() => config.trusted_proxies.unwrap_or_default(),
+            proxies => proxies,
+        };
         Ok(Self {
             listen: listen.unwrap_or_else(|| vec![DEFAULT_LISTEN.to_owned()]),
             workers,
@@ -93,6 +104,7 @@ impl Settings {
             group: options.group.or(config.group),
             plugins,
             routes: merge_routes(config.routes, options.route)?,
+            handshake: HandshakePolicy { origins: origins.unwrap_or_default(), trusted_proxies },
             limits: Limits::merge(config.limits, options.limits)?,
             control: options.control.or(config.control).unwrap_or_default(),
             config: options.config,

@@ -10,7 +10,9 @@ use crate::commands::cli::{Cli, Command};
 use crate::config::control_address::ControlAddress;
 use crate::config::defaults::{DEFAULT_SLOW_CALLBACK, default_serve_workers};
 use crate::config::file;
+use crate::config::handshake::TrustedProxy;
 use crate::config::route::Target;
+use crate::config::web_origin::{OriginPattern, OriginRule};
 
 fn parse(text: &str) -> Config {
     file::parse(text, Path::new("conf/callsign.toml")).unwrap()
@@ -134,6 +136,32 @@ fn a_route_option_replaces_the_route_of_its_path_or_is_added() {
 }
 
 #[test]
+fn origins_and_proxies_of_the_options_replace_those_of_the_file() {
+    let file = "[http]\norigins = ['https://a.example', 'null']\ntrusted_proxies = '10.0.0.0/8'\n\
+                [plugin.p]\npath = 'libp.so'\n";
+    let handshake = |arguments: &[&str]| {
+        serve(Some(parse(file)), &[&["--config", "c"], arguments].concat()).unwrap().handshake
+    };
+    let origins = |list: &[&str]| -> OriginRule {
+        list.iter().map(|origin| OriginPattern::parse(origin).unwrap()).collect()
+    };
+    let proxies = |list: &[&str]| -> Vec<TrustedProxy> {
+        list.iter().map(|proxy| TrustedProxy::parse(proxy).unwrap()).collect()
+    };
+    let of_file = handshake(&[]);
+    assert_eq!(of_file.origins, origins(&["https://a.example", "null"]));
+    assert_eq!(of_file.trusted_proxies, proxies(&["10.0.0.0/8"]));
+    let arguments = ["--origin", "http://b.example,http://c.example", "--origin", "http://d.example"];
+    let of_options = handshake(&[&arguments[..], &["--trusted-proxy", "unix:,::1"]].concat());
+    assert_eq!(of_options.origins, origins(&["http://b.example", "http://c.example", "http://d.example"]));
+    assert_eq!(of_options.trusted_proxies, proxies(&["unix:", "::1"]));
+    assert_eq!(handshake(&["--origin", "*"]).origins, OriginRule::Any);
+    assert!(serve(None, &["l.so", "--origin", "example.com"]).is_err());
+    assert!(serve(None, &["l.so", "--trusted-proxy", "localhost"]).is_err());
+    assert_eq!(serve(None, &["l.so"]).unwrap().handshake, HandshakePolicy::default());
+}
+
+#[test]
 fn the_control_option_takes_precedence_over_the_path_relative_to_the_file() {
     let file = || Some(parse("control = 'c.sock'\n[plugin.p]\npath = 'libp.so'\n"));
     assert_eq!(
@@ -216,7 +244,8 @@ fn workers_are_0_to_the_maximum_and_the_default_of_serve_is_one_per_core() {
 fn settings_survive_json() {
     let file = "[plugin.p]\npath = 'libp.so'\n\
                 config = { day = 1979-05-27, big = inf, z = 1, a = { b = [1.5] } }\n\
-                [[route]]\npath = '/x/*'\nonmessage = 'p:m'\n";
+                [http]\ntrusted_proxies = ['10.0.0.0/8', '::1', 'unix:']\norigins = 'https://a.example'\n\
+                [[route]]\npath = '/x/*'\nonmessage = 'p:m'\nprotocols = 'a'\norigins = '*'\n";
     let arguments = "--config c --route /=page --user chat --group 33 --max-connections 9 --hang-timeout 0";
     let settings = serve(Some(parse(file)), &words(arguments)).unwrap();
     let json = serde_json::to_string(&settings).unwrap();

@@ -74,7 +74,8 @@ impl Copies {
             Ok(PlannedPlugin { name, source: source.clone(), file, generation: 1 })
         };
         let plugins = settings.plugins.iter().map(plan).collect::<Result<_>>()?;
-        Ok(Plan { plugins, routes: settings.routes.clone() })
+        let Settings { routes, handshake, .. } = settings;
+        Ok(Plan { plugins, routes: routes.clone(), handshake: handshake.clone() })
     }
 
     /// Copies a library as soon as it is complete.

@@ -65,6 +65,7 @@ impl Plans {
         let plan = self.current();
         let mut candidate = Candidate::default();
         candidate.plan.routes = plan.routes.clone();
+        candidate.plan.handshake = plan.handshake.clone();
         let (sources, wanted) = match which {
             Which::All => (plan.sources(), None),
             Which::Named(wanted) => {
@@ -75,6 +76,7 @@ impl Plans {
             Which::Settings(new) => {
                 candidate.unchanged = settings.differences(&new);
                 candidate.plan.routes = new.routes;
+                candidate.plan.handshake = new.handshake;
                 (new.plugins, None)
             }
         };

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use anyhow::{Context, Result};
 
 use super::{Request, Trial};
+use crate::config::handshake::HandshakePolicy;
 use crate::link::inventory::Inventory;
 use crate::link::{self, Tag, setup};
 use crate::plugin::describe::inventory;
@@ -42,9 +43,10 @@ pub fn run_probe() -> Result<()> {
 
 fn load(trial: &Trial) -> Result<Inventory> {
     let registry = load_initial_plugins(&trial.plugins, true)?;
+    let resolve = |routes| Dispatch::resolve(&registry, routes, &HandshakePolicy::default());
     let dispatch = match &trial.routes {
-        Some(routes) => Dispatch::resolve(&registry, routes)?,
-        None => Dispatch::resolve(&registry, &[]).unwrap_or_else(|_| Dispatch::nothing()),
+        Some(routes) => resolve(routes)?,
+        None => resolve(&[]).unwrap_or_else(|_| Dispatch::nothing()),
     };
     Ok(inventory(&registry, &dispatch))
 }

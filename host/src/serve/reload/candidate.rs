@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::transfer::Transfer;
 use crate::bridge::host_api;
 use crate::client::Client;
+use crate::config::handshake::HandshakePolicy;
 use crate::config::plan::Plan;
 use crate::config::route::Route;
 use crate::plugin::dispatch::Dispatch;
@@ -25,6 +26,7 @@ pub(super) struct Candidate {
     pub transaction: u32,
     pub(super) plugins: CandidateRegistry,
     routes: Vec<Route>,
+    handshake: HandshakePolicy,
     pub(super) dispatch: Dispatch,
     pub(super) transfer: Transfer,
 }
@@ -33,10 +35,11 @@ impl Candidate {
     /// Loads the new generations of a plan and resolves its routes. No hook runs, and clients are served as before.
     pub fn load(worker: &Worker, transaction: u32, plan: &Plan) -> Result<Self> {
         let plugins = worker.registry().load_candidate(&plan.plugins, host_api::table())?;
-        let routes = plan.routes.clone();
-        match Dispatch::resolve(&plugins.registry, &routes) {
+        let Plan { routes, handshake, .. } = plan.clone();
+        match Dispatch::resolve(&plugins.registry, &routes, &handshake) {
             Ok(dispatch) => {
-                Ok(Self { transaction, plugins, routes, dispatch, transfer: Transfer::default() })
+                let transfer = Transfer::default();
+                Ok(Self { transaction, plugins, routes, handshake, dispatch, transfer })
             }
             Err(error) => {
                 plugins.discard(&worker.registry());
@@ -51,7 +54,7 @@ impl Candidate {
         let in_use = worker.registry();
         // Handshakes may have resolved names for the first time since the load.
         if self.plugins.refresh_handlers(&in_use) {
-            self.dispatch = Dispatch::resolve(&self.plugins.registry, &self.routes)?;
+            self.dispatch = Dispatch::resolve(&self.plugins.registry, &self.routes, &self.handshake)?;
         }
         self.check_bound_handlers(&worker.bound())?;
         for index in self.plugins.loaded.clone() {

@@ -11,7 +11,7 @@ use crate::plugin::registry::Registry;
 /// Loads the plugins of a plan, runs their load hooks and resolves the routes.
 pub fn load_initial(plan: &Plan) -> Result<(Registry, Dispatch)> {
     let registry = load_initial_plugins(&plan.plugins, false)?;
-    let dispatch = Dispatch::resolve(&registry, &plan.routes)?;
+    let dispatch = Dispatch::resolve(&registry, &plan.routes, &plan.handshake)?;
     Ok((registry, dispatch))
 }
 

@@ -6,6 +6,8 @@ mod queue; // records that wait
 
 mod stderr; // writes that never block
 
+pub mod repeats; // lines that clients cause, held back
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;

@@ -77,6 +77,7 @@ struct callsign_kore_host {
 	int32_t (*worker_send)(const struct callsign_kore_host *const *, uint32_t, uint32_t, const void *, size_t);
 	int32_t (*worker_receive)(const struct callsign_kore_host *const *, uint32_t,
 	    void (*)(uint32_t, uint32_t, const void *, size_t));
+	const char *(*protocol)(const struct connection *);
 };
 
 struct callsign_kore_plugin {

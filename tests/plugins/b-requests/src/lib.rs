@@ -24,6 +24,28 @@ fn socket(request: &mut Request) -> Response {
     with_headers(request, request.handshake(None, "note", "left"))
 }
 
+/// Upgrades to connections that are told their subprotocol.
+#[onrequest]
+fn speaks(request: &mut Request) -> Response {
+    request.handshake(None, "speak", None)
+}
+
+/// The same, and chooses the subprotocol `v3` or `v1`.
+#[onrequest]
+fn chooses(request: &mut Request) -> Response {
+    let mut preferred = ["v3", "v1"].into_iter();
+    match preferred.find(|name| request.protocols().any(|offered| offered == *name)) {
+        Some(name) => speaks(request).protocol(name),
+        None => speaks(request),
+    }
+}
+
+/// Sends the connection's subprotocol.
+#[onmessage]
+fn speak(c: &Connection, _: Message<'_>) {
+    c.send(c.protocol());
+}
+
 /// Responds with the number of calls of `socket`.
 #[onrequest]
 fn upgrades(_: &mut Request) -> Response {

@@ -1,0 +1,102 @@
+//! What few clients have, behind one pointer: most clients pay for the pointer alone.
+//!
+//! Invariant: the name of a subprotocol keeps its address until its client is dropped, because plugins get pointers to it.
+
+use std::cell::Cell;
+use std::ffi::{CStr, CString};
+
+/// What few clients have.
+#[derive(Default)]
+pub struct Extras(Cell<Option<Box<Present>>>);
+
+#[derive(Default)]
+struct Present {
+    rest: Option<Rest>,
+    subprotocol: Option<Box<CStr>>,
+}
+
+/// Bytes that were read and not handled.
+#[derive(Debug)]
+pub struct Rest {
+    /// What was not handled when the first turn ended, and a spare byte.
+    pub bytes: Box<[u8]>,
+    /// How much of it was handled since.
+    pub handled: usize,
+}
+
+impl Rest {
+    pub(super) fn unhandled(&self) -> &[u8] {
+        &self.bytes[self.handled..self.bytes.len() - 1]
+    }
+}
+
+impl Extras {
+    /// Keeps bytes that were read and not handled.
+    pub fn keep_rest(&self, rest: Rest) {
+        let mut present = self.0.take().unwrap_or_default();
+        present.rest = Some(rest);
+        self.0.set(Some(present));
+    }
+
+    /// Takes the bytes that were read and not handled.
+    pub fn take_rest(&self) -> Option<Rest> {
+        let mut present = self.0.take()?;
+        let rest = present.rest.take();
+        if present.subprotocol.is_some() {
+            self.0.set(Some(present));
+        }
+        rest
+    }
+
+    /// Sets the subprotocol, once. A name with a NUL is no name.
+    pub fn set_subprotocol(&self, name: &[u8]) {
+        let Ok(name) = CString::new(name) else { return };
+        if !name.is_empty() {
+            let mut present = self.0.take().unwrap_or_default();
+            present.subprotocol.get_or_insert(name.into_boxed_c_str());
+            self.0.set(Some(present));
+        }
+    }
+
+    /// Passes the subprotocol, "" for none.
+    pub fn with_subprotocol<R>(&self, f: impl FnOnce(&CStr) -> R) -> R {
+        let present = self.0.take();
+        let name = present.as_ref().and_then(|present| present.subprotocol.as_deref());
+        let result = f(name.unwrap_or_default());
+        self.0.set(present);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(extras: &Extras) -> String {
+        extras.with_subprotocol(|name| name.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn the_subprotocol_is_set_once_and_stays_where_it_is() {
+        let extras = Extras::default();
+        assert_eq!(name(&extras), "");
+        extras.set_subprotocol(b"a\0b");
+        extras.set_subprotocol(b"");
+        extras.set_subprotocol(b"chat.v1");
+        let address = extras.with_subprotocol(CStr::as_ptr);
+        extras.set_subprotocol(b"chat.v2");
+        extras.keep_rest(Rest { bytes: (*b"handled, not handled\0").into(), handled: 9 });
+        assert_eq!(extras.take_rest().expect("it was kept").unhandled(), b"not handled");
+        assert_eq!((name(&extras), extras.with_subprotocol(CStr::as_ptr)), ("chat.v1".to_owned(), address));
+    }
+
+    #[test]
+    fn a_client_without_any_has_one_pointer_and_no_allocation() {
+        let extras = Extras::default();
+        extras.keep_rest(Rest { bytes: Box::new([0]), handled: 0 });
+        assert!(extras.take_rest().is_some() && extras.take_rest().is_none());
+        assert_eq!(name(&extras), "");
+        assert!(extras.0.take().is_none());
+        assert_eq!(size_of::<Extras>(), size_of::<usize>());
+    }
+}

@@ -1,0 +1,112 @@
+//! Which subprotocol a connection has (RFC 6455 §4.2.2). The protocols that a client offers enter, with the route's list
+//! and the handler's choice; the selected one leaves.
+//!
+//! Invariant: only a protocol that the client offers is selected, because a client must end the connection otherwise
+//! (RFC 6455 §4.1).
+
+use std::time::Instant;
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+
+use super::stream::Peer;
+use crate::plugin::dispatch::{Answerer, ResolvedRoute};
+use crate::system::log::repeats::Repeats;
+
+/// Names of a client's offer that a log line repeats, and characters of each. Some applications put a secret there.
+const NAMES_MAX: usize = 3;
+const NAME_MAX: usize = 24;
+
+thread_local! {
+    static REPEATS: Repeats = Repeats::default();
+}
+
+/// Selects the subprotocol: that of the handler, else the first one of the route's that the client offers. A log line
+/// says so if the client will not accept the result.
+pub fn select(
+    route: &ResolvedRoute,
+    headers: &HeaderMap,
+    of_handler: Option<HeaderValue>,
+    peer: &Peer,
+) -> Option<HeaderValue> {
+    let is_offered = |name: &[u8]| offered(headers).any(|other| other == name);
+    let of_route = || route.protocols.iter().find(|name| is_offered(name.as_bytes()));
+    match of_handler {
+        Some(name) if is_offered(name.as_bytes()) => Some(name),
+        Some(name) => {
+            let name = shorten(name.as_bytes());
+            let Answerer::Handler(handler) = route.answerer else { return None };
+            warn(
+                peer,
+                &format!(
+                    "{handler} selects the subprotocol `{name}`, which the client does not offer{}; the 101 has none",
+                    offer(headers)
+                ),
+            );
+            None
+        }
+        None if offered(headers).next().is_none() => None,
+        None => of_route().and_then(|name| HeaderValue::from_str(name).ok()).or_else(|| {
+            warn(peer, &unselected(route, headers));
+            None
+        }),
+    }
+}
+
+/// The subprotocols that a client offers, in its order.
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let names = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty())
+}
+
+/// Why nothing is selected, and what to set.
+fn unselected(route: &ResolvedRoute, headers: &HeaderMap) -> String {
+    let first = offered(headers).next().map(shorten).unwrap_or_default();
+    let file = route.origins.file.as_ref();
+    let place = file.map_or_else(
+        || format!("in a [[route]] for `{}` in the config file", route.path),
+        |place| format!("in the route ({place})"),
+    );
+    let or = match route.answerer {
+        Answerer::Handler(handler) => {
+            format!(", or select one in `{}:{}`", handler.plugin_name, handler.name)
+        }
+        Answerer::Callbacks(_) => String::new(),
+    };
+    let remedy = match route.protocols.is_empty() {
+        true => format!("set protocols = [\"{first}\"] {place}{or}"),
+        false => format!("add \"{first}\" to `protocols` {place}{or}"),
+    };
+    format!(
+        "route `{}` selects none of the subprotocols that the client offers{}; browsers then close the connection. To \
+         accept one, {remedy}",
+        route.path,
+        offer(headers)
+    )
+}
+
+/// `` (`mqtt`, `wamp` and 2 more)``, or "".
+fn offer(headers: &HeaderMap) -> String {
+    let names: Vec<String> =
+        offered(headers).take(NAMES_MAX).map(|name| format!("`{}`", shorten(name))).collect();
+    match offered(headers).count() {
+        0 => String::new(),
+        count if count > NAMES_MAX => format!(" ({} and {} more)", names.join(", "), count - NAMES_MAX),
+        _ => format!(" ({})", names.join(", ")),
+    }
+}
+
+fn shorten(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    match name.char_indices().nth(NAME_MAX) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.into_owned(),
+    }
+}
+
+fn warn(peer: &Peer, text: &str) {
+    if let Some(held_back) = REPEATS.with(|repeats| repeats.admit(text, Instant::now())) {
+        log::warn!("{peer}: {text}{held_back}");
+    }
+}
