@@ -8,7 +8,8 @@ use tungstenite::Message;
 
 use crate::support::Checker::{self, Sanitizer, Valgrind};
 use crate::support::{
-    Checked, SANITIZED, WebSocket, alone, c_plugin_with, made_plugin, path, replace, run, scratch,
+    Checked, ENDS, SANITIZED, TEXT_BEGINS, WebSocket, alone, c_plugin_with, made_plugin, path, replace, run,
+    scratch,
 };
 
 fn c_plugin(checker: Checker, file: &str) -> PathBuf {
@@ -169,6 +170,39 @@ fn bad_input_is_clean_under_the_address_sanitizer() {
 #[test]
 fn bad_input_is_clean_under_valgrind() {
     bad_input_is_clean(Valgrind);
+}
+
+/// Messages that a plugin reads as C strings, and writes behind: whole, in fragments, cut by the network.
+fn strings_are_clean(checker: Checker) {
+    let _alone = alone();
+    let library = c_plugin(checker, "strings.c");
+    let checked = start(checker, "strings", &library, &["--route", "/=,message,", "--route", "/page=page"]);
+    let mut c = checked.host.open("/");
+    for length in [0, 1, 125, 126, 70_000, 300_000] {
+        let text = "x".repeat(length);
+        c.text(&text);
+        let (begins, ends) = text.as_bytes().split_at(length / 2);
+        c.send_frame(TEXT_BEGINS, begins);
+        c.send_frame(ENDS, ends);
+        for _ in 0..2 {
+            assert_eq!(c.next_binary().len(), length);
+        }
+        let answer = checked.host.connect().request("POST", "/page", &[], text.as_bytes());
+        assert_eq!((answer.status, answer.body.len()), (200, length));
+    }
+    drop(c);
+    let findings = checked.findings();
+    assert!(findings.is_empty(), "{findings}");
+}
+
+#[test]
+fn strings_are_clean_under_the_address_sanitizer() {
+    strings_are_clean(Sanitizer);
+}
+
+#[test]
+fn strings_are_clean_under_valgrind() {
+    strings_are_clean(Valgrind);
 }
 
 #[test]

@@ -33,6 +33,7 @@ int count(struct http_request *req)
 int talk(struct http_request *req)
 {
 	kore_websocket_handshake(req, NULL, req->query_string[0] == 'b' ? "bare" : "text", NULL);
+	kore_websocket_send(req->owner, WEBSOCKET_OP_TEXT, "first", 5);
 	return KORE_RESULT_OK;
 }
 

@@ -164,6 +164,7 @@ fn numbers() -> Vec<(&'static str, i64)> {
     ];
     numbers.extend(unsigned.map(|(name, number)| (name, i64::from(number))));
     let signed = [
+        ("CALLSIGN_KORE_CLOSED", status::CLOSED),
         ("CALLSIGN_KORE_TOO_LARGE", status::TOO_LARGE),
         ("CALLSIGN_KORE_BAD_OP", status::BAD_OP),
         ("CALLSIGN_KORE_BAD_UTF8", status::BAD_UTF8),

@@ -18,6 +18,7 @@ enum callsign_kore_level {
 };
 
 enum callsign_kore_status {
+	CALLSIGN_KORE_CLOSED = -1,
 	CALLSIGN_KORE_TOO_LARGE = -2,
 	CALLSIGN_KORE_BAD_OP = -3,
 	CALLSIGN_KORE_BAD_UTF8 = -4,

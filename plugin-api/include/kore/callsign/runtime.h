@@ -218,6 +218,9 @@ static inline void kore_websocket_send(struct connection *c, u_int8_t op, const 
 		status = callsign_kore_host->close(c, code, len > 2 && code ? (const char *)bytes + 2 : "",
 		    len > 2 && code ? len - 2 : 0);
 	}
+	if (status == CALLSIGN_KORE_CLOSED && c->callsign_id == 0)
+		kore_log(LOG_ERR, "kore_websocket_send: a request is no connection before its page handler has returned; "
+		    "send in onconnect");
 	callsign_kore_unsent("kore_websocket_send", status, op, len);
 }
 
