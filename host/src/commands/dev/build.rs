@@ -41,12 +41,18 @@ impl Build {
         let mut child =
             command.spawn().with_context(|| format!("cannot run {program}, which `dev` needs to build"))?;
         let (stdout, pid, events) = (child.stdout.take(), Pid::from_child(&child), events.clone());
-        thread::Builder::new().name("build".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("build".to_owned());
+        let spawned = thread.spawn(move || {
             let lines = stdout.map(|stdout| BufReader::new(stdout).lines().map_while(Result::ok).collect());
             // Leaves a zombie, so that no other process gets its pid before `Build::wait`.
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             let _ = events.send(DevEvent::BuildEnded(lines.unwrap_or_default()));
-        })?;
+        });
+        if let Err(error) = spawned {
+            let _ = kill_process_group(pid, Signal::KILL);
+            let _ = child.wait();
+            return Err(error).context("no thread can be created to wait for the build");
+        }
         Ok(Self { child, started, kill_at: None, is_cancelled: false, _reaper_paused })
     }
 

@@ -1,6 +1,6 @@
 //! Requests of the [`super::dev_loop`] to the server. The answers arrive as events.
 
-use std::thread;
+use std::{io, thread};
 
 use tokio::sync::oneshot;
 
@@ -23,9 +23,13 @@ impl ServerRequests {
         if self.sender.send(ControlRequest::Reload { which, reason: None, answer }).is_err() {
             return false;
         }
-        self.forward(answered, |answer| {
+        let forwarded = self.forward(answered, |answer| {
             Some(DevEvent::ReloadEnded(answer.unwrap_or_else(|| Err("the server is stopping".to_owned()))))
         });
+        if let Err(error) = forwarded {
+            let why = format!("it was requested, but no thread can be created to wait for its end: {error}");
+            let _ = self.events.send(DevEvent::ReloadEnded(Err(why)));
+        }
         true
     }
 
@@ -34,17 +38,20 @@ impl ServerRequests {
     pub fn await_ready(&self) {
         let (answer, answered) = oneshot::channel();
         if self.sender.send(ControlRequest::Status(answer)).is_ok() {
-            self.forward(answered, |status| status.map(|_| DevEvent::ServerReady));
+            let forwarded = self.forward(answered, |status| status.map(|_| DevEvent::ServerReady));
+            // The event only makes the output complete.
+            let _ = forwarded.inspect_err(|error| log::warn!("no thread can be created: {error}"));
         }
     }
 
-    /// Sends an answer as an event. None: the server has dropped the request.
+    /// Sends an answer as an event. None: the server has dropped the request. Err: no thread can be created.
     fn forward<T: Send + 'static>(
         &self,
         answered: oneshot::Receiver<T>,
         to_event: impl FnOnce(Option<T>) -> Option<DevEvent> + Send + 'static,
-    ) {
+    ) -> io::Result<()> {
         let events = self.events.clone();
-        thread::spawn(move || to_event(answered.blocking_recv().ok()).map(|event| events.send(event)));
+        let forward = move || to_event(answered.blocking_recv().ok()).map(|event| events.send(event));
+        thread::Builder::new().name("dev answer".to_owned()).spawn(forward).map(drop)
     }
 }
