@@ -44,9 +44,10 @@ extern "C" {
  * (no_new_privs). Where the host has no worker processes (`--workers 0`), they have.
  *
  * Signals. A plugin may install handlers for SIGUSR1, SIGUSR2, SIGALRM and signals that the host
- * does not mention, in its onload hook; without one, the host logs and ignores these three.
- * SIGINT, SIGTERM, SIGQUIT, SIGHUP and SIGCHLD belong to the host, and so do SIGSEGV, SIGBUS,
- * SIGILL, SIGFPE and SIGABRT, of which it reports the cause.
+ * does not mention, in its onload hook; without one, the host logs and ignores these three. In a
+ * child that a plugin forks, signals that the host handles have their default effect. SIGINT,
+ * SIGTERM, SIGQUIT, SIGHUP and SIGCHLD belong to the host, and so do SIGSEGV, SIGBUS, SIGILL,
+ * SIGFPE and SIGABRT, of which it reports the cause.
  *
  * Pointers. The host owns what it passes to a callback; the pointer is valid until the callback
  * returns unless stated otherwise. The host only reads what a plugin passes to a function of

@@ -175,6 +175,20 @@ fn a_child_cannot_send_or_close() {
     assert_eq!(other.ask("who"), c.ask("who"));
 }
 
+#[test]
+fn a_forked_child_ends_at_a_signal() {
+    for workers in [0, 1] {
+        let host = start(workers, &[]);
+        let mut c = host.open("/");
+        for signal in [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP, Signal::USR1, Signal::ALARM] {
+            let child = ask_process(&mut c, "stay");
+            child.signal(signal);
+            child.wait_for_end();
+        }
+        assert_eq!(c.ask("exit"), "7", "the server has got none of them");
+    }
+}
+
 /// A daemon forks twice, and opens files in between.
 #[test]
 fn a_child_of_a_child_keeps_its_own_files() {

@@ -68,6 +68,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     let info = WorkerInfo { scoreboard, index: 0, workers: 1, first_connection: 0 };
     block_on(async {
         tokio::task::spawn_local(Ignored::new()?.log());
+        fork::watch_signals();
         let worker = start(&settings.limits, &Plan::in_place(settings), info)?;
         let mut stop = Stop::new()?;
         tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
@@ -122,6 +123,7 @@ pub fn run_worker() -> Result<()> {
     fork::watch(Some(socket.as_fd()), &listening).context("cannot watch for forks")?;
     block_on(async {
         tokio::task::spawn_local(Ignored::in_worker()?.log());
+        fork::watch_signals();
         let uplink = Uplink::new(socket, index, settings.limits.max_message)?;
         let info = WorkerInfo { scoreboard, index, workers, first_connection };
         let worker = match start(&settings.limits, &plan, info) {

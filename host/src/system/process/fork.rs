@@ -1,6 +1,7 @@
 //! Children that a plugin forks in a worker. A forked child has copies of the worker's descriptors and of its event
 //! loop, and must not serve clients with them. [`watch`] has libc call [`on_fork`] in every such child. That marks the
-//! child as forked and closes the worker's sockets in it, so that the port and the clients stay the worker's alone. The
+//! child as forked, closes the worker's sockets in it, so that the port and the clients stay the worker's alone, and gives
+//! signals that the host handles their default effect. The
 //! callers of plugin code check [`is_forked`] when the code returns, and end a child that returned with
 //! [`end_returned`].
 //!
@@ -14,8 +15,9 @@ use std::fmt::Display;
 use std::io;
 use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::ptr::null;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
 
 use libc::{sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un, socklen_t};
 
@@ -29,6 +31,20 @@ static FORKED: AtomicBool = AtomicBool::new(false);
 static SOCKETS: OnceLock<Sockets> = OnceLock::new();
 /// No socket of a client has a higher descriptor.
 static HIGHEST: AtomicI32 = AtomicI32::new(-1);
+
+/// The host's handler for signals, the same for all of them. 0: there is none yet.
+static HANDLER: AtomicUsize = AtomicUsize::new(0);
+/// Signals that the host may handle.
+const HANDLED: [c_int; 8] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGQUIT,
+    libc::SIGHUP,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGXFSZ,
+];
 
 struct Sockets {
     /// The link to the parent.
@@ -61,6 +77,21 @@ pub fn watch(link: Option<BorrowedFd<'_>>, listeners: &[BorrowedFd<'_>]) -> io::
     }
 }
 
+/// From now on, the host's handlers of signals do not outlive a fork. Call it when the host handles SIGXFSZ.
+pub fn watch_signals() {
+    HANDLER.store(handler(libc::SIGXFSZ), Relaxed);
+}
+
+/// The address of the handler of a signal.
+fn handler(signal: c_int) -> usize {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the kernel's answer is written to `action`, a C struct for which all zeros is valid.
+    unsafe {
+        libc::sigaction(signal, null(), action.as_mut_ptr());
+        action.assume_init().sa_sigaction
+    }
+}
+
 /// Counts a client's socket, or a listening socket, to those that are closed in forked children.
 pub fn add_socket(descriptor: RawFd) {
     HIGHEST.fetch_max(descriptor, Relaxed);
@@ -89,6 +120,12 @@ extern "C" fn on_fork() {
     // A child of a child has none of the sockets, and their numbers may be those of its own files.
     if FORKED.swap(true, Relaxed) {
         return;
+    }
+    let host = HANDLER.load(Relaxed);
+    // The child has no event loop that would act on a signal, and could only be killed. Handlers of plugins stay.
+    for signal in HANDLED.into_iter().filter(|signal| host != 0 && handler(*signal) == host) {
+        // SAFETY: SIG_DFL is a valid disposition.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     let Some(sockets) = SOCKETS.get() else { return };
     for descriptor in 0..=HIGHEST.load(Relaxed) {
