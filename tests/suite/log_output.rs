@@ -14,7 +14,8 @@ use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::support::{
-    DEADLINE, Host, Process, Raw, WebSocket, c_plugin, eventually, free_port, isolate, path, scratch,
+    DEADLINE, Host, Process, Raw, WebSocket, c_plugin, eventually, free_port, isolate, needs_root, path,
+    scratch,
 };
 
 /// A server with the plugin `log-lines`. Dropping it kills it.
@@ -176,14 +177,20 @@ fn terminal() -> (OwnedFd, OwnedFd) {
 /// As that of a terminal window that is stopped, or of a connection that has failed.
 #[test]
 fn a_terminal_that_shows_nothing_blocks_nobody() {
-    let (_terminal, screen) = terminal();
-    let mut server = Server::start(Stdio::null(), screen.into(), &[]);
-    let mut c = server.open();
-    for n in 0..2000 {
-        assert_eq!(c.ask(&format!("{n} {}", "x".repeat(200))), "logged");
+    // Workers of another user cannot open the terminal a second time.
+    for options in [&[][..], &["--user", "65534"]] {
+        if !options.is_empty() && !needs_root() {
+            return;
+        }
+        let (_terminal, screen) = terminal();
+        let mut server = Server::start(Stdio::null(), screen.into(), options);
+        let mut c = server.open();
+        for n in 0..2000 {
+            assert_eq!(c.ask(&format!("{n} {}", "x".repeat(200))), "logged", "{options:?}");
+        }
+        drop(c);
+        server.stop();
     }
-    drop(c);
-    server.stop();
 }
 
 /// After `stty tostop`, a terminal stops what writes to it in the background, as workers do.

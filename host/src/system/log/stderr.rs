@@ -155,13 +155,30 @@ impl Output {
             Self::File => return Ok(rustix::io::write(fd, bytes)?),
             Self::Other => {}
         }
+        write_while_ready(fd, bytes)
+    }
+}
+
+/// Writes pieces for which there is room, because the descriptor is ready.
+fn write_while_ready(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    /// A terminal that is ready has room for that much.
+    const TERMINAL: usize = 256;
+    let piece = if fd.is_terminal() { TERMINAL } else { ATOMIC };
+    let mut written = 0;
+    while written < bytes.len() {
         let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
-        match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-            Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
-            // A pipe that is ready has room for that much.
-            _ => Ok(rustix::io::write(fd, &bytes[..bytes.len().min(ATOMIC)])?),
+        if poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0) {
+            break;
+        }
+        let end = bytes.len().min(written + piece);
+        match rustix::io::write(fd, &bytes[written..end]) {
+            Ok(0) => break,
+            Ok(n) => written += n,
+            Err(error) if written == 0 => return Err(error.into()),
+            Err(_) => break,
         }
     }
+    if written == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(written) }
 }
 
 #[cfg(target_os = "linux")]
