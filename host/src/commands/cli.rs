@@ -74,8 +74,10 @@ pub enum Command {
     /// the plugins of the config file, and serves it until SIGINT or SIGTERM.
     ///
     /// When a source changes, it builds again and reloads the plugin. Connections stay open. If the build fails or the
-    /// server rejects the new code, the old code keeps running. Sources are the files in DIR and, for a crate, its path
-    /// dependencies and the files that the build includes from elsewhere. A change of the config file also reloads.
+    /// server rejects the new code, the old code keeps running. Sources are the files in DIR, what symbolic links there
+    /// lead to, a crate's path dependencies, and files elsewhere that the build says it has read: cargo and gcc do,
+    /// other compilers with -MMD. Files that the plugin writes are no sources: see --ignore. A change of the config file
+    /// also reloads.
     ///
     /// If the first build fails or makes no plugin, `dev` waits for a change. It ends with status 1 if there is nothing
     /// to build, if the config file is wrong, or if the server cannot start with the first library: an address is in

@@ -54,6 +54,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     if settings.user.is_some() || settings.group.is_some() {
         bail!("--user and --group are for worker processes; with --workers 0 start as that user");
     }
+    log::info!("plugins cannot be reloaded: {NO_RELOAD}; restart the server to load new code");
     if let ControlAddress::Path(path) = &settings.control {
         log::warn!("no control socket {}: {NO_RELOAD}", path.display());
     }

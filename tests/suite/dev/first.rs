@@ -183,3 +183,25 @@ fn a_change_during_a_cargo_build_restarts_the_build() {
     client.text("?");
     assert_eq!(client.next_text(), "two");
 }
+
+/// Otherwise a person who saves faster than the crate builds would never see new code.
+#[test]
+fn after_a_cancelled_build_the_next_one_runs_to_its_end() {
+    let _busy = busy();
+    let project = crate_project("hurried", "\"one\"");
+    let (pid, go) = (scratch("hurried.pid"), scratch("hurried.go"));
+    // Removes the files of an earlier run.
+    let _ = (fs::remove_file(&pid), fs::remove_file(&go));
+    write(project.join("build.rs"), &build_script(&pid, &go));
+    let host = Host::begin(&["dev", path(&project)]);
+    eventually("the build has begun", || pid.exists());
+    let first = fs::read_to_string(&pid).unwrap();
+    write(project.join("src/lib.rs"), &rust_source("\"two\""));
+    eventually("another build has begun", || fs::read_to_string(&pid).is_ok_and(|pid| pid != first));
+    write(project.join("src/lib.rs"), &rust_source("\"three\""));
+    write(&go, "");
+    let host = host.served();
+    // The second build was not cancelled: the third one follows it, and compiles the same sources.
+    host.log_line("the library is the same");
+    assert_eq!(host.open("/").ask("?"), "three");
+}

@@ -2,6 +2,10 @@
 
 mod rounds;
 
+mod noise;
+
+mod watched;
+
 mod first;
 
 mod new;

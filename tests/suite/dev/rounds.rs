@@ -139,14 +139,14 @@ fn touched_files_and_editors_temporary_files_start_no_build() {
 fn new_files_and_folders_are_sources() {
     let project = c_project("new-files", "one");
     let host = dev(&project, &[]);
-    write(project.join("more/deep/page.txt"), "1");
-    host.log_line("dev: more/deep/page.txt changed; building");
+    write(project.join("more/deep/page.h"), "1");
+    host.log_line("dev: more/deep/page.h changed; building");
     host.log_has("the library is the same", 1);
-    write(project.join("more/deep/page.txt"), "2");
-    host.log_has("dev: more/deep/page.txt changed; building", 2);
+    write(project.join("more/deep/page.h"), "2");
+    host.log_has("dev: more/deep/page.h changed; building", 2);
     host.log_has("the library is the same", 2);
     fs::remove_dir_all(project.join("more")).unwrap();
-    host.log_has("dev: more/deep/page.txt changed; building", 3);
+    host.log_has("dev: more/deep/page.h changed; building", 3);
     host.log_has("the library is the same", 3);
 }
 
@@ -157,10 +157,10 @@ fn a_build_that_writes_into_its_sources_does_not_loop() {
     // Every build changes the content of this file, so every build looks like a change.
     let count = scratch("writes.count");
     write(&count, "");
-    let all = format!("all: plugin.so\n\tdate +%s%N > build.log\n\techo >> {count:?}\n");
+    let all = format!("all: plugin.so\n\tdate +%s%N > build.txt\n\techo >> {count:?}\n");
     write(project.join("Makefile"), &format!("{all}{makefile}"));
     let host = dev(&project, &[]);
-    host.log_line("dev: note: each build writes build.log; no other build for that");
+    host.log_line("dev: note: build.txt changes during every build; no other build for that");
     let builds = || fs::read_to_string(&count).unwrap().lines().count();
     // A change by a person still starts a build, during the third build or after it.
     write(project.join("plugin.c"), &c_source("two"));
@@ -169,7 +169,7 @@ fn a_build_that_writes_into_its_sources_does_not_loop() {
     write(project.join("plugin.c"), &c_source("three"));
     host.log_line("dev: tried generation 3: ");
     assert!(builds() <= 6, "{}", builds());
-    assert_eq!(host.log_lines("build.log changed"), [""; 0]);
+    assert_eq!(host.log_lines("build.txt changed"), [""; 0]);
 }
 
 #[test]
@@ -223,6 +223,10 @@ fn the_config_of_the_folder_counts_and_is_read_again_when_it_changes() {
 fn without_workers_dev_builds_and_logs_that_nothing_is_reloaded() {
     let project = c_project("alone", "one");
     let host = Host::start(&["dev", path(&project), "--workers", "0"]);
+    host.log_line(
+        "plugins cannot be reloaded: with --workers 0 there is no parent that could reload the plugins",
+    );
+    host.log_line("dev: note: changes are built, and loaded only by a restart of `dev`");
     let mut client = host.open("/");
     for (count, answer) in ["two", "three"].into_iter().enumerate() {
         write(project.join("plugin.c"), &c_source(answer));
@@ -236,6 +240,9 @@ fn without_workers_dev_builds_and_logs_that_nothing_is_reloaded() {
     let library = path(&project.join("plugin.so")).to_owned();
     let host = Host::start(&["serve", &library, "--workers", "0", "--watch"]);
     host.log_line("--watch is ignored: with --workers 0 ");
+    drop(host);
+    let host = Host::start(&["serve", &library, "--workers", "0"]);
+    host.log_line("plugins cannot be reloaded: with --workers 0 ");
 }
 
 #[test]

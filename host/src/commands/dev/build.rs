@@ -1,4 +1,4 @@
-//! A running build. It has a process group of its own, so that Ctrl-C reaches only the server, and so that a signal
+//! A running build, or the question whether one is needed. It has a process group of its own, so that Ctrl-C reaches only the server, and so that a signal
 //! reaches all its processes.
 
 use std::io::{BufRead, BufReader};
@@ -17,13 +17,17 @@ use crate::system::process::orphans::Pause;
 
 /// Time for a cancelled build to end before it is killed.
 pub const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for a question to be answered.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Build {
     child: Child,
     pub started: Instant,
-    /// When to kill the build. Set while it is cancelled.
+    /// When to kill the build. Set while it is cancelled, and for a question.
     pub kill_at: Option<Instant>,
     pub is_cancelled: bool,
+    /// Whether the command builds nothing, and succeeds if there is nothing to build.
+    pub is_question: bool,
     /// The build's exit status is for [`Build::wait`].
     _reaper_paused: Pause,
 }
@@ -34,7 +38,19 @@ impl Build {
     pub fn start(mut command: Command, read_stdout: bool, events: &EventSender) -> Result<Self> {
         let stdout =
             if read_stdout { Stdio::piped() } else { io::stderr().as_fd().try_clone_to_owned()?.into() };
-        command.stdin(Stdio::null()).stdout(stdout).process_group(0);
+        command.stdout(stdout);
+        Self::spawn(command, events)
+    }
+
+    /// Starts a command that says whether there is something to build, without output.
+    pub fn ask(mut command: Command, events: &EventSender) -> Result<Self> {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let kill_at = Some(Instant::now() + ANSWER_TIMEOUT);
+        Ok(Self { is_question: true, kill_at, ..Self::spawn(command, events)? })
+    }
+
+    fn spawn(mut command: Command, events: &EventSender) -> Result<Self> {
+        command.stdin(Stdio::null()).process_group(0);
         let program = command.get_program().to_string_lossy().into_owned();
         let started = Instant::now();
         let _reaper_paused = Pause::begin();
@@ -53,7 +69,7 @@ impl Build {
             let _ = child.wait();
             return Err(error).context("no thread can be created to wait for the build");
         }
-        Ok(Self { child, started, kill_at: None, is_cancelled: false, _reaper_paused })
+        Ok(Self { child, started, kill_at: None, is_cancelled: false, is_question: false, _reaper_paused })
     }
 
     /// Interrupts the build, as Ctrl-C would.

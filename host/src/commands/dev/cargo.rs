@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::build::Build;
 use super::events::EventSender;
+use super::inputs::Inputs;
 use super::project::relative;
+use super::rules::prerequisites;
 use crate::commands::watch::sources::Sources;
 use crate::config::regular_file;
 use crate::system::process::orphans::Pause;
@@ -26,13 +28,15 @@ pub struct CargoProject {
     release: bool,
     /// Sources according to the manifests of the crate and its path dependencies. None until they are read.
     manifest_sources: Option<Sources>,
-    /// Files that the last build has read, such as included files.
-    read_files: BTreeSet<PathBuf>,
+    /// Folders of the crate and its path dependencies.
+    packages: BTreeSet<PathBuf>,
+    /// What the last build has read.
+    inputs: Inputs,
 }
 
 impl CargoProject {
     pub fn new(folder: PathBuf, release: bool) -> Self {
-        Self { folder, release, manifest_sources: None, read_files: BTreeSet::new() }
+        Self { folder, release, manifest_sources: None, packages: BTreeSet::new(), inputs: Inputs::default() }
     }
 
     /// Starts `cargo build`. Diagnostics go to stderr as cargo writes them.
@@ -59,23 +63,43 @@ impl CargoProject {
                 relative(manifest).display()
             )
         })?;
-        // Cargo writes this file beside the library. Without it, files outside of the crate are not watched.
-        let rules = regular_file::read_to_string(&library.with_extension("d")).unwrap_or_default();
-        self.read_files =
-            dependencies(&rules).filter_map(|file| Path::new(&file).canonicalize().ok()).collect();
+        self.inputs = self.read_inputs(&library, lines);
         Ok(relative(library))
+    }
+
+    /// Reads which files the build has read. Cargo writes a rule with them beside the library. A package whose build
+    /// script does not say what it reads may read any of its files.
+    fn read_inputs(&self, library: &Path, lines: &[String]) -> Inputs {
+        let rules = regular_file::read_to_string(&library.with_extension("d")).unwrap_or_default();
+        let read = prerequisites(&rules).into_iter().filter_map(|file| Path::new(&file).canonicalize().ok());
+        let (folders, files): (BTreeSet<_>, BTreeSet<_>) = read.partition(|path| path.is_dir());
+        // Paths in the rule are relative if the config says so (`build.dep-info-basedir`).
+        let is_complete = files.iter().any(|file| file.starts_with(&self.folder));
+        let known = if is_complete { self.packages.clone() } else { BTreeSet::new() };
+        Inputs { files, folders, known, unknown: unclear_packages(lines) }
+    }
+
+    /// What the last build has read.
+    pub fn inputs(&self) -> Inputs {
+        self.inputs.clone()
     }
 
     /// The folders of the crate and its path dependencies, the files of their workspaces, and the files that the last
     /// build has read elsewhere. `is_manifest_changed`: reads the manifests again.
     pub fn sources(&mut self, is_manifest_changed: bool) -> Sources {
         if is_manifest_changed || self.manifest_sources.is_none() {
-            self.manifest_sources = Some(self.read_manifests());
+            let sources = self.read_manifests();
+            self.packages = sources.folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+            self.manifest_sources = Some(sources);
         }
         let mut sources = self.manifest_sources.clone().unwrap_or_default();
         let is_below = |file: &PathBuf| sources.folders.iter().any(|folder| file.starts_with(folder));
-        let elsewhere: Vec<_> = self.read_files.iter().filter(|file| !is_below(file)).cloned().collect();
-        sources.files.extend(elsewhere);
+        // Git may ignore them.
+        let read: Vec<_> = self.inputs.files.iter().cloned().collect();
+        let elsewhere: Vec<_> =
+            self.inputs.folders.iter().filter(|folder| !is_below(folder)).cloned().collect();
+        sources.files.extend(read);
+        sources.folders.extend(elsewhere);
         sources
     }
 
@@ -152,12 +176,26 @@ fn library_in(line: &str, manifest: &Path) -> Option<PathBuf> {
     is_ours.then(|| libraries.next().map(PathBuf::from))?
 }
 
-/// The dependencies in the first rule of a makefile (`library: file file`). `\ ` is a space in a file name.
-fn dependencies(rules: &str) -> impl Iterator<Item = String> {
-    let rule = rules.lines().next().and_then(|line| line.split_once(": ")).map_or("", |(_, files)| files);
-    let escaped = rule.replace("\\ ", "\0");
-    let files: Vec<_> = escaped.split_whitespace().map(|file| file.replace('\0', " ")).collect();
-    files.into_iter()
+/// Folders of the packages whose build script has run without saying what it reads (`cargo::rerun-if-changed`).
+fn unclear_packages(lines: &[String]) -> BTreeSet<PathBuf> {
+    let messages: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of = |reason: &'static str| messages.iter().filter(move |message| message["reason"] == reason);
+    let is_unclear = |message: &&Value| {
+        // Cargo keeps the script's output beside its folder for files.
+        let output = message["out_dir"].as_str().map(|folder| Path::new(folder).with_file_name("output"));
+        let output = output.and_then(|file| regular_file::read_to_string(&file).ok()).unwrap_or_default();
+        !output.lines().any(|line| {
+            line.strip_prefix("cargo:")
+                .is_some_and(|rest| rest.trim_start_matches(':').starts_with("rerun-if-"))
+        })
+    };
+    let unclear = of("build-script-executed").filter(is_unclear).map(|message| &message["package_id"]);
+    let folder = |id: &Value| {
+        let mut artifacts = of("compiler-artifact");
+        let manifest = artifacts.find(|message| message["package_id"] == *id)?["manifest_path"].as_str()?;
+        Path::new(manifest).parent()?.canonicalize().ok()
+    };
+    unclear.filter_map(folder).collect()
 }
 
 #[cfg(test)]
@@ -180,13 +218,6 @@ mod tests {
         assert_eq!(library_in(&line("/p/chat/Cargo.toml", "lib"), manifest), None);
         assert_eq!(library_in(&line("/p/other/Cargo.toml", "cdylib"), manifest), None);
         assert_eq!(library_in("warning: not JSON", manifest), None);
-    }
-
-    #[test]
-    fn files_of_a_rule_may_have_spaces_in_their_names() {
-        let files: Vec<_> = dependencies("/t/libchat.so: /p/src/lib.rs /p/my\\ page.html\n").collect();
-        assert_eq!(files, ["/p/src/lib.rs", "/p/my page.html"]);
-        assert_eq!(dependencies("").count(), 0);
     }
 
     #[test]

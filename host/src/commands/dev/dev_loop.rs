@@ -14,8 +14,9 @@ use super::build::{Build, CANCEL_TIMEOUT};
 use super::changes::Changes;
 use super::events::{DevEvent, EventReceiver, EventSender};
 use super::project::Project;
-use super::report::Reporter;
+use super::report::{Reporter, seconds};
 use super::requests::ServerRequests;
+use crate::commands::watch::folders::FolderWatcher;
 use crate::config::regular_file;
 use crate::parent::control::{Reloaded, RequestSender, Which};
 use crate::plugin::image::Image;
@@ -40,6 +41,8 @@ pub struct DevLoop {
     causes: BTreeSet<PathBuf>,
     /// Whether all causes may have been written by the build before. Such a build is not reported.
     is_build_own_cause: bool,
+    /// Whether the last build was cancelled. The next one is not, so that one succeeds at some time.
+    was_cancelled: bool,
 }
 
 /// The library that the server has loaded.
@@ -47,6 +50,8 @@ struct ServedLibrary {
     file: PathBuf,
     plugin_name: String,
     content: Vec<u8>,
+    /// What the last build has made. The server may have rejected it.
+    built: Vec<u8>,
 }
 
 /// A reload that the server has not answered yet.
@@ -68,7 +73,14 @@ impl DevLoop {
     ) -> Result<Self> {
         let config = setup.config.as_deref().and_then(|file| file.canonicalize().ok());
         let sources = project.sources(false);
-        let changes = Changes::new(sources, config, project.may_build_write(), event_sender.clone())?;
+        let folders = match setup.is_polling() {
+            true => FolderWatcher::without_events(),
+            false => {
+                let events = event_sender.clone();
+                FolderWatcher::new(move |event| _ = events.send(DevEvent::File(event)))
+            }
+        };
+        let changes = Changes::new(folders, sources, setup.patterns(project.folder()), config);
         let reporter = Reporter::new(project.folder().to_path_buf());
         let server = ServerRequests::new(request_sender, event_sender.clone());
         let build = Some(project.start(false, &event_sender)?);
@@ -86,6 +98,7 @@ impl DevLoop {
             reload: None,
             causes: BTreeSet::new(),
             is_build_own_cause: false,
+            was_cancelled: false,
         })
     }
 
@@ -95,13 +108,19 @@ impl DevLoop {
             match self.next_event() {
                 Some(DevEvent::File(event)) => self.changes.handle(&event),
                 Some(DevEvent::BuildEnded(lines)) => self.handle_build_end(&lines),
-                Some(DevEvent::ServerStarts) => self.server.await_ready(),
+                Some(DevEvent::ServerStarts { has_parent: false }) => {
+                    self.reporter.note("changes are built, and loaded only by a restart of `dev`");
+                }
+                Some(DevEvent::ServerStarts { .. }) => self.server.await_ready(),
                 Some(DevEvent::ServerReady) => self.reporter.watching(self.changes.folders()),
                 Some(DevEvent::ReloadEnded(result)) => self.handle_reload_end(result),
                 Some(DevEvent::Stop) => return self.stop(),
                 None => {}
             }
             let now = Instant::now();
+            if self.changes.next_poll() <= now {
+                self.changes.poll();
+            }
             if self.changes.take_due(now) {
                 self.collect_changes();
             }
@@ -109,21 +128,24 @@ impl DevLoop {
             {
                 build.kill();
             }
-            let is_idle = self.build.is_none() && self.reload.is_none();
-            if is_idle && self.changes.due().is_none() && !self.changes.pending().is_empty() {
+            if self.build_at().is_some_and(|at| at <= Instant::now()) {
                 self.build_or_reload();
             }
         }
     }
 
+    /// When to build the pending changes. None: there are none, or something else comes first.
+    fn build_at(&self) -> Option<Instant> {
+        let is_idle = self.build.is_none() && self.reload.is_none() && self.changes.due().is_none();
+        if is_idle { self.changes.build_at() } else { None }
+    }
+
     /// Waits for an event, or until something is due (None).
     fn next_event(&self) -> Option<DevEvent> {
-        let times = [self.changes.due(), self.build.as_ref().and_then(|build| build.kill_at)];
-        let event = match times.into_iter().flatten().min() {
-            Some(time) => self.events.recv_timeout(time.saturating_duration_since(Instant::now())),
-            None => self.events.recv().map_err(RecvTimeoutError::from),
-        };
-        match event {
+        let kill_at = self.build.as_ref().and_then(|build| build.kill_at);
+        let times = [self.changes.due(), self.build_at(), kill_at].into_iter().flatten();
+        let time = times.fold(self.changes.next_poll(), Instant::min);
+        match self.events.recv_timeout(time.saturating_duration_since(Instant::now())) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => Some(DevEvent::Stop),
@@ -132,11 +154,12 @@ impl DevLoop {
 
     /// Collects the changed files. Cancels a build of old sources, unless it may have changed them itself.
     fn collect_changes(&mut self) {
-        let has_changed = self.changes.collect(self.build.is_some(), &self.reporter);
-        if has_changed
-            && !self.project.may_build_write()
-            && !self.changes.are_config_only(self.changes.pending())
-            && let Some(build) = self.build.as_mut()
+        let build = self.build.as_mut().filter(|build| !build.is_question);
+        self.changes.collect(build.is_some());
+        if let Some(build) = build
+            && self.project.may_cancel()
+            && !self.was_cancelled
+            && self.changes.has_overtaken()
         {
             build.cancel();
         }
@@ -150,7 +173,20 @@ impl DevLoop {
             self.reporter.config_changed(&self.causes);
             return self.request_reload(None);
         }
-        self.is_build_own_cause = self.changes.are_build_writes(&self.causes);
+        if self.served.is_some()
+            && self.changes.is_worth_asking(&self.causes)
+            && let Some(Ok(question)) = self.project.ask(&self.event_sender)
+        {
+            self.build = Some(question);
+            return;
+        }
+        self.start_build(is_again);
+    }
+
+    /// Builds the causes.
+    fn start_build(&mut self, is_again: bool) {
+        self.changes.begin_build();
+        self.is_build_own_cause = !self.project.may_cancel() && self.changes.are_build_writes(&self.causes);
         if !self.is_build_own_cause {
             self.reporter.changed(&self.causes, is_again);
         }
@@ -168,21 +204,34 @@ impl DevLoop {
     fn handle_build_end(&mut self, lines: &[String]) {
         let Some(build) = self.build.take() else { return };
         let (build_time, is_cancelled) = (build.started.elapsed(), build.is_cancelled);
-        self.changes.collect_after_build(&self.reporter);
+        if build.is_question {
+            return self.handle_answer(build.wait().is_ok_and(|status| status.success()));
+        }
+        self.changes.end_build(&self.reporter);
         let status = build.wait();
+        self.was_cancelled = is_cancelled;
         if is_cancelled {
             self.changes.put_back(&self.causes);
             return;
         }
         let is_serving = self.served.is_some();
-        match status {
-            Err(error) => self.reporter.failed(&format!("{error:#}"), is_serving),
-            Ok(status) if !status.success() => self.reporter.build_failed(build_time, is_serving),
-            Ok(_) => match self.project.library(lines) {
-                Err(error) => self.reporter.failed(&format!("{error:#}"), is_serving),
-                Ok(library) if is_serving => self.reload_if_changed(&library, build_time),
-                Ok(library) => self.serve_first(library),
-            },
+        let library = match status {
+            Err(error) => Err(format!("{error:#}")),
+            Ok(status) if !status.success() => Err(format!("the build failed after {}", seconds(build_time))),
+            Ok(_) => self.project.library(lines).map_err(|error| format!("{error:#}")),
+        };
+        match library {
+            Ok(library) => {
+                self.changes.learn(self.project.inputs());
+                match is_serving {
+                    true => self.reload_if_changed(&library, build_time),
+                    false => self.serve_first(library),
+                }
+            }
+            Err(reason) => {
+                self.changes.fail();
+                self.reporter.failed(&reason, is_serving);
+            }
         }
         self.watch_sources(false);
         if self.reload.is_none() {
@@ -190,12 +239,23 @@ impl DevLoop {
         }
     }
 
+    /// Builds the causes if the build tool says that there is something to build.
+    fn handle_answer(&mut self, is_up_to_date: bool) {
+        if is_up_to_date {
+            self.changes.pass_over(&self.causes);
+            return self.causes.clear();
+        }
+        self.causes.append(&mut self.changes.take_pending());
+        self.start_build(false);
+    }
+
     /// Hands the first library to the main thread, if it is a valid one.
     fn serve_first(&mut self, library: PathBuf) {
         let plugin_name = Image::read(&library).and_then(|_| self.setup.plugin_name(&library));
         match plugin_name.and_then(|name| Ok((name, regular_file::read(&library)?))) {
             Ok((plugin_name, content)) => {
-                self.served = Some(ServedLibrary { file: library.clone(), plugin_name, content });
+                let built = content.clone();
+                self.served = Some(ServedLibrary { file: library.clone(), plugin_name, content, built });
                 if let Some(first_library) = self.first_library.take() {
                     // The main thread does not wait if a signal came.
                     let _ = first_library.send(library);
@@ -206,7 +266,7 @@ impl DevLoop {
     }
 
     fn reload_if_changed(&mut self, library: &Path, build_time: Duration) {
-        let Some(served) = &self.served else { return };
+        let Some(served) = &mut self.served else { return };
         if served.file != library {
             let text = format!(
                 "the build now makes {}; restart `dev` to serve it. {} keeps running",
@@ -215,7 +275,10 @@ impl DevLoop {
             );
             return self.reporter.note(&text);
         }
-        let is_same = regular_file::read(library).is_ok_and(|content| content == served.content);
+        let built = regular_file::read(library).unwrap_or_default();
+        let is_same = built == served.content;
+        self.changes.judge(&self.causes, built == served.built, &self.reporter);
+        served.built = built;
         if is_same && !self.changes.includes_config(&self.causes) {
             if !self.is_build_own_cause {
                 self.reporter.same(build_time);
@@ -260,9 +323,7 @@ impl DevLoop {
     /// Watches the current sources. `is_manifest_changed`: reads the manifests again.
     fn watch_sources(&mut self, is_manifest_changed: bool) {
         let sources = self.project.sources(is_manifest_changed);
-        if let Err(error) = self.changes.watch(sources) {
-            self.reporter.note(&format!("{error:#}"));
-        }
+        self.changes.watch(sources);
     }
 
     /// Ends a running build: interrupts it, then kills it.

@@ -11,8 +11,8 @@ pub enum DevEvent {
     File(FileEvent),
     /// The build has ended. Lines of its standard output, if it is read.
     BuildEnded(Vec<String>),
-    /// The server starts with the first library.
-    ServerStarts,
+    /// The server starts with the first library. Without a parent process (`--workers 0`), it cannot reload.
+    ServerStarts { has_parent: bool },
     /// The server has started and answers requests.
     ServerReady,
     /// The server has reloaded the plugin, or rejected the reload.

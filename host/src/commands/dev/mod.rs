@@ -9,6 +9,10 @@ mod cargo; // a crate
 
 mod command; // a folder with a Makefile or a build command
 
+mod inputs; // what a build reads
+
+mod rules; // makefile rules, in which compilers say what they have read
+
 mod build; // a running build
 
 mod events; // what the loop waits for
@@ -34,6 +38,7 @@ use self::dev_loop::DevLoop;
 use self::events::{DevEvent, EventReceiver, EventSender};
 use self::project::Project;
 use crate::commands::serve::serve_with;
+use crate::commands::watch::ignored::{Patterns, parse_pattern};
 use crate::config::defaults::DEFAULT_DEV_WORKERS;
 use crate::config::file;
 use crate::config::options::ServeOptions;
@@ -72,6 +77,22 @@ pub struct DevOptions {
     #[arg(long, value_name = "PATH")]
     pub library: Option<PathBuf>,
 
+    /// Files that are no sources; may be repeated
+    ///
+    /// A pattern as in .gitignore, relative to DIR: *.csv, data/, or with a leading ! for files that would be ignored
+    /// otherwise. Ignored anyway are the files that git ignores, files whose name begins with a dot, the files of
+    /// editors, and logs and databases (*.log, *.pid, *.db, *.sqlite).
+    #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
+    pub ignore: Vec<String>,
+
+    /// Look for changes every second
+    ///
+    /// Without this option, the system reports changes, and `dev` looks itself only every two seconds, for changes that
+    /// are not reported: on network file systems, in folders that a virtual machine or WSL shares, or in the layers of
+    /// an overlay. It looks every second too if a limit of the system (inotify) is reached, which the log names.
+    #[arg(long)]
+    pub poll: bool,
+
     #[command(flatten)]
     pub options: ServeOptions,
 }
@@ -90,7 +111,7 @@ pub fn run(options: DevOptions) -> Result<()> {
     let Some((thread, library)) = first_build else { return Ok(()) };
     let served = setup.settings(&library).and_then(|settings| {
         // The loop receives events until `DevEvent::Stop`.
-        let _ = event_sender.send(DevEvent::ServerStarts);
+        let _ = event_sender.send(DevEvent::ServerStarts { has_parent: settings.workers != 0 });
         let read_settings = Box::new(move || setup.settings(&library));
         serve_with(settings, ControlChannel { sender: request_sender, receiver, read_settings })
     });
@@ -147,6 +168,16 @@ impl ServeSetup {
         let found = Some(folder.join(CONFIG_FILE)).filter(|file| file.is_file());
         let config = options.options.config.clone().or(found);
         Self { options, config }
+    }
+
+    /// Whether `dev` looks for changes itself, without the system's reports.
+    fn is_polling(&self) -> bool {
+        self.options.poll
+    }
+
+    /// What the operator ignores in the plugin's folder.
+    fn patterns(&self, folder: &Path) -> Patterns {
+        Patterns { folder: folder.to_path_buf(), lines: self.options.ignore.clone() }
     }
 
     /// Reads the settings. If the config file has a plugin with the library's name or path, the library replaces its

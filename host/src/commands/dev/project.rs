@@ -10,6 +10,7 @@ use super::build::Build;
 use super::cargo::CargoProject;
 use super::command::{CommandProject, MAKEFILES};
 use super::events::EventSender;
+use super::inputs::Inputs;
 use crate::commands::watch::sources::Sources;
 use crate::config::regular_file;
 
@@ -73,9 +74,18 @@ impl Project {
         matches!(self, Self::Cargo(_)) && file.file_name().is_some_and(|name| name == "Cargo.toml")
     }
 
-    /// Whether a build may write sources. Otherwise, a source that changes during a build makes the build stale.
-    pub fn may_build_write(&self) -> bool {
-        matches!(self, Self::Command(_))
+    /// Whether a build can be cancelled: cargo continues where it was. Another command may have written the changed file
+    /// itself.
+    pub fn may_cancel(&self) -> bool {
+        matches!(self, Self::Cargo(_))
+    }
+
+    /// Asks the build tool whether there is something to build. None: it cannot say.
+    pub fn ask(&self, events: &EventSender) -> Option<Result<Build>> {
+        match self {
+            Self::Cargo(_) => None,
+            Self::Command(project) => project.ask(events),
+        }
     }
 
     /// Starts a build. `is_quiet`: the build prints only problems.
@@ -90,7 +100,18 @@ impl Project {
     pub fn library(&mut self, lines: &[String]) -> Result<PathBuf> {
         match self {
             Self::Cargo(project) => project.library(lines),
-            Self::Command(project) => project.library(),
+            Self::Command(project) => {
+                project.learn();
+                project.library()
+            }
+        }
+    }
+
+    /// What the last successful build has read, as far as it is known.
+    pub fn inputs(&self) -> Inputs {
+        match self {
+            Self::Cargo(project) => project.inputs(),
+            Self::Command(project) => project.inputs(),
         }
     }
 }

@@ -72,11 +72,6 @@ impl Reporter {
         }
     }
 
-    /// The compiler has printed why.
-    pub fn build_failed(&self, build_time: Duration, is_serving: bool) {
-        self.failed(&format!("the build failed after {}", seconds(build_time)), is_serving);
-    }
-
     /// There is no new library.
     pub fn failed(&self, reason: &str, is_serving: bool) {
         let then = if is_serving { "the old code serves on" } else { "waiting for a change" };
@@ -133,7 +128,8 @@ impl Reporter {
     }
 }
 
-fn seconds(time: Duration) -> String {
+/// `0.45 s`
+pub fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 

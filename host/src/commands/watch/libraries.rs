@@ -24,8 +24,8 @@ const SETTLED_REPLACED: Duration = Duration::from_millis(20);
 const SETTLED_WRITTEN: Duration = Duration::from_millis(100);
 /// A file that is no valid library for this long is reported as broken; until then a writer may be slow.
 const BROKEN_AFTER: Duration = Duration::from_secs(1);
-/// How often metadata is compared, for changes without events: a parent folder was moved, or the file system is on
-/// another machine.
+/// How often metadata is compared, for changes without events: a parent folder was moved, the file system is on another
+/// machine, or the system cannot report events.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Symbolic links to follow. Linux has the same limit.
 const LINKS_MAX: usize = 40;
@@ -46,10 +46,12 @@ pub fn watch(
     mut on_change: impl FnMut(LibraryChange) -> bool + Send + 'static,
 ) -> Result<()> {
     let (sender, events) = mpsc::channel();
-    let folders = FolderWatcher::new(move |event| _ = sender.send(event))?;
+    // Keeps the channel open if the system cannot report events.
+    let held = sender.clone();
+    let folders = FolderWatcher::new(move |event| _ = sender.send(event));
     let libraries = files.into_iter().map(WatchedLibrary::new).collect();
     let mut watcher = LibraryWatcher { folders, libraries };
-    watcher.watch_folders()?;
+    watcher.watch_folders();
     for library in &mut watcher.libraries {
         library.metadata = library.read_metadata();
         library.reported = library.read_fingerprint().ok();
@@ -57,6 +59,7 @@ pub fn watch(
     thread::Builder::new()
         .name("watch libraries".to_owned())
         .spawn(move || {
+            let _held = held;
             loop {
                 let due = watcher.libraries.iter().filter_map(|library| library.due).min();
                 let due = due.unwrap_or_else(|| Instant::now() + POLL_INTERVAL);
@@ -81,17 +84,16 @@ struct LibraryWatcher {
 
 impl LibraryWatcher {
     /// Watches the folders of the files and of the symbolic links to them, as the links are now.
-    fn watch_folders(&mut self) -> Result<()> {
+    fn watch_folders(&mut self) {
         // A link may have changed before its folder was watched.
         for _ in 0..LINKS_MAX {
             self.libraries.iter_mut().for_each(|library| library.paths = resolve(&library.file));
             let paths = self.libraries.iter().flat_map(|library| &library.paths);
             let folders: Vec<_> = paths.filter_map(|path| path.parent()).map(Path::to_path_buf).collect();
-            if !self.folders.set(folders)? {
+            if !self.folders.set(folders) {
                 break;
             }
         }
-        Ok(())
     }
 
     /// Schedules a check of the libraries that the event may concern.
@@ -110,9 +112,7 @@ impl LibraryWatcher {
         let may_move_links = !matches!(event, FileEvent::Written(_));
         if may_move_links && self.libraries.iter().any(|library| library.due.is_some()) {
             // A missing file is reported as broken by the check.
-            if let Err(error) = self.watch_folders() {
-                log::error!("{error:#}");
-            }
+            self.watch_folders();
         }
     }
 

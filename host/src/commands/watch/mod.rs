@@ -7,6 +7,8 @@ pub mod libraries; // libraries, reported when they are complete
 
 pub mod auto_reload; // `serve --watch`: reloads changed libraries
 
+pub mod ignored; // files that are no sources
+
 pub mod sources; // source folders of `dev`
 
 use std::hash::{DefaultHasher, Hasher};
