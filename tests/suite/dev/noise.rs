@@ -57,6 +57,26 @@ fn a_file_that_make_does_not_need_starts_no_build() {
     assert!(host.log_lines("; building").len() <= 4, "{}", host.log());
 }
 
+/// make compares dates, and the library is newer than the source that changed while the library was made.
+#[test]
+fn a_source_that_changes_while_make_compiles_it_is_compiled_again() {
+    let project = c_project("overtaken", "one");
+    let (begun, go) = (scratch("overtaken-c.begun"), scratch("overtaken-c.go"));
+    // Removes the files of an earlier run.
+    let _ = (fs::remove_file(&begun), fs::remove_file(&go));
+    let wait = format!("touch {begun:?}; until test -e {go:?}; do sleep 0.01; done");
+    let rule =
+        format!("plugin.so: plugin.c\n\tcp plugin.c read.c\n\t{wait}\n\tcc -shared -fPIC -o $@ read.c\n");
+    write(project.join("Makefile"), &rule);
+    let host = Host::begin(&["dev", path(&project), "--ignore", "read.c"]);
+    eventually("make has read the source", || begun.exists());
+    write(project.join("plugin.c"), &c_source("two"));
+    write(&go, "");
+    let host = host.served();
+    host.log_line("dev: tried generation 2: ");
+    assert_eq!(host.open("/").ask("?"), "two");
+}
+
 #[test]
 fn logs_and_ignored_files_start_no_build() {
     let project = c_project("ignores", "one");

@@ -292,6 +292,11 @@ impl Changes {
         files.iter().all(|file| Some(file) == self.config.as_ref())
     }
 
+    /// Those of these files that changed during the build before.
+    pub fn overtaken(&self, files: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+        files.iter().filter(|file| self.build_writes.contains_key(*file)).cloned().collect()
+    }
+
     /// Whether builds may have written all of these files.
     pub fn are_build_writes(&self, files: &BTreeSet<PathBuf>) -> bool {
         files.iter().all(|file| self.build_writes.contains_key(file))

@@ -63,8 +63,9 @@ impl CommandProject {
         }
     }
 
-    /// Starts the build. `is_quiet`: make does not print its commands.
-    pub fn start(&self, is_quiet: bool, events: &EventSender) -> Result<Build> {
+    /// Starts the build. `is_quiet`: make does not print its commands. `overtaken`: files that changed during the build
+    /// before, and may be older than what it has made from their old content.
+    pub fn start(&self, is_quiet: bool, overtaken: &[PathBuf], events: &EventSender) -> Result<Build> {
         let mut command = match &self.command {
             Some(command) => {
                 let mut shell = Command::new("sh");
@@ -73,8 +74,15 @@ impl CommandProject {
             }
             None => Command::new("make"),
         };
-        if self.command.is_none() && is_quiet {
-            command.arg("-s");
+        if self.command.is_none() {
+            command.args(is_quiet.then_some("-s"));
+            for file in overtaken {
+                // As new, under each name that the Makefile may have for the file.
+                let inside = file.strip_prefix(&self.folder).ok();
+                [Some(file.as_path()), inside].into_iter().flatten().for_each(|name| {
+                    command.arg("-W").arg(name);
+                });
+            }
         }
         if let Some(rules) = &self.rules {
             command.env(RULES_VARIABLE, rules);

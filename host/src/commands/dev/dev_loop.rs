@@ -83,7 +83,7 @@ impl DevLoop {
         let changes = Changes::new(folders, sources, setup.patterns(project.folder()), config);
         let reporter = Reporter::new(project.folder().to_path_buf());
         let server = ServerRequests::new(request_sender, event_sender.clone());
-        let build = Some(project.start(false, &event_sender)?);
+        let build = Some(project.start(false, &[], &event_sender)?);
         Ok(Self {
             project,
             setup,
@@ -190,9 +190,10 @@ impl DevLoop {
         if !self.is_build_own_cause {
             self.reporter.changed(&self.causes, is_again);
         }
+        let overtaken = self.changes.overtaken(&self.causes);
         let is_manifest_changed = self.causes.iter().any(|file| self.project.is_manifest(file));
         let is_quiet = self.served.is_some() && !is_manifest_changed;
-        match self.project.start(is_quiet, &self.event_sender) {
+        match self.project.start(is_quiet, &overtaken, &self.event_sender) {
             Ok(build) => self.build = Some(build),
             Err(error) => self.reporter.failed(&format!("{error:#}"), self.served.is_some()),
         }

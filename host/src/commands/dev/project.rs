@@ -88,11 +88,12 @@ impl Project {
         }
     }
 
-    /// Starts a build. `is_quiet`: the build prints only problems.
-    pub fn start(&self, is_quiet: bool, events: &EventSender) -> Result<Build> {
+    /// Starts a build. `is_quiet`: the build prints only problems. `overtaken`: files that changed during the build
+    /// before.
+    pub fn start(&self, is_quiet: bool, overtaken: &[PathBuf], events: &EventSender) -> Result<Build> {
         match self {
             Self::Cargo(project) => project.start(is_quiet, events),
-            Self::Command(project) => project.start(is_quiet, events),
+            Self::Command(project) => project.start(is_quiet, overtaken, events),
         }
     }
 
