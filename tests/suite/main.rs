@@ -33,6 +33,8 @@ mod bounds; // connection limit, open files, privileges
 
 mod drain; // stopping
 
+mod successor; // a server that starts while another one stops
+
 mod hub; // broadcasts between workers
 
 mod faults; // lost links, orphans, crash loops
@@ -50,6 +52,8 @@ mod copies_private; // copies of the libraries: who can read them, and where the
 mod control; // the control socket and its commands
 
 mod check; // `callsign check` and `callsign inspect`
+
+mod config_faults; // a config file that is wrong, in part or hardly meant
 
 mod offloop; // background work and timers
 

@@ -4,7 +4,7 @@
 //! Invariant: the jobs that wait and run never exceed [`MAX_JOBS`], of which [`THREADS`] run at a time.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -123,6 +123,16 @@ impl Background {
     /// Jobs that wait or run.
     pub fn jobs(&self) -> usize {
         self.waiting.borrow().len() + self.running.borrow().len()
+    }
+
+    /// The number of these jobs of each plugin, by name.
+    pub fn jobs_by_plugin(&self) -> BTreeMap<&'static str, usize> {
+        let (waiting, running) = (self.waiting.borrow(), self.running.borrow());
+        let mut jobs = BTreeMap::new();
+        for task in waiting.iter().map(|(_, done)| done).chain(running.values()) {
+            *jobs.entry(task.plugin_name()).or_default() += 1;
+        }
+        jobs
     }
 
     /// Cancels the jobs of one generation of a plugin: waiting work is not run, and running work is not followed by a

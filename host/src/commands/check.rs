@@ -16,6 +16,7 @@ use crate::config::plugin_source::PluginSource;
 use crate::config::route::Route;
 use crate::config::settings::Settings;
 use crate::config::units::parse_duration;
+use crate::parent::preflight;
 use crate::plugin::image::Image;
 use crate::serve::probe::{Trial, probe};
 use crate::system::sanitize::sanitize;
@@ -32,7 +33,8 @@ pub struct CheckOptions {
 
     /// Config file, in TOML
     ///
-    /// Its plugins are loaded with their settings, and the handlers of its routes are looked up.
+    /// Its plugins are loaded with their settings, and the handlers of its routes are looked up. Its addresses, its user
+    /// and its folders are checked on this machine.
     #[arg(long, value_name = "FILE", env = "CALLSIGN_CONFIG")]
     config: Option<PathBuf>,
 
@@ -57,7 +59,12 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 /// Prints plugins, handlers and routes. The error says why the plugins cannot be loaded.
 pub fn run(options: CheckOptions) -> Result<()> {
     let timeout = options.timeout.unwrap_or(DEFAULT_CHECK_TIMEOUT);
-    let trial = trial(options)?;
+    let has_config = options.config.is_some();
+    let (trial, settings) = trial(options)?;
+    if has_config {
+        preflight::check(&settings)?;
+        settings.warnings().iter().for_each(|warning| eprintln!("callsign: warning: {}", sanitize(warning)));
+    }
     let count = trial.plugins.len();
     let started = Instant::now();
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
@@ -67,7 +74,7 @@ pub fn run(options: CheckOptions) -> Result<()> {
     print(&format!("{loaded}good: {count} {plural}, loaded within {} ms\n", started.elapsed().as_millis()))
 }
 
-fn trial(options: CheckOptions) -> Result<Trial> {
+fn trial(options: CheckOptions) -> Result<(Trial, Settings)> {
     let CheckOptions { libraries, config, route, timeout: _ } = options;
     let mut file = config.as_deref().map(file::read).transpose()?;
     // Without any, a plugin needs no handlers of certain names.
@@ -77,9 +84,10 @@ fn trial(options: CheckOptions) -> Result<Trial> {
         None => libraries,
     };
     let serve = ServeOptions { config, route, ..ServeOptions::default() };
-    let Settings { plugins, routes, .. } = Settings::merge(file, serve, libraries, 1)?;
-    let plugins = plugins.into_iter().map(PlannedPlugin::in_place).collect();
-    Ok(Trial { plugins, routes: has_routes.then_some(routes) })
+    let settings = Settings::merge(file, serve, libraries, 1)?;
+    let plugins = settings.plugins.iter().cloned().map(PlannedPlugin::in_place).collect();
+    let routes = has_routes.then(|| settings.routes.clone());
+    Ok((Trial { plugins, routes }, settings))
 }
 
 /// Replaces the file of the config's plugin that has the library's name or path. Returns false if there is none.

@@ -46,6 +46,7 @@ pub enum Command {
     /// or 250ms, 10s, 1.5m.
     ///
     /// Exit status: 0 stopped by a signal; 1 could not start, or aborted connections at the end; 2 wrong usage.
+    /// Background work that takes longer than --drain-timeout is abandoned and logged, and is no failure.
     #[command(
         mut_args(|arg| with_default_and_variable(arg, "one per core")),
         after_long_help = SERVE_EXAMPLES
@@ -154,12 +155,15 @@ pub enum Command {
     /// handlers, hooks, and functions of timers and background work. Old generations stay in the memory of a worker
     /// until the worker ends; RETAINED is their number.
     ///
-    /// The JSON has the keys version, pid, uptime_ms, config, addresses, workers, plugins, routes, and routes_more, the
+    /// A server that is stopping is marked too. It has left its control socket to its successor: `status` shows it until
+    /// another server starts there.
+    ///
+    /// The JSON has the keys version, pid, uptime_ms, draining_for_ms, config, addresses, workers, plugins, routes, and routes_more, the
     /// number of routes that are not listed. Each of workers has index, pid, uptime_ms, serves (whether it serves
     /// clients yet), clients, accepted, callbacks, running (plugin, generation, kind, name, running_for_ms) and plugins
     /// (name, generation, retained). Each of plugins has name, version, generation and path. Each of routes has path
-    /// and handlers (kind, plugin, name, generation). Null stands for a value that does not exist: no config file, a
-    /// worker that has died, no running callback, or a time that is not measured.
+    /// and handlers (kind, plugin, name, generation). Null stands for a value that does not exist: a server that is not
+    /// stopping, no config file, a worker that has died, no running callback, or a time that is not measured.
     ///
     /// Exit status: 0 shown; 1 no server to connect to; 2 wrong usage.
     #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = STATUS_EXAMPLES)]
@@ -179,7 +183,10 @@ pub enum Command {
     /// plugins and their handlers, or why they would not be loaded. For a plugin that crashes or hangs, prints the
     /// signal and, where the system supports it, the place in the code.
     ///
-    /// Does not listen, and does not check addresses, users or the control socket.
+    /// With --config, also checks what a server needs on this machine: that addresses can be resolved and belong to this
+    /// machine, that users and groups exist, and that the folders of sockets and of the plugins' copies can be written.
+    /// A config file with `user` is for root: then another user checks only that the user exists. Does not listen. A
+    /// server that runs already is no obstacle. Prints warnings about the settings on stderr, as `serve` logs them.
     ///
     /// Exit status: 0 they would be loaded; 1 they would not; 2 wrong usage.
     #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = CHECK_EXAMPLES)]

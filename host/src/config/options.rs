@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::account::parse_account;
 use super::control_address::ControlAddress;
@@ -101,6 +102,7 @@ pub struct ServeOptions {
     /// A name or a number. Requires that root starts the server. Workers change to this user before they load plugins;
     /// the parent process stays root and runs no plugin. With or without this option, neither workers nor what their
     /// plugins start can gain privileges: setuid programs, such as sudo, have no effect there.
+    /// Without this option, plugins run as the user who starts the server, and root gets a warning.
     #[arg(long, value_name = "NAME", env = "CALLSIGN_USER", value_parser = parse_account)]
     pub user: Option<String>,
 
@@ -128,8 +130,22 @@ pub struct ServeOptions {
     pub limits: LimitOptions,
 }
 
+impl ServeOptions {
+    /// The keys of the config file that these options replace, without the limits.
+    pub fn keys(&self) -> Vec<String> {
+        let keys = [
+            ("listen", !self.listen.is_empty()),
+            ("workers", self.workers.is_some()),
+            ("user", self.user.is_some()),
+            ("group", self.group.is_some()),
+            ("control", self.control.is_some()),
+        ];
+        keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key.to_owned()).collect()
+    }
+}
+
 /// The limits that one source sets, the command line or the config file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
     /// Largest WebSocket message
@@ -188,6 +204,7 @@ pub struct LimitOptions {
     /// Time to close at shutdown
     ///
     /// Connections that are still open this long after SIGINT or SIGTERM are aborted, and the exit status is 1.
+    /// Background work that takes longer is abandoned.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_DRAIN_TIMEOUT", value_parser = parse_duration)]
     pub drain_timeout: Option<Duration>,
 
@@ -222,4 +239,12 @@ pub struct LimitOptions {
     /// system's limit on open files applies.
     #[arg(long, value_name = "N", env = "CALLSIGN_MAX_CONNECTIONS")]
     pub max_connections: Option<usize>,
+}
+
+impl LimitOptions {
+    /// The keys of the limits that are set.
+    pub fn keys(&self) -> Vec<String> {
+        let Ok(serde_json::Value::Object(limits)) = serde_json::to_value(self) else { return Vec::new() };
+        limits.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key).collect()
+    }
 }

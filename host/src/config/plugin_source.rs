@@ -17,12 +17,14 @@ pub struct PluginSource {
     /// The plugin's own settings. The server passes them on without reading them.
     #[serde(with = "toml_text")]
     pub config: toml::Table,
+    /// Where these settings are: `file:line:column`. None: there are none.
+    pub config_position: Option<String>,
 }
 
 impl PluginSource {
     /// A library without a given name, hook or settings.
     pub fn library(path: PathBuf) -> Self {
-        Self { name: None, path, onload: None, config: toml::Table::new() }
+        Self { name: None, path, onload: None, config: toml::Table::new(), config_position: None }
     }
 
     /// ``plugin `chat` (libchat.so)``, or `plugin libchat.so` if only the library knows its name.

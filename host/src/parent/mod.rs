@@ -6,6 +6,8 @@
 
 pub mod control; // what a running server can be asked for
 
+pub mod preflight; // whether a server could start here
+
 mod startup; // the first worker
 
 mod workers; // worker processes: start, supervise, watch
@@ -33,6 +35,7 @@ use crate::system::log as logging;
 use crate::system::process::orphans::Reaper;
 use crate::system::sanitize::sanitize;
 use crate::system::signals::{Hangup, Ignored, Stop};
+use crate::system::socket_file::SocketFile;
 use crate::system::{open_files, panic, privileges, task};
 use control::{ControlChannel, ControlRequest, RequestReceiver};
 use relay::Relay;
@@ -61,10 +64,11 @@ struct Parent {
 /// because of a bug.
 pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     panic::log_panics();
-    let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref())?;
+    let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref());
+    let identity = identity.map_err(|error| settings.located(error.key, error.into()))?;
     open_files::raise_limit();
     let reloads = Reloads::new(&settings, identity)?;
-    let launcher = Launcher::bind(&settings, identity)?;
+    let launcher = Launcher::bind(&settings, identity).map_err(|error| settings.located("listen", error))?;
     let workers = Workers::new(settings.workers).context("no shared memory for the scoreboard")?;
     let (startup, startup_events) = Startup::new();
     // Lives as long as the process, because its tasks refer to it.
@@ -96,12 +100,13 @@ impl Parent {
         task::spawn("ignored signals", Ignored::new()?.log());
         task::spawn("orphans", Reaper::new()?.run());
         let ControlChannel { sender, receiver, read_settings } = control;
-        let mut _socket_file = None;
-        if let Some((listener, file)) = control::open(&self.settings.control)? {
+        let control = control::open(&self.settings.control);
+        // Its file is removed when the last worker has ended.
+        let mut socket_file = None;
+        if let Some((listener, file)) = control.map_err(|error| self.settings.located("control", error))? {
             log::debug!("control socket {}", file.path.display());
             task::spawn("control socket", control::serve(listener, sender.clone()));
-            // Removed when the last worker has ended.
-            _socket_file = Some(file);
+            socket_file = Some(file);
         }
         task::spawn("SIGHUP", control::reload_on(hangup, read_settings, sender));
         let reason = tokio::select! {
@@ -110,6 +115,8 @@ impl Parent {
             task = task::panicked() => StopReason::TaskPanicked(task),
         };
         self.launcher.close_listeners();
+        // A successor can start from here on.
+        socket_file.iter_mut().for_each(SocketFile::set_aside);
         let drain_timeout = self.settings.limits.drain_timeout;
         self.shutdown.run(reason, &self.workers, drain_timeout, stop.requested()).await?;
         match task::first_panicked() {
@@ -121,7 +128,10 @@ impl Parent {
     /// Starts the workers, and returns only if none can start.
     async fn serve(&'static self, startup_events: StartupEvents, requests: RequestReceiver) -> anyhow::Error {
         match self.start(startup_events).await {
-            Ok(inventory) => self.print_summary(&inventory),
+            Ok(inventory) => {
+                self.print_summary(&inventory);
+                preflight::warnings(&self.settings).iter().for_each(|warning| log::warn!("{warning}"));
+            }
             Err(error) => return error,
         }
         task::spawn("control requests", self.answer(requests));
@@ -158,7 +168,9 @@ impl Parent {
                         let _ = answer.send(result.map_err(|error| format!("{error:#}")));
                     });
                 }
-                ControlRequest::Status(answer) => _ = answer.send(self.info.status(&self.workers)),
+                ControlRequest::Status(answer) => {
+                    _ = answer.send(self.info.status(&self.workers, &self.shutdown))
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow, bail};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::workers::Workers;
 
@@ -30,14 +30,19 @@ pub enum StopReason {
 /// The state of the stop.
 #[derive(Debug, Default)]
 pub struct Shutdown {
-    has_begun: Cell<bool>,
+    begun_at: Cell<Option<Instant>>,
     begun: Notify,
     is_forced: Cell<bool>,
 }
 
 impl Shutdown {
     pub fn has_begun(&self) -> bool {
-        self.has_begun.get()
+        self.begun_at.get().is_some()
+    }
+
+    /// For how long the server has been stopping.
+    pub fn lasts(&self) -> Option<Duration> {
+        self.begun_at.get().map(|begun| begun.elapsed())
     }
 
     /// Waits until the stop begins.
@@ -54,7 +59,8 @@ impl Shutdown {
     }
 
     /// Stops all workers. They drain for at most `drain_timeout`, or until `hurry` is ready; if the start failed, they
-    /// are killed at once. Err: the reason is an error, or not every connection was closed in order.
+    /// are killed at once. Err: the reason is an error, a worker hangs, or not every connection was closed in order. It
+    /// is no error if `hurry` ends workers that still work when all clients are gone.
     pub async fn run(
         &self,
         reason: StopReason,
@@ -62,7 +68,7 @@ impl Shutdown {
         drain_timeout: Duration,
         hurry: impl Future<Output = ()>,
     ) -> Result<()> {
-        self.has_begun.set(true);
+        self.begun_at.set(Some(Instant::now()));
         self.begun.notify_waiters();
         if let StopReason::StartFailed(_) = reason {
             workers.kill();
@@ -77,11 +83,11 @@ impl Shutdown {
         let forced = tokio::select! {
             () = workers.all_ended() => None,
             () = tokio::time::sleep(drain_timeout + DRAIN_GRACE) => {
-                Some("workers did not end in time (--drain-timeout)")
+                Some(("workers did not end in time (--drain-timeout)", false))
             }
-            () = hurry => Some("asked a second time"),
+            () = hurry => Some(("asked a second time", true)),
         };
-        if let Some(why) = forced {
+        if let Some((why, is_asked)) = forced {
             let clients = workers.clients();
             self.is_forced.set(true);
             workers.kill();
@@ -89,6 +95,11 @@ impl Shutdown {
                 Ok(()) => "",
                 Err(_) => "; not every worker has ended although all were killed: is a disk stuck?",
             };
+            // Workers end by themselves in time, unless they hang.
+            if is_asked && clients == 0 && left.is_empty() && matches!(reason, StopReason::Requested) {
+                log::warn!("stopped at once: {why}; no client was cut, and background work was abandoned");
+                return Ok(());
+            }
             bail!("stopped at once: {why}; {clients} clients were cut{left}");
         }
         match reason {
@@ -115,19 +126,30 @@ pub fn panicked(task: &str) -> Error {
 mod tests {
     use std::future::pending;
 
-    use tokio::time::{Instant, sleep};
+    use tokio::time::sleep;
 
     use super::*;
 
     const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// Stops workers of which one ends after that time, or when it is killed. Returns the time that it took, too.
+    /// Stops workers of which one ends after that time, or when it is killed. It has a client. Returns the time that it
+    /// took, too.
     async fn stop(
         reason: StopReason,
         ends_after: Duration,
         hurry: impl Future<Output = ()>,
     ) -> (Duration, Result<(), String>) {
+        stop_with(1, reason, ends_after, hurry).await
+    }
+
+    async fn stop_with(
+        clients: usize,
+        reason: StopReason,
+        ends_after: Duration,
+        hurry: impl Future<Output = ()>,
+    ) -> (Duration, Result<(), String>) {
         let (shutdown, workers) = (Shutdown::default(), Workers::new(2).expect("shared memory"));
+        workers.score(1).set_clients(clients);
         let running = workers.count_running();
         let ends = async {
             shutdown.begun().await;
@@ -153,14 +175,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn workers_that_take_too_long_are_killed() {
         let (took, result) = stop(StopReason::Requested, SECONDS(60), pending()).await;
-        let error = "stopped at once: workers did not end in time (--drain-timeout); 0 clients were cut";
+        let error = "stopped at once: workers did not end in time (--drain-timeout); 1 clients were cut";
         assert_eq!((took.as_secs(), result), (11, Err(error.to_owned())));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_second_request_kills_them() {
         let (took, result) = stop(StopReason::Requested, SECONDS(60), sleep(SECONDS(2))).await;
-        let error = "stopped at once: asked a second time; 0 clients were cut";
+        let error = "stopped at once: asked a second time; 1 clients were cut";
         assert_eq!((took.as_secs(), result), (2, Err(error.to_owned())));
     }
 
@@ -176,6 +198,14 @@ mod tests {
             "{error}"
         );
         assert_eq!(begun.elapsed().as_secs(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn killing_workers_without_clients_is_no_failure() {
+        let (took, result) = stop_with(0, StopReason::Requested, SECONDS(60), sleep(SECONDS(2))).await;
+        assert_eq!((took.as_secs(), result), (2, Ok(())));
+        let reason = StopReason::TaskPanicked("watchdog".into());
+        stop_with(0, reason, SECONDS(60), pending()).await.1.expect_err("a bug is an error");
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::control::{
     PluginStatus, RouteHandler, RouteStatus, RunningStatus, Status, WorkerPlugin, WorkerStatus,
 };
+use super::shutdown::Shutdown;
 use super::workers::{WorkerSlot, Workers};
 use crate::config::settings::Settings;
 use crate::link::inventory::{Inventory, InventoryRoute};
@@ -26,7 +27,7 @@ impl ServerInfo {
     }
 
     /// The state of the server now.
-    pub fn status(&self, workers: &Workers) -> Status {
+    pub fn status(&self, workers: &Workers, shutdown: &Shutdown) -> Status {
         let newest = |inventory: &&Inventory| inventory.plugins.iter().map(|plugin| plugin.generation).max();
         let inventories: Vec<_> =
             workers.slots().iter().filter_map(|slot| slot.inventory.borrow().clone()).collect();
@@ -41,6 +42,7 @@ impl ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_ms: milliseconds(self.started_at.elapsed()),
+            draining_for_ms: shutdown.lasts().map(milliseconds),
             config: self.config.clone(),
             addresses: self.addresses.clone(),
             workers: workers.slots().iter().map(|slot| worker(slot, workers.score(slot.index))).collect(),
@@ -123,7 +125,7 @@ mod tests {
             workers.slots()[index].begin_serving(Rc::new(inventory), Rc::new(Queue::default()));
         }
         let info = ServerInfo { addresses: vec![], config: None, started_at: Instant::now() };
-        let status = info.status(&workers);
+        let status = info.status(&workers, &Shutdown::default());
         assert_eq!((status.plugins[0].name.as_str(), status.plugins[0].generation), ("ch\u{fffd}at", 4));
         let handler = RouteHandler {
             kind: "onmessage".into(),
@@ -150,7 +152,8 @@ mod tests {
         }
         workers.slots()[1].begin_serving(Rc::default(), Rc::default());
         let info = ServerInfo { addresses: vec![], config: None, started_at: start };
-        let stalled: Vec<_> = info.status(&workers).workers.iter().map(|it| it.stalled_for_ms).collect();
+        let stalled: Vec<_> =
+            info.status(&workers, &Shutdown::default()).workers.iter().map(|it| it.stalled_for_ms).collect();
         assert_eq!(stalled, [None, Some(4000)]);
         assert_eq!(workers.stalled(), Some((1, Duration::from_secs(4))));
     }

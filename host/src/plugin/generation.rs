@@ -38,6 +38,8 @@ pub struct Generation {
     pub index: usize,
     /// The plugin's config table as JSON.
     config: String,
+    /// Where that table is: `file:line:column`.
+    config_position: Option<String>,
     /// The function that the config file names as `onload`.
     onload: Option<String>,
     library: Library,
@@ -79,7 +81,8 @@ impl Generation {
         scoreboard::current().set_modules(&crash::modules());
         let library = library.inspect_err(|_| scoreboard::undefine(hooks))?;
         let (path, onload) = (planned.source.path.clone(), planned.source.onload.clone());
-        Ok(Self { name, path, generation, retained, image, index, config, onload, library })
+        let config_position = planned.source.config_position.clone();
+        Ok(Self { name, path, generation, retained, image, index, config, config_position, onload, library })
     }
 
     /// Runs the restore hook with the previous generation's state, then the load hook. `probe` tells the load hook
@@ -108,10 +111,14 @@ impl Generation {
         };
         let answer = call::on_load(hook, &load);
         scoreboard::undefine(hook.index.get());
+        let config = self.config_position.as_ref();
+        let config = config.map(|position| format!(" (its config: {position})")).unwrap_or_default();
         match answer {
             Ok(true) => Ok(()),
-            Ok(false) => Err(anyhow!("its onload hook `{}` refused the load and gave no reason", hook.name)),
-            Err(reason) => Err(anyhow!("its onload hook `{}` refused the load: {reason}", hook.name)),
+            Ok(false) => {
+                Err(anyhow!("its onload hook `{}` refused the load and gave no reason{config}", hook.name))
+            }
+            Err(reason) => Err(anyhow!("its onload hook `{}` refused the load: {reason}{config}", hook.name)),
         }
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -73,20 +74,12 @@ pub fn bind(addresses: &[String], owner: Option<Identity>) -> Result<Vec<Bound>>
     for address in addresses {
         match ListenAddress::parse(address).map_err(|expected| anyhow!("`{address}`: {expected}"))? {
             ListenAddress::Tcp(address) => {
-                let resolved = address
-                    .to_socket_addrs()
-                    .with_context(|| format!("cannot resolve `{address}` (--listen)"))?;
-                for address in resolved {
+                for address in resolve(&address)? {
                     bound.push(bind_tcp(address)?);
                 }
             }
             ListenAddress::Unix { path, mode } => {
-                let hint = || {
-                    format!(
-                        "cannot listen on {UNIX_PREFIX}{}; choose another address with --listen",
-                        path.display()
-                    )
-                };
+                let hint = || cannot_listen(&path);
                 let (listener, file) = socket_file::bind(&path, mode).with_context(hint)?;
                 listener.set_nonblocking(true)?;
                 if let Some(owner) = owner {
@@ -100,21 +93,62 @@ pub fn bind(addresses: &[String], owner: Option<Identity>) -> Result<Vec<Bound>>
     Ok(bound)
 }
 
+/// Whether [`bind`] could succeed, without listening. Another program may listen there already: it may be the server that
+/// runs now.
+pub fn check(addresses: &[String]) -> Result<()> {
+    for address in addresses {
+        match ListenAddress::parse(address).map_err(|expected| anyhow!("`{address}`: {expected}"))? {
+            ListenAddress::Tcp(address) => {
+                let checked = resolve(&address)?.map(|address| match bind_socket(address) {
+                    Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(explain(address, &error)),
+                    _ => Ok(()),
+                });
+                let checked: Vec<_> = checked.collect();
+                // A name may stand for addresses of a protocol that is turned off.
+                if !checked.iter().any(Result::is_ok) {
+                    checked.into_iter().collect::<Result<()>>()?;
+                }
+            }
+            ListenAddress::Unix { path, mode: _ } => {
+                socket_file::check(&path).with_context(|| cannot_listen(&path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn resolve(address: &str) -> Result<impl Iterator<Item = SocketAddr>> {
+    address.to_socket_addrs().with_context(|| format!("cannot resolve `{address}` (--listen)"))
+}
+
+fn cannot_listen(path: &Path) -> String {
+    format!("cannot listen on {UNIX_PREFIX}{}; choose another address with --listen", path.display())
+}
+
+/// Why an address cannot be listened on.
+fn explain(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+    let what = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => error.to_string(),
+    };
+    anyhow!("cannot listen on {address}: {what}; choose another address with --listen")
+}
+
 fn bind_tcp(address: SocketAddr) -> Result<Bound> {
-    let listener = listen_on(address).map_err(|error| {
-        let what = match error.kind() {
-            io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
-            io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-            _ => error.to_string(),
-        };
-        anyhow!("cannot listen on {address}: {what}; choose another address with --listen")
-    })?;
+    let listener = listen_on(address).map_err(|error| explain(address, &error))?;
     let address = listener.local_addr()?.to_string();
     Ok(Bound { listener: Listener::Tcp(listener), address, file: None })
 }
 
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    use rustix::net::{SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+    let socket = bind_socket(address)?;
+    rustix::net::listen(&socket, ACCEPT_QUEUE)?;
+    Ok(socket.into())
+}
+
+fn bind_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    use rustix::net::{SocketFlags, SocketType, bind, socket_with, sockopt};
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
@@ -126,8 +160,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     // Clients' sockets inherit it. Otherwise a byte that a client marks as urgent is missing in its frame.
     sockopt::set_socket_oobinline(&socket, true)?;
     bind(&socket, &address)?;
-    listen(&socket, ACCEPT_QUEUE)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// A listening socket of the runtime.

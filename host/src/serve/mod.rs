@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::bridge::background::Background;
@@ -34,7 +34,7 @@ use crate::system::process::{
 use crate::system::sanitize::sanitize;
 use crate::system::scoreboard::{self, Scoreboard};
 use crate::system::signals::{Hangup, Ignored, Stop};
-use crate::system::{crash, log as logging, open_files, panic};
+use crate::system::{crash, log as logging, open_files, panic, privileges};
 use crate::worker::admission::WorkerInfo;
 use crate::worker::{Listeners, Worker};
 use listen::{Acceptor, Listener};
@@ -51,10 +51,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     if init::is_needed() {
         return init::run();
     }
-    if settings.user.is_some() || settings.group.is_some() {
-        bail!("--user and --group are for worker processes; with --workers 0 start as that user");
-    }
-    log::info!("plugins cannot be reloaded: {NO_RELOAD}; restart the server to load new code");
+    check_alone(settings)?;
     if let ControlAddress::Path(path) = &settings.control {
         log::warn!("no control socket {}: {NO_RELOAD}", path.display());
     }
@@ -63,7 +60,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     open_files::raise_limit();
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(Scoreboard::private()?));
     scoreboard::adopt(scoreboard.slot(0));
-    let bound = listen::bind(&settings.listen, None)?;
+    let bound = listen::bind(&settings.listen, None).map_err(|error| settings.located("listen", error))?;
     let listening: Vec<_> = bound.iter().map(|bound| bound.listener.as_fd()).collect();
     fork::watch(None, &listening).context("cannot watch for forks")?;
     let info = WorkerInfo { scoreboard, index: 0, workers: 1, first_connection: 0 };
@@ -75,6 +72,11 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
         tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
         let addresses: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
         logging::print(&sanitize(&summary::startup_summary(&loaded(worker), 0, &addresses)));
+        settings.warnings().iter().for_each(|warning| log::warn!("{warning}"));
+        if privileges::is_root() {
+            log::warn!("plugins run as root: with --workers 0, start the server as another user");
+        }
+        log::info!("plugins cannot be reloaded: {NO_RELOAD}; restart the server to load new code");
         let (listeners, files) = listen::split(bound);
         serve(worker, listeners, stop.requested()).await?;
         drop(files);
@@ -103,6 +105,17 @@ fn bound_exit() {
     };
     // Without a thread the exit is not bounded.
     let _ = std::thread::Builder::new().name("exit".to_owned()).spawn(end);
+}
+
+/// Whether the settings can be those of a server in one process.
+pub fn check_alone(settings: &Settings) -> Result<()> {
+    let key = if settings.user.is_some() { "user" } else { "group" };
+    if settings.user.is_some() || settings.group.is_some() {
+        let error =
+            anyhow!("--user and --group are for worker processes; with --workers 0 start as that user");
+        return Err(settings.located(key, error));
+    }
+    Ok(())
 }
 
 /// A worker process; its setup comes over standard input.
@@ -195,7 +208,8 @@ async fn serve(
     Ok(())
 }
 
-/// Closes every connection and waits for their ends and for background work. Err: not all had ended in time.
+/// Closes every connection and waits for their ends and for background work. Err: not all connections had ended in
+/// time. Background work that takes longer is abandoned, and logged.
 async fn drain(worker: &Worker, limits: &Limits, hurry: impl Future<Output = ()>) -> Result<()> {
     let background = Background::current();
     let drained = async {
@@ -208,8 +222,19 @@ async fn drain(worker: &Worker, limits: &Limits, hurry: impl Future<Output = ()>
         () = tokio::time::sleep(limits.drain_timeout) => ("had not ended in time (--drain-timeout)", LAST_CALLBACKS),
         () = hurry => ("had not ended when it was asked a second time", Duration::ZERO),
     };
-    let (connections, jobs) = (worker.hub.len(), background.jobs());
+    let (connections, jobs) = (worker.hub.len(), background.jobs_by_plugin());
+    if !jobs.is_empty() {
+        let of_plugin = |(plugin, jobs): (&str, usize)| match jobs {
+            1 => format!("1 job of plugin `{plugin}`"),
+            n => format!("{n} jobs of plugin `{plugin}`"),
+        };
+        let jobs = jobs.into_iter().map(of_plugin).collect::<Vec<_>>().join(", ");
+        log::warn!("background work was abandoned: {jobs} {why}");
+    }
+    if connections == 0 {
+        return Ok(());
+    }
     // A callback that takes longer is ended by the parent.
     let _ = tokio::time::timeout(patience, worker.drop_all()).await;
-    bail!("stopped: {connections} connections and {jobs} jobs of background work {why}, and were cut");
+    bail!("stopped: {connections} connections {why}, and were cut");
 }

@@ -1,7 +1,12 @@
 //! The user and group that workers run as, from `--user` and `--group`.
 
-use anyhow::{Context, Result, bail};
+use std::fmt;
+
 use nix::unistd::{Gid, Group, Uid, User};
+
+/// What an operator has to know who starts the server as root without `--user`.
+pub const AS_ROOT: &str = "plugins run as root, because --user is not given: a fault in a plugin is one in the whole \
+                           system; name a user, such as --user www-data, or `user` in the config file";
 
 /// A user and a group, by number.
 #[derive(Clone, Copy, Debug)]
@@ -11,14 +16,37 @@ pub struct Identity {
     pub group: u32,
 }
 
-/// Looks up `--user` and `--group`, each a name or a number. None: neither is given, and workers run as the parent
-/// does.
-pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Identity>> {
+/// Why workers cannot run as that user or group.
+#[derive(Debug)]
+pub struct AccountError {
+    /// The setting that is wrong: `user` or `group`.
+    pub key: &'static str,
+    why: String,
+}
+
+impl fmt::Display for AccountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for AccountError {}
+
+/// Looks up `--user` and `--group`, each a name or a number, and whether this process may become them. None: neither is
+/// given, and workers run as the parent does.
+pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Identity>, AccountError> {
+    let key = if user.is_some() { "user" } else { "group" };
+    if (user.is_some() || group.is_some()) && !is_root() {
+        let why = "--user and --group need a start as root: only root can become another user";
+        return Err(AccountError { key, why: why.to_owned() });
+    }
+    look_up(user, group)
+}
+
+/// Looks up `--user` and `--group`, each a name or a number.
+pub fn look_up(user: Option<&str>, group: Option<&str>) -> Result<Option<Identity>, AccountError> {
     if user.is_none() && group.is_none() {
         return Ok(None);
-    }
-    if !Uid::effective().is_root() {
-        bail!("--user and --group need a start as root: only root can become another user");
     }
     let user = user.map(find_user).transpose()?;
     let group = match (group, &user) {
@@ -30,24 +58,34 @@ pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Identit
     Ok(Some(Identity { user, group }))
 }
 
-/// The numbers of a user and of the user's primary group.
-fn find_user(name: &str) -> Result<(u32, u32)> {
-    let found = match name.parse() {
-        Ok(number) => match User::from_uid(Uid::from_raw(number))? {
-            Some(user) => Some(user),
-            None => return Ok((number, number)),
-        },
-        Err(_) => User::from_name(name)?,
-    };
-    let user = found.with_context(|| format!("no user `{name}` on this machine (--user)"))?;
-    Ok((user.uid.as_raw(), user.gid.as_raw()))
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
 }
 
-fn find_group(name: &str) -> Result<u32> {
+/// The numbers of a user and of the user's primary group.
+fn find_user(name: &str) -> Result<(u32, u32), AccountError> {
+    let error = |why: String| AccountError { key: "user", why };
+    let (found, number) = match name.parse() {
+        Ok(number) => (User::from_uid(Uid::from_raw(number)), Some(number)),
+        Err(_) => (User::from_name(name), None),
+    };
+    match (found, number) {
+        (Ok(Some(user)), _) => Ok((user.uid.as_raw(), user.gid.as_raw())),
+        (Ok(None), Some(number)) => Ok((number, number)),
+        (Ok(None), None) => Err(error(format!("no user `{name}` on this machine (--user)"))),
+        (Err(why), _) => Err(error(format!("user `{name}` cannot be looked up (--user): {why}"))),
+    }
+}
+
+fn find_group(name: &str) -> Result<u32, AccountError> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }
-    let group =
-        Group::from_name(name)?.with_context(|| format!("no group `{name}` on this machine (--group)"))?;
-    Ok(group.gid.as_raw())
+    let error = |why: String| AccountError { key: "group", why };
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(error(format!("no group `{name}` on this machine (--group)"))),
+        Err(why) => Err(error(format!("group `{name}` cannot be looked up (--group): {why}"))),
+    }
 }

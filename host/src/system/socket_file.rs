@@ -11,7 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Uid, chownat, fcntl_setfl, flock};
+use rustix::fs::{
+    Access, AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Uid, access, chownat, fcntl_setfl, flock,
+};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{geteuid, getpid, umask};
@@ -21,6 +23,10 @@ const PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// Attempts to lock the folder, [`LOCK_PAUSE`] apart. Other servers hold the lock only while they bind.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+const NO_SOCKET: &str = "there is a file already, which is no socket; remove it, or choose another path";
+
+/// Ends the path of a socket that was [set aside](SocketFile::set_aside).
+const ASIDE: &str = ".draining";
 
 /// The file of a bound Unix socket. Dropping it removes the file, unless another file has its path by then.
 #[derive(Debug)]
@@ -32,6 +38,25 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
+    /// Frees the path for a successor, and keeps the socket reachable at the path [`aside`]. Removes the file if that is
+    /// not possible.
+    pub fn set_aside(&mut self) {
+        let aside = aside(&self.path);
+        if !self.is_ours() {
+            return;
+        }
+        match check_path(&aside).is_ok() && fs::rename(&self.path, &aside).is_ok() {
+            true => self.path = aside,
+            false => _ = fs::remove_file(&self.path),
+        }
+    }
+
+    /// Whether the file is still the bound socket.
+    fn is_ours(&self) -> bool {
+        let about = fs::symlink_metadata(&self.path);
+        about.is_ok_and(|about| (about.dev(), about.ino()) == self.file)
+    }
+
     /// Gives the file to another user and group. In a folder that others can write to, the path may lead elsewhere by
     /// now: only a socket that is still the bound one is given away.
     pub fn give_to(&self, user: u32, group: u32) -> Result<()> {
@@ -58,23 +83,51 @@ impl SocketFile {
     }
 }
 
-/// Binds a Unix socket at `path` with the permission bits `mode`. A socket file that nobody listens on is replaced; a
-/// file of another kind, and a socket that a process listens on, are not.
-pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile)> {
-    // The server may change its working directory.
+/// The path of the socket of a server that is stopping, and has left `path` to its successor.
+pub fn aside(path: &Path) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ASIDE);
+    path.into()
+}
+
+/// Whether a socket could be bound at `path`: as [`bind`] without a trace. A server that runs already may have it.
+pub fn check(path: &Path) -> Result<()> {
     let path = std::path::absolute(path)?;
+    let folder = check_path(&path)?;
+    let about = fs::metadata(folder).context("its folder cannot be opened")?;
+    if !about.is_dir() {
+        bail!("{} is no folder", folder.display());
+    }
+    access(folder, Access::WRITE_OK | Access::EXEC_OK).context("its folder cannot be written")?;
+    match fs::symlink_metadata(&path) {
+        Ok(about) if !about.file_type().is_socket() => bail!(NO_SOCKET),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the folder of a socket's absolute path.
+fn check_path(path: &Path) -> Result<&Path> {
     let folder = path.parent().context("is no path of a file")?;
     let length = path.as_os_str().len();
     if length > PATH_MAX {
         bail!("{} has {length} bytes, and the path of a socket has at most {PATH_MAX}", path.display());
     }
+    Ok(folder)
+}
+
+/// Binds a Unix socket at `path` with the permission bits `mode`. A socket file that nobody listens on is replaced; a
+/// file of another kind, and a socket that a process listens on, are not.
+pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile)> {
+    // The server may change its working directory.
+    let path = std::path::absolute(path)?;
+    let folder = check_path(&path)?;
     // Two servers that start at once must not both replace the same stale socket.
     let _locked = lock(folder)?;
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
         Ok(about) if !about.file_type().is_socket() => {
-            bail!("there is a file already, which is no socket; remove it, or choose another path");
+            bail!(NO_SOCKET);
         }
         Ok(_) if is_listened_on(&path)? => bail!("a server that runs already{} has it", who_listens(&path)),
         // Stale: its server was killed.
@@ -134,8 +187,7 @@ fn who_listens(path: &Path) -> String {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let about = fs::symlink_metadata(&self.path);
-        if about.is_ok_and(|about| (about.dev(), about.ino()) == self.file) {
+        if self.is_ours() {
             let _ = fs::remove_file(&self.path);
         }
     }

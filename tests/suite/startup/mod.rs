@@ -283,11 +283,13 @@ fn a_plugin_that_refuses_to_be_loaded_is_refused_with_its_reason() {
         ("refuse", "refusing {\"refuse\":true}".to_owned()),
         ("panic", format!("panicked: load panics (tests/plugins/probe/src/lib.rs:{line})")),
     ] {
+        let config = config(key);
         assert_eq!(
-            refusal(&["--config", path(&config(key))]),
+            refusal(&["--config", path(&config)]),
             format!(
-                "plugin `mine` ({}): its onload hook `load` refused the load: {reason}",
-                library.display()
+                "plugin `mine` ({}): its onload hook `load` refused the load: {reason} (its config: {}:3:10)",
+                library.display(),
+                config.display()
             )
         );
     }

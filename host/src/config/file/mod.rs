@@ -7,6 +7,7 @@ mod kore; // configurations of Kore
 
 mod walk; // sections, keys and typed values with their positions
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -78,6 +79,8 @@ pub struct Config {
     pub trusted_proxies: Option<Vec<TrustedProxy>>,
     /// The other keys of `[worker]`, `[websocket]` and `[http]`, and `drain_timeout`.
     pub limits: LimitOptions,
+    /// Where the settings of the whole server are in the file: `file:line:column` of the value, by key.
+    pub positions: BTreeMap<String, String>,
 }
 
 /// Reads and parses a config file.
@@ -103,6 +106,8 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
     let worker = top.table("worker", WORKER_KEYS)?;
     let websocket = top.table("websocket", WEBSOCKET_KEYS)?;
     let http = top.table("http", HTTP_KEYS)?;
+    let sections =
+        [(&top, TOP_KEYS), (&worker, WORKER_KEYS), (&websocket, WEBSOCKET_KEYS), (&http, HTTP_KEYS)];
     Ok(Config {
         listen: listen(&top, folder)?,
         workers: top.value("workers", count)?,
@@ -128,6 +133,7 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
             reload_timeout: worker.value("reload_timeout", duration)?,
             max_connections: worker.value("max_connections", count)?,
         },
+        positions: sections.into_iter().flat_map(|(section, keys)| section.positions(keys)).collect(),
     })
 }
 
@@ -178,6 +184,7 @@ fn plugins(top: &Section, folder: &Path) -> anyhow::Result<Vec<PluginSource>> {
             path: folder.join(section.required("path", library)?),
             onload: section.value("onload", function)?,
             config: free_table(&section, "config")?,
+            config_position: section.get("config").map(|value| section.document.position(value.span().start)),
         })
     };
     plugins.iter().map(plugin).collect()

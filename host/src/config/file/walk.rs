@@ -23,9 +23,14 @@ pub(super) struct Document<'a> {
 impl<'a> Document<'a> {
     /// Makes an error about the text at byte `at`.
     pub fn error(&self, at: usize, message: impl Display) -> anyhow::Error {
+        anyhow!("{}: {message}", self.position(at))
+    }
+
+    /// `file:line:column` of byte `at`.
+    pub fn position(&self, at: usize) -> String {
         let before = self.text.char_indices().take_while(|&(start, c)| start + c.len_utf8() <= at);
         let column = before.fold(1, |column, (_, c)| if c == '\n' { 1 } else { column + 1 });
-        anyhow!("{}:{column}: {message}", self.location(at))
+        format!("{}:{column}", self.location(at))
     }
 
     /// `file:line` of byte `at`.
@@ -125,6 +130,13 @@ impl<'a> Section<'a> {
         parse: impl FnOnce(&DeValue) -> Result<T, String>,
     ) -> anyhow::Result<T> {
         self.value(key, parse)?.ok_or_else(|| self.error(format!("`{key}` is missing {}", self.name)))
+    }
+
+    /// The positions of the values of these keys, except for tables.
+    pub fn positions(&self, keys: &[&str]) -> impl Iterator<Item = (String, String)> {
+        let values = keys.iter().filter_map(|&key| Some((key, self.get(key)?)));
+        let values = values.filter(|(_, value)| !value.get_ref().is_table());
+        values.map(|(key, value)| (key.to_owned(), self.document.position(value.span().start)))
     }
 
     /// Opens the table `key`; it is empty if the file does not have it.

@@ -86,6 +86,14 @@ impl Limits {
         Ok(limits)
     }
 
+    /// The keys of the limits that differ in `other`.
+    pub(super) fn differences(&self, other: &Self) -> Vec<String> {
+        let limits = [self, other].map(|limits| serde_json::to_value(limits).unwrap_or_default());
+        let keys = limits[0].as_object().into_iter().flat_map(|limits| limits.keys());
+        keys.filter(|key| limits[0][key.as_str()] != limits[1][key.as_str()]).cloned().collect()
+    }
+
+    /// The error names the keys of the limits that it is about.
     fn check(&self) -> anyhow::Result<()> {
         let Self { max_backlog, high_water, max_head, handshake_timeout, .. } = *self;
         if high_water > max_backlog {

@@ -5,9 +5,12 @@
 
 mod limits; // what clients and callbacks may cost
 
+mod implausible; // durations that are too short
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::config::control_address::ControlAddress;
@@ -43,6 +46,8 @@ pub struct Settings {
     /// The config file, which `callsign status` shows.
     pub config: Option<PathBuf>,
     pub log: LogLevel,
+    /// Where the settings that the config file decides are in it: `file:line:column`, by key.
+    pub positions: BTreeMap<String, String>,
 }
 
 impl Settings {
@@ -55,9 +60,20 @@ impl Settings {
             ("group", self.group != other.group),
             ("control", self.control != other.control),
             ("log", self.log != other.log),
-            ("limits", self.limits != other.limits),
         ];
-        pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
+        let names = pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
+        names.chain(self.limits.differences(&other.limits)).collect()
+    }
+
+    /// Adds to an error about the setting `key` where it is in the config file, if that decides it.
+    pub fn located(&self, key: &str, error: anyhow::Error) -> anyhow::Error {
+        locate(&self.positions, key, error)
+    }
+
+    /// What is allowed and hardly meant, for the log: a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let implausible = self.limits.implausible().into_iter();
+        implausible.map(|(key, why)| self.located(key, anyhow!(why)).to_string()).collect()
     }
 
     /// Merges the settings: `options` take precedence over the `config` file, and the file over the defaults.
@@ -75,6 +91,10 @@ impl Settings {
         default_workers: usize,
     ) -> anyhow::Result<Self> {
         let config = config.unwrap_or_default();
+        let mut positions = config.positions;
+        let mut options_set = options.limits.keys();
+        options_set.extend(options.keys());
+        positions.retain(|key, _| !options_set.contains(key));
         let listen = if options.listen.is_empty() { config.listen } else { Some(options.listen) };
         let mut plugins = config.plugins;
         plugins.extend(libraries.into_iter().map(PluginSource::library));
@@ -87,7 +107,9 @@ impl Settings {
         }
         let workers = options.workers.or(config.workers).unwrap_or(default_workers);
         if workers > MAX_WORKERS {
-            bail!("workers is {workers}, expected at most {MAX_WORKERS}; one per core serves best");
+            let error =
+                anyhow!("workers is {workers}, expected at most {MAX_WORKERS}; one per core serves best");
+            return Err(locate(&positions, "workers", error));
         }
         let origins = match options.origin {
             none if none.is_empty() => config.origins,
@@ -97,6 +119,13 @@ impl Settings {
             none if none.is_empty() => config.trusted_proxies.unwrap_or_default(),
             proxies => proxies,
         };
+        let limits = Limits::merge(config.limits, options.limits).map_err(|error| {
+            // The message names the keys, and the first one that the file decides is to be changed there.
+            let text = error.to_string();
+            let mut words = text.split(|letter: char| !(letter.is_ascii_lowercase() || letter == '_'));
+            let key = words.find(|word| positions.contains_key(*word)).unwrap_or_default();
+            locate(&positions, key, error)
+        })?;
         Ok(Self {
             listen: listen.unwrap_or_else(|| vec![DEFAULT_LISTEN.to_owned()]),
             workers,
@@ -105,11 +134,20 @@ impl Settings {
             plugins,
             routes: merge_routes(config.routes, options.route)?,
             handshake: HandshakePolicy { origins: origins.unwrap_or_default(), trusted_proxies },
-            limits: Limits::merge(config.limits, options.limits)?,
+            limits,
             control: options.control.or(config.control).unwrap_or_default(),
             config: options.config,
             log: options.log.unwrap_or(DEFAULT_LOG),
+            positions,
         })
+    }
+}
+
+/// Puts the position of the key's value in front of the error. The hint at the option then leads astray.
+fn locate(positions: &BTreeMap<String, String>, key: &str, error: anyhow::Error) -> anyhow::Error {
+    match positions.get(key) {
+        Some(position) => anyhow!("{position}: {}", format!("{error:#}").replace(&format!(" (--{key})"), "")),
+        None => error,
     }
 }
 

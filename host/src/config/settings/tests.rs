@@ -209,6 +209,66 @@ fn settings_that_contradict_each_other_are_rejected() {
 }
 
 #[test]
+fn an_error_about_a_limit_of_the_file_has_its_position() {
+    let file = |text: &str| Some(parse(&format!("[plugin.p]\npath = 'libp.so'\n{text}")));
+    for (text, arguments, expected) in [
+        ("[http]\nmax_head = '4KiB'", "--workers 1", "conf/callsign.toml:4:12: max_head is 4KiB, expected "),
+        (
+            "[websocket]\nhigh_water = '8MiB'",
+            "--workers 1",
+            "conf/callsign.toml:4:14: high_water is 8MiB, above ",
+        ),
+        // The option contradicts the file.
+        (
+            "[websocket]\nmax_backlog = 9",
+            "--high-water 10",
+            "conf/callsign.toml:4:15: high_water is 10B, above ",
+        ),
+        ("[http]\nmax_head = '4KiB'", "--max-head 5KiB", "max_head is 5KiB, expected "),
+        ("[worker]\nmax_connections = 0", "--workers 1", "conf/callsign.toml:4:19: max_connections is 0, "),
+    ] {
+        let error = serve(file(text), &words(&format!("--config c {arguments}"))).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let error =
+        serve(Some(parse("workers = 300\n[plugin.p]\npath = 'l.so'")), &["--config", "c"]).unwrap_err();
+    assert!(error.to_string().starts_with("conf/callsign.toml:1:11: workers is 300, "), "{error}");
+}
+
+#[test]
+fn an_error_is_located_where_the_file_decides() {
+    let file = || Some(parse("user = 'nobdy'\ncontrol = 'c.sock'\n[plugin.p]\npath = 'libp.so'\n"));
+    let error = |arguments| {
+        let settings = serve(file(), &words(arguments)).unwrap();
+        settings.located("user", anyhow!("no user `nobdy` (--user)")).to_string()
+    };
+    assert_eq!(error("--config c"), "conf/callsign.toml:1:8: no user `nobdy`");
+    assert_eq!(error("--config c --user nobdy"), "no user `nobdy` (--user)");
+}
+
+#[test]
+fn implausible_durations_are_warned_about_with_the_smallest_sensible_value() {
+    let file = "[plugin.p]\npath = 'libp.so'\n[worker]\nhang_timeout = '1ms'\n";
+    let warnings = |arguments: &str| serve(Some(parse(file)), &words(arguments)).unwrap().warnings();
+    let all = warnings("--config c --close-timeout 10ms");
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all[0].starts_with("close_timeout is 10ms: "), "{all:?}");
+    assert!(all[1].starts_with("conf/callsign.toml:4:16: hang_timeout is 1ms: "), "{all:?}");
+    assert!(all[1].ends_with("; the smallest sensible value is 1s"), "{all:?}");
+    assert_eq!(warnings("--config c --hang-timeout 2s"), [""; 0]);
+    // 0 turns these off.
+    assert_eq!(warnings("--config c --hang-timeout 0 --ping-interval 0 --slow-callback 0"), [""; 0]);
+}
+
+#[test]
+fn each_setting_that_differs_is_named() {
+    let settings = |arguments| serve(None, &words(arguments)).unwrap();
+    let other = settings("l.so --workers 8 --max-message 1 --hang-timeout 0");
+    assert_eq!(settings("l.so").differences(&other), ["workers", "hang_timeout", "max_message"]);
+    assert_eq!(other.differences(&other), [""; 0]);
+}
+
+#[test]
 fn a_small_backlog_lowers_the_default_high_water_mark() {
     assert_eq!(serve(None, &["l.so", "--max-backlog", "10KiB"]).unwrap().limits.high_water, 10 << 10);
 }

@@ -47,13 +47,26 @@ pub fn open(control: &ControlAddress) -> Result<Option<(UnixListener, SocketFile
     }
 }
 
-/// The socket of the server to ask.
-pub fn find(control: &ControlAddress) -> Result<PathBuf> {
+/// Whether [`open`] could succeed, without a trace. A server that runs already may have the path.
+pub fn check(control: &ControlAddress) -> Result<()> {
     match control {
-        ControlAddress::Off => bail!("--control none is no server; name its socket"),
-        ControlAddress::Path(path) => Ok(path.clone()),
-        ControlAddress::Default => default_path(false),
+        ControlAddress::Path(path) => {
+            socket_file::check(path).with_context(|| format!("control socket {} (--control)", path.display()))
+        }
+        // Without the default one the server starts all the same.
+        ControlAddress::Off | ControlAddress::Default => Ok(()),
     }
+}
+
+/// The socket of the server to ask. A server that is stopping has left its path, and is found if no other one has it.
+pub fn find(control: &ControlAddress) -> Result<PathBuf> {
+    let path = match control {
+        ControlAddress::Off => bail!("--control none is no server; name its socket"),
+        ControlAddress::Path(path) => path.clone(),
+        ControlAddress::Default => default_path(false)?,
+    };
+    let aside = socket_file::aside(&path);
+    Ok(if !path.exists() && aside.exists() { aside } else { path })
 }
 
 /// The default path for this user: in `/run` for root, else in `XDG_RUNTIME_DIR` or a private folder in `/tmp`.

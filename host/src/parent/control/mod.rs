@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::settings::Settings;
 
 pub use hangup::{ReadSettings, reload_on};
-pub use location::{find, open};
+pub use location::{check, find, open};
 pub use socket::{WireRequest, WireResponse, serve};
 pub use status::{
     PluginStatus, RouteHandler, RouteStatus, RunningStatus, Status, WorkerPlugin, WorkerStatus,

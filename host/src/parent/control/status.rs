@@ -18,6 +18,8 @@ pub struct Status {
     pub pid: u32,
     /// Since the server's start.
     pub uptime_ms: u64,
+    /// For how long it has been closing its connections, to stop. None: it serves.
+    pub draining_for_ms: Option<u64>,
     /// The config file, if there is one.
     pub config: Option<PathBuf>,
     /// Where it listens: `HOST:PORT`, or `unix:PATH`.
@@ -114,6 +116,9 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { version, pid, config, addresses, workers, plugins, routes, routes_more, .. } = self;
         writeln!(f, "callsign {version}, process {pid}, up {}", time(self.uptime_ms))?;
+        if let Some(ms) = self.draining_for_ms {
+            writeln!(f, "draining for {}: it accepts no clients, and stops when all have closed", time(ms))?;
+        }
         if let Some(config) = config {
             writeln!(f, "config file {}", config.display())?;
         }
@@ -284,6 +289,7 @@ mod tests {
             version: "0.1.0".into(),
             pid: 4711,
             uptime_ms: 11_560_000,
+            draining_for_ms: None,
             config: Some("callsign.toml".into()),
             addresses: vec!["127.0.0.1:8080".into()],
             workers: vec![
@@ -363,6 +369,15 @@ ROUTE  HANDLER    CODE          GENERATION
         let text = Status { workers: vec![worker], ..Default::default() }.to_string();
         let row = "     0     4712  59s        0         0          0\n";
         assert!(text.contains(&format!("{row}        has not run its event loop for 3.2s\n")), "{text}");
+    }
+
+    #[test]
+    fn a_server_that_is_stopping_says_so() {
+        let text = Status { draining_for_ms: Some(3200), ..Default::default() }.to_string();
+        assert!(
+            text.contains("\ndraining for 3s: it accepts no clients, and stops when all have closed\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,0 +1,40 @@
+//! What has to hold before a server can start with its settings, apart from the plugins: whether that is the case here,
+//! without starting it.
+
+use anyhow::Result;
+
+use super::control;
+use super::copies::Copies;
+use crate::config::settings::Settings;
+use crate::serve::{self, listen};
+use crate::system::privileges::{self, AS_ROOT};
+
+/// Whether a server could start here.
+pub fn check(settings: &Settings) -> Result<()> {
+    let (user, group) = (settings.user.as_deref(), settings.group.as_deref());
+    let identity = if settings.workers == 0 {
+        serve::check_alone(settings).map(|()| None)?
+    } else {
+        privileges::look_up(user, group).map_err(|error| settings.located(error.key, error.into()))?
+    };
+    // Root will start such a server, and may use other ports and folders than this user.
+    if identity.is_some() && !privileges::is_root() {
+        return Ok(());
+    }
+    listen::check(&settings.listen).map_err(|error| settings.located("listen", error))?;
+    if settings.workers != 0 {
+        control::check(&settings.control).map_err(|error| settings.located("control", error))?;
+        // Removes the folder again.
+        drop(Copies::new(identity)?);
+    }
+    Ok(())
+}
+
+/// What the server warns about when it starts.
+pub fn warnings(settings: &Settings) -> Vec<String> {
+    let mut warnings = settings.warnings();
+    if settings.user.is_none() && privileges::is_root() {
+        warnings.push(AS_ROOT.to_owned());
+    }
+    warnings
+}
