@@ -63,11 +63,14 @@ fn a_message_that_arrives_in_pieces_ends_where_it_ends() {
         // The last fragment is empty.
         client.send([frame(BINARY_BEGINS, b""), frame(GOES_ON, &text), frame(ENDS, b"")].concat());
         answers(&mut client, &text);
-        // One frame, cut by the network: the answer to a Ping on another connection shows that the first part was read.
+        // One frame, cut by the network. The answer to a Ping on another connection shows that the first part
+        // was read.
         let whole = frame(TEXT, &text);
         let (first, rest) = whole.split_at(whole.len() - 1);
         client.send(first);
-        host.upgraded().send_frame(PING, b"");
+        let mut witness = host.upgraded();
+        witness.send_frame(PING, b"");
+        assert_eq!(witness.read_frame(), (PONG, vec![]));
         client.send(rest);
         answers(&mut client, &text);
     }
