@@ -18,7 +18,7 @@ use crate::config::settings::Settings;
 use crate::config::units::parse_duration;
 use crate::parent::preflight;
 use crate::plugin::image::Image;
-use crate::serve::probe::{Trial, probe};
+use crate::serve::probe::{TimeLimit, Trial, probe};
 use crate::system::sanitize::sanitize;
 
 /// Options of `check`.
@@ -68,7 +68,8 @@ pub fn run(options: CheckOptions) -> Result<()> {
     let count = trial.plugins.len();
     let started = Instant::now();
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    let loaded = runtime.block_on(probe(trial, None, timeout)).map_err(|why| anyhow!(why))?;
+    let limit = TimeLimit { left: timeout, within: format!("within {timeout:?}") };
+    let loaded = runtime.block_on(probe(trial, None, limit)).map_err(|why| anyhow!(why))?;
     let plural = if count == 1 { "plugin" } else { "plugins" };
     let loaded = sanitize(&loaded.to_string());
     print(&format!("{loaded}good: {count} {plural}, loaded within {} ms\n", started.elapsed().as_millis()))

@@ -14,6 +14,8 @@ mod workers; // worker processes: start, supervise, watch
 
 mod relay; // broadcasts and worker messages, from each worker to the others
 
+mod deadline; // until when a reload is decided
+
 mod copies; // copies of the plugins' libraries, for the workers to load
 
 mod reload; // from one generation to the next, on all workers or none

@@ -7,6 +7,8 @@ mod steps; // events between and beside the steps
 
 mod copies; // the copied libraries
 
+mod files; // files that are broken, large, or still being written
+
 mod two; // two plugins at once
 
 mod state; // the state of plugins in C

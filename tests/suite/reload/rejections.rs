@@ -158,7 +158,7 @@ fn a_worker_that_is_not_ready_in_time_changes_nothing() {
     ));
     server.assert_rejected(
         &variant("2", &["-DSLOW_IN_WORKER"]),
-        &["worker 1 was not ready within 1s (--reload-timeout)", "onload hook `load`"],
+        &["worker 1 had not run its hooks within 1s (--reload-timeout)", "onload hook `load`"],
     );
     // The worker drops the rejected generation as soon as its hook returns.
     server.reloading.host.log_line("onload hook `load` has returned after");

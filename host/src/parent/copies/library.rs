@@ -17,11 +17,15 @@ use anyhow::{Context, Result, bail};
 use super::folder::Folder;
 use super::origin;
 use crate::config::regular_file;
+use crate::parent::deadline::Deadline;
 use crate::plugin::image::{self, Image};
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 64 * 1024;
 const UNREADABLE: &str = "cannot be copied";
+
+/// Identifies a version of a file: device, inode, size, time of the last write, and time of the last change.
+pub type Stamp = ((u64, u64), u64, (i64, i64), (i64, i64));
 
 /// A copy, as the parent knows it.
 pub struct Copied {
@@ -42,12 +46,14 @@ pub struct Copied {
 }
 
 impl Copied {
-    /// Copies a library into a new folder of this number. Asks for the folder only if the library is a plugin.
+    /// Copies a library into a new folder of this number. Asks for the folder only if the library is a plugin. Stops at
+    /// the deadline.
     pub fn new(
         original: &Path,
         folder: impl FnOnce() -> Result<Arc<Folder>>,
         number: u32,
         key: &RandomState,
+        deadline: Option<Deadline>,
     ) -> Result<(Self, Image)> {
         // Errors name the operator's file, not the copy.
         let library = image::open_library(original)?;
@@ -55,7 +61,8 @@ impl Copied {
         Image::read_from(&library, original)?;
         let folder = folder()?;
         let numbered = folder.path().join(number.to_string());
-        let copied = Self::copy(&library, &before, original, &folder, numbered.clone(), key);
+        let from = Source { file: &library, length: before.len(), deadline };
+        let copied = Self::copy(from, &before, original, &folder, numbered.clone(), key);
         if copied.is_err() {
             let _ = fs::remove_dir_all(numbered);
         }
@@ -63,7 +70,7 @@ impl Copied {
     }
 
     fn copy(
-        library: &File,
+        library: Source<'_>,
         before: &Metadata,
         original: &Path,
         folder: &Folder,
@@ -73,9 +80,9 @@ impl Copied {
         // With the same file name: a plugin without a name of its own is named after its file.
         let file = numbered.join(original.file_name().context("no file name")?);
         folder.access.make_folder(&numbered).with_context(|| unwritable(folder))?;
-        let (content, hash) = write_copy(library, before.len(), &file, folder, key)?;
+        let (content, hash) = write_copy(library, &file, folder, key)?;
         let is_same = |after: &Metadata| stamp(before) == stamp(after);
-        if !is_same(&library.metadata()?) || !fs::metadata(original).is_ok_and(|after| is_same(&after)) {
+        if !is_same(&library.file.metadata()?) || !fs::metadata(original).is_ok_and(|after| is_same(&after)) {
             bail!("it is being written to; is a build still running?");
         }
         let image = Image::read_from(&content, original)?;
@@ -123,7 +130,7 @@ impl Copied {
             return self.finish(folder);
         }
         // Its error, if the folder cannot be written.
-        drop(write_copy(&self.content, self.length, &file, folder, key)?);
+        drop(write_copy(self.source(&self.content), &file, folder, key)?);
         let _ = fs::remove_dir_all(&self.folder);
         bail!(
             "the server's copy of it, {}, was deleted or changed, and the library has changed since: restart the \
@@ -132,13 +139,18 @@ impl Copied {
         )
     }
 
+    /// A file that may have the content of this copy.
+    fn source<'f>(&self, file: &'f File) -> Source<'f> {
+        Source { file, length: self.length, deadline: None }
+    }
+
     /// Copies a file that has the content of this copy. None: it has another one, or cannot be copied.
     fn copy_same(&self, from: &File, to: &Path, folder: &Folder, key: &RandomState) -> Option<File> {
         if from.metadata().ok()?.len() != self.length {
             return None;
         }
         let copied =
-            write_copy(from, self.length, to, folder, key).ok().filter(|(_, hash)| *hash == self.hash);
+            write_copy(self.source(from), to, folder, key).ok().filter(|(_, hash)| *hash == self.hash);
         if copied.is_none() {
             let _ = fs::remove_file(to);
         }
@@ -158,31 +170,43 @@ fn unwritable(folder: &Folder) -> String {
     )
 }
 
-/// Identifies a version of a file.
-fn stamp(about: &Metadata) -> (u64, u64, u64, i64, i64) {
-    (about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec())
+/// The version of the file that these metadata describe.
+pub fn stamp(about: &Metadata) -> Stamp {
+    let (written, changed) = ((about.mtime(), about.mtime_nsec()), (about.ctime(), about.ctime_nsec()));
+    ((about.dev(), about.ino()), about.len(), written, changed)
 }
 
-/// Copies an open file to a new one, which only workers can read. Returns the new one and the hash of the content. At
-/// most `length` bytes, because workers own the copies and could make one endless.
-fn write_copy(
-    from: &File,
+/// What is copied, and until when.
+#[derive(Clone, Copy)]
+struct Source<'f> {
+    file: &'f File,
+    /// Bytes that are copied at most, because workers own the copies and could make one endless.
     length: u64,
-    to: &Path,
-    folder: &Folder,
-    key: &RandomState,
-) -> Result<(File, u64)> {
+    deadline: Option<Deadline>,
+}
+
+impl Source<'_> {
+    /// Err: the deadline is over, and this many bytes are copied.
+    fn check_deadline(self, copied: u64) -> Result<()> {
+        let Some(deadline) = self.deadline.filter(Deadline::is_over) else { return Ok(()) };
+        bail!("{} of its {} MiB were copied {}", copied >> 20, self.length >> 20, deadline.within())
+    }
+}
+
+/// Copies an open file to a new one, which only workers can read. Returns the new one and the hash of the content.
+fn write_copy(from: Source<'_>, to: &Path, folder: &Folder, key: &RandomState) -> Result<(File, u64)> {
     let why = || unwritable(folder);
     let mut copy = File::options().write(true).create_new(true).mode(0o600).open(to).with_context(why)?;
     // Before the file belongs to another user, whose files even root cannot open in some containers.
     let content = File::open(to).with_context(why)?;
     let (mut chunk, mut hasher, mut at) = (vec![0; CHUNK], key.build_hasher(), 0);
-    while at < length {
-        let size = usize::try_from(length - at).map_or(CHUNK, |left| left.min(CHUNK));
-        let size = read_chunk(from, &mut chunk[..size], at).context(UNREADABLE)?;
+    while at < from.length {
+        let size = usize::try_from(from.length - at).map_or(CHUNK, |left| left.min(CHUNK));
+        let size = read_chunk(from.file, &mut chunk[..size], at).context(UNREADABLE)?;
         if size == 0 {
             break;
         }
+        from.check_deadline(at)?;
         hasher.write(&chunk[..size]);
         copy.write_all(&chunk[..size]).with_context(why)?;
         at += size as u64;

@@ -8,26 +8,30 @@ mod library; // one copied library
 
 mod origin; // libraries that a plugin finds by $ORIGIN
 
+mod complete; // whether a build may still be writing a library
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::config::plan::{Plan, PlannedPlugin};
 use crate::config::settings::{PluginSource, Settings};
+use crate::parent::deadline::Deadline;
 use crate::plugin::image::Image;
 use crate::system::pool::Pool;
 use crate::system::privileges::Identity;
+use complete::{LOOK_INTERVAL, Looks, Next};
 use folder::{Access, Folder};
 use library::Copied;
 
-/// Attempts to copy a complete library, [`PAUSE`] apart: a build may be writing it.
-const ATTEMPTS: u32 = 40;
-const PAUSE: Duration = Duration::from_millis(25);
+/// Time beyond the deadline of a reload for a copy that stops there.
+const STOP_GRACE: Duration = Duration::from_millis(250);
 
 /// The copies. Dropping this removes them.
 pub struct Copies {
@@ -68,7 +72,7 @@ impl Copies {
     /// Copies the libraries that a server starts with.
     pub fn first_plan(&self, settings: &Settings) -> Result<Plan> {
         let plan = |source: &PluginSource| {
-            let copied = self.store.copy(&source.path, self.next_number());
+            let copied = self.store.copy(&source.path, self.next_number(), None);
             let (file, image) = copied.with_context(|| source.label())?;
             let name = source.name.clone().unwrap_or(image.name);
             Ok(PlannedPlugin { name, source: source.clone(), file, generation: 1 })
@@ -78,18 +82,32 @@ impl Copies {
         Ok(Plan { plugins, routes: routes.clone(), handshake: handshake.clone() })
     }
 
-    /// Copies a library as soon as it is complete.
-    pub async fn copy_when_complete(&self, path: &Path) -> Result<(PathBuf, Image)> {
-        let mut attempts = 1;
+    /// Copies a library as soon as it is complete. What cannot be copied is looked at again only if it changes.
+    pub async fn copy_when_complete(&self, path: &Path, deadline: Deadline) -> Result<(PathBuf, Image)> {
+        let mut looks = Looks::default();
         loop {
-            let (store, path, number) = (self.store.clone(), path.to_owned(), self.next_number());
-            let copied = self.pool.call(move || store.copy(&path, number)).await;
-            if copied.is_ok() || attempts == ATTEMPTS {
-                return copied;
+            let file = path.to_owned();
+            let seen = in_time(deadline, self.pool.call(move || complete::look(&file))).await?;
+            match looks.next(seen) {
+                Next::Wait => {}
+                Next::GiveUp(error) => return Err(error),
+                Next::Copy => match self.copy(path, deadline).await {
+                    Err(error) if !deadline.is_over() => looks.failed(seen, error),
+                    copied => return copied,
+                },
             }
-            attempts += 1;
-            tokio::time::sleep(PAUSE).await;
+            if deadline.is_over() {
+                let why = looks.error().unwrap_or_else(|| anyhow!("it is being written to"));
+                return Err(why.context(format!("it was not complete {}", deadline.within())));
+            }
+            tokio::time::sleep(LOOK_INTERVAL.min(deadline.remaining())).await;
         }
+    }
+
+    async fn copy(&self, path: &Path, deadline: Deadline) -> Result<(PathBuf, Image)> {
+        let (store, path, number) = (self.store.clone(), path.to_owned(), self.next_number());
+        // Ends itself at the deadline, and says how far it came, unless a system call blocks.
+        in_time(deadline, self.pool.call(move || store.copy(&path, number, Some(deadline)))).await?
     }
 
     fn next_number(&self) -> u32 {
@@ -136,8 +154,8 @@ impl Copies {
 }
 
 impl Store {
-    fn copy(&self, original: &Path, number: u32) -> Result<(PathBuf, Image)> {
-        let (copied, image) = Copied::new(original, || self.folder(), number, &self.key)?;
+    fn copy(&self, original: &Path, number: u32, deadline: Option<Deadline>) -> Result<(PathBuf, Image)> {
+        let (copied, image) = Copied::new(original, || self.folder(), number, &self.key, deadline)?;
         let file = copied.file.clone();
         lock(&self.copies).insert(file.clone(), copied);
         Ok((file, image))
@@ -185,6 +203,12 @@ impl Store {
         }
         Ok(folder.clone())
     }
+}
+
+/// The result of `f`, which should end at the deadline.
+async fn in_time<T>(deadline: Deadline, f: impl Future<Output = T>) -> Result<T> {
+    let result = tokio::time::timeout_at(deadline.at + STOP_GRACE, f).await;
+    result.with_context(|| format!("it was not copied {}; does its disk respond?", deadline.within()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -121,7 +121,7 @@ impl Drop for Ballot<'_> {
     }
 }
 
-/// For the operator. The transaction adds the limit to [`Failure::TimedOut`], and what the worker does.
+/// For the operator. The transaction explains [`Failure::TimedOut`]: the step, the limit, and what the worker does.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -13,6 +13,7 @@ use crate::config::plan::{Plan, PlannedPlugin};
 use crate::config::settings::{PluginSource, Settings};
 use crate::parent::control::Which;
 use crate::parent::copies::Copies;
+use crate::parent::deadline::Deadline;
 
 /// The plan that workers load, and the generations that were used.
 #[derive(Debug)]
@@ -61,7 +62,13 @@ impl Plans {
     }
 
     /// Makes a candidate. Its new libraries are copied and read; if that fails, no copy is left.
-    pub async fn candidate(&self, which: Which, settings: &Settings, copies: &Copies) -> Result<Candidate> {
+    pub async fn candidate(
+        &self,
+        which: Which,
+        settings: &Settings,
+        copies: &Copies,
+        deadline: Deadline,
+    ) -> Result<Candidate> {
         let plan = self.current();
         let mut candidate = Candidate::default();
         candidate.plan.routes = plan.routes.clone();
@@ -90,7 +97,7 @@ impl Plans {
                     candidate.plan.plugins.push(old.clone());
                 }
                 _ => {
-                    if let Err(error) = self.add(&mut candidate, source, old, copies).await {
+                    if let Err(error) = self.add(&mut candidate, source, old, copies, deadline).await {
                         candidate.new_files.iter().for_each(|file| copies.remove_unused(file));
                         return Err(error);
                     }
@@ -109,8 +116,10 @@ impl Plans {
         source: PluginSource,
         old: Option<&PlannedPlugin>,
         copies: &Copies,
+        deadline: Deadline,
     ) -> Result<()> {
-        let (file, image) = copies.copy_when_complete(&source.path).await.with_context(|| source.label())?;
+        let copied = copies.copy_when_complete(&source.path, deadline).await;
+        let (file, image) = copied.with_context(|| source.label())?;
         candidate.new_files.push(file.clone());
         let name = source.name.clone().unwrap_or(image.name);
         if let Some(old) = old.filter(|old| old.name != name) {

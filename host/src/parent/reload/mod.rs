@@ -7,8 +7,6 @@ mod candidate; // the plan, and what may follow it
 
 mod transaction; // load, prepare, commit or abort
 
-use std::time::Duration;
-
 use anyhow::{Result, anyhow, bail};
 use log::Level;
 use tokio::sync::Mutex;
@@ -17,9 +15,10 @@ use tokio::time::Instant;
 use super::Parent;
 use super::control::{Reloaded, Which};
 use super::copies::Copies;
+use super::deadline::Deadline;
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
-use crate::serve::probe::{self, Trial};
+use crate::serve::probe::{self, TimeLimit, Trial};
 use crate::system::log as logging;
 use crate::system::privileges::Identity;
 
@@ -77,12 +76,13 @@ impl Reloads {
             );
         }
         self.copies.sweep();
-        let candidate = self.plans.candidate(which, &parent.settings, &self.copies).await?;
-        let timeout = parent.settings.limits.reload_timeout;
+        let deadline = Deadline::after(parent.settings.limits.reload_timeout);
+        let candidate = self.plans.candidate(which, &parent.settings, &self.copies, deadline).await?;
         let trial = Trial { plugins: candidate.new_plugins(), routes: None };
-        let probed = probe::probe(trial, parent.launcher.identity, timeout).await;
+        let limit = TimeLimit { left: deadline.remaining(), within: deadline.within() };
+        let probed = probe::probe(trial, parent.launcher.identity, limit).await;
         let outcomes = match probed {
-            Ok(_) => self.transaction(parent, timeout).run(&candidate).await,
+            Ok(_) => self.transaction(parent, deadline).run(&candidate).await,
             Err(reason) => Err(anyhow!("{reason}")),
         };
         let unused_files = if outcomes.is_ok() { &candidate.old_files } else { &candidate.new_files };
@@ -98,13 +98,13 @@ impl Reloads {
         })
     }
 
-    fn transaction<'p>(&'p self, parent: &'p Parent, timeout: Duration) -> Transaction<'p> {
+    fn transaction<'p>(&'p self, parent: &'p Parent, deadline: Deadline) -> Transaction<'p> {
         Transaction {
             workers: &parent.workers,
             plans: &self.plans,
             ballots: &self.ballots,
             shutdown: &parent.shutdown,
-            timeout,
+            deadline,
         }
     }
 }
@@ -112,6 +112,7 @@ impl Reloads {
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
+    use std::time::Duration;
 
     use super::*;
 

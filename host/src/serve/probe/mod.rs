@@ -10,6 +10,8 @@ mod report; // why a probe ended without an answer, in words
 
 mod child; // the probe process
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::plan::PlannedPlugin;
@@ -25,6 +27,14 @@ pub struct Trial {
     /// The routes; an empty list means the convention. None: the routes are unknown, and it is no error if the
     /// convention finds nothing to serve.
     pub routes: Option<Vec<Route>>,
+}
+
+/// How long a trial may take.
+#[derive(Clone, Debug)]
+pub struct TimeLimit {
+    pub left: Duration,
+    /// For the message about a probe that hangs: `within 10s (--reload-timeout)`.
+    pub within: String,
 }
 
 /// The first message to the probe process.

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 
 use super::report::{add_stack, describe_exit, describe_hang};
-use super::{Request, Trial};
+use super::{Request, TimeLimit, Trial};
 use crate::link::inventory::Inventory;
 use crate::link::{Decoder, Tag, setup};
 use crate::system::crash;
@@ -22,19 +22,21 @@ use crate::system::scoreboard::{Crash, Scoreboard};
 
 /// Time for the crash handler of a hanging probe to record the call stack.
 const ABORT_GRACE: Duration = Duration::from_millis(2500);
+/// Time to look up the call stack of a probe that crashed or hung: debug information may be large.
+const LOOK_UP: Duration = Duration::from_secs(5);
 /// Time to read the answer of a probe that has exited. Limited, because a plugin may have left a process behind that
 /// keeps the probe's socket open.
 const LAST_ANSWER: Duration = Duration::from_millis(100);
 
 /// Finds out in another process whether the plugins of a trial load and its routes resolve within the time limit. The
-/// probe runs as `identity`, by default as this user.
+/// probe runs as `identity`, by default as this user. A probe that hangs then gets a few seconds to record where.
 ///
 /// # Errors
 /// The first line says what happened to which plugin. Further lines, if any, are the call stack of a crash or hang.
 pub async fn probe(
     trial: Trial,
     identity: Option<Identity>,
-    time_limit: Duration,
+    time_limit: TimeLimit,
 ) -> Result<Inventory, String> {
     let plugins = trial.plugins.clone();
     match run(trial, identity, time_limit).await {
@@ -43,8 +45,9 @@ pub async fn probe(
         Ok(Outcome::Died { what, crash }) => {
             // Not on this thread, because reading debug information is slow.
             let describe = move || crash.map(|crash| crash::describe(&crash)).unwrap_or_default();
-            let stack = Pool::new("backtrace", 1).call(describe).await;
-            Err(add_stack(what, stack, &plugins))
+            let pool = Pool::new("backtrace", 1);
+            let stack = tokio::time::timeout(LOOK_UP, pool.call(describe)).await;
+            Err(add_stack(what, stack.unwrap_or_default(), &plugins))
         }
         Err(error) => Err(format!("cannot probe the plugins in another process: {error:#}")),
     }
@@ -62,7 +65,7 @@ enum Outcome {
     },
 }
 
-async fn run(trial: Trial, identity: Option<Identity>, time_limit: Duration) -> Result<Outcome> {
+async fn run(trial: Trial, identity: Option<Identity>, time_limit: TimeLimit) -> Result<Outcome> {
     let (scoreboard, descriptor) = Scoreboard::create(1).context("no shared memory for the scoreboard")?;
     let slot = scoreboard.slot(0);
     let plugins = trial.plugins.clone();
@@ -75,7 +78,7 @@ async fn run(trial: Trial, identity: Option<Identity>, time_limit: Duration) -> 
             status = child.wait() => End::Exited(status),
         }
     };
-    let end = tokio::time::timeout(time_limit, end).await;
+    let end = tokio::time::timeout(time_limit.left, end).await;
     let outcome = match end {
         Ok(End::Answered(outcome)) => outcome,
         Ok(End::Exited(status)) => match tokio::time::timeout(LAST_ANSWER, read_answer(&mut link)).await {
@@ -83,7 +86,7 @@ async fn run(trial: Trial, identity: Option<Identity>, time_limit: Duration) -> 
             _ => Outcome::Died { what: describe_exit(slot, &plugins, status?), crash: slot.crash() },
         },
         Err(_) => {
-            let what = format!("{} within {time_limit:?}", describe_hang(slot, &plugins));
+            let what = format!("{} {}", describe_hang(slot, &plugins), time_limit.within);
             // SIGABRT has the probe's crash handler record the call stack.
             if let Some(pid) = child.pid() {
                 let _ = rustix::process::kill_process(pid, Signal::ABORT);

@@ -4,14 +4,18 @@
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::ballot::{Ballot, Ballots, Failure};
 use super::candidate::{Candidate, Plans};
 use crate::link::orders::{Done, Order};
 use crate::link::{self, Tag};
+use crate::parent::deadline::Deadline;
 use crate::parent::shutdown::Shutdown;
 use crate::parent::workers::Workers;
+
+/// Time for the workers to report that they use the new code, which cannot be undone, at the least.
+const LAST_REPLIES: Duration = Duration::from_secs(1);
 
 /// A transaction.
 pub struct Transaction<'p> {
@@ -19,8 +23,8 @@ pub struct Transaction<'p> {
     pub plans: &'p Plans,
     pub ballots: &'p Ballots,
     pub shutdown: &'p Shutdown,
-    /// Of each step.
-    pub timeout: Duration,
+    /// Of the decision.
+    pub deadline: Deadline,
 }
 
 impl Transaction<'_> {
@@ -28,8 +32,8 @@ impl Transaction<'_> {
     pub async fn run(&self, candidate: &Candidate) -> Result<Vec<Done>> {
         // From here on no worker starts.
         let mut ballot = self.ballots.open();
-        if timeout(self.timeout, self.workers.none_starting()).await.is_err() {
-            bail!("a worker had not started within {:?}; ask again when it serves", self.timeout);
+        if self.deadline.bound(self.workers.none_starting()).await.is_none() {
+            bail!("a worker had not started {}; ask again when it serves", self.deadline.within());
         }
         let workers = self.workers.serving();
         if workers.is_empty() || self.shutdown.has_begun() {
@@ -46,14 +50,19 @@ impl Transaction<'_> {
         }
         self.plans.commit(candidate);
         self.order(&workers, &Order::Commit(ballot.number))?;
-        Ok(ballot.outcomes(&workers, self.deadline()).await)
+        let until = self.deadline.at.max(Instant::now() + LAST_REPLIES);
+        Ok(ballot.outcomes(&workers, until).await)
     }
 
     async fn prepare(&self, ballot: &mut Ballot<'_>, workers: &[usize], candidate: &Candidate) -> Result<()> {
-        for order in [Order::Load(ballot.number, candidate.plan.clone()), Order::Prepare(ballot.number)] {
+        let number = ballot.number;
+        for (order, what) in [
+            (Order::Load(number, candidate.plan.clone()), "had not loaded the new code"),
+            (Order::Prepare(number), "had not run its hooks"),
+        ] {
             self.order(workers, &order)?;
-            let done = ballot.all_done(workers, self.deadline()).await;
-            done.map_err(|failure| self.explain(failure))?;
+            let done = ballot.all_done(workers, self.deadline.at).await;
+            done.map_err(|failure| self.explain(failure, what))?;
         }
         Ok(())
     }
@@ -70,11 +79,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
-    }
-
-    fn explain(&self, failure: Failure) -> Error {
+    /// `what` says what a late worker had not done.
+    fn explain(&self, failure: Failure, what: &str) -> Error {
         let Failure::TimedOut { worker } = failure else { return anyhow!("{failure}") };
         let running = self.workers.score(worker).running();
         let stalled_for = self.workers.slots()[worker].stalled_for();
@@ -83,7 +89,7 @@ impl Transaction<'_> {
             (None, Some(time)) => format!("; it has not run its event loop for {time:.1?}"),
             (None, None) => String::new(),
         };
-        anyhow!("{failure} within {:?} (--reload-timeout){blame}", self.timeout)
+        anyhow!("worker {worker} {what} {}{blame}", self.deadline.within())
     }
 }
 
@@ -126,7 +132,8 @@ mod tests {
 
         async fn reload(&self) -> Result<Vec<Done>, String> {
             let Self { workers, plans, ballots, shutdown, .. } = self;
-            let transaction = Transaction { workers, plans, ballots, shutdown, timeout: SECOND };
+            let deadline = Deadline::after(SECOND);
+            let transaction = Transaction { workers, plans, ballots, shutdown, deadline };
             let candidate = Candidate { reloaded: vec![("chat".to_owned(), 2)], ..Candidate::default() };
             transaction.run(&candidate).await.map_err(|error| error.to_string())
         }
@@ -196,9 +203,26 @@ mod tests {
 
         let server = Server::new();
         let (outcomes, ()) = tokio::join!(server.reload(), server.vote([vec![done()], vec![]]));
-        let error = "worker 2 was not ready within 1s (--reload-timeout)";
+        let error = "worker 2 had not loaded the new code within 1s (--reload-timeout)";
         assert_eq!(outcomes.map(drop), Err(error.to_owned()));
         assert_eq!(server.orders(), ["Load", "Abort"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_steps_share_one_deadline() {
+        let server = Server::new();
+        let late = async {
+            for _ in 0..2 {
+                sleep(SECOND * 6 / 10).await;
+                for worker in [0, 2] {
+                    server.ballots.cast(1, worker, done());
+                }
+            }
+        };
+        let (outcomes, ()) = tokio::join!(server.reload(), late);
+        let error = "worker 0 had not run its hooks within 1s (--reload-timeout)";
+        assert_eq!(outcomes.map(drop), Err(error.to_owned()));
+        assert_eq!(server.orders(), ["Load", "Prepare", "Abort"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -229,7 +253,7 @@ mod tests {
     async fn a_worker_that_starts_is_waited_for_and_makes_the_reload_fail_if_it_does_not_serve() {
         let server = Server::new();
         server.workers.slots()[1].is_starting.set(true);
-        let error = "a worker had not started within 1s; ask again when it serves";
+        let error = "a worker had not started within 1s (--reload-timeout); ask again when it serves";
         assert_eq!(server.reload().await.map(drop), Err(error.to_owned()));
         assert_eq!(server.orders(), [""; 0]);
     }
