@@ -225,11 +225,12 @@ pub struct LimitOptions {
     #[arg(long, value_name = "TIME", env = "CALLSIGN_HANG_TIMEOUT", value_parser = parse_duration)]
     pub hang_timeout: Option<Duration>,
 
-    /// Time for each step of a reload
+    /// Time for a reload
     ///
-    /// A reload is rejected, and the old code keeps running, if one of its steps takes longer in a worker or in the
-    /// probe, a process that loads the new code first as a trial. Clients wait only while workers carry over the state
-    /// of connections.
+    /// A reload is rejected, and the old code keeps running, if it takes longer: copying the libraries, a trial in the
+    /// probe (a process that loads the new code first), loading them in all workers, and waiting until no worker is in a
+    /// callback. Clients wait only while workers carry over the state of connections, and never long for another
+    /// worker.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_RELOAD_TIMEOUT", value_parser = parse_duration)]
     pub reload_timeout: Option<Duration>,
 

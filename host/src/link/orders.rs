@@ -7,42 +7,53 @@ use serde::{Deserialize, Serialize};
 use super::inventory::Inventory;
 use crate::config::plan::Plan;
 
-/// An order of the parent in a reload. The number is the transaction's.
+/// An order of the parent in a reload.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Order {
+pub struct Order {
+    /// Number of the reload.
+    pub transaction: u32,
+    /// Number of the order, unique in its transaction.
+    pub step: u32,
+    pub action: Action,
+}
+
+/// What a worker has to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Action {
     /// Load the new generations of this plan, and resolve the names of its routes. Clients are served meanwhile.
-    Load(u32, Plan),
-    /// Pause, and have the new generations restore every connection's state.
-    Prepare(u32),
+    Load(Plan),
+    /// Reply as soon as no callback runs. Clients are served meanwhile.
+    Ready,
+    /// Serve no client until the next order.
+    Pause,
+    /// Serve clients again. The new generations stay loaded.
+    Resume,
+    /// While paused: have the new generations restore every connection's state.
+    Prepare,
     /// Switch to the new generations and continue.
-    Commit(u32),
+    Commit,
     /// Drop the new generations and continue as before.
-    Abort(u32),
+    Abort,
 }
 
-/// A worker's reply to an order. There is none to [`Order::Abort`].
+/// A worker's reply to an order. There is none to [`Action::Resume`] and [`Action::Abort`].
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Reply {
-    /// The order was carried out.
-    Done(u32, Done),
-    /// The reload is rejected, and why; nothing has changed.
-    Rejected(u32, String),
+pub struct Reply {
+    /// As in the order.
+    pub transaction: u32,
+    /// As in the order.
+    pub step: u32,
+    /// Err: the reload is rejected, and why; nothing has changed.
+    pub outcome: Result<Done, String>,
 }
 
-/// The outcome of an order.
+/// The outcome of an order that was carried out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Done {
-    /// Connections that stayed open, after [`Order::Commit`].
+    /// Connections that stayed open, after [`Action::Commit`].
     pub connections: usize,
-    /// For how long the worker served no client.
+    /// The longest time for which the worker served no client, after [`Action::Commit`].
     pub paused: Duration,
-    /// What the worker has loaded now, after [`Order::Commit`].
+    /// What the worker has loaded now, after [`Action::Commit`].
     pub loaded: Option<Inventory>,
-}
-
-impl Order {
-    /// Whether the order ends that transaction.
-    pub fn decides(&self, transaction: u32) -> bool {
-        matches!(self, Self::Commit(number) | Self::Abort(number) if *number == transaction)
-    }
 }

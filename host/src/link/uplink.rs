@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::{Buf, BytesMut};
@@ -23,10 +24,6 @@ use crate::system::scoreboard;
 const QUEUE_MAX: usize = 1 << 20;
 /// Bytes that are read at once.
 const READ: usize = 256 * 1024;
-
-/// [`scoreboard::HEARTBEAT_INTERVAL`] for `poll`.
-const HEARTBEAT: Timespec =
-    Timespec { tv_sec: 0, tv_nsec: scoreboard::HEARTBEAT_INTERVAL.subsec_nanos() as _ };
 
 /// The worker's end of the link.
 #[derive(Debug)]
@@ -115,17 +112,28 @@ impl Uplink {
         scoreboard::current().set_waiting(false);
     }
 
-    /// Blocks this thread until the parent sends something, and writes what is queued.
-    pub fn wait(&self, mut deliver: impl FnMut(ParentMessage<'_>)) -> io::Result<()> {
-        self.exchange(&mut deliver)
+    /// Blocks this thread until the parent sends something, and writes what is queued. Returns after `limit` at the
+    /// latest, and after one heartbeat interval.
+    pub fn wait(&self, limit: Duration, mut deliver: impl FnMut(ParentMessage<'_>)) -> io::Result<()> {
+        self.exchange_within(limit, &mut deliver)
+    }
+
+    fn exchange(&self, deliver: &mut impl FnMut(ParentMessage<'_>)) -> io::Result<()> {
+        self.exchange_within(scoreboard::HEARTBEAT_INTERVAL, deliver)
     }
 
     /// Waits until the socket is readable, or writable if something is queued; then reads and writes. Returns after one
     /// heartbeat interval at the latest, because the event loop, which counts the heartbeat otherwise, does not run.
-    fn exchange(&self, deliver: &mut impl FnMut(ParentMessage<'_>)) -> io::Result<()> {
+    fn exchange_within(
+        &self,
+        limit: Duration,
+        deliver: &mut impl FnMut(ParentMessage<'_>),
+    ) -> io::Result<()> {
+        let limit = limit.min(scoreboard::HEARTBEAT_INTERVAL);
+        let limit = Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos() as _ };
         let out = if self.queue.borrow().is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         scoreboard::current().beat();
-        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN | out)], Some(&HEARTBEAT)) {
+        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN | out)], Some(&limit)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -261,7 +269,8 @@ mod tests {
         let uplink = Uplink::new(worker, 0, 1000).expect("there is a runtime");
         let (mut timer, start) = (StallTimer::default(), std::time::Instant::now());
         for n in 1..4 {
-            uplink.wait(|_| unreachable!("the parent sends nothing")).expect("the link is there");
+            let nothing = |_: ParentMessage<'_>| unreachable!("the parent sends nothing");
+            uplink.wait(HEARTBEAT_INTERVAL, nothing).expect("the link is there");
             let now = start + n * 4 * HEARTBEAT_INTERVAL;
             assert_eq!(timer.sample(now, scoreboard.slot(0), Some(HEARTBEAT_INTERVAL)), None);
         }

@@ -2,12 +2,14 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::link::Tag;
 use crate::link::orders::Order;
 use crate::link::uplink::{ParentMessage, Uplink};
+use crate::system::scoreboard::HEARTBEAT_INTERVAL;
 
 /// The link, and what came over it. Without a parent it stays unconnected.
 #[derive(Debug, Default)]
@@ -54,27 +56,36 @@ impl ParentLink {
         }
     }
 
-    /// Whether the decision on that transaction has arrived.
-    pub fn is_decided(&self, transaction: u32) -> bool {
-        self.orders.borrow().iter().any(|order| order.decides(transaction))
+    /// Whether the next order of the same transaction has arrived: the parent has stopped waiting for this one.
+    pub fn is_overtaken(&self, order: &Order) -> bool {
+        self.orders.borrow().iter().any(|next| next.transaction == order.transaction)
     }
 
-    /// Blocks this thread until the parent decides on the transaction: no task runs, and what clients send waits in
-    /// the kernel. True: commit.
-    pub fn await_decision(&self, transaction: u32, mut deliver: impl FnMut(ParentMessage<'_>)) -> bool {
-        let Some(uplink) = self.uplink.get() else { return false };
+    /// Blocks this thread until the next order of the transaction: no task runs, and what clients send waits in the
+    /// kernel. None: the link has failed.
+    pub fn await_order(&self, transaction: u32, mut deliver: impl FnMut(ParentMessage<'_>)) -> Option<Order> {
+        let uplink = self.uplink.get()?;
         loop {
-            let decision = {
+            let next = {
                 let mut orders = self.orders.borrow_mut();
-                let at = orders.iter().position(|order| order.decides(transaction));
+                let at = orders.iter().position(|order| order.transaction == transaction);
                 at.and_then(|at| orders.remove(at))
             };
-            if let Some(order) = decision {
-                return matches!(order, Order::Commit(_));
+            if next.is_some() {
+                return next;
             }
+            uplink.wait(HEARTBEAT_INTERVAL, &mut deliver).ok()?;
+        }
+    }
+
+    /// Blocks this thread until an order comes, for `limit` at most.
+    pub fn linger(&self, limit: Duration, mut deliver: impl FnMut(ParentMessage<'_>)) {
+        let (Some(uplink), end) = (self.uplink.get(), Instant::now() + limit) else { return };
+        while self.orders.borrow().is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
             // A failed link ends the worker: its task finds out next.
-            if uplink.wait(&mut deliver).is_err() {
-                return false;
+            if left.is_zero() || uplink.wait(left, &mut deliver).is_err() {
+                break;
             }
         }
     }

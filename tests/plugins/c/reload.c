@@ -251,7 +251,7 @@ static void message(struct connection *c)
 }
 CALLSIGN_ONCONNECT(message);
 #else
-/* `who`, `set TEXT`, `get`, `notes`, `bye`, `flood`. Anything else is echoed after the generation, or broadcast to all
+/* `who`, `where`, `nap`, `doze`, `set TEXT`, `get`, `notes`, `bye`, `flood`. Anything else is echoed after the generation, or broadcast to all
  * others if it begins with `!`. */
 static void message(struct connection *c, uint8_t op, const void *data, size_t length)
 {
@@ -259,6 +259,16 @@ static void message(struct connection *c, uint8_t op, const void *data, size_t l
 	struct note *note = c->data;
 	if (is(data, length, "who")) {
 		callsign_text(c, mark);
+	} else if (is(data, length, "where")) {
+		snprintf(text, sizeof text, "worker %u", callsign_worker_index());
+		callsign_text(c, text);
+	} else if (is(data, length, "nap")) {
+		callsign_logf(CALLSIGN_LEVEL_INFO, "%s: naps", GENERATION);
+		sleep(3);
+		callsign_text(c, "awake");
+	} else if (is(data, length, "doze")) {
+		usleep(500 * 1000);
+		callsign_text(c, "awake");
 	} else if (length > 4 && memcmp(data, "set ", 4) == 0) {
 		if (note == NULL)
 			c->data = note = new_note();

@@ -38,7 +38,8 @@ fn a_file_that_a_build_writes_all_the_time_is_not_waited_for_forever() {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut file = fs::File::options().append(true).open(&reloading.library).expect("the file exists");
+            let mut file =
+                fs::File::options().append(true).open(&reloading.library).expect("the file exists");
             while !stop.load(Ordering::Relaxed) {
                 file.write_all(b"more").expect("the file can be written");
                 thread::sleep(Duration::from_millis(2)); // a linker that writes in pieces
@@ -65,9 +66,10 @@ fn a_library_that_takes_too_long_to_copy_is_rejected_and_leaves_no_file() {
     fs::rename(&library, &reloading.library).expect("the scratch folder can be written");
     let reason = reloading.reload().expect_err("the reload must be rejected");
     assert!(reason.contains("of its 65536 MiB were copied within 100ms (--reload-timeout)"), "{reason}");
-    let folder = reloading.host.process().files().into_iter().find(|file| {
-        file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("callsign-"))
-    });
+    let folder =
+        reloading.host.process().files().into_iter().find(|file| {
+            file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("callsign-"))
+        });
     let copies = fs::read_dir(folder.expect("the parent's folder for copies")).expect("the path exists");
     assert_eq!(copies.flatten().filter(|entry| entry.path().is_dir()).count(), 1, "the copy in use");
 }

@@ -5,6 +5,8 @@ mod rejections; // reloads that are rejected
 
 mod steps; // events between and beside the steps
 
+mod pause; // how long clients wait for other workers
+
 mod copies; // the copied libraries
 
 mod files; // files that are broken, large, or still being written

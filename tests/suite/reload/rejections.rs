@@ -158,7 +158,10 @@ fn a_worker_that_is_not_ready_in_time_changes_nothing() {
     ));
     server.assert_rejected(
         &variant("2", &["-DSLOW_IN_WORKER"]),
-        &["worker 1 had not run its hooks within 1s (--reload-timeout)", "onload hook `load`"],
+        &[
+            "worker 1 had not run the hooks of the new code within",
+            "waited for it; it is in plugin `reload` (generation 2): onload hook `load`",
+        ],
     );
     // The worker drops the rejected generation as soon as its hook returns.
     server.reloading.host.log_line("onload hook `load` has returned after");

@@ -1,5 +1,6 @@
 //! The votes of the workers in a reload: every worker carries out an order, rejects it, dies, or takes too long. Votes
-//! are accepted only for the transaction in progress. While a ballot is open, no worker starts.
+//! are accepted only for the transaction in progress, and count only for its last order. While a ballot is open, no
+//! worker starts.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -29,7 +30,16 @@ pub struct Ballots {
 #[derive(Debug)]
 struct OpenBallot {
     number: u32,
-    votes: mpsc::UnboundedSender<(usize, Vote)>,
+    votes: mpsc::UnboundedSender<Cast>,
+}
+
+/// A vote that has arrived.
+#[derive(Debug)]
+struct Cast {
+    worker: usize,
+    /// Number of the order. None: the worker has died, which counts for every order.
+    step: Option<u32>,
+    vote: Vote,
 }
 
 /// The votes of one transaction. Dropping it closes the ballot.
@@ -37,7 +47,9 @@ struct OpenBallot {
 pub struct Ballot<'b> {
     ballots: &'b Ballots,
     pub number: u32,
-    votes: mpsc::UnboundedReceiver<(usize, Vote)>,
+    /// Number of the last order.
+    step: u32,
+    votes: mpsc::UnboundedReceiver<Cast>,
 }
 
 /// Why a reload is rejected: the first worker that did not carry out an order.
@@ -55,20 +67,21 @@ impl Ballots {
         self.last_number.set(number);
         let (sender, votes) = mpsc::unbounded_channel();
         self.open.replace(Some(OpenBallot { number, votes: sender }));
-        Ballot { ballots: self, number, votes }
+        Ballot { ballots: self, number, step: 0, votes }
     }
 
-    /// A worker votes in the transaction of that number. The vote is stale if that transaction has ended.
-    pub fn cast(&self, number: u32, worker: usize, vote: Vote) {
+    /// A worker votes on an order of the transaction of that number. The vote is stale if that transaction has ended,
+    /// or has gone on to another order.
+    pub fn cast(&self, number: u32, step: u32, worker: usize, vote: Vote) {
         if let Some(ballot) = self.open.borrow().as_ref().filter(|ballot| ballot.number == number) {
-            let _ = ballot.votes.send((worker, vote));
+            let _ = ballot.votes.send(Cast { worker, step: Some(step), vote });
         }
     }
 
     /// A worker has died, whatever it was doing.
     pub fn record_death(&self, worker: usize) {
         if let Some(ballot) = &*self.open.borrow() {
-            let _ = ballot.votes.send((worker, Vote::Died));
+            let _ = ballot.votes.send(Cast { worker, step: None, vote: Vote::Died });
         }
     }
 
@@ -81,18 +94,29 @@ impl Ballots {
 }
 
 impl Ballot<'_> {
-    /// Waits until all of these workers have carried out an order. Err: one has not.
+    /// The number of the next order. Votes on earlier ones do not count any more.
+    pub fn next_step(&mut self) -> u32 {
+        self.step += 1;
+        self.step
+    }
+
+    /// Waits until all of these workers have carried out the last order. Err: one has not.
     pub async fn all_done(&mut self, workers: &[usize], deadline: Instant) -> Result<(), Failure> {
         let mut missing = workers.to_vec();
-        while let [worker, ..] = missing[..] {
-            let Ok(Some((voter, vote))) = timeout_at(deadline, self.votes.recv()).await else {
-                return Err(Failure::TimedOut { worker });
-            };
-            match vote {
-                Vote::Done(_) => missing.retain(|other| *other != voter),
-                Vote::Rejected(reason) => return Err(Failure::Rejected { worker: voter, reason }),
-                Vote::Died => return Err(Failure::Died { worker: voter }),
-            }
+        while !missing.is_empty() {
+            self.one_done(&mut missing, deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until one of the missing workers has carried out the last order, and removes it. Err: one has not.
+    pub async fn one_done(&mut self, missing: &mut Vec<usize>, deadline: Instant) -> Result<(), Failure> {
+        let Some(&worker) = missing.first() else { return Ok(()) };
+        match self.vote(deadline).await {
+            Some((voter, Vote::Done(_))) => missing.retain(|other| *other != voter),
+            Some((worker, Vote::Rejected(reason))) => return Err(Failure::Rejected { worker, reason }),
+            Some((worker, Vote::Died)) => return Err(Failure::Died { worker }),
+            None => return Err(Failure::TimedOut { worker }),
         }
         Ok(())
     }
@@ -101,7 +125,7 @@ impl Ballot<'_> {
     pub async fn outcomes(&mut self, workers: &[usize], deadline: Instant) -> Vec<Done> {
         let (mut missing, mut outcomes) = (workers.to_vec(), Vec::new());
         while let [worker, ..] = missing[..] {
-            let Ok(Some((voter, vote))) = timeout_at(deadline, self.votes.recv()).await else {
+            let Some((voter, vote)) = self.vote(deadline).await else {
                 log::warn!("worker {worker} has not said that it uses the new code");
                 break;
             };
@@ -111,6 +135,16 @@ impl Ballot<'_> {
             }
         }
         outcomes
+    }
+
+    /// The next vote on the last order, and whose it is. None: there was none in time.
+    async fn vote(&mut self, deadline: Instant) -> Option<(usize, Vote)> {
+        loop {
+            let Cast { worker, step, vote } = timeout_at(deadline, self.votes.recv()).await.ok()??;
+            if step.is_none_or(|step| step == self.step) {
+                return Some((worker, vote));
+            }
+        }
     }
 }
 
@@ -152,12 +186,19 @@ mod tests {
         Instant::now() + Duration::from_secs(10)
     }
 
+    /// The ballot of the next transaction, whose first order is number 1.
+    fn open(ballots: &Ballots) -> Ballot<'_> {
+        let mut ballot = ballots.open();
+        assert_eq!(ballot.next_step(), 1);
+        ballot
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_order_is_done_when_all_workers_have_carried_it_out() {
         let ballots = Ballots::default();
-        let mut ballot = ballots.open();
-        ballots.cast(ballot.number, 3, done(0));
-        ballots.cast(ballot.number, 1, done(0));
+        let mut ballot = open(&ballots);
+        ballots.cast(ballot.number, 1, 3, done(0));
+        ballots.cast(ballot.number, 1, 1, done(0));
         assert_eq!(ballot.all_done(&[1, 3], deadline()).await, Ok(()));
         assert_eq!(ballot.all_done(&[], deadline()).await, Ok(()));
     }
@@ -165,9 +206,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_worker_that_rejects_or_dies_decides_at_once() {
         let ballots = Ballots::default();
-        let mut ballot = ballots.open();
-        ballots.cast(ballot.number, 1, done(0));
-        ballots.cast(ballot.number, 0, Vote::Rejected("no\u{7}".to_owned()));
+        let mut ballot = open(&ballots);
+        ballots.cast(ballot.number, 1, 1, done(0));
+        ballots.cast(ballot.number, 1, 0, Vote::Rejected("no\u{7}".to_owned()));
         let failure = ballot.all_done(&[0, 1, 2], deadline()).await.expect_err("worker 0 rejects");
         assert_eq!(failure.to_string(), "worker 0: no\u{fffd}");
         ballots.record_death(2);
@@ -178,8 +219,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_does_not_vote_is_named_at_the_deadline() {
         let ballots = Ballots::default();
-        let mut ballot = ballots.open();
-        ballots.cast(ballot.number, 0, done(0));
+        let mut ballot = open(&ballots);
+        ballots.cast(ballot.number, 1, 0, done(0));
         let begun = Instant::now();
         let failure = ballot.all_done(&[0, 1, 2], deadline()).await;
         assert_eq!(failure, Err(Failure::TimedOut { worker: 1 }));
@@ -189,11 +230,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn outcomes_are_those_of_the_workers_that_live_and_answer_in_time() {
         let ballots = Ballots::default();
-        let mut ballot = ballots.open();
-        ballots.cast(ballot.number, 0, done(5));
+        let mut ballot = open(&ballots);
+        ballots.cast(ballot.number, 1, 0, done(5));
         ballots.record_death(1);
-        ballots.cast(ballot.number, 2, rejected());
-        ballots.cast(ballot.number, 3, done(7));
+        ballots.cast(ballot.number, 1, 2, rejected());
+        ballots.cast(ballot.number, 1, 3, done(7));
         let outcomes = ballot.outcomes(&[0, 1, 2, 3, 4], deadline()).await;
         assert_eq!(outcomes.iter().map(|done| done.connections).collect::<Vec<_>>(), [5, 7]);
     }
@@ -201,13 +242,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stale_votes_do_not_count() {
         let ballots = Ballots::default();
-        ballots.cast(1, 0, rejected());
+        ballots.cast(1, 1, 0, rejected());
         let first = ballots.open().number;
-        let mut second = ballots.open();
+        let mut second = open(&ballots);
         assert_ne!(first, second.number);
-        ballots.cast(first, 0, rejected());
-        ballots.cast(second.number, 0, done(0));
+        ballots.cast(first, 1, 0, rejected());
+        ballots.cast(second.number, 1, 0, done(0));
         assert_eq!(second.all_done(&[0], deadline()).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_vote_on_an_earlier_order_does_not_count_and_a_death_does() {
+        let ballots = Ballots::default();
+        let mut ballot = open(&ballots);
+        assert_eq!(ballot.next_step(), 2);
+        ballots.cast(ballot.number, 1, 0, done(0));
+        ballots.cast(ballot.number, 1, 1, rejected());
+        let failure = ballot.all_done(&[0], deadline()).await;
+        assert_eq!(failure, Err(Failure::TimedOut { worker: 0 }));
+        ballots.record_death(0);
+        assert_eq!(ballot.all_done(&[0], deadline()).await, Err(Failure::Died { worker: 0 }));
     }
 
     #[tokio::test(start_paused = true)]

@@ -100,17 +100,18 @@ impl WorkerLink {
 
     fn vote(&self, reply: Reply) {
         let Self { parent, slot, .. } = *self;
-        let (number, vote) = match reply {
-            Reply::Done(number, mut done) => {
+        let Reply { transaction, step, outcome } = reply;
+        let vote = match outcome {
+            Ok(mut done) => {
                 // Kept even if the transaction has ended.
                 if let Some(inventory) = done.loaded.take() {
                     slot.inventory.replace(Some(Rc::new(inventory)));
                 }
-                (number, Vote::Done(done))
+                Vote::Done(done)
             }
-            Reply::Rejected(number, reason) => (number, Vote::Rejected(reason)),
+            Err(reason) => Vote::Rejected(reason),
         };
-        parent.reloads.ballots.cast(number, slot.index, vote);
+        parent.reloads.ballots.cast(transaction, step, slot.index, vote);
     }
 }
 
@@ -193,11 +194,12 @@ mod tests {
         let (mut link, _worker) = link(parent);
         let mut ballot = parent.reloads.ballots.open();
         let loaded = Some(Inventory { routes_more: 8, ..Inventory::default() });
-        let reply = Reply::Done(ballot.number, Done { loaded, ..Done::default() });
+        let (transaction, step) = (ballot.number, ballot.next_step());
+        let reply = Reply { transaction, step, outcome: Ok(Done { loaded, ..Done::default() }) };
         assert_eq!(link.handle(Tag::Reply, &json(&reply)), Some(()));
         assert_eq!(ballot.all_done(&[1], Instant::now()).await, Ok(()));
         assert_eq!(link.slot.inventory.borrow().as_ref().map(|inventory| inventory.routes_more), Some(8));
-        let reply = Reply::Rejected(ballot.number, "no".to_owned());
+        let reply = Reply { transaction, step, outcome: Err("no".to_owned()) };
         assert_eq!(link.handle(Tag::Reply, &json(&reply)), Some(()));
         ballot.all_done(&[1], Instant::now()).await.expect_err("worker 1 rejects");
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::ptr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -29,6 +30,8 @@ pub(super) struct Candidate {
     handshake: HandshakePolicy,
     pub(super) dispatch: Dispatch,
     pub(super) transfer: Transfer,
+    /// The longest pause so far, of those that did not lead to the commit.
+    pub paused: Duration,
 }
 
 impl Candidate {
@@ -38,8 +41,8 @@ impl Candidate {
         let Plan { routes, handshake, .. } = plan.clone();
         match Dispatch::resolve(&plugins.registry, &routes, &handshake) {
             Ok(dispatch) => {
-                let transfer = Transfer::default();
-                Ok(Self { transaction, plugins, routes, handshake, dispatch, transfer })
+                let (transfer, paused) = (Transfer::default(), Duration::ZERO);
+                Ok(Self { transaction, plugins, routes, handshake, dispatch, transfer, paused })
             }
             Err(error) => {
                 plugins.discard(&worker.registry());

@@ -1,5 +1,6 @@
 //! The worker's part in a reload. Orders of the parent enter, replies leave: load the new generations beside the old
-//! ones; prepare them, which carries the plugins' state over; then commit or roll back, as the parent decides.
+//! ones; pause; prepare the new generations, which carries the plugins' state over; then commit or roll back, as the
+//! parent decides.
 //!
 //! The parent decides which plugins to reload, when, and whether a reload commits.
 //!
@@ -13,18 +14,20 @@ mod transfer; // the state of connections, from the old generations to the new
 
 mod finish; // commit or roll back
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Error, anyhow};
 
 use super::loaded;
 use crate::link::Tag;
-use crate::link::orders::{Done, Order, Reply};
+use crate::link::orders::{Action, Done, Order, Reply};
 use crate::worker::Worker;
 use candidate::Candidate;
 
 pub use initial::{load_initial, load_initial_plugins};
 
+/// Time for which a worker that is ready to pause begins no callback.
+const READY_FOR: Duration = Duration::from_millis(5);
 /// Bytes of a plugin's reason that a reply contains. A plugin may quote all of a state.
 const REASON_MAX: usize = 16 * 1024;
 
@@ -32,58 +35,95 @@ const REASON_MAX: usize = 16 * 1024;
 pub async fn follow(worker: &'static Worker) {
     let mut candidate: Option<Candidate> = None;
     loop {
-        match worker.parent.next_order().await {
-            // The parent gave up on the transaction while the worker was busy; its decision is the next order.
-            Order::Load(number, _) | Order::Prepare(number) if worker.parent.is_decided(number) => {}
-            Order::Load(number, plan) => {
+        let order = worker.parent.next_order().await;
+        // While the worker was busy, the parent has stopped waiting for this one.
+        if worker.parent.is_overtaken(&order) {
+            continue;
+        }
+        let transaction = order.transaction;
+        let is_loaded = candidate.as_ref().is_some_and(|candidate| candidate.transaction == transaction);
+        match &order.action {
+            Action::Load(plan) => {
                 candidate.take().into_iter().for_each(|old| old.roll_back(worker));
-                match Candidate::load(worker, number, &plan) {
+                match Candidate::load(worker, transaction, plan) {
                     Ok(loaded) => {
                         candidate = Some(loaded);
-                        reply(worker, &Reply::Done(number, Done::default()));
+                        reply(worker, &order, Ok(Done::default()));
                     }
-                    Err(error) => reject(worker, number, &error),
+                    Err(error) => reject(worker, &order, &error),
                 }
             }
-            Order::Prepare(number) => match candidate.take_if(|candidate| candidate.transaction == number) {
-                Some(candidate) => prepare(worker, candidate),
-                None => reject(worker, number, &anyhow!("the worker has loaded nothing for this reload")),
+            Action::Ready if is_loaded => {
+                reply(worker, &order, Ok(Done::default()));
+                // If all workers are ready, the next order comes now, and not behind the next long callback.
+                worker.parent.linger(READY_FOR, |message| worker.receive(message));
+            }
+            Action::Pause if is_loaded => {
+                candidate = candidate.take().and_then(|loaded| pause(worker, loaded, &order));
+            }
+            Action::Ready | Action::Pause | Action::Prepare => {
+                reject(worker, &order, &anyhow!("the worker has loaded nothing for this reload"));
+            }
+            Action::Abort | Action::Commit if is_loaded => {
+                candidate.take().into_iter().for_each(|candidate| candidate.roll_back(worker));
+            }
+            Action::Resume | Action::Abort | Action::Commit => {}
+        }
+    }
+}
+
+/// Pauses, and does what the parent orders meanwhile. Blocks the thread, so that no client is served. Returns the
+/// candidate if it may still be needed.
+fn pause(worker: &'static Worker, mut candidate: Candidate, order: &Order) -> Option<Candidate> {
+    let begun = Instant::now();
+    reply(worker, order, Ok(Done::default()));
+    loop {
+        let next = worker.parent.await_order(candidate.transaction, |message| worker.receive(message));
+        // A failed link ends the worker: its task finds out next.
+        let Some(order) = next else {
+            candidate.roll_back(worker);
+            return None;
+        };
+        match order.action {
+            Action::Resume => {
+                candidate.paused = candidate.paused.max(begun.elapsed());
+                return Some(candidate);
+            }
+            Action::Prepare if worker.parent.is_overtaken(&order) => {}
+            Action::Prepare => match candidate.prepare(worker) {
+                Ok(()) => reply(worker, &order, Ok(Done::default())),
+                Err(error) => {
+                    candidate.roll_back(worker);
+                    reject(worker, &order, &error);
+                    return None;
+                }
             },
-            Order::Abort(number) | Order::Commit(number) => {
-                let decided = candidate.take_if(|candidate| candidate.transaction == number);
-                decided.into_iter().for_each(|candidate| candidate.roll_back(worker));
+            Action::Commit => {
+                let paused = candidate.paused;
+                candidate.commit(worker);
+                let (connections, loaded) = (worker.hub.len(), Some(loaded(worker)));
+                let paused = paused.max(begun.elapsed());
+                reply(worker, &order, Ok(Done { connections, paused, loaded }));
+                return None;
+            }
+            Action::Load(_) | Action::Ready | Action::Pause | Action::Abort => {
+                candidate.roll_back(worker);
+                return None;
             }
         }
     }
 }
 
-/// Prepares, then commits or rolls back as the parent decides. Blocks the thread, so that no client is served
-/// meanwhile.
-fn prepare(worker: &'static Worker, mut candidate: Candidate) {
-    let (number, begun) = (candidate.transaction, Instant::now());
-    if let Err(error) = candidate.prepare(worker) {
-        candidate.roll_back(worker);
-        return reject(worker, number, &error);
-    }
-    reply(worker, &Reply::Done(number, Done::default()));
-    if !worker.parent.await_decision(number, |message| worker.receive(message)) {
-        return candidate.roll_back(worker);
-    }
-    candidate.commit(worker);
-    let (connections, loaded) = (worker.hub.len(), Some(loaded(worker)));
-    reply(worker, &Reply::Done(number, Done { connections, paused: begun.elapsed(), loaded }));
-}
-
-fn reject(worker: &Worker, number: u32, error: &Error) {
+fn reject(worker: &Worker, order: &Order, error: &Error) {
     let mut reason = format!("{error:#}");
     if reason.len() > REASON_MAX {
         reason = format!("{}…", String::from_utf8_lossy(&reason.as_bytes()[..REASON_MAX]));
     }
-    reply(worker, &Reply::Rejected(number, reason));
+    reply(worker, order, Err(reason));
 }
 
-fn reply(worker: &Worker, reply: &Reply) {
-    match serde_json::to_vec(reply) {
+fn reply(worker: &Worker, &Order { transaction, step, .. }: &Order, outcome: Result<Done, String>) {
+    match serde_json::to_vec(&Reply { transaction, step, outcome }) {
         Ok(json) => worker.send_to_parent(Tag::Reply, &json),
         Err(error) => log::error!("cannot reply to the parent: {error}"),
     }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use super::*;
 use crate::config::plan::Plan;
 use crate::link::broadcast::Broadcast;
-use crate::link::orders::Order;
+use crate::link::orders::{Action, Order};
 use crate::link::uplink::Uplink;
 use crate::link::{Decoder, message};
 
@@ -59,21 +59,23 @@ async fn a_worker_with_many_more_clients_than_another_is_ahead() {
 }
 
 #[tokio::test]
-async fn the_parent_link_keeps_orders_and_finds_the_decision_among_them() {
+async fn the_parent_link_keeps_orders_and_finds_those_of_a_reload_among_them() {
     let (worker, mut parent) = UnixStream::pair().expect("a pair of sockets");
     let link = ParentLink::default();
-    assert!(!link.await_decision(1, |_| ()), "without a parent there is none");
+    assert!(link.await_order(1, |_| ()).is_none(), "without a parent there is none");
     link.connect(Uplink::new(worker, 0, 1000).expect("a link"));
-    link.push_order(Order::Load(2, Plan::default()));
-    assert!(!link.is_decided(1));
-    let order = serde_json::to_vec(&Order::Commit(1)).expect("it is plain data");
-    std::io::Write::write_all(&mut parent, &message(Tag::Order, &order)).expect("it fits");
-    let decided = link.await_decision(1, |message| match message {
+    let order = |transaction, action| Order { transaction, step: 1, action };
+    link.push_order(order(2, Action::Load(Plan::default())));
+    assert!(!link.is_overtaken(&order(1, Action::Prepare)));
+    let commit = serde_json::to_vec(&order(1, Action::Commit)).expect("it is plain data");
+    std::io::Write::write_all(&mut parent, &message(Tag::Order, &commit)).expect("it fits");
+    let next = link.await_order(1, |message| match message {
         ParentMessage::Order(order) => link.push_order(order),
         other => panic!("not sent: {other:?}"),
     });
-    assert!(decided && !link.is_decided(1));
-    assert!(matches!(link.next_order().await, Order::Load(2, _)));
+    assert!(matches!(next, Some(Order { action: Action::Commit, .. })));
+    assert!(link.is_overtaken(&order(2, Action::Ready)));
+    assert!(matches!(link.next_order().await.action, Action::Load(_)));
 }
 
 #[tokio::test]
