@@ -65,7 +65,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Dev(options) => dev::run(options),
         Command::New(options) => new::run(&options),
         Command::Assets(options) => assets::run(&options),
-        Command::Reload { plugins, server } => control::reload(server, plugins),
+        Command::Reload { plugins, force, server } => control::reload(server, plugins, force),
         Command::Status { json, server } => control::status(server, json),
         Command::Check(options) => check::run(options),
         Command::Inspect { library, json } => inspect::run(&library, json),

@@ -178,7 +178,7 @@ fn copies_move_if_their_place_is_gone() {
     host.log_has("was deleted or changed, and is made again", 1);
     fs::copy(variant("2", &[]), &library).expect("it is ours");
     for generation in ["2", "3"] {
-        let (code, stdout, stderr) = run(&[&["reload"][..], &options].concat());
+        let (code, stdout, stderr) = run(&[&["reload", "--force"][..], &options].concat());
         assert!(code == 0 && stdout.contains(&format!("generation {generation}")), "{stderr}");
     }
     host.workers()[0].signal(Signal::KILL);

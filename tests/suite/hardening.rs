@@ -69,7 +69,7 @@ fn without_threads_a_crashed_worker_is_replaced_and_a_reload_is_answered() {
     // The thread that looks up the backtrace and the next worker compete for one task.
     host.log_has("serves", 2);
     assert!(host.open("/").ask("who").contains(' '));
-    let (status, _, stderr) = run(&["reload", "--control", path(control)]);
+    let (status, _, stderr) = run(&["reload", "--force", "--control", path(control)]);
     assert!(status == 1 && stderr.contains("not reloaded: "), "{stderr}");
     assert!(host.open("/").ask("who").contains(' '));
     assert_eq!(host.terminate().code(), Some(0));

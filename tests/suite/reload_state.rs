@@ -54,7 +54,8 @@ impl Server {
 
     fn try_reload_of(&self, built: &Path) -> (i32, String, String) {
         replace(&self.library, built);
-        run(&["reload", "--control", path(&self.control)])
+        // Some tests reload to the variant that is in use.
+        run(&["reload", "--force", "--control", path(&self.control)])
     }
 }
 

@@ -72,7 +72,7 @@ fn a_stopped_worker_is_logged_shown_and_logged_when_it_goes_on() {
     host.log_line(" runs its event loop again, after ");
     assert_eq!(status_of(&control, worker)["stalled_for_ms"], serde_json::Value::Null);
     assert_eq!(client.ask("hello"), "hello");
-    let (code, _, stderr) = run(&["reload", "--control", path(&control)]);
+    let (code, _, stderr) = run(&["reload", "--force", "--control", path(&control)]);
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(host.log_lines(" has not run its event loop for ").len(), 2, "once, and by the reload");
 }

@@ -80,7 +80,7 @@ fn connections_on_a_unix_socket_stay_open_over_a_reload_and_drain_with_the_serve
     let mut host = serve("echo", &address(&socket), &["--control", path(&control)]);
     let mut client = open(&socket);
     echo(&mut client, b"before");
-    let (status, stdout, stderr) = run(&["reload", "--control", path(&control)]);
+    let (status, stdout, stderr) = run(&["reload", "--force", "--control", path(&control)]);
     assert_eq!(status, 0, "{stdout}{stderr}");
     assert!(stdout.contains("1 connection kept"), "{stdout}");
     echo(&mut client, b"after");

@@ -111,7 +111,7 @@ fn a_panic_in_a_receiver_is_logged_and_the_next_message_comes() {
 fn a_receiver_is_dropped_in_a_callback_when_its_generation_is_replaced_and_when_its_worker_ends() {
     let mut server = Reloading::serve(&plugin("test-worker-messages"), &["--workers", "1"]);
     server.host.log_line("in onload: NotNow");
-    server.reload().expect("the reload is accepted");
+    server.reload_again().expect("the reload is accepted");
     server.host.log_line("receiver dropped in a callback");
     server.host.ask_to_stop();
     assert!(server.host.ended().success());

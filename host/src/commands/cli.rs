@@ -39,7 +39,8 @@ pub enum Command {
     ///
     /// Loads the plugins of the config file, then those on the command line, and serves them until SIGINT or SIGTERM.
     /// Then it closes every connection with 1001 and waits until all have closed, at most for --drain-timeout. A second
-    /// signal aborts the remaining connections. SIGHUP reads the config file again and reloads all plugins.
+    /// signal aborts the remaining connections. SIGHUP reads the config file again and reloads the
+    /// plugins that have changed.
     ///
     /// A command line option takes precedence over its environment variable, the variable over the config file, and
     /// the file over the default. SIZE is a number of bytes (65536), or 64KiB, 16MiB. TIME is a number of seconds (10),
@@ -125,20 +126,27 @@ pub enum Command {
     ///
     /// Loads the current files of the plugins, in one transaction: all plugins in all workers, or none. Connections
     /// stay open, and the new code handles their next messages. Prints the new generations and the longest time for
-    /// which a worker served no client ("paused"). A generation is one loaded version of a plugin.
+    /// which a worker served no client ("paused"). A generation is one loaded version of a plugin. A plugin stays in its
+    /// generation if neither its library nor its settings have changed since it was loaded (see --force).
     ///
     /// The reload is rejected and the old code keeps running if a library does not load, crashes or hangs; if a handler
     /// is missing that a route or an open connection uses; if the onload hook rejects the load; or if the state of a
     /// connection cannot be carried over.
     ///
-    /// SIGHUP to the server reloads all plugins, after it reads the config file again.
+    /// SIGHUP to the server reloads all plugins that have changed, after it reads the config file again.
     ///
-    /// Exit status: 0 reloaded; 1 rejected, or no server to connect to; 2 wrong usage.
+    /// Exit status: 0 reloaded, or nothing has changed; 1 rejected, or no server to connect to; 2 wrong usage.
     #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = RELOAD_EXAMPLES)]
     Reload {
         /// Names of the plugins to reload; none means all
         #[arg(value_name = "PLUGIN")]
         plugins: Vec<String>,
+
+        /// Reload plugins that have not changed too
+        ///
+        /// Runs the onload hook again, for example if it reads files.
+        #[arg(long)]
+        force: bool,
 
         #[command(flatten)]
         server: ControlOptions,
@@ -153,17 +161,19 @@ pub enum Command {
     /// CLIENTS is the number of clients of a worker now, with and without WebSocket. ACCEPTED is the number of
     /// WebSocket connections that the worker process has accepted, CALLBACKS the number of callbacks that it has begun:
     /// handlers, hooks, and functions of timers and background work. Old generations stay in the memory of a worker
-    /// until the worker ends; RETAINED is their number.
+    /// until the worker ends; RETAINED is their number, rejected ones included. MEMORY is the resident memory of the process, libraries that
+    /// workers share included, and GROWTH the part by which reloads have grown it.
     ///
     /// A server that is stopping is marked too. It has left its control socket to its successor: `status` shows it until
     /// another server starts there.
     ///
     /// The JSON has the keys version, pid, uptime_ms, draining_for_ms, config, addresses, workers, plugins, routes, and routes_more, the
     /// number of routes that are not listed. Each of workers has index, pid, uptime_ms, serves (whether it serves
-    /// clients yet), clients, accepted, callbacks, running (plugin, generation, kind, name, running_for_ms) and plugins
-    /// (name, generation, retained). Each of plugins has name, version, generation and path. Each of routes has path
-    /// and handlers (kind, plugin, name, generation). Null stands for a value that does not exist: a server that is not
-    /// stopping, no config file, a worker that has died, no running callback, or a time that is not measured.
+    /// clients yet), clients, accepted, callbacks, resident_bytes, reload_growth_bytes, running (plugin, generation, kind,
+    /// name, running_for_ms) and plugins (name, generation, retained). Each of plugins has name, version, generation and
+    /// path. Each of routes has path and handlers (kind, plugin, name, generation). Null stands for a value that does not
+    /// exist: a server that is not stopping, no config file, a worker that has died, no running callback, or a time that
+    /// is not measured.
     ///
     /// Exit status: 0 shown; 1 no server to connect to; 2 wrong usage.
     #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = STATUS_EXAMPLES)]

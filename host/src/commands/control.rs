@@ -16,7 +16,7 @@ use crate::parent::control::{WireRequest, WireResponse, find};
 const ANSWER_MAX: u64 = 16 * 1024 * 1024;
 /// The parent answers without asking a worker.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(30);
-/// The server limits each step of a reload itself (`--reload-timeout`).
+/// The server limits a reload itself (`--reload-timeout`).
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// A user at a terminal sees a progress message if the answer takes longer.
 const PROGRESS_AFTER: Duration = Duration::from_secs(1);
@@ -32,10 +32,11 @@ pub struct ControlOptions {
     control: Option<ControlAddress>,
 }
 
-/// Reloads these plugins, or all if there are none, and prints the new generations.
-pub fn reload(options: ControlOptions, plugins: Vec<String>) -> Result<()> {
+/// Reloads these plugins, or all if there are none, and prints the new generations. `force`: also those that have not
+/// changed.
+pub fn reload(options: ControlOptions, plugins: Vec<String>, force: bool) -> Result<()> {
     let path = find(&options.control.unwrap_or_default())?;
-    match request(&path, &WireRequest::Reload { plugins }, RELOAD_TIMEOUT, "reloading")? {
+    match request(&path, &WireRequest::Reload { plugins, force }, RELOAD_TIMEOUT, "reloading")? {
         WireResponse::Reloaded(reloaded) => print(&format!("{reloaded}\n")),
         WireResponse::Refused(why) => bail!("not reloaded: {why}"),
         WireResponse::Status(_) => Err(unexpected_answer(&path)),

@@ -29,7 +29,7 @@ pub struct InventoryPlugin {
     pub version: String,
     /// From 1.
     pub generation: u32,
-    /// Earlier generations that are still in this worker's memory: libraries are never unloaded.
+    /// Other generations that are still in this worker's memory, rejected ones included: libraries are never unloaded.
     pub retained: u32,
     /// The library, as the operator names it, not its copy.
     pub path: PathBuf,

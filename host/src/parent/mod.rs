@@ -164,9 +164,9 @@ impl Parent {
     async fn answer(&'static self, mut requests: RequestReceiver) {
         while let Some(request) = requests.recv().await {
             match request {
-                ControlRequest::Reload { which, reason, answer } => {
+                ControlRequest::Reload { which, is_forced, reason, answer } => {
                     task::spawn("reload", async move {
-                        let result = self.reloads.reload(self, which, reason.as_deref()).await;
+                        let result = self.reloads.reload(self, which, is_forced, reason.as_deref()).await;
                         let _ = answer.send(result.map_err(|error| format!("{error:#}")));
                     });
                 }

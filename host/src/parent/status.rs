@@ -80,6 +80,8 @@ fn worker(slot: &WorkerSlot, score: &Slot) -> WorkerStatus {
         clients: if is_alive { score.clients() } else { 0 },
         accepted: counters.accepted,
         callbacks: counters.callbacks,
+        resident_bytes: slot.proc_status().resident_kib.map(|kib| kib.saturating_mul(1024)),
+        reload_growth_bytes: if is_alive { slot.growth.borrow().kib().saturating_mul(1024) } else { 0 },
         running: score.running().filter(|_| is_alive).map(running),
         stalled_for_ms: slot.stalled_for().map(milliseconds),
         plugins: plugins.collect(),

@@ -11,7 +11,7 @@ pub fn inventory(registry: &Registry, dispatch: &Dispatch) -> Inventory {
         name: plugin.name.clone(),
         version: plugin.image.version.clone(),
         generation: plugin.generation,
-        retained: plugin.retained,
+        retained: plugin.retained.get(),
         path: plugin.path.clone(),
         handlers: plugin.image.handlers.iter().map(|(name, kind)| (kind.to_string(), name.clone())).collect(),
         functions: plugin.image.functions.iter().take(FUNCTIONS_MAX).cloned().collect(),

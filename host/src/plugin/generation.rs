@@ -31,8 +31,8 @@ pub struct Generation {
     pub path: PathBuf,
     /// 1 for the version that the server started with; each reload adds 1.
     pub generation: u32,
-    /// Number of earlier generations that this process has loaded. They stay in memory.
-    pub retained: u32,
+    /// Number of other generations that this process has loaded, rejected ones included. They stay in memory.
+    pub retained: Cell<u32>,
     pub image: Image,
     /// Index in the registry, the same for all generations of the plugin.
     pub index: usize,
@@ -42,7 +42,8 @@ pub struct Generation {
     config_position: Option<String>,
     /// The function that the config file names as `onload`.
     onload: Option<String>,
-    library: Library,
+    /// None: an [`outline`](Self::outline).
+    library: Option<Library>,
 }
 
 /// State of a plugin that belongs to no connection, as one generation saved it for the next.
@@ -82,7 +83,26 @@ impl Generation {
         let library = library.inspect_err(|_| scoreboard::undefine(hooks))?;
         let (path, onload) = (planned.source.path.clone(), planned.source.onload.clone());
         let config_position = planned.source.config_position.clone();
+        let (library, retained) = (Some(library), Cell::new(retained));
         Ok(Self { name, path, generation, retained, image, index, config, config_position, onload, library })
+    }
+
+    /// A generation of which only the file was read, to look up names before any code is loaded. Its functions are
+    /// [`Function::None`], and it has no hooks.
+    pub fn outline(planned: &PlannedPlugin, image: Image, name: String, index: usize) -> Self {
+        let (path, onload) = (planned.source.path.clone(), planned.source.onload.clone());
+        let (generation, config) = (planned.generation, String::new());
+        let (retained, config_position) = (Cell::default(), None);
+        Self { name, path, generation, retained, image, index, config, config_position, onload, library: None }
+    }
+
+    /// Whether code was loaded.
+    pub fn is_loaded(&self) -> bool {
+        self.library.is_some()
+    }
+
+    fn library(&self) -> &Library {
+        self.library.as_ref().expect("code of an outline is never asked for")
     }
 
     /// Runs the restore hook with the previous generation's state, then the load hook. `probe` tells the load hook
@@ -139,13 +159,15 @@ impl Generation {
     /// Ends the generation: the host rejects timers, background work and worker messages of it from now on, and its
     /// labels are removed from the scoreboard. The library stays loaded.
     pub fn retire(&self) {
-        self.library.retire();
-        self.library.hooks().remove_label();
+        if let Some(library) = &self.library {
+            library.retire();
+            library.hooks().remove_label();
+        }
     }
 
     /// The hooks of the descriptor. The scoreboard shows `label` for all of them from now on.
     pub fn hooks(&self, label: &str) -> &Hooks {
-        let hooks = self.library.hooks();
+        let hooks = self.library().hooks();
         let (plugin, kind, generation) = (self.name.clone(), label.to_owned(), self.generation);
         scoreboard::current()
             .define(hooks.index(), &CodeLabel { plugin, kind, generation, ..CodeLabel::default() });
@@ -159,7 +181,10 @@ impl Generation {
 
     /// The function of that name, to be called as a handler of that kind.
     pub fn function(&self, name: &str, kind: Kind) -> Option<Function> {
-        self.library.function(&self.image, name, kind)
+        match &self.library {
+            Some(library) => library.function(&self.image, name, kind),
+            None => self.image.exports(name, kind).then_some(Function::None),
+        }
     }
 
     /// The load hook, and the plain function that the hook gets in [`abi::Load`]. `onload` in the config file may name
@@ -178,7 +203,7 @@ impl Generation {
         if !is_plain {
             bail!("`onload` in [plugin.{}] names `{named}`{}", self.name, self.not_a_hook(named));
         }
-        let function = self.library.plain(&self.image, named);
+        let function = self.library().plain(&self.image, named);
         Ok(self.one_hook(Kind::OnLoad)?.map(|hook| (hook, function)))
     }
 
@@ -244,6 +269,6 @@ impl Generation {
 
     /// Calls the plugin's release hook, which frees the data that the plugin keeps in a connection.
     pub fn release(&self, c: &impl ExposedConnection) -> Result<(), Failure> {
-        self.library.hooks().release(c)
+        self.library().hooks().release(c)
     }
 }

@@ -43,6 +43,12 @@ impl Image {
         Self::read_from(&open_library(path)?, path)
     }
 
+    /// Whether the library has a handler of that name and kind, or a plain function of that name.
+    pub fn exports(&self, name: &str, kind: Kind) -> bool {
+        self.handlers.iter().any(|(other, its_kind)| other == name && *its_kind == kind)
+            || self.functions.iter().any(|other| other == name)
+    }
+
     /// Reads an open file, with the errors of [`read`](Self::read). `path` only supplies the name of a plugin whose
     /// descriptor has none.
     pub fn read_from(library: &File, path: &Path) -> Result<Self> {

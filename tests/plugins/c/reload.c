@@ -113,13 +113,18 @@ CALLSIGN_PLUGIN_HOOKS(NAME, GENERATION, STATE_VERSION, release, save, restore, s
 CALLSIGN_PLUGIN_HOOKS(NAME, GENERATION, STATE_VERSION, release, NULL, NULL, NULL, NULL);
 #endif
 
-#if defined CRASH_CONSTRUCTOR || defined HANG_CONSTRUCTOR || defined TELL_CONSTRUCTOR
+#if defined CRASH_CONSTRUCTOR || defined HANG_CONSTRUCTOR || defined TELL_CONSTRUCTOR || defined GATE
 __attribute__((constructor)) static void constructor(void)
 {
 #ifdef CRASH_CONSTRUCTOR
 	raise(SIGSEGV);
-#elif defined TELL_CONSTRUCTOR
+#elif defined TELL_CONSTRUCTOR || defined GATE
 	fprintf(stderr, GENERATION ": constructed by %s\n", program_invocation_name);
+#ifdef GATE
+	/* Worker 1 loads the library when this file exists. */
+	while (strstr(program_invocation_name, "worker 1") != NULL && access(GATE, F_OK) != 0)
+		usleep(1000);
+#endif
 #else
 	for (;;)
 		pause();
@@ -149,6 +154,13 @@ __attribute__((unused)) static void fill(const char *text)
 static int32_t load(const struct callsign_load *load)
 {
 	(void)load;
+#ifdef TABLE
+	/* Statics refer to it, and nothing frees it. */
+	static char *table;
+	if (!load->probe)
+		table = memset(malloc(TABLE), 1, TABLE);
+	callsign_logf(CALLSIGN_LEVEL_INFO, "%s: a table at %p", GENERATION, (void *)table);
+#endif
 #ifdef REFUSE
 	callsign_fail("not today");
 	return 0;

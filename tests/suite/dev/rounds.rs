@@ -209,7 +209,7 @@ fn the_config_of_the_folder_counts_and_is_read_again_when_it_changes() {
     assert_answers(&mut client, "one");
     write(project.join("callsign.toml"), &config("/new"));
     host.log_line("dev: callsign.toml changed; loading it");
-    let line = host.log_line("dev: tried generation 2: swapped in ");
+    let line = host.log_line("dev: settings: swapped in ");
     assert!(line.ends_with("1 connection kept"), "{line}");
     let mut other = host.open("/new");
     assert_answers(&mut other, "one");

@@ -78,7 +78,7 @@ fn a_reload_is_clean() {
         let source = root().join("examples/kore/visitors/visitors.c");
         compile("gcc", &[&OPTIONS[..], &[version]].concat(), &source, &new);
         fs::rename(new, library).expect("the scratch folder can be written");
-        let (code, _, reason) = run(&["reload", "--control", path(&control)]);
+        let (code, _, reason) = run(&["reload", "--force", "--control", path(&control)]);
         assert_eq!((code, &*reason), (0, ""));
     }
     assert!(clients.iter_mut().all(|c| c.ask("hi") == "somebody 1: hi"));

@@ -9,6 +9,10 @@ mod pause; // how long clients wait for other workers
 
 mod copies; // the copied libraries
 
+mod unchanged; // plugins that stay in their generation
+
+mod memory; // what reloads leave in memory and on disk
+
 mod files; // files that are broken, large, or still being written
 
 mod two; // two plugins at once
@@ -17,7 +21,7 @@ mod state; // the state of plugins in C
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,6 +49,28 @@ fn workers(reloading: &Reloading) -> Vec<Process> {
         thread::sleep(Duration::from_millis(1)); // no event announces this
     }
     reloading.host.workers()
+}
+
+/// Keeps worker 1 in the library's constructor until it is opened.
+struct Gate(PathBuf);
+
+impl Gate {
+    #[track_caller]
+    fn new(name: &str) -> Self {
+        let file = scratch(&format!("gate-{name}"));
+        // Of an earlier run.
+        let _ = fs::remove_file(&file);
+        Self(file)
+    }
+
+    /// The option that builds such a library.
+    fn define(&self) -> String {
+        format!("-DGATE=\"{}\"", path(&self.0))
+    }
+
+    fn open(&self) {
+        fs::write(&self.0, "").expect("the scratch folder can be written");
+    }
 }
 
 fn status(reloading: &Reloading) -> serde_json::Value {
@@ -149,7 +175,7 @@ fn sighup_rereads_the_configuration() {
     assert_eq!(get(&host, "/old").status, 200);
     write("[[route]]\npath = '/new'\nhandler = 'page'\n[worker]\nhang_timeout = '7s'\n");
     hangup(&host);
-    host.log_line("SIGHUP: reloaded reload: generation 2");
+    host.log_line("SIGHUP: reloaded the settings; reload: generation 1 (unchanged)");
     host.log_line("needs a restart to take effect: limits");
     assert_eq!((get(&host, "/old").status, get(&host, "/new").status), (404, 200));
     write("[[route]]\npath = '/newer'\nhandler = 'pge'\n");
@@ -192,13 +218,13 @@ fn a_restarted_worker_has_the_newest_code() {
 #[test]
 fn status_reports_generations_and_retained_libraries() {
     let reloading = Reloading::serve_c(&[]);
-    for generation in ["2", "3"] {
-        reloading.reload_with(&variant(generation, &[])).expect("the reload is accepted");
-    }
+    reloading.reload_with(&variant("2", &[])).expect("the reload is accepted");
+    reloading.reload_with(&variant("3", &["-DREFUSE_IN_WORKER"])).expect_err("the reload must be rejected");
+    reloading.reload_with(&variant("3", &[])).expect("the reload is accepted");
     let status = status(&reloading);
     let found = |key: &str| find(&status, key);
     assert!(found("generation").contains("3"), "{status}");
-    assert!(found("retained").contains("2"), "{status}");
+    assert!(found("retained").contains("3"), "two earlier ones, and the rejected one: {status}");
 }
 
 /// All values of this key, at any depth.
@@ -247,5 +273,5 @@ fn the_server_removes_its_copies_when_it_ends() {
 fn a_plain_function_is_replaced_as_a_handler_with_a_kind_is() {
     let old = c_plugin_with("convention.c", &["-DNAME=\"convention\""]);
     let reloading = Reloading::serve(&old, &["--workers", "1"]);
-    reloading.reload().expect("the reload is accepted");
+    reloading.reload_again().expect("the reload is accepted");
 }

@@ -35,15 +35,15 @@ fn longest_wait(client: &mut WebSocket, goes_on: impl Fn() -> bool) -> Duration 
 #[test]
 fn a_long_callback_stops_no_client_of_another_worker() {
     let (reloading, [mut first, mut second]) = serve();
-    let late = reloading.host.workers()[1];
-    late.signal(Signal::STOP);
-    reloading.put(&variant("2", &["-DTELL_CONSTRUCTOR"]));
+    let gate = Gate::new("callback");
+    reloading.put(&variant("2", &[&gate.define()]));
     thread::scope(|scope| {
         let reload = scope.spawn(|| reloading.reload());
+        reloading.host.log_line("2: constructed by callsign: worker 1");
         reloading.host.log_line("2: constructed by callsign: worker 0");
         first.text("nap");
         reloading.host.log_line("1: naps");
-        late.signal(Signal::CONT);
+        gate.open();
         let longest = longest_wait(&mut second, || !reload.is_finished());
         reload.join().expect("the thread does not panic").expect("the reload is accepted");
         assert!(longest < SHORT, "{longest:?}");

@@ -7,17 +7,17 @@ use super::*;
 #[test]
 fn names_bound_between_load_and_prepare_are_reloaded_too() {
     let reloading = Reloading::serve(&variant("1", &[]), &["--workers", "2", "--route", "/=upgrade"]);
-    let late = workers(&reloading)[1];
-    for (generation, defines) in [("2", &["-DTELL_CONSTRUCTOR"][..]), ("3", &["-DTELL_CONSTRUCTOR"])] {
-        late.signal(Signal::STOP);
-        reloading.put(&variant(generation, defines));
+    workers(&reloading);
+    for (generation, before) in [("2", "join 1"), ("3", "join 2")] {
+        let gate = Gate::new(generation);
+        reloading.put(&variant(generation, &[&gate.define()]));
         let mut client = thread::scope(|scope| {
             let reload = scope.spawn(|| reloading.reload());
+            reloading.host.log_line(&format!("{generation}: constructed by callsign: worker 1"));
             reloading.host.log_line(&format!("{generation}: constructed by callsign: worker 0"));
             let mut client = reloading.host.open("/");
-            let before = if generation == "2" { "join 1" } else { "join 2" };
             assert_eq!(client.next_text(), before);
-            late.signal(Signal::CONT);
+            gate.open();
             reload.join().expect("the thread does not panic").expect("the reload is accepted");
             client
         });
@@ -30,15 +30,16 @@ fn names_bound_between_load_and_prepare_are_reloaded_too() {
 #[test]
 fn missing_names_bound_between_load_and_prepare_reject_the_reload() {
     let reloading = Reloading::serve(&variant("1", &[]), &["--workers", "2", "--route", "/=upgrade"]);
-    let late = workers(&reloading)[1];
-    late.signal(Signal::STOP);
-    reloading.put(&variant("2", &["-DTELL_CONSTRUCTOR", "-DRENAMED"]));
+    workers(&reloading);
+    let gate = Gate::new("missing");
+    reloading.put(&variant("2", &[&gate.define(), "-DRENAMED"]));
     thread::scope(|scope| {
         let reload = scope.spawn(|| reloading.reload());
+        reloading.host.log_line("2: constructed by callsign: worker 1");
         reloading.host.log_line("2: constructed by callsign: worker 0");
         let mut client = reloading.host.open("/");
         assert_eq!(client.next_text(), "join 1");
-        late.signal(Signal::CONT);
+        gate.open();
         let reason =
             reload.join().expect("the thread does not panic").expect_err("the reload must be rejected");
         assert!(reason.contains("no onmessage handler `message`"), "{reason}");

@@ -46,6 +46,11 @@ impl Reloading {
         self.ask("reload", &[])
     }
 
+    /// Runs `callsign reload --force`, which loads a library again that has not changed.
+    pub fn reload_again(&self) -> Result<String, String> {
+        self.ask("reload", &["--force"])
+    }
+
     /// Runs a command against the control socket.
     pub fn ask(&self, command: &str, more: &[&str]) -> Result<String, String> {
         let (code, out, err) = run(&[&[command, "--control", path(&self.control)], more].concat());

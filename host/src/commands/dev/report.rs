@@ -59,7 +59,13 @@ impl Reporter {
     pub fn reloaded(&self, build_time: Option<Duration>, reloaded: &Reloaded) {
         let plugins =
             reloaded.plugins.iter().map(|(name, generation)| format!("{name} generation {generation}"));
-        let plugins = plugins.collect::<Vec<_>>().join(", ");
+        let mut plugins = plugins.collect::<Vec<_>>().join(", ");
+        if reloaded.is_nothing() {
+            return self.print(Colour::Plain, "", "neither a library nor the settings have changed");
+        }
+        if plugins.is_empty() {
+            plugins = "settings".to_owned();
+        }
         let built = build_time.map(|time| format!("built in {}, ", seconds(time))).unwrap_or_default();
         let connections = match reloaded.connections {
             1 => "1 connection".to_owned(),

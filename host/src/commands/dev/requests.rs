@@ -20,7 +20,8 @@ impl ServerRequests {
     /// Requests a reload. Its result is [`DevEvent::ReloadEnded`]. Returns false if the server has no parent process.
     pub fn reload(&self, which: Which) -> bool {
         let (answer, answered) = oneshot::channel();
-        if self.sender.send(ControlRequest::Reload { which, reason: None, answer }).is_err() {
+        let request = ControlRequest::Reload { which, is_forced: false, reason: None, answer };
+        if self.sender.send(request).is_err() {
             return false;
         }
         let forwarded = self.forward(answered, |answer| {

@@ -39,11 +39,15 @@ pub fn start(plugins: &[PluginSource], sender: RequestSender) -> Result<()> {
 fn reload(sender: &RequestSender, names: Vec<String>) -> bool {
     let plugins = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let (answer, answered) = oneshot::channel();
-    let request = ControlRequest::Reload { which: Which::Named(names), reason: None, answer };
+    let which = Which::Named(names);
+    let request = ControlRequest::Reload { which, is_forced: false, reason: None, answer };
     if sender.send(request).is_err() {
         return false;
     }
     match answered.blocking_recv() {
+        Ok(Ok(reloaded)) if reloaded.is_nothing() => {
+            log::info!("plugin {plugins} has changed back to what the server runs");
+        }
         Ok(Ok(reloaded)) => log::info!("plugin {plugins} has changed, and was reloaded: {reloaded}"),
         Ok(Err(reason)) => {
             log::error!("plugin {plugins} has changed, and is refused: {reason}; the old code serves on");

@@ -26,6 +26,7 @@ pub async fn reload_on(mut hangup: Hangup, read_settings: ReadSettings, sender: 
 async fn reload(settings: Settings, sender: &RequestSender) {
     let (answer, answered) = oneshot::channel();
     let which = Which::Settings(Box::new(settings));
-    let _ = sender.send(ControlRequest::Reload { which, reason: Some("SIGHUP".to_owned()), answer });
+    let reason = Some("SIGHUP".to_owned());
+    let _ = sender.send(ControlRequest::Reload { which, is_forced: false, reason, answer });
     let _ = answered.await;
 }

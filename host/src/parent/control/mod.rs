@@ -36,6 +36,8 @@ pub enum ControlRequest {
     /// Reload plugins, in one transaction: all of them or none.
     Reload {
         which: Which,
+        /// Whether plugins that have not changed are loaded again too.
+        is_forced: bool,
         /// Who asks, for the log: `` `callsign reload` ``, `SIGHUP`. None: the sender of the request logs the outcome,
         /// and the server does not.
         reason: Option<String>,
@@ -62,6 +64,8 @@ pub enum Which {
 pub struct Reloaded {
     /// Name and new generation of each plugin that was reloaded.
     pub plugins: Vec<(String, u32)>,
+    /// Name and generation of each plugin that was not: neither its library nor its settings have changed.
+    pub kept: Vec<(String, u32)>,
     /// Workers that use the new generations.
     pub workers: usize,
     /// Connections that stayed open.
@@ -89,21 +93,33 @@ impl ControlChannel {
     }
 }
 
+impl Reloaded {
+    /// Whether there was nothing to do.
+    pub fn is_nothing(&self) -> bool {
+        self.plugins.is_empty() && self.workers == 0
+    }
+}
+
 /// `chat: generation 4; 2 workers, 500 connections kept; paused 3.7 ms`
 impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plugins, workers, connections, paused, unchanged, .. } = self;
-        let plugins: Vec<String> =
-            plugins.iter().map(|(name, generation)| format!("{name}: generation {generation}")).collect();
+        let Self { plugins, kept, workers, connections, paused, unchanged, .. } = self;
+        let plugin = |(name, generation): &(String, u32)| format!("{name}: generation {generation}");
+        let all: Vec<_> = kept.iter().map(|kept| plugin(kept) + " (unchanged)").collect();
+        let all = plugins.iter().map(plugin).chain(all).collect::<Vec<_>>().join(", ");
         let plural = |n: usize| if n == 1 { "" } else { "s" };
-        write!(
-            f,
-            "{}; {workers} worker{}, {connections} connection{} kept; paused {:.1} ms",
-            plugins.join(", "),
-            plural(*workers),
-            plural(*connections),
-            paused.as_secs_f64() * 1000.0
-        )?;
+        if self.is_nothing() {
+            write!(f, "nothing has changed; {all}; `callsign reload --force` loads a plugin again")?;
+        } else {
+            write!(
+                f,
+                "{}{all}; {workers} worker{}, {connections} connection{} kept; paused {:.1} ms",
+                if plugins.is_empty() { "the settings; " } else { "" },
+                plural(*workers),
+                plural(*connections),
+                paused.as_secs_f64() * 1000.0
+            )?;
+        }
         if !unchanged.is_empty() {
             write!(f, "; needs a restart to take effect: {}", unchanged.join(", "))?;
         }
@@ -132,6 +148,23 @@ mod tests {
         reloaded.unchanged = vec!["listen".to_owned(), "workers".to_owned()];
         let expected = "chat: generation 4, web: generation 2; 1 worker, 1 connection kept; paused 3.7 ms; needs a \
                         restart to take effect: listen, workers";
+        assert_eq!(reloaded.to_string(), expected);
+    }
+
+    #[test]
+    fn plugins_that_have_not_changed_are_listed_as_such() {
+        let plugin = |name: &str, generation| (name.to_owned(), generation);
+        let mut reloaded = Reloaded { kept: vec![plugin("chat", 3)], workers: 2, ..Reloaded::default() };
+        let expected =
+            "the settings; chat: generation 3 (unchanged); 2 workers, 0 connections kept; paused 0.0 ms";
+        assert_eq!(reloaded.to_string(), expected);
+        reloaded.plugins.push(plugin("web", 2));
+        let expected =
+            "web: generation 2, chat: generation 3 (unchanged); 2 workers, 0 connections kept; paused 0.0 ms";
+        assert_eq!(reloaded.to_string(), expected);
+        (reloaded.plugins, reloaded.workers) = (Vec::new(), 0);
+        let expected = "nothing has changed; chat: generation 3 (unchanged); `callsign reload --force` loads a plugin \
+                        again";
         assert_eq!(reloaded.to_string(), expected);
     }
 }

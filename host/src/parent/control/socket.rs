@@ -36,6 +36,9 @@ pub enum WireRequest {
         /// By name. Empty: all.
         #[serde(default)]
         plugins: Vec<String>,
+        /// Those that have not changed too.
+        #[serde(default)]
+        force: bool,
     },
     /// Report the state of the server.
     Status {},
@@ -127,11 +130,11 @@ async fn request(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Resul
 
 async fn answer(request: WireRequest, sender: &RequestSender) -> WireResponse {
     let answered = match request {
-        WireRequest::Reload { plugins } => {
+        WireRequest::Reload { plugins, force } => {
             let which = if plugins.is_empty() { Which::All } else { Which::Named(plugins) };
             let (answer, answered) = oneshot::channel();
             let reason = Some("`callsign reload`".to_owned());
-            let _ = sender.send(ControlRequest::Reload { which, reason, answer });
+            let _ = sender.send(ControlRequest::Reload { which, is_forced: force, reason, answer });
             answered.await.map(|result| result.map_or_else(WireResponse::Refused, WireResponse::Reloaded))
         }
         WireRequest::Status {} => {

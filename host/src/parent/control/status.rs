@@ -50,6 +50,10 @@ pub struct WorkerStatus {
     pub accepted: u64,
     /// Callbacks that this process has begun.
     pub callbacks: u64,
+    /// Memory of the process. None: it has died, or the system does not tell.
+    pub resident_bytes: Option<u64>,
+    /// By how much reloads have grown the process.
+    pub reload_growth_bytes: u64,
     pub running: Option<RunningStatus>,
     /// For how long its event loop has not run. None: it runs, or has not stalled for a second yet.
     pub stalled_for_ms: Option<u64>,
@@ -76,7 +80,7 @@ pub struct WorkerPlugin {
     pub name: String,
     /// The generation that serves there.
     pub generation: u32,
-    /// Earlier generations that are still in that worker's memory.
+    /// Other generations that are still in that worker's memory, rejected ones included.
     pub retained: u32,
 }
 
@@ -125,7 +129,10 @@ impl fmt::Display for Status {
         for address in addresses {
             writeln!(f, "listening on {}", url(address))?;
         }
-        let mut table = Table::new(["WORKER", "PROCESS", "UP", "CLIENTS", "ACCEPTED", "CALLBACKS"], 6);
+        let mut table = Table::new(
+            ["WORKER", "PROCESS", "UP", "CLIENTS", "ACCEPTED", "CALLBACKS", "MEMORY", "GROWTH"],
+            8,
+        );
         for worker in workers {
             let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
             table.row([
@@ -135,6 +142,8 @@ impl fmt::Display for Status {
                 worker.clients.to_string(),
                 worker.accepted.to_string(),
                 worker.callbacks.to_string(),
+                or_dash(worker.resident_bytes.map(mebibytes)),
+                or_dash(worker.pid.map(|_| mebibytes(worker.reload_growth_bytes))),
             ]);
             if let Some(ms) = worker.stalled_for_ms {
                 table.note(format!("has not run its event loop for {:.1?}", Duration::from_millis(ms)));
@@ -202,6 +211,11 @@ fn span(values: impl Iterator<Item = u32> + Clone) -> String {
         (Some(value), _) => value.to_string(),
         (None, _) => "-".to_owned(),
     }
+}
+
+/// `37.2 MiB`
+fn mebibytes(bytes: u64) -> String {
+    format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }
 
 /// `3h 12m`: the two largest units.
@@ -297,6 +311,8 @@ mod tests {
                     pid: Some(4712),
                     uptime_ms: Some(11_559_000),
                     serves: true,
+                    resident_bytes: Some(39_007_000),
+                    reload_growth_bytes: 31 << 20,
                     plugins: vec![plugin(4, 3)],
                     running: Some(RunningStatus {
                         plugin: "chat".into(),
@@ -337,11 +353,11 @@ callsign 0.1.0, process 4711, up 3h 12m
 config file callsign.toml
 listening on http://127.0.0.1:8080/
 
-WORKER  PROCESS      UP  CLIENTS  ACCEPTED  CALLBACKS
-     0     4712  3h 12m      250      1234      88211
+WORKER  PROCESS      UP  CLIENTS  ACCEPTED  CALLBACKS    MEMORY    GROWTH
+     0     4712  3h 12m      250      1234      88211  37.1 MiB  31.0 MiB
         in onmessage handler chat:message (generation 4), for 3.2s
-     1     4799     59s      250      1234      88211
-     2        -       -        0         0          0
+     1     4799     59s      250      1234      88211         -   0.0 MiB
+     2        -       -        0         0          0         -         -
         has died; the next one is about to start
 
 PLUGIN  VERSION  GENERATION  RETAINED  LIBRARY
@@ -367,7 +383,7 @@ ROUTE  HANDLER    CODE          GENERATION
             ..Default::default()
         };
         let text = Status { workers: vec![worker], ..Default::default() }.to_string();
-        let row = "     0     4712  59s        0         0          0\n";
+        let row = "     0     4712  59s        0         0          0       -  0.0 MiB\n";
         assert!(text.contains(&format!("{row}        has not run its event loop for 3.2s\n")), "{text}");
     }
 

@@ -11,11 +11,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
 use super::folder::Folder;
-use super::origin;
+use super::{origin, trim};
 use crate::config::regular_file;
 use crate::parent::deadline::Deadline;
 use crate::plugin::image::{self, Image};
@@ -23,6 +24,8 @@ use crate::plugin::image::{self, Image};
 /// Bytes that are copied at once.
 const CHUNK: usize = 64 * 1024;
 const UNREADABLE: &str = "cannot be copied";
+/// Age of a file up to which two versions may have the same times: file systems count in ticks, or in seconds.
+const YOUNG: Duration = Duration::from_secs(2);
 
 /// Identifies a version of a file: device, inode, size, time of the last write, and time of the last change.
 pub type Stamp = ((u64, u64), u64, (i64, i64), (i64, i64));
@@ -33,8 +36,12 @@ pub struct Copied {
     pub file: PathBuf,
     /// The folder of this copy.
     folder: PathBuf,
+    /// Copies are numbered in the order in which they are made.
+    pub number: u32,
     /// The operator's file.
-    original: PathBuf,
+    pub original: PathBuf,
+    /// The version of the operator's file. None: it was so young that a later version could look the same.
+    version: Option<Stamp>,
     run_path: Vec<String>,
     content: File,
     /// Bytes of the content.
@@ -62,7 +69,7 @@ impl Copied {
         let folder = folder()?;
         let numbered = folder.path().join(number.to_string());
         let from = Source { file: &library, length: before.len(), deadline };
-        let copied = Self::copy(from, &before, original, &folder, numbered.clone(), key);
+        let copied = Self::copy(from, &before, original, &folder, number, key);
         if copied.is_err() {
             let _ = fs::remove_dir_all(numbered);
         }
@@ -74,9 +81,10 @@ impl Copied {
         before: &Metadata,
         original: &Path,
         folder: &Folder,
-        numbered: PathBuf,
+        number: u32,
         key: &RandomState,
     ) -> Result<(Self, Image)> {
+        let numbered = folder.path().join(number.to_string());
         // With the same file name: a plugin without a name of its own is named after its file.
         let file = numbered.join(original.file_name().context("no file name")?);
         folder.access.make_folder(&numbered).with_context(|| unwritable(folder))?;
@@ -87,10 +95,13 @@ impl Copied {
         }
         let image = Image::read_from(&content, original)?;
         let (original, run_path) = (original.to_owned(), image.dynamic.run_path.clone());
+        let version = Some(stamp(before)).filter(|_| is_older_than(before, YOUNG));
         let mut copied = Self {
             file,
             folder: numbered,
+            number,
             original,
+            version,
             run_path,
             content,
             length: before.len(),
@@ -157,9 +168,43 @@ impl Copied {
         copied.map(|(content, _)| content)
     }
 
-    /// Removes the copy.
+    /// What a file must be like to have the content of this copy.
+    pub fn content(&self) -> Content {
+        Content { version: self.version, length: self.length, hash: self.hash }
+    }
+
+    /// Removes the copy. Workers may have it mapped.
     pub fn remove(self) {
+        if let Err(error) = trim::trim(&self.file) {
+            log::debug!(
+                "{}: its space is freed when the last worker has ended: {error:#}",
+                self.file.display()
+            );
+        }
         let _ = fs::remove_dir_all(self.folder);
+    }
+}
+
+/// Identifies the content of a copy.
+pub struct Content {
+    version: Option<Stamp>,
+    length: u64,
+    hash: u64,
+}
+
+impl Content {
+    /// Whether the file has this content. False also if it cannot be read by the deadline.
+    pub fn is_in(&self, original: &Path, key: &RandomState, deadline: Deadline) -> bool {
+        let read = || -> Result<bool> {
+            let file = regular_file::open(original)?;
+            let about = file.metadata()?;
+            if self.version == Some(stamp(&about)) {
+                return Ok(true);
+            }
+            let from = Source { file: &file, length: self.length, deadline: Some(deadline) };
+            Ok(about.len() == self.length && read_all(from, key, |_| Ok(()))? == self.hash)
+        };
+        read().unwrap_or(false)
     }
 }
 
@@ -174,6 +219,14 @@ fn unwritable(folder: &Folder) -> String {
 pub fn stamp(about: &Metadata) -> Stamp {
     let (written, changed) = ((about.mtime(), about.mtime_nsec()), (about.ctime(), about.ctime_nsec()));
     ((about.dev(), about.ino()), about.len(), written, changed)
+}
+
+/// Whether nothing has changed the file for that long.
+fn is_older_than(about: &Metadata, age: Duration) -> bool {
+    let at =
+        |seconds: i64| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?));
+    let age_of = |seconds| SystemTime::now().duration_since(at(seconds)?).ok();
+    age_of(about.ctime()).is_some_and(|found| found > age)
 }
 
 /// What is copied, and until when.
@@ -199,6 +252,16 @@ fn write_copy(from: Source<'_>, to: &Path, folder: &Folder, key: &RandomState) -
     let mut copy = File::options().write(true).create_new(true).mode(0o600).open(to).with_context(why)?;
     // Before the file belongs to another user, whose files even root cannot open in some containers.
     let content = File::open(to).with_context(why)?;
+    let hash = read_all(from, key, |chunk| copy.write_all(chunk).with_context(why))?;
+    folder
+        .access
+        .give_file(&copy)
+        .context("the copy cannot be given to the user that workers run as (--user)")?;
+    Ok((content, hash))
+}
+
+/// Passes all of a file to `sink`, piece by piece. Returns the hash of the content.
+fn read_all(from: Source<'_>, key: &RandomState, mut sink: impl FnMut(&[u8]) -> Result<()>) -> Result<u64> {
     let (mut chunk, mut hasher, mut at) = (vec![0; CHUNK], key.build_hasher(), 0);
     while at < from.length {
         let size = usize::try_from(from.length - at).map_or(CHUNK, |left| left.min(CHUNK));
@@ -208,14 +271,10 @@ fn write_copy(from: Source<'_>, to: &Path, folder: &Folder, key: &RandomState) -
         }
         from.check_deadline(at)?;
         hasher.write(&chunk[..size]);
-        copy.write_all(&chunk[..size]).with_context(why)?;
+        sink(&chunk[..size])?;
         at += size as u64;
     }
-    folder
-        .access
-        .give_file(&copy)
-        .context("the copy cannot be given to the user that workers run as (--user)")?;
-    Ok((content, hasher.finish()))
+    Ok(hasher.finish())
 }
 
 /// Fills the chunk, unless the file ends: the hash of a content must not depend on how much a read returns.

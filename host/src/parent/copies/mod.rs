@@ -10,7 +10,9 @@ mod origin; // libraries that a plugin finds by $ORIGIN
 
 mod complete; // whether a build may still be writing a library
 
-use std::cell::{Cell, RefCell};
+mod trim; // the space of removed copies
+
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::future::Future;
@@ -30,6 +32,8 @@ use complete::{LOOK_INTERVAL, Looks, Next};
 use folder::{Access, Folder};
 use library::Copied;
 
+/// Copies of a library that are kept, beside those in use.
+const KEPT: usize = 2;
 /// Time beyond the deadline of a reload for a copy that stops there.
 const STOP_GRACE: Duration = Duration::from_millis(250);
 
@@ -40,8 +44,6 @@ pub struct Copies {
     copied_total: Cell<u32>,
     /// Copies off the event loop: a disk may be slow, and workers and broadcasts must not wait for it.
     pool: Pool,
-    /// Copies that no worker loads any more. A backtrace may still need them.
-    unused: RefCell<Vec<PathBuf>>,
 }
 
 /// The part that the pool's thread uses.
@@ -60,7 +62,7 @@ impl Copies {
         let access = Access(identity);
         let folder = Mutex::new(Arc::new(Folder::new(access)?));
         let store = Arc::new(Store { access, folder, key: RandomState::new(), copies: Mutex::default() });
-        Ok(Self { store, copied_total: Cell::new(0), pool: Pool::new("copy", 1), unused: RefCell::default() })
+        Ok(Self { store, copied_total: Cell::new(0), pool: Pool::new("copy", 1) })
     }
 
     /// Removes all copies. No worker runs any more.
@@ -141,15 +143,20 @@ impl Copies {
         }
     }
 
-    /// Removes a copy that no worker will load at the next [`sweep`](Self::sweep). Until then the parent can read it
-    /// for the backtrace of a worker that had loaded it.
-    pub fn remove_at_sweep(&self, file: &Path) {
-        self.unused.borrow_mut().push(file.to_owned());
+    /// Whether the operator's file still has the content of the plugin's copy.
+    pub async fn is_unchanged(&self, planned: &PlannedPlugin, deadline: Deadline) -> Result<bool> {
+        let content = lock(&self.store.copies).get(&planned.file).map(Copied::content);
+        let Some(content) = content else { return Ok(false) };
+        let (store, original) = (self.store.clone(), planned.source.path.clone());
+        in_time(deadline, self.pool.call(move || content.is_in(&original, &store.key, deadline))).await
     }
 
-    /// Removes the copies passed to [`remove_at_sweep`](Self::remove_at_sweep).
-    pub fn sweep(&self) {
-        self.unused.take().iter().for_each(|file| self.remove_unused(file));
+    /// Removes the copies that are not in the plan, except the last [`KEPT`] of each library: backtraces need them.
+    pub fn sweep(&self, plan: &Plan) {
+        let old = self.store.take_old(plan);
+        if let Err((job, _)) = self.pool.run(Box::new(|| old.into_iter().for_each(Copied::remove))) {
+            job();
+        }
     }
 }
 
@@ -159,6 +166,18 @@ impl Store {
         let file = copied.file.clone();
         lock(&self.copies).insert(file.clone(), copied);
         Ok((file, image))
+    }
+
+    fn take_old(&self, plan: &Plan) -> Vec<Copied> {
+        let mut copies = lock(&self.copies);
+        let is_planned = |file: &PathBuf| plan.plugins.iter().any(|planned| planned.file == *file);
+        let unused = copies.iter().filter(|(file, _)| !is_planned(file));
+        let mut unused: Vec<_> =
+            unused.map(|(file, copied)| (copied.original.clone(), copied.number, file.clone())).collect();
+        unused.sort();
+        let of_one_library = unused.chunk_by(|(original, ..), (next, ..)| original == next);
+        let old = of_one_library.flat_map(|copies| &copies[..copies.len().saturating_sub(KEPT)]);
+        old.filter_map(|(.., file)| copies.remove(file)).collect()
     }
 
     /// The plan with the files to load. None: a copy is deleted or changed, or is being made again.

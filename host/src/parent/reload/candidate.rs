@@ -1,7 +1,7 @@
 //! The plan that workers serve, and the candidate for the next one: a reload reads and copies the new libraries, and
 //! the candidate becomes the plan only if every worker can use it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -31,10 +31,12 @@ pub struct Candidate {
     pub new_files: Vec<PathBuf>,
     /// Name and new generation of each plugin that is loaded again.
     pub reloaded: Vec<(String, u32)>,
-    /// Copies that the current plan uses, and the candidate does not.
-    pub old_files: Vec<PathBuf>,
+    /// Name and generation of each plugin that stays, because neither its library nor its settings have changed.
+    pub kept: Vec<(String, u32)>,
     /// Settings whose change needs a restart.
     pub unchanged: Vec<String>,
+    /// Whether workers were asked to load it.
+    pub is_loaded: Cell<bool>,
 }
 
 impl Candidate {
@@ -61,10 +63,12 @@ impl Plans {
         self.generations.borrow_mut().extend(candidate.reloaded.iter().cloned());
     }
 
-    /// Makes a candidate. Its new libraries are copied and read; if that fails, no copy is left.
+    /// Makes a candidate. Its new libraries are copied and read; if that fails, no copy is left. A plugin that has not
+    /// changed stays in its generation, unless the reload is forced.
     pub async fn candidate(
         &self,
         which: Which,
+        is_forced: bool,
         settings: &Settings,
         copies: &Copies,
         deadline: Deadline,
@@ -96,6 +100,12 @@ impl Plans {
                 Some(old) if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&old.name)) => {
                     candidate.plan.plugins.push(old.clone());
                 }
+                Some(old)
+                    if !is_forced && old.source == source && is_unchanged(old, copies, deadline).await =>
+                {
+                    candidate.kept.push((old.name.clone(), old.generation));
+                    candidate.plan.plugins.push(old.clone());
+                }
                 _ => {
                     if let Err(error) = self.add(&mut candidate, source, old, copies, deadline).await {
                         candidate.new_files.iter().for_each(|file| copies.remove_unused(file));
@@ -104,8 +114,6 @@ impl Plans {
                 }
             }
         }
-        let is_gone = |old: &&PlannedPlugin| candidate.plan.plugins.iter().all(|new| new.file != old.file);
-        candidate.old_files = plan.plugins.iter().filter(is_gone).map(|old| old.file.clone()).collect();
         Ok(candidate)
     }
 
@@ -134,6 +142,11 @@ impl Plans {
         candidate.plan.plugins.push(PlannedPlugin { name, source, file, generation });
         Ok(())
     }
+}
+
+/// Whether the library has the content of its copy. One that cannot be read has changed: copying it says why not.
+async fn is_unchanged(old: &PlannedPlugin, copies: &Copies, deadline: Deadline) -> bool {
+    copies.is_unchanged(old, deadline).await.unwrap_or(false)
 }
 
 fn is_loaded(name: &str, names: &[&str]) -> Result<()> {

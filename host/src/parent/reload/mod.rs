@@ -1,5 +1,5 @@
-//! A reload: copy the libraries, try them in a probe, and then a transaction over all workers, which load, prepare, and
-//! commit or abort together. A reload that is rejected at any step changes nothing: every worker keeps its code.
+//! A reload: copy the libraries that have changed, try them in a probe, and then a transaction over all workers, which
+//! load, prepare, and commit or abort together. A reload that is rejected at any step changes nothing: every worker keeps its code.
 
 mod ballot; // the votes of the workers
 
@@ -18,11 +18,13 @@ use super::copies::Copies;
 use super::deadline::Deadline;
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
+use crate::link::orders::Done;
 use crate::serve::probe::{self, TimeLimit, Trial};
 use crate::system::log as logging;
 use crate::system::privileges::Identity;
 
 pub use ballot::{Ballots, Vote};
+use candidate::Candidate;
 pub use candidate::Plans;
 use transaction::Transaction;
 
@@ -53,12 +55,21 @@ impl Reloads {
         self.copies.remove();
     }
 
-    /// Loads plugins again on all workers, or on none. Err: nothing has changed, and why. The outcome is logged if
-    /// there is a `reason`.
-    pub async fn reload(&self, parent: &Parent, which: Which, reason: Option<&str>) -> Result<Reloaded> {
+    /// Loads plugins again on all workers, or on none; those that have not changed only if the reload is forced. Err:
+    /// nothing has changed, and why. The outcome is logged if there is a `reason`.
+    pub async fn reload(
+        &self,
+        parent: &Parent,
+        which: Which,
+        is_forced: bool,
+        reason: Option<&str>,
+    ) -> Result<Reloaded> {
         let _turn = self.turn.lock().await;
-        let result = self.try_reload(parent, which).await;
+        let result = self.try_reload(parent, which, is_forced).await;
+        // Not before, because a candidate has copies that the plan does not have yet.
+        self.copies.sweep(&self.plans.current());
         match (&result, reason) {
+            (Ok(reloaded), Some(reason)) if reloaded.is_nothing() => log::info!("{reason}: {reloaded}"),
             (Ok(reloaded), Some(reason)) => log::info!("{reason}: reloaded {reloaded}"),
             (Err(error), Some(reason)) => {
                 logging::lines(Level::Error, &format!("{reason}: nothing was reloaded: {error:#}"));
@@ -68,34 +79,52 @@ impl Reloads {
         result
     }
 
-    async fn try_reload(&self, parent: &Parent, which: Which) -> Result<Reloaded> {
+    async fn try_reload(&self, parent: &Parent, which: Which, is_forced: bool) -> Result<Reloaded> {
         let begun = Instant::now();
         if let Some((worker, time)) = parent.workers.stalled() {
             bail!(
                 "worker {worker} has not run its event loop for {time:.1?}; ask again when it runs or has been replaced"
             );
         }
-        self.copies.sweep();
         let deadline = Deadline::after(parent.settings.limits.reload_timeout);
-        let candidate = self.plans.candidate(which, &parent.settings, &self.copies, deadline).await?;
-        let trial = Trial { plugins: candidate.new_plugins(), routes: None };
-        let limit = TimeLimit { left: deadline.remaining(), within: deadline.within() };
-        let probed = probe::probe(trial, parent.launcher.identity, limit).await;
-        let outcomes = match probed {
-            Ok(_) => self.transaction(parent, deadline).run(&candidate).await,
-            Err(reason) => Err(anyhow!("{reason}")),
+        let candidate =
+            self.plans.candidate(which, is_forced, &parent.settings, &self.copies, deadline).await?;
+        let has_changed = candidate.plan != *self.plans.current();
+        let outcomes = match has_changed {
+            true => self.put_into_use(parent, &candidate, deadline).await,
+            false => Ok(Vec::new()),
         };
-        let unused_files = if outcomes.is_ok() { &candidate.old_files } else { &candidate.new_files };
-        unused_files.iter().for_each(|file| self.copies.remove_at_sweep(file));
+        if outcomes.is_err() && !candidate.is_loaded.get() {
+            candidate.new_files.iter().for_each(|file| self.copies.remove_unused(file));
+        }
         let outcomes = outcomes?;
         Ok(Reloaded {
             plugins: candidate.reloaded,
+            kept: candidate.kept,
             workers: outcomes.len(),
             connections: outcomes.iter().map(|done| done.connections).fold(0, usize::saturating_add),
             took: begun.elapsed(),
             paused: outcomes.iter().map(|done| done.paused).max().unwrap_or_default(),
             unchanged: candidate.unchanged,
         })
+    }
+
+    async fn put_into_use(
+        &self,
+        parent: &Parent,
+        candidate: &Candidate,
+        deadline: Deadline,
+    ) -> Result<Vec<Done>> {
+        if !candidate.new_files.is_empty() {
+            let trial = Trial { plugins: candidate.new_plugins(), routes: None };
+            let limit = TimeLimit { left: deadline.remaining(), within: deadline.within() };
+            let probed = probe::probe(trial, parent.launcher.identity, limit).await;
+            probed.map_err(|reason| anyhow!("{reason}"))?;
+        }
+        parent.workers.begin_reload();
+        let outcomes = self.transaction(parent, deadline).run(candidate).await;
+        parent.workers.end_reload();
+        outcomes
     }
 
     fn transaction<'p>(&'p self, parent: &'p Parent, deadline: Deadline) -> Transaction<'p> {
@@ -128,7 +157,8 @@ mod tests {
             slot.stall_timer.borrow_mut().sample(now, parent.workers.score(2), None);
         }
         let begun = Instant::now();
-        let error = parent.reloads.reload(parent, Which::All, None).await.expect_err("worker 2 cannot load");
+        let error =
+            parent.reloads.reload(parent, Which::All, false, None).await.expect_err("worker 2 cannot load");
         let expected =
             "worker 2 has not run its event loop for 4.0s; ask again when it runs or has been replaced";
         assert_eq!(error.to_string(), expected);

@@ -17,6 +17,8 @@ pub mod backtraces; // where dead workers were
 
 mod proc_status; // the state of a process, and its tracer
 
+mod growth; // how reloads grow a worker
+
 mod watchdog; // slow and hung callbacks, event loops that do not run
 
 use std::cell::Cell;
@@ -93,6 +95,22 @@ impl Workers {
     /// Clients of all workers. Each worker reports its own number, so the sum may be anything.
     pub fn clients(&self) -> usize {
         (0..self.slots.len()).map(|index| self.score(index).clients()).fold(0, usize::saturating_add)
+    }
+
+    /// Notes how large the workers are before a reload.
+    pub fn begin_reload(&self) {
+        for slot in self.slots.iter().filter(|slot| slot.serves()) {
+            slot.growth.borrow_mut().begin(slot.proc_status().resident_kib);
+        }
+    }
+
+    /// Notes how large they are after it, and warns if reloads have grown one by much.
+    pub fn end_reload(&self) {
+        for slot in self.slots.iter().filter(|slot| slot.serves()) {
+            if let Some(warning) = slot.growth.borrow_mut().end(slot.proc_status().resident_kib) {
+                log::warn!("worker {} {warning}", slot.index);
+            }
+        }
     }
 
     /// The worker in a slot serves, or has ended.

@@ -1,4 +1,4 @@
-//! What the kernel reports of a worker's process: its state, and who traces it. Linux only; elsewhere nothing is known.
+//! What the kernel reports of a worker's process: its state, its size, and who traces it. Linux only; elsewhere nothing is known.
 
 use rustix::process::Pid;
 
@@ -9,6 +9,8 @@ pub struct ProcStatus {
     pub state: Option<String>,
     /// The process that traces it, such as gdb or strace.
     pub tracer: Option<u32>,
+    /// Memory in use, in KiB. Pages that workers share, such as those of a library, count for each of them.
+    pub resident_kib: Option<u64>,
 }
 
 impl ProcStatus {
@@ -22,6 +24,7 @@ impl ProcStatus {
         Self {
             state: field("State:").map(str::to_owned),
             tracer: field("TracerPid:").and_then(|pid| pid.parse().ok()).filter(|pid| *pid != 0),
+            resident_kib: field("VmRSS:").and_then(|size| size.strip_suffix("kB")?.trim().parse().ok()),
         }
     }
 }
@@ -31,18 +34,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_shows_the_state_and_the_tracer() {
-        let text = "Name:\tcallsign\nState:\tT (stopped)\nPid:\t7\nTracerPid:\t4711\n";
-        let state = Some("T (stopped)".to_owned());
-        assert_eq!(ProcStatus::parse(text), ProcStatus { state: state.clone(), tracer: Some(4711) });
+    fn it_shows_the_state_the_tracer_and_the_size() {
+        let text = "Name:\tcallsign\nState:\tT (stopped)\nPid:\t7\nTracerPid:\t4711\nVmRSS:\t    6204 kB\n";
+        let (state, resident_kib) = (Some("T (stopped)".to_owned()), Some(6204));
+        let traced = ProcStatus { state: state.clone(), tracer: Some(4711), resident_kib };
+        assert_eq!(ProcStatus::parse(text), traced);
         let text = text.replace("4711", "0");
-        assert_eq!(ProcStatus::parse(&text), ProcStatus { state, tracer: None });
+        assert_eq!(ProcStatus::parse(&text), ProcStatus { state, tracer: None, resident_kib });
         assert_eq!(ProcStatus::parse(""), ProcStatus::default());
     }
 
     #[test]
     #[cfg(target_os = "linux")]
     fn it_is_read_of_a_process() {
-        assert!(ProcStatus::read(rustix::process::getpid()).state.is_some());
+        let status = ProcStatus::read(rustix::process::getpid());
+        assert!(status.state.is_some() && status.resident_kib > Some(0), "{status:?}");
     }
 }

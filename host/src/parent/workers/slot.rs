@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal};
 use tokio::task::AbortHandle;
 
+use super::growth::Growth;
 use super::proc_status::ProcStatus;
 use crate::link::inventory::Inventory;
 use crate::link::{Tag, message};
@@ -38,6 +39,8 @@ pub struct WorkerSlot {
     pub stall_timer: RefCell<StallTimer>,
     /// Measures what runs while clients wait for their turn.
     pub lag_timer: RefCell<LagTimer>,
+    /// By how much reloads have grown the process.
+    pub growth: RefCell<Growth>,
     /// Whether the log names the tracer of the process already.
     is_tracer_logged: Cell<bool>,
     /// What the worker has loaded. Set while it serves.
@@ -66,6 +69,7 @@ impl WorkerSlot {
             timer: RefCell::default(),
             stall_timer: RefCell::default(),
             lag_timer: RefCell::default(),
+            growth: RefCell::default(),
             is_tracer_logged: Cell::new(false),
             inventory: RefCell::default(),
             start_failure: RefCell::default(),
@@ -86,6 +90,7 @@ impl WorkerSlot {
         self.timer.take();
         self.stall_timer.take();
         self.lag_timer.take();
+        self.growth.take();
         self.is_tracer_logged.set(false);
     }
 

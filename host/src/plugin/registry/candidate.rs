@@ -49,6 +49,19 @@ impl Registry {
     /// # Errors
     /// A library cannot be loaded, or its name is taken.
     pub fn load_candidate(&self, plan: &[PlannedPlugin], host: HostTable) -> Result<CandidateRegistry> {
+        self.candidate(plan, Some(host))
+    }
+
+    /// The same of outlines, to look up names: nothing is loaded.
+    ///
+    /// # Errors
+    /// A library cannot be read, or its name is taken.
+    pub fn outline_candidate(&self, plan: &[PlannedPlugin]) -> Result<CandidateRegistry> {
+        self.candidate(plan, None)
+    }
+
+    /// Loads nothing without a `host`.
+    fn candidate(&self, plan: &[PlannedPlugin], host: Option<HostTable>) -> Result<CandidateRegistry> {
         let mut registry = Self { plugins: self.plugins.clone(), ..Self::default() };
         let mut loaded = Vec::new();
         for planned in plan {
@@ -72,7 +85,7 @@ impl Registry {
     }
 
     /// Adds one plugin of a plan. Returns its index if a new generation was loaded for it.
-    fn add(&mut self, planned: &PlannedPlugin, host: HostTable) -> Result<Option<usize>> {
+    fn add(&mut self, planned: &PlannedPlugin, host: Option<HostTable>) -> Result<Option<usize>> {
         let PlannedPlugin { source, file, generation, .. } = planned;
         let same = |plugin: &Rc<Generation>| plugin.name == planned.name && plugin.generation == *generation;
         let kept = self.plugins.iter().position(same).filter(|index| !self.load_order.contains(index));
@@ -93,10 +106,13 @@ impl Registry {
         let index = old.unwrap_or(self.plugins.len());
         self.load_order.push(index);
         let retained = match old.map(|index| &self.plugins[index]) {
-            Some(plugin) => plugin.retained + 1,
+            Some(plugin) => plugin.retained.get() + 1,
             None => 0,
         };
-        let plugin = Rc::new(Generation::load(planned, image, name, index, retained, host)?);
+        let plugin = Rc::new(match host {
+            Some(host) => Generation::load(planned, image, name, index, retained, host)?,
+            None => Generation::outline(planned, image, name, index),
+        });
         match self.plugins.get_mut(index) {
             Some(old) => *old = plugin,
             None => self.plugins.push(plugin),
@@ -187,7 +203,12 @@ impl CandidateRegistry {
 
     /// The rollback: retires the new generations and frees what the candidate holds on the scoreboard.
     pub fn discard(&self, in_use: &Registry) {
-        self.new_generations().for_each(|plugin| plugin.retire());
+        for new in self.new_generations() {
+            new.retire();
+            if let Some(old) = in_use.get(new.index).filter(|_| new.is_loaded()) {
+                old.retained.set(old.retained.get() + 1);
+            }
+        }
         self.drop_own_handlers(in_use);
     }
 }

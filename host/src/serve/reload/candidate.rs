@@ -35,6 +35,17 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
+    /// Looks up in the files of a plan the names that its routes and live clients use. Nothing is loaded, because a
+    /// library that was loaded stays in memory.
+    pub fn check(worker: &Worker, plan: &Plan) -> Result<()> {
+        let in_use = worker.registry();
+        let outlines = in_use.outline_candidate(&plan.plugins)?;
+        let checked = Dispatch::resolve(&outlines.registry, &plan.routes, &plan.handshake)
+            .and_then(|_| check_bound_handlers(&outlines, &worker.bound()));
+        outlines.discard(&in_use);
+        checked
+    }
+
     /// Loads the new generations of a plan and resolves its routes. No hook runs, and clients are served as before.
     pub fn load(worker: &Worker, transaction: u32, plan: &Plan) -> Result<Self> {
         let plugins = worker.registry().load_candidate(&plan.plugins, host_api::table())?;
@@ -59,7 +70,7 @@ impl Candidate {
         if self.plugins.refresh_handlers(&in_use) {
             self.dispatch = Dispatch::resolve(&self.plugins.registry, &self.routes, &self.handshake)?;
         }
-        self.check_bound_handlers(&worker.bound())?;
+        check_bound_handlers(&self.plugins, &worker.bound())?;
         for index in self.plugins.loaded.clone() {
             let new = self.plugins.registry.plugin(index).clone();
             let old = in_use.get(index);
@@ -81,32 +92,32 @@ impl Candidate {
         }
         Ok(())
     }
+}
 
-    /// Fails if the new generations lack a handler that live clients are bound to.
-    fn check_bound_handlers(&self, bound: &HashMap<*const Handler, Bound>) -> Result<()> {
-        let lost = self.plugins.changes.iter().filter(|change| change.function.is_none());
-        for handler in lost.map(|change| change.handler) {
-            let Some(Bound { clients: count, example, .. }) = bound.get(&ptr::from_ref(handler)) else {
-                continue;
-            };
-            let name = format!("{}:{}", handler.plugin_name, handler.name);
-            let missing = match self.plugins.registry.resolve(None, &name, handler.kind) {
-                Ok(_) => format!("{handler} has moved"),
-                Err(unresolved) => unresolved.to_string(),
-            };
-            let example = example.as_ref().map_or_else(
-                || "a client that is being upgraded".to_owned(),
-                |c| format!("connection {} ({})", c.id(), c.peer()),
-            );
-            let (clients, use_) = if *count == 1 { ("client", "uses") } else { ("clients", "use") };
-            let stop = if missing.ends_with('?') { "" } else { "." };
-            bail!(
-                "{missing}{stop} {count} live {clients} of this worker {use_} it, such as {example}; keep it until \
-                 they have left"
-            );
-        }
-        Ok(())
+/// Fails if the new generations lack a handler that live clients are bound to.
+fn check_bound_handlers(plugins: &CandidateRegistry, bound: &HashMap<*const Handler, Bound>) -> Result<()> {
+    let lost = plugins.changes.iter().filter(|change| change.function.is_none());
+    for handler in lost.map(|change| change.handler) {
+        let Some(Bound { clients: count, example, .. }) = bound.get(&ptr::from_ref(handler)) else {
+            continue;
+        };
+        let name = format!("{}:{}", handler.plugin_name, handler.name);
+        let missing = match plugins.registry.resolve(None, &name, handler.kind) {
+            Ok(_) => format!("{handler} has moved"),
+            Err(unresolved) => unresolved.to_string(),
+        };
+        let example = example.as_ref().map_or_else(
+            || "a client that is being upgraded".to_owned(),
+            |c| format!("connection {} ({})", c.id(), c.peer()),
+        );
+        let (clients, use_) = if *count == 1 { ("client", "uses") } else { ("clients", "use") };
+        let stop = if missing.ends_with('?') { "" } else { "." };
+        bail!(
+            "{missing}{stop} {count} live {clients} of this worker {use_} it, such as {example}; keep it until \
+             they have left"
+        );
     }
+    Ok(())
 }
 
 /// Has a generation save the state that belongs to no connection. None: it saves none.

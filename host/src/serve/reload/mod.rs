@@ -1,5 +1,5 @@
-//! The worker's part in a reload. Orders of the parent enter, replies leave: load the new generations beside the old
-//! ones; pause; prepare the new generations, which carries the plugins' state over; then commit or roll back, as the
+//! The worker's part in a reload. Orders of the parent enter, replies leave: check the names in the new files; load the
+//! new generations beside the old ones; pause; prepare the new generations, which carries the plugins' state over; then commit or roll back, as the
 //! parent decides.
 //!
 //! The parent decides which plugins to reload, when, and whether a reload commits.
@@ -43,6 +43,10 @@ pub async fn follow(worker: &'static Worker) {
         let transaction = order.transaction;
         let is_loaded = candidate.as_ref().is_some_and(|candidate| candidate.transaction == transaction);
         match &order.action {
+            Action::Check(plan) => match Candidate::check(worker, plan) {
+                Ok(()) => reply(worker, &order, Ok(Done::default())),
+                Err(error) => reject(worker, &order, &error),
+            },
             Action::Load(plan) => {
                 candidate.take().into_iter().for_each(|old| old.roll_back(worker));
                 match Candidate::load(worker, transaction, plan) {
@@ -106,7 +110,7 @@ fn pause(worker: &'static Worker, mut candidate: Candidate, order: &Order) -> Op
                 reply(worker, &order, Ok(Done { connections, paused, loaded }));
                 return None;
             }
-            Action::Load(_) | Action::Ready | Action::Pause | Action::Abort => {
+            Action::Check(_) | Action::Load(_) | Action::Ready | Action::Pause | Action::Abort => {
                 candidate.roll_back(worker);
                 return None;
             }

@@ -1,4 +1,4 @@
-//! One transaction over all workers that serve: Load, Pause, Prepare, then Commit or Abort everywhere. The decision is
+//! One transaction over all workers that serve: Check, Load, Pause, Prepare, then Commit or Abort everywhere. The decision is
 //! the moment when the candidate becomes the plan: a worker that dies later is followed by one that loads the candidate.
 //!
 //! Invariant: no worker pauses before all workers are ready to, and none waits long for the others while it is paused.
@@ -71,6 +71,10 @@ impl Transaction<'_> {
     }
 
     async fn prepare(&self, ballot: &mut Ballot<'_>, workers: &[usize], candidate: &Candidate) -> Result<()> {
+        // All workers, before any of them loads what another one rejects.
+        let check = Action::Check(candidate.plan.clone());
+        self.step(ballot, workers, check, "had not looked up the names in the new code").await?;
+        candidate.is_loaded.set(true);
         let load = Action::Load(candidate.plan.clone());
         self.step(ballot, workers, load, "had not loaded the new code").await?;
         self.pause(ballot, workers).await?;

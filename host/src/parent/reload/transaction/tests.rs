@@ -98,7 +98,7 @@ async fn all_workers_that_serve_commit_together() {
     let server = Server::new();
     let outcomes = server.reload(|_, _, _| done()).await;
     assert_eq!(outcomes.map(|done| done.len()), Ok(2));
-    assert_eq!(server.orders(), ["Load", "Ready", "Pause", "Prepare", "Commit"]);
+    assert_eq!(server.orders(), ["Check", "Load", "Ready", "Pause", "Prepare", "Commit"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,23 +112,27 @@ async fn one_worker_that_rejects_makes_all_abort() {
         })
         .await;
     assert_eq!(outcomes.map(drop), Err("worker 2: no such handler".to_owned()));
-    assert_eq!(server.orders(), ["Load", "Ready", "Pause", "Prepare", "Abort"]);
+    assert_eq!(server.orders(), ["Check", "Load", "Ready", "Pause", "Prepare", "Abort"]);
     assert!(Rc::ptr_eq(&plan, &server.plans.current()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_dies_or_takes_too_long_before_the_decision_makes_all_abort() {
     let server = Server::new();
-    let outcomes = server.reload(|worker, _, _| if worker == 0 { Some((MS, Vote::Died)) } else { done() });
+    let outcomes =
+        server.reload(
+            |worker, order, _| if (worker, order) == (0, "Load") { Some((MS, Vote::Died)) } else { done() },
+        );
     let error = "worker 0 died meanwhile; the server's log says how";
     assert_eq!(outcomes.await.map(drop), Err(error.to_owned()));
-    assert_eq!(server.orders(), ["Load", "Abort"]);
+    assert_eq!(server.orders(), ["Check", "Load", "Abort"]);
 
     let server = Server::new();
-    let outcomes = server.reload(|worker, _, _| if worker == 0 { done() } else { None });
+    let outcomes =
+        server.reload(|worker, order, _| if (worker, order) == (2, "Load") { None } else { done() });
     let error = "worker 2 had not loaded the new code within 10s (--reload-timeout)";
     assert_eq!(outcomes.await.map(drop), Err(error.to_owned()));
-    assert_eq!(server.orders(), ["Load", "Abort"]);
+    assert_eq!(server.orders(), ["Check", "Load", "Abort"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,7 +147,7 @@ async fn all_steps_share_one_deadline() {
     let error = "worker 0 had not run the hooks of the new code within 10s (--reload-timeout)";
     assert_eq!(outcomes.await.map(drop), Err(error.to_owned()));
     assert_eq!(begun.elapsed().as_secs(), 10);
-    assert_eq!(server.orders(), ["Load", "Ready", "Pause", "Prepare", "Abort"]);
+    assert_eq!(server.orders(), ["Check", "Load", "Ready", "Pause", "Prepare", "Abort"]);
 }
 
 /// The others serve their clients meanwhile.
@@ -156,7 +160,7 @@ async fn nobody_pauses_while_a_worker_is_in_a_long_callback() {
     });
     assert_eq!(outcomes.await.map(|done| done.len()), Ok(2));
     // Worker 0 may have begun a callback in these two seconds, so it was asked again.
-    assert_eq!(server.orders(), ["Load", "Ready", "Ready", "Pause", "Prepare", "Commit"]);
+    assert_eq!(server.orders(), ["Check", "Load", "Ready", "Ready", "Pause", "Prepare", "Commit"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,7 +172,7 @@ async fn a_worker_that_is_busy_again_makes_the_others_continue_until_it_is_ready
         _ => done(),
     });
     assert_eq!(outcomes.await.map(|done| done.len()), Ok(2));
-    let tries = ["Load", "Ready", "Pause", "Resume", "Ready", "Pause", "Prepare", "Commit"];
+    let tries = ["Check", "Load", "Ready", "Pause", "Resume", "Ready", "Pause", "Prepare", "Commit"];
     assert_eq!(server.orders(), tries);
 }
 
@@ -224,7 +228,7 @@ async fn a_server_that_stops_aborts() {
     let (outcomes, stopped) = tokio::join!(server.reload(|_, _, _| None), stop);
     stopped.expect("no worker runs");
     assert_eq!(outcomes.map(drop), Err("the server stops".to_owned()));
-    assert_eq!(server.orders(), ["Load", "Abort"]);
+    assert_eq!(server.orders(), ["Check", "Abort"]);
 }
 
 #[tokio::test(start_paused = true)]
