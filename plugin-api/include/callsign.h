@@ -311,6 +311,15 @@ struct callsign_load {
 	/* The plain function that the config file names as the plugin's `onload`, if the library
 	 * exports one in addition to this hook; else NULL. The plugin defines its signature. */
 	void (*function)(void);
+	/* Index of this worker, from 0, as callsign_host.worker_index returns it. 0 in the
+	 * probe. Since ABI 1.1. */
+	uint32_t worker;
+	/* The generation of the plugin that still serves while the hook runs, and that this one
+	 * replaces if the reload is accepted. It holds its resources until its onunload hook has
+	 * run, and keeps them if the reload is rejected. 0: no other copy serves on this worker,
+	 * because the worker starts. In the probe of a reload, it is the generation that serves
+	 * on the workers. Since ABI 1.1. */
+	uint32_t replaces;
 };
 
 /* The client was upgraded. The host never calls it while another callback of the same worker
@@ -342,14 +351,25 @@ typedef int32_t (*callsign_onrequest_fn)(struct callsign_request *request);
  * It cannot send to clients or to other workers yet (CALLSIGN_STATUS_NOT_NOW). `data` that the
  * hook sets in a connection without `data` becomes visible when the generation is in use; if the
  * generation is rejected, the host calls its callsign_plugin.release for that connection.
- * [worker thread] */
+ *
+ * In a reload all workers are paused while the hook runs, and no client is served. Leave slow
+ * work to timers and background work: the reload is rejected if the hook takes a second longer
+ * than on another worker.
+ *
+ * An exclusive resource, such as a port or a lock file, cannot be opened while another copy of
+ * the plugin holds it. Open it on one worker only (callsign_load.worker is 0), not in the probe,
+ * and if callsign_load.replaces is not 0, not in this hook, but in a timer with the delay 0: it
+ * fires after the onunload hook of the old generation, which closes the resource, and never if
+ * the reload is rejected. [worker thread] */
 typedef int32_t (*callsign_onload_fn)(const struct callsign_load *load);
 
 /* A new generation has replaced this one: the host no longer calls handlers, timers and hooks of
- * this generation. The code stays in memory. Background work that is running finishes. After
- * this hook, the host frees the data of this generation's timers and background work, and of
- * requests whose 101 is not written yet. The host does not call this hook when the worker exits,
- * or for a generation that was rejected. [worker thread] */
+ * this generation. Its code and its static variables stay in memory until the worker ends, and
+ * so does everything that only they refer to. Free tables and caches here, and close exclusive
+ * resources. Background work that is running finishes. After this hook, the host frees the data
+ * of this generation's timers and background work, and of requests whose 101 is not written yet.
+ * The host does not call this hook when the worker exits, or for a generation that was rejected.
+ * [worker thread] */
 typedef void (*callsign_onunload_fn)(void);
 
 /* Saves `c->data` for the next generation: passes bytes to callsign_host.save and returns one of

@@ -99,6 +99,14 @@
 //! both. Other statics and thread-locals start with their initial values, because each generation is a
 //! separate library.
 //!
+//! **Memory.** The library of an old generation is never unloaded, because a call into it would crash: its
+//! code and statics stay in memory until the worker ends, and nothing drops the statics. Free what they hold
+//! in `#[onunload]`, such as tables and caches; otherwise each reload adds them once more.
+//! `callsign status` shows by how much reloads have grown each worker.
+//!
+//! **Exclusive resources**, such as a port or a lock file, cannot be opened in `#[onload]` while the old
+//! generation, which still serves, or another worker holds them. [`Load::replaces`] shows the pattern.
+//!
 //! The format of saved state supports all types of serde, including maps with any key type, NaN, 128-bit
 //! integers and bytes. Exceptions: `Some(None)` and `Some(())` are restored as `None`, and serde does not
 //! support 128-bit integers inside `#[serde(flatten)]` and untagged enums.

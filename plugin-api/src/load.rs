@@ -35,6 +35,61 @@ impl Load {
         self.raw.is_probe()
     }
 
+    /// The index of this worker, from 0, like [`worker::index`](crate::worker::index()); 0 in the probe.
+    pub fn worker(&self) -> u32 {
+        self.raw.worker()
+    }
+
+    /// The generation of the plugin that still serves while this hook runs, and that this one replaces if the
+    /// reload is accepted. It holds its resources until its onunload hook has run, and keeps them if the
+    /// reload is rejected. None: no other copy serves on this worker, because the worker starts. In the probe
+    /// of a reload, it is the generation that serves on the workers.
+    ///
+    /// An exclusive resource, such as a port or a lock file, needs both: one worker holds it, and a new
+    /// generation opens it when the old one has closed it.
+    ///
+    /// ```
+    /// use std::cell::RefCell;
+    /// use std::net::TcpListener;
+    /// use std::time::Duration;
+    ///
+    /// use callsign_plugin::prelude::*;
+    ///
+    /// thread_local! { static METRICS: RefCell<Option<TcpListener>> = const { RefCell::new(None) }; }
+    ///
+    /// fn open() -> Result<(), String> {
+    ///     let listener = TcpListener::bind("127.0.0.1:9100").map_err(|error| format!("port 9100: {error}"))?;
+    ///     METRICS.set(Some(listener));
+    ///     Ok(())
+    /// }
+    ///
+    /// #[onload]
+    /// fn load(load: &Load) -> Result<(), String> {
+    ///     if load.is_probe() || load.worker() != 0 {
+    ///         return Ok(());
+    ///     }
+    ///     if load.replaces().is_none() {
+    ///         return open();
+    ///     }
+    ///     // Runs after `unload` of the old generation, and never if the reload is rejected.
+    ///     after(Duration::ZERO, || {
+    ///         if let Err(error) = open() {
+    ///             log(Level::Error, error);
+    ///         }
+    ///     });
+    ///     Ok(())
+    /// }
+    ///
+    /// #[onunload]
+    /// fn unload() {
+    ///     METRICS.take();
+    /// }
+    /// # fn main() {}
+    /// ```
+    pub fn replaces(&self) -> Option<u32> {
+        self.raw.replaces()
+    }
+
     /// The bytes that the previous generation saved for this worker, outside of connections. None if it saved
     /// nothing, and when the server starts. The state of `plugin!(shared = Room)` is already restored, see
     /// [`shared`](crate::shared()). Use the bytes to detect whether state was carried over, or to read what a

@@ -82,7 +82,9 @@ fn abi_1_0() -> [Layout; 6] {
             state_length 32 8,
             state_version 40 4,
             probe 44 4,
-            function 48 8,;
+            function 48 8,
+            worker 56 4,
+            replaces 60 4,;
         Handler, "struct callsign_handler", 16:
             struct_size 0 4,
             kind 4 4,

@@ -169,9 +169,10 @@ fn an_unload_hook_is_exported_and_its_failures_are_reported() {
 fn a_load_hook_gets_its_generation_and_the_carried_state() {
     with_load(1, true, None, |load| {
         assert_eq!((load.generation(), load.is_probe(), load.carried()), (1, true, None));
+        assert_eq!((load.worker(), load.replaces()), (5, None));
     });
     with_load(2, false, Some(b"abc"), |load| {
-        assert_eq!((load.generation(), load.is_probe()), (2, false));
+        assert_eq!((load.generation(), load.is_probe(), load.replaces()), (2, false, Some(1)));
         assert_eq!((load.carried(), load.carried_version()), (Some(&b"abc"[..]), 3));
     });
     with_load(2, false, Some(b""), |load| assert_eq!(load.carried(), Some(&b""[..])));

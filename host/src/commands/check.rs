@@ -88,7 +88,7 @@ fn trial(options: CheckOptions) -> Result<(Trial, Settings)> {
     let settings = Settings::merge(file, serve, libraries, 1)?;
     let plugins = settings.plugins.iter().cloned().map(PlannedPlugin::in_place).collect();
     let routes = has_routes.then(|| settings.routes.clone());
-    Ok((Trial { plugins, routes }, settings))
+    Ok((Trial { plugins, serving: Vec::new(), routes }, settings))
 }
 
 /// Replaces the file of the config's plugin that has the library's name or path. Returns false if there is none.

@@ -46,6 +46,17 @@ pub struct Generation {
     library: Option<Library>,
 }
 
+/// What a load hook is told about its process.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadSite {
+    /// Whether the process is a probe and will serve no clients.
+    pub is_probe: bool,
+    /// Index of the worker.
+    pub worker: u32,
+    /// The generation that serves now, and that is replaced if the reload is accepted.
+    pub replaces: Option<u32>,
+}
+
 /// State of a plugin that belongs to no connection, as one generation saved it for the next.
 #[derive(Debug)]
 pub struct PluginState {
@@ -105,12 +116,11 @@ impl Generation {
         self.library.as_ref().expect("code of an outline is never asked for")
     }
 
-    /// Runs the restore hook with the previous generation's state, then the load hook. `probe` tells the load hook
-    /// that the process is a probe and will serve no clients.
+    /// Runs the restore hook with the previous generation's state, then the load hook.
     ///
     /// # Errors
     /// A hook failed, or the load hook returned that it refuses the load.
-    pub fn start(&self, previous: Option<&PluginState>, probe: bool) -> Result<()> {
+    pub fn start(&self, previous: Option<&PluginState>, site: LoadSite) -> Result<()> {
         if let Some(PluginState { version, bytes }) = previous {
             let restored = self.hooks("restore hook").restore_plugin(*version, bytes);
             restored.map_err(|reason| anyhow!("its state cannot be restored: {reason}"))?;
@@ -126,8 +136,10 @@ impl Generation {
             state: state.map_or(ptr::null(), |state| state.as_ptr().cast()),
             state_length: state.map_or(0, <[u8]>::len),
             state_version: previous.map_or(0, |previous| previous.version),
-            probe: u32::from(probe),
+            probe: u32::from(site.is_probe),
             function,
+            worker: site.worker,
+            replaces: site.replaces.unwrap_or(0),
         };
         let answer = call::on_load(hook, &load);
         scoreboard::undefine(hook.index.get());

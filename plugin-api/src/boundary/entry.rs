@@ -8,7 +8,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 use super::RawConnection;
-use super::host::{fail, in_callback};
+use super::host::{RawLoad, fail, in_callback};
 use crate::abi;
 use crate::connection::Connection;
 use crate::load::Load;
@@ -177,9 +177,9 @@ pub unsafe fn call_onrequest<R: Outcome<Response>>(
 /// # Safety
 /// `load` must be as [`abi::OnLoad`] guarantees.
 pub unsafe fn call_onload<R: Outcome<()>>(load: *const abi::Load, f: impl FnOnce(&Load) -> R) -> i32 {
-    // SAFETY: `Load` is transparent over the host's struct, which is live until the hook returns.
-    let load = unsafe { &*load.cast::<Load>() };
-    i32::from(guard(|| f(load).into_result()).is_some())
+    // SAFETY: the host's struct is live until the hook returns.
+    let load = unsafe { RawLoad::of_host(load) };
+    i32::from(guard(|| f(&Load { raw: load }).into_result()).is_some())
 }
 
 /// # Safety

@@ -2,6 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_char};
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -221,6 +222,22 @@ impl RawRequest {
 pub struct RawLoad(abi::Load);
 
 impl RawLoad {
+    /// Copies the host's struct. Fields that an older host does not have are 0.
+    ///
+    /// # Safety
+    /// `load` must be as [`abi::OnLoad`] guarantees.
+    pub(super) unsafe fn of_host(load: *const abi::Load) -> Self {
+        let mut copy = MaybeUninit::<abi::Load>::zeroed();
+        // SAFETY: the host's struct begins with its size, in bytes, and has at least that many. All fields are numbers
+        // or pointers that may be NULL, so zeros are valid.
+        unsafe {
+            let size = (&raw const (*load).struct_size).read() as usize;
+            let size = size.min(size_of::<abi::Load>());
+            load.cast::<u8>().copy_to_nonoverlapping(copy.as_mut_ptr().cast(), size);
+            Self(copy.assume_init())
+        }
+    }
+
     pub fn plugin(&self) -> &str {
         text(self.0.plugin)
     }
@@ -244,6 +261,14 @@ impl RawLoad {
 
     pub fn carried_version(&self) -> u32 {
         self.0.state_version
+    }
+
+    pub fn worker(&self) -> u32 {
+        self.0.worker
+    }
+
+    pub fn replaces(&self) -> Option<u32> {
+        Some(self.0.replaces).filter(|generation| *generation != 0)
     }
 }
 

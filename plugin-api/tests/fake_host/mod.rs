@@ -182,6 +182,8 @@ pub fn with_load<R>(generation: u32, probe: bool, state: Option<&[u8]>, f: impl 
         state_version: 3,
         probe: probe.into(),
         function: None,
+        worker: 5,
+        replaces: generation - 1,
     };
     // SAFETY: `Load` is transparent over the struct.
     f(unsafe { &*(&raw const load).cast::<Load>() })

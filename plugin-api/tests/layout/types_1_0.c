@@ -33,6 +33,8 @@ IS(struct callsign_load, state_length, size_t);
 IS(struct callsign_load, state_version, uint32_t);
 IS(struct callsign_load, probe, uint32_t);
 IS(struct callsign_load, function, void (*)(void));
+IS(struct callsign_load, worker, uint32_t);
+IS(struct callsign_load, replaces, uint32_t);
 
 IS(union callsign_handler_function, onconnect, void (*)(struct connection *));
 IS(union callsign_handler_function, onmessage, void (*)(struct connection *, uint8_t, const void *,

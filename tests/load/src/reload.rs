@@ -80,7 +80,8 @@ fn gap_around(
 /// Runs `callsign reload`; returns the pause that the server reports.
 fn reload(control: PathBuf, processors: Processors) -> Result<f64> {
     processors.use_all()?; // the load keeps its own processor busy
-    let output = callsign_command(&["reload", "--force", "--control"].map(OsStr::new))?.arg(control).output()?;
+    let output =
+        callsign_command(&["reload", "--force", "--control"].map(OsStr::new))?.arg(control).output()?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "the reload was rejected: {}", stderr.trim());
     let pause =

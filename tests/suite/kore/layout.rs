@@ -66,7 +66,9 @@ fn the_headers_have_the_layout_of_the_abi() {
         state_length,
         state_version,
         probe,
-        function
+        function,
+        worker,
+        replaces
     );
     layout!(c, Handler, "callsign_kore_handler", struct_size, kind, function);
     layout!(

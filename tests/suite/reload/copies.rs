@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::fs::{FlockOperation, Mode, flock, mkfifoat};
 
 use super::*;
-use crate::support::run;
 
 /// An empty temporary folder, and a server that keeps its copies in there.
 fn serve(name: &str, before: &[&str], prepare: impl FnOnce(&Path)) -> (std::path::PathBuf, Host) {

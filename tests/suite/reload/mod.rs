@@ -9,6 +9,8 @@ mod pause; // how long clients wait for other workers
 
 mod copies; // the copied libraries
 
+mod exclusive; // a port that only one copy can have
+
 mod unchanged; // plugins that stay in their generation
 
 mod memory; // what reloads leave in memory and on disk
@@ -28,7 +30,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process};
 
 use crate::support::{
-    Answer, Host, Process, ROUTE, Reloading, WebSocket, c_plugin_with, compile_c, path, scratch, variant,
+    Answer, Host, Process, ROUTE, Reloading, WebSocket, c_plugin_with, compile_c, path, run, scratch, variant,
 };
 
 /// Clients on both workers, which have read their greeting.

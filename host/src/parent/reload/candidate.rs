@@ -57,6 +57,12 @@ impl Plans {
         self.current.borrow().clone()
     }
 
+    /// Name and generation of each plugin that workers load now.
+    pub fn serving(&self) -> Vec<(String, u32)> {
+        let name_and_generation = |planned: &PlannedPlugin| (planned.name.clone(), planned.generation);
+        self.current().plugins.iter().map(name_and_generation).collect()
+    }
+
     /// Makes the candidate the plan: from here on, every worker that starts loads it.
     pub fn commit(&self, candidate: &Candidate) {
         self.current.replace(Rc::new(candidate.plan.clone()));

@@ -116,7 +116,8 @@ impl Reloads {
         deadline: Deadline,
     ) -> Result<Vec<Done>> {
         if !candidate.new_files.is_empty() {
-            let trial = Trial { plugins: candidate.new_plugins(), routes: None };
+            let trial =
+                Trial { plugins: candidate.new_plugins(), serving: self.plans.serving(), routes: None };
             let limit = TimeLimit { left: deadline.remaining(), within: deadline.within() };
             let probed = probe::probe(trial, parent.launcher.identity, limit).await;
             probed.map_err(|reason| anyhow!("{reason}"))?;

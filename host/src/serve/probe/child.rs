@@ -12,6 +12,7 @@ use crate::link::inventory::Inventory;
 use crate::link::{self, Tag, setup};
 use crate::plugin::describe::inventory;
 use crate::plugin::dispatch::Dispatch;
+use crate::plugin::generation::LoadSite;
 use crate::serve::reload::load_initial_plugins;
 use crate::system::crash;
 use crate::system::process::{
@@ -42,7 +43,10 @@ pub fn run_probe() -> Result<()> {
 }
 
 fn load(trial: &Trial) -> Result<Inventory> {
-    let registry = load_initial_plugins(&trial.plugins, true)?;
+    let registry = load_initial_plugins(&trial.plugins, |name| {
+        let replaced = trial.serving.iter().find(|(serving, _)| serving == name);
+        LoadSite { is_probe: true, worker: 0, replaces: replaced.map(|(_, generation)| *generation) }
+    })?;
     let resolve = |routes| Dispatch::resolve(&registry, routes, &HandshakePolicy::default());
     let dispatch = match &trial.routes {
         Some(routes) => resolve(routes)?,

@@ -24,6 +24,8 @@ pub use run::probe;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trial {
     pub plugins: Vec<PlannedPlugin>,
+    /// Name and generation of the plugins that serve now, in a reload.
+    pub serving: Vec<(String, u32)>,
     /// The routes; an empty list means the convention. None: the routes are unknown, and it is no error if the
     /// convention finds nothing to serve.
     pub routes: Option<Vec<Route>>,

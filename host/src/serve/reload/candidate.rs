@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::transfer::Transfer;
-use crate::bridge::host_api;
+use crate::bridge::{host_api, identity};
 use crate::client::Client;
 use crate::config::handshake::HandshakePolicy;
 use crate::config::plan::Plan;
 use crate::config::route::Route;
 use crate::plugin::dispatch::Dispatch;
-use crate::plugin::generation::{Generation, PluginState};
+use crate::plugin::generation::{Generation, LoadSite, PluginState};
 use crate::plugin::handler::Handler;
 use crate::plugin::hooks::has_data;
 use crate::plugin::registry::CandidateRegistry;
@@ -77,7 +77,9 @@ impl Candidate {
             let state = old.map(|old| save_plugin_state(old)).transpose();
             let state = state.with_context(|| new.label())?.flatten();
             let without_data = connections_without_data(worker);
-            let started = new.start(state.as_ref(), false);
+            let replaces = old.map(|old| old.generation);
+            let site = LoadSite { is_probe: false, worker: identity::get().0, replaces };
+            let started = new.start(state.as_ref(), site);
             self.transfer.take_new_data(index, without_data);
             started.with_context(|| new.label())?;
             if let Some(old) = old {

@@ -40,6 +40,7 @@ struct callsign_kore_load {
 	size_t state_length;
 	uint32_t state_version, probe;
 	void (*function)(void);
+	uint32_t worker, replaces;
 };
 
 struct callsign_kore_host {
