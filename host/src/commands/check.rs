@@ -17,9 +17,10 @@ use crate::config::route::Route;
 use crate::config::settings::Settings;
 use crate::config::units::parse_duration;
 use crate::parent::preflight;
+use crate::plugin::advice;
 use crate::plugin::image::Image;
 use crate::serve::probe::{TimeLimit, Trial, probe};
-use crate::system::sanitize::sanitize;
+use crate::system::sanitize::{sanitize, sanitize_line};
 
 /// Options of `check`.
 #[derive(Debug, Clone, Args)]
@@ -65,14 +66,30 @@ pub fn run(options: CheckOptions) -> Result<()> {
         preflight::check(&settings)?;
         settings.warnings().iter().for_each(|warning| eprintln!("callsign: warning: {}", sanitize(warning)));
     }
-    let count = trial.plugins.len();
+    let (count, advice) = (trial.plugins.len(), advice(&trial));
     let started = Instant::now();
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let limit = TimeLimit { left: timeout, within: format!("within {timeout:?}") };
     let loaded = runtime.block_on(probe(trial, None, limit)).map_err(|why| anyhow!(why))?;
     let plural = if count == 1 { "plugin" } else { "plugins" };
     let loaded = sanitize(&loaded.to_string());
-    print(&format!("{loaded}good: {count} {plural}, loaded within {} ms\n", started.elapsed().as_millis()))
+    print(&format!(
+        "{loaded}{advice}good: {count} {plural}, loaded within {} ms\n",
+        started.elapsed().as_millis()
+    ))
+}
+
+/// What to know about the plugins although they load, one line for each fact.
+fn advice(trial: &Trial) -> String {
+    let of = |plugin: &PlannedPlugin| {
+        let image = Image::read(&plugin.file).ok()?;
+        let name = plugin.source.name.as_ref().unwrap_or(&image.name);
+        let (path, advice) = (&plugin.source.path, advice::advice(&image, &plugin.source.path));
+        let lines =
+            advice.iter().map(|advice| format!("note: plugin `{name}` ({}): {advice}", path.display()));
+        Some(lines.map(|line| sanitize_line(&line) + "\n").collect::<String>())
+    };
+    trial.plugins.iter().filter_map(of).collect()
 }
 
 fn trial(options: CheckOptions) -> Result<(Trial, Settings)> {

@@ -11,6 +11,7 @@ use object::{Object, ObjectSection, ObjectSymbol};
 use serde::Serialize;
 
 use super::output::print;
+use crate::plugin::advice::advice;
 use crate::plugin::image::{Image, open_library};
 use crate::system::sanitize::sanitize_line;
 
@@ -36,6 +37,12 @@ pub struct Inspection {
     pub functions: Vec<String>,
     /// Libraries that the loader loads with the plugin.
     pub needs: Vec<String>,
+    /// Symbols with the binding STB_GNU_UNIQUE, as C++ writes their names.
+    pub unique: Vec<String>,
+    /// Bytes of thread-local data of the initial-exec model.
+    pub static_tls: u64,
+    /// What reloads and other plugins will meet, as sentences.
+    pub advice: Vec<String>,
 }
 
 /// A handler.
@@ -62,8 +69,9 @@ impl Inspection {
     /// Reads the file, with the errors of [`Image::read`].
     pub fn read(path: &Path) -> Result<Self> {
         let mut library = open_library(path)?;
-        let Image { name, version, abi: (major, minor), handlers, functions, dynamic } =
-            Image::read_from(&library, path)?;
+        let image = Image::read_from(&library, path)?;
+        let advice = advice(&image, path);
+        let Image { name, version, abi: (major, minor), handlers, functions, dynamic, unique, .. } = image;
         let mut bytes = Vec::new();
         // Reading the image has moved the position.
         library.rewind().and_then(|()| library.read_to_end(&mut bytes)).context("the file cannot be read")?;
@@ -87,6 +95,9 @@ impl Inspection {
                 .collect(),
             functions,
             needs: dynamic.needs,
+            unique: unique.names().collect(),
+            static_tls: dynamic.static_tls.unwrap_or(0),
+            advice,
         })
     }
 }
@@ -141,8 +152,9 @@ impl<'f> Descriptor<'f> {
 /// Escapes control characters: the texts of the file are untrusted.
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, name, version, abi, architecture, state_version, hooks, handlers, functions, needs } =
-            self;
+        let Self {
+            path, name, version, abi, architecture, state_version, hooks, handlers, functions, ..
+        } = self;
         let space = if version.is_empty() { "" } else { " " };
         writeln!(
             f,
@@ -166,8 +178,11 @@ impl fmt::Display for Inspection {
         for name in functions {
             line("function", name)?;
         }
-        for library in needs {
+        for library in &self.needs {
             line("needs", library)?;
+        }
+        for advice in &self.advice {
+            line("note", advice)?;
         }
         Ok(())
     }

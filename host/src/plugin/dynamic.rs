@@ -1,7 +1,8 @@
-//! The dynamic section of an ELF library: which libraries the loader has to find for it, and where. The file's bytes
-//! are untrusted; entries that cannot be read are skipped.
+//! The dynamic section of an ELF library: which libraries the loader has to find for it, and where; and what room its
+//! thread-local data needs. The file's bytes are untrusted; entries that cannot be read are skipped.
 
-use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_STRTAB};
+use object::elf::{DF_STATIC_TLS, DT_FLAGS, DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_STRTAB, PT_TLS};
+use object::read::elf::ProgramHeader;
 use object::{BinaryFormat, Object, ObjectSection, ReadRef};
 
 /// The dynamic section. Empty for a library of another format.
@@ -11,6 +12,9 @@ pub struct Dynamic {
     pub needs: Vec<String>,
     /// Folders that the loader searches before the system's.
     pub run_path: Vec<String>,
+    /// Bytes of thread-local data that the loader has to place in the room that a process reserves for it when it
+    /// starts (the initial-exec model). None: the loader allocates the data, if there is any.
+    pub static_tls: Option<u64>,
 }
 
 impl Dynamic {
@@ -45,6 +49,20 @@ impl Dynamic {
         // The loader ignores the older RPATH if there is a RUNPATH.
         let run_path = texts(DT_RUNPATH.0).next().or_else(|| texts(DT_RPATH.0).next()).unwrap_or_default();
         let folders = run_path.split(':').filter(|folder| !folder.is_empty());
-        Some(Self { needs: texts(DT_NEEDED.0).collect(), run_path: folders.map(str::to_owned).collect() })
+        let is_static =
+            |(tag, flags): &(u64, u64)| *tag == DT_FLAGS.0.cast_unsigned() && flags & DF_STATIC_TLS.0 != 0;
+        Some(Self {
+            needs: texts(DT_NEEDED.0).collect(),
+            run_path: folders.map(str::to_owned).collect(),
+            static_tls: entries.iter().any(is_static).then(|| size_of_tls(file)).filter(|size| *size > 0),
+        })
     }
+}
+
+/// Size of the thread-local data that each thread gets, in bytes.
+fn size_of_tls<'f, R: ReadRef<'f>>(file: &object::File<'f, R>) -> u64 {
+    let object::File::Elf64(file) = file else { return 0 };
+    let endian = file.endian();
+    let segments = file.elf_program_headers().iter();
+    segments.filter(|segment| segment.p_type(endian) == PT_TLS).map(|segment| segment.p_memsz(endian)).sum()
 }

@@ -104,7 +104,18 @@ impl Generation {
         let (path, onload) = (planned.source.path.clone(), planned.source.onload.clone());
         let (generation, config) = (planned.generation, String::new());
         let (retained, config_position) = (Cell::default(), None);
-        Self { name, path, generation, retained, image, index, config, config_position, onload, library: None }
+        Self {
+            name,
+            path,
+            generation,
+            retained,
+            image,
+            index,
+            config,
+            config_position,
+            onload,
+            library: None,
+        }
     }
 
     /// Whether code was loaded.

@@ -14,6 +14,7 @@ use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, SymbolK
 
 use super::dynamic::Dynamic;
 use super::handler::Kind;
+use super::unique::Unique;
 use crate::config::nearest::nearest;
 use crate::config::plan::is_plugin_name;
 use crate::config::regular_file;
@@ -32,6 +33,7 @@ pub struct Image {
     /// Other exported functions. A plain C plugin exports its handlers like this.
     pub functions: Vec<String>,
     pub dynamic: Dynamic,
+    pub unique: Unique,
 }
 
 impl Image {
@@ -87,7 +89,7 @@ impl Image {
             );
         }
         let (handlers, functions, dynamic) = (symbols.handlers()?, symbols.functions(), Dynamic::of(&file));
-        Ok(Self { name, version, abi, handlers, functions, dynamic })
+        Ok(Self { name, version, abi, handlers, functions, dynamic, unique: Unique::of(&file) })
     }
 }
 

@@ -15,6 +15,7 @@ use super::handler::Kind;
 use super::hooks::Hooks;
 use super::image::Image;
 use crate::system::process::fork;
+use crate::system::static_tls;
 
 /// The table of host functions that plugins call.
 pub type HostTable = &'static abi::Host;
@@ -61,6 +62,12 @@ impl Library {
                 anyhow!(
                     "cannot be loaded: {reason}; is it, or TMPDIR with a server's copies, on a file system \
                      that is mounted noexec?"
+                )
+            } else if reason.contains("static TLS block") {
+                anyhow!(
+                    "cannot be loaded: {reason}: each generation takes room for its thread-local data (initial-exec \
+                     model) from what the process has reserved at its start, and that is used up. {}",
+                    static_tls::remedy()
                 )
             } else {
                 anyhow!("cannot be loaded: {reason}")

@@ -8,6 +8,10 @@ pub mod image; // the contents of a library file, read without running its code
 
 mod dynamic; // the ELF dynamic section
 
+pub mod unique; // symbols of which the loader keeps one in the whole process
+
+pub mod advice; // what to know about a library that loads
+
 #[expect(unsafe_code, reason = "declares what implementors promise")]
 pub mod exposed; // host structures that plugins hold pointers to
 

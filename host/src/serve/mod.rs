@@ -68,6 +68,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
         tokio::task::spawn_local(Ignored::new()?.log());
         fork::watch_signals();
         let worker = start(&settings.limits, &Plan::in_place(settings), info)?;
+        warn_of_shared_objects(worker);
         let mut stop = Stop::new()?;
         tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
         let addresses: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
@@ -190,6 +191,21 @@ fn start(limits: &Limits, plan: &Plan, info: WorkerInfo) -> Result<&'static Work
 /// What a worker has loaded.
 pub fn loaded(worker: &Worker) -> Inventory {
     inventory(&worker.registry(), &worker.dispatch())
+}
+
+/// Warns of plugins that share objects, because no parent has made copies in which each has its own.
+fn warn_of_shared_objects(worker: &Worker) {
+    let registry = worker.registry();
+    let sharing: Vec<_> = registry
+        .plugins()
+        .filter_map(|plugin| Some((&plugin.name, plugin.image.unique.summary()?)))
+        .collect();
+    if let [(first, _), .., (last, unique)] = &sharing[..] {
+        log::warn!(
+            "plugins `{first}` and `{last}` share objects: {unique} (STB_GNU_UNIQUE) and others of the same names; \
+             compile with -fno-gnu-unique, or serve with workers"
+        );
+    }
 }
 
 /// Accepts and serves clients until `stop` is ready. The listening sockets close with it.

@@ -11,6 +11,8 @@ pub mod privileges; // --user and --group
 
 pub mod private_folder; // who can use a folder, or replace what is in it
 
+pub mod static_tls; // room for thread-local data of plugins
+
 pub mod open_files; // the limit on open files
 
 pub mod socket_file; // Unix sockets in the file system

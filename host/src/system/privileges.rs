@@ -89,3 +89,12 @@ fn find_group(name: &str) -> Result<u32, AccountError> {
         Err(why) => Err(error(format!("group `{name}` cannot be looked up (--group): {why}"))),
     }
 }
+
+/// Whether this program's file has capabilities (setcap). The C library then ignores some variables of the environment,
+/// such as TMPDIR and GLIBC_TUNABLES, and removes them.
+pub fn has_file_capabilities() -> bool {
+    #[cfg(target_os = "linux")]
+    return rustix::fs::getxattr("/proc/self/exe", c"security.capability", &mut [0_u8; 64][..]).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    false
+}

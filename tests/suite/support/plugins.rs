@@ -39,11 +39,20 @@ pub fn c_plugin(file: &str) -> PathBuf {
 
 /// The same with compiler options, such as `-DPLUGIN="other"`. Each set of options gets its own library.
 pub fn c_plugin_with(file: &str, options: &[&str]) -> PathBuf {
+    compiled(file, options, compile_c)
+}
+
+/// The same in C++, compiled by g++.
+pub fn cpp_plugin_with(file: &str, options: &[&str]) -> PathBuf {
+    compiled(file, options, compile_cpp)
+}
+
+fn compiled(file: &str, options: &[&str], compile: fn(&str, &[&str], &Path)) -> PathBuf {
     let key = iter::once(&file).chain(options).copied().collect::<Vec<_>>().join(" ");
     once(&key, || {
         let name: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let library = scratch(&format!("lib{name}.so"));
-        compile_c(file, options, &library);
+        compile(file, options, &library);
         library
     })
 }
@@ -60,11 +69,20 @@ pub fn faulty(option: &str) -> PathBuf {
 
 /// Compiles `tests/plugins/c/FILE` to this library.
 pub fn compile_c(file: &str, options: &[&str], library: &Path) {
-    let (sources, include) = (root().join("tests/plugins/c"), root().join("plugin-api/include"));
-    run(Command::new("cc")
-        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-shared", "-fPIC"])
-        .args(options)
-        .args([Path::new("-I"), &include, Path::new("-o"), library, &sources.join(file)]));
+    compile("cc", &[&["-std=c11"], options].concat(), file, library);
+}
+
+/// Compiles `tests/plugins/c/FILE` with g++.
+pub fn compile_cpp(file: &str, options: &[&str], library: &Path) {
+    compile("g++", &[&["-std=c++17"], options].concat(), file, library);
+}
+
+fn compile(compiler: &str, options: &[&str], file: &str, library: &Path) {
+    let (source, include) = (root().join("tests/plugins/c").join(file), root().join("plugin-api/include"));
+    run(Command::new(compiler)
+        .args(["-Wall", "-Wextra", "-Werror", "-g", "-shared", "-fPIC", "-I"])
+        .args([&include, Path::new("-o"), library, &source])
+        .args(options));
 }
 
 /// Builds LIBRARY with the Makefile of `example-plugins/NAME` and these CFLAGS.

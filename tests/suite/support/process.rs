@@ -65,6 +65,16 @@ impl Process {
         kib(&self.file("smaps_rollup"), "Anonymous")
     }
 
+    /// A file below this folder that is mapped with code.
+    pub fn mapped(self, folder: &Path) -> Option<PathBuf> {
+        let maps = self.file("maps");
+        let mut files = maps.lines().filter(|line| line.contains(" r-xp ")).filter_map(|line| {
+            let at = line.find(&format!("{}/", folder.display()))?;
+            Some(PathBuf::from(&line[at..]))
+        });
+        files.next_back()
+    }
+
     /// Memory mapped from files below this folder, including deleted files, in KiB. Each process counts its
     /// share of a shared page.
     pub fn mapped_kib(self, folder: &Path) -> u64 {

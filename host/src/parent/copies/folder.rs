@@ -3,7 +3,6 @@
 //! Invariant: everything in the folder belongs to the parent's user, except that a copy belongs to the user that
 //! workers run as. Workers cannot create, rename or replace anything in it, and other users can read nothing in it.
 
-use std::ffi::CStr;
 use std::fs::{self, DirBuilder, DirEntry, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
@@ -16,7 +15,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::process::geteuid;
 
 use crate::system::private_folder::{is_private, who_can_replace};
-use crate::system::privileges::Identity;
+use crate::system::privileges::{self, Identity};
 
 /// Start of the folder's name.
 const PREFIX: &str = "callsign-";
@@ -268,14 +267,7 @@ const SETCAP: &str = "; the program's file has capabilities (setcap), and the C 
 
 /// Whether the program's file has capabilities, and TMPDIR is not set.
 fn loses_tmpdir() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        const CAPABILITIES: &CStr = c"security.capability";
-        let size = rustix::fs::getxattr("/proc/self/exe", CAPABILITIES, &mut [0_u8; 64][..]);
-        std::env::var_os("TMPDIR").is_none() && size.is_ok()
-    }
-    #[cfg(not(target_os = "linux"))]
-    false
+    std::env::var_os("TMPDIR").is_none() && privileges::has_file_capabilities()
 }
 
 /// Removes the folders of servers that were killed. Folders of other users stay, and are not opened: anybody can put

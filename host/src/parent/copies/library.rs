@@ -20,6 +20,7 @@ use super::{origin, trim};
 use crate::config::regular_file;
 use crate::parent::deadline::Deadline;
 use crate::plugin::image::{self, Image};
+use crate::plugin::unique::Unique;
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 64 * 1024;
@@ -43,10 +44,13 @@ pub struct Copied {
     /// The version of the operator's file. None: it was so young that a later version could look the same.
     version: Option<Stamp>,
     run_path: Vec<String>,
+    /// Symbols of the original that are weak in the copy.
+    unique: Unique,
     content: File,
     /// Bytes of the content.
     length: u64,
-    /// Hash of the content, under the server's key: the user that workers run as owns the file, and can write to it.
+    /// Hash of the copy's content, under the server's key: the user that workers run as owns the file, and can write to
+    /// it.
     hash: u64,
     /// State of everything in the folder of this copy.
     state: u64,
@@ -65,10 +69,10 @@ impl Copied {
         // Errors name the operator's file, not the copy.
         let library = image::open_library(original)?;
         let before = library.metadata().context(UNREADABLE)?;
-        Image::read_from(&library, original)?;
+        let unique = Image::read_from(&library, original)?.unique;
         let folder = folder()?;
         let numbered = folder.path().join(number.to_string());
-        let from = Source { file: &library, length: before.len(), deadline };
+        let from = Source { file: &library, length: before.len(), unique: &unique, deadline };
         let copied = Self::copy(from, &before, original, &folder, number, key);
         if copied.is_err() {
             let _ = fs::remove_dir_all(numbered);
@@ -103,6 +107,7 @@ impl Copied {
             original,
             version,
             run_path,
+            unique: library.unique.clone(),
             content,
             length: before.len(),
             hash,
@@ -151,8 +156,8 @@ impl Copied {
     }
 
     /// A file that may have the content of this copy.
-    fn source<'f>(&self, file: &'f File) -> Source<'f> {
-        Source { file, length: self.length, deadline: None }
+    fn source<'f>(&'f self, file: &'f File) -> Source<'f> {
+        Source { file, length: self.length, unique: &self.unique, deadline: None }
     }
 
     /// Copies a file that has the content of this copy. None: it has another one, or cannot be copied.
@@ -170,7 +175,7 @@ impl Copied {
 
     /// What a file must be like to have the content of this copy.
     pub fn content(&self) -> Content {
-        Content { version: self.version, length: self.length, hash: self.hash }
+        Content { version: self.version, length: self.length, hash: self.hash, unique: self.unique.clone() }
     }
 
     /// Removes the copy. Workers may have it mapped.
@@ -190,6 +195,7 @@ pub struct Content {
     version: Option<Stamp>,
     length: u64,
     hash: u64,
+    unique: Unique,
 }
 
 impl Content {
@@ -201,7 +207,8 @@ impl Content {
             if self.version == Some(stamp(&about)) {
                 return Ok(true);
             }
-            let from = Source { file: &file, length: self.length, deadline: Some(deadline) };
+            let from =
+                Source { file: &file, length: self.length, unique: &self.unique, deadline: Some(deadline) };
             Ok(about.len() == self.length && read_all(from, key, |_| Ok(()))? == self.hash)
         };
         read().unwrap_or(false)
@@ -235,6 +242,8 @@ struct Source<'f> {
     file: &'f File,
     /// Bytes that are copied at most, because workers own the copies and could make one endless.
     length: u64,
+    /// Symbols that become weak in the copy.
+    unique: &'f Unique,
     deadline: Option<Deadline>,
 }
 
@@ -246,7 +255,8 @@ impl Source<'_> {
     }
 }
 
-/// Copies an open file to a new one, which only workers can read. Returns the new one and the hash of the content.
+/// Copies an open file to a new one, which only workers can read, and makes its unique symbols weak: the copies of two
+/// generations, and of two plugins, share no object. Returns the new file and the hash of its content.
 fn write_copy(from: Source<'_>, to: &Path, folder: &Folder, key: &RandomState) -> Result<(File, u64)> {
     let why = || unwritable(folder);
     let mut copy = File::options().write(true).create_new(true).mode(0o600).open(to).with_context(why)?;
@@ -260,7 +270,7 @@ fn write_copy(from: Source<'_>, to: &Path, folder: &Folder, key: &RandomState) -
     Ok((content, hash))
 }
 
-/// Passes all of a file to `sink`, piece by piece. Returns the hash of the content.
+/// Passes all of a file to `sink`, piece by piece, with its unique symbols made weak. Returns the hash of that content.
 fn read_all(from: Source<'_>, key: &RandomState, mut sink: impl FnMut(&[u8]) -> Result<()>) -> Result<u64> {
     let (mut chunk, mut hasher, mut at) = (vec![0; CHUNK], key.build_hasher(), 0);
     while at < from.length {
@@ -270,6 +280,7 @@ fn read_all(from: Source<'_>, key: &RandomState, mut sink: impl FnMut(&[u8]) -> 
             break;
         }
         from.check_deadline(at)?;
+        from.unique.isolate(&mut chunk[..size], at);
         hasher.write(&chunk[..size]);
         sink(&chunk[..size])?;
         at += size as u64;

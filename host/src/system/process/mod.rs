@@ -27,6 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::privileges::Identity;
 use super::scoreboard::Scoreboard;
+use super::static_tls;
 
 /// Time for a child to read its first message, if the message is longer than a socket's buffer.
 const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -53,6 +54,8 @@ pub fn start(
     open_nothing()?;
     let mut command = Command::new(&program);
     command.arg0(name).arg(argument).stdin(Stdio::from(OwnedFd::from(theirs))).process_group(0);
+    let (variable, tunables) = static_tls::environment();
+    command.env(variable, tunables);
     if let Some(identity) = identity {
         command.uid(identity.user).gid(identity.group);
     }
