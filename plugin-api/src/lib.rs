@@ -44,7 +44,8 @@
 //! **Failure.** A handler may return `Result<(), E>`; an onrequest handler may return `Result<Response, E>`.
 //! An `Err` and a panic have the same effect: the host logs plugin, handler and message, for a panic also the
 //! source line, and closes the connection with 1011 or responds to the request with 500. Other connections and
-//! requests are not affected.
+//! requests are not affected. An error is formatted with `{:#}`, which shows the causes of an `anyhow::Error`. If
+//! `RUST_BACKTRACE=1` is set for the server, the log also has the backtrace of a panic.
 //!
 //! # State over a reload
 //!

@@ -103,14 +103,16 @@ impl Connection {
 
     #[track_caller]
     fn borrow<'c, S>(&self, state: &'c RefCell<S>) -> RefMut<'c, S> {
-        state.try_borrow_mut().unwrap_or_else(|_| {
+        // Not in a closure, because the panic would then name a line of this file.
+        let Ok(guard) = state.try_borrow_mut() else {
             panic!(
                 "the state `{0}` of connection {1} is borrowed already: a guard of c.state() is alive; end its \
                  block or drop() it before you ask for the next",
                 short_name::<S>(),
                 self.id()
             )
-        })
+        };
+        guard
     }
 
     /// Panics if the slot is not empty. Only called if it holds no `S`.

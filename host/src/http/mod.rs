@@ -74,7 +74,7 @@ pub async fn serve(worker: &'static Worker, mut stream: Stream, peer: Peer, perm
         }
     };
     if let Err(error) = result {
-        log::debug!("{peer}: {error}");
+        log::debug!("{peer}: {:#}", anyhow::Error::new(error));
     }
 }
 
@@ -212,7 +212,7 @@ fn hand_over(
         let upgraded = match on_upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => {
-                log::debug!("{peer}: left before it was upgraded: {error}");
+                log::debug!("{peer}: left before it was upgraded: {:#}", anyhow::Error::new(error));
                 return called.iter().for_each(|called| release_request(called, &client));
             }
         };

@@ -8,6 +8,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 use super::RawConnection;
+use super::backtrace;
 use super::host::{RawLoad, fail, in_callback};
 use crate::abi;
 use crate::connection::Connection;
@@ -29,7 +30,8 @@ impl<T> Outcome<T> for T {
 
 impl<T, E: Display> Outcome<T> for Result<T, E> {
     fn into_result(self) -> Result<T, String> {
-        self.map_err(|error| error.to_string())
+        // With its causes, if it is an error such as that of the crate `anyhow`.
+        self.map_err(|error| format!("{error:#}"))
     }
 }
 
@@ -77,6 +79,7 @@ fn install_panic_hook() {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| match info.location() {
             Some(location) if in_callback() || AT_WORK.get() => {
+                backtrace::log_backtrace(location);
                 let file = CString::new(location.file()).unwrap_or_default();
                 PLACE.set(Some(Place { file, line: location.line() }));
             }

@@ -9,6 +9,8 @@ mod host; // plugin to host: the host's function table
 
 mod entry; // host to plugin: entry points, which catch panics
 
+mod backtrace; // where a panic happened, in the log
+
 mod data; // the connection's typed data slot
 
 mod later; // closures for timers and background work

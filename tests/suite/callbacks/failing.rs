@@ -92,3 +92,59 @@ fn a_failing_onrequest_is_a_500_and_the_connection_can_be_used_on() {
         assert_eq!(c.request("GET", "/next", &[], b"").text(), "/next");
     }
 }
+
+/// A server with `test-state` that has logged this line, because a client has sent this message.
+fn log_after(environment: &str, route: &str, message: &str, line: &str) -> Host {
+    let library = plugin("test-state");
+    let routes = ["--route", "/=onconnect,onmessage,ondisconnect", "--route", "/chain=,chained,"];
+    let arguments = [&["serve", path(&library)], &routes[..]].concat();
+    let host = Host::start_through(&["env", environment], &arguments);
+    let mut c = host.open(route);
+    if route == "/" {
+        c.next_text(); // the greeting
+    }
+    c.text(message);
+    assert_eq!(c.closed(), Some((1011, "handler failed".to_owned())));
+    host.log_line(line);
+    host
+}
+
+/// The source line of the test plugin with this text.
+fn line_of(file: &str, text: &str) -> String {
+    let source = root().join("tests/plugins/state/src").join(file);
+    let source = std::fs::read_to_string(source).expect("the source is there");
+    let line = source.lines().position(|line| line.contains(text)).expect("the text is there") + 1;
+    format!("tests/plugins/state/src/{file}:{line}")
+}
+
+#[test]
+fn a_panic_of_the_sdk_names_the_line_of_its_caller() {
+    let place = line_of("variant.rs", "let _second = ");
+    let host = log_after("X=", "/", "borrow", &format!("({place})"));
+    assert_eq!(host.log_lines("backtrace"), [""; 0], "nobody has asked for one");
+}
+
+#[test]
+fn the_backtrace_of_a_panic_is_logged_if_it_is_asked_for() {
+    let host = log_after("RUST_BACKTRACE=1", "/", "borrow", "backtrace of the panic at ");
+    host.log_line(
+        "onmessage handler `onmessage` failed: panicked: the state `Session` of connection 1 is borrowed",
+    );
+    let frames = host.log_lines(" ERROR worker 0: plugin `state`:   ");
+    let place = line_of("variant.rs", "let _second = ");
+    assert!(
+        frames.iter().any(|frame| frame.contains("declared::borrow at ") && frame.contains(&place)),
+        "{frames:#?}"
+    );
+    assert!(frames.len() < 8, "only the plugin's own frames are shown: {frames:#?}");
+}
+
+#[test]
+fn an_error_is_logged_with_its_causes() {
+    log_after(
+        "X=",
+        "/chain",
+        "x",
+        "onmessage handler `chained` failed: no room: no such file; closing connection ",
+    );
+}

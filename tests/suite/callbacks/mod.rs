@@ -9,7 +9,7 @@ mod failing; // handlers that panic or return an Err
 
 use tungstenite::Message;
 
-use crate::support::{BINARY, CLOSE, Host, Raw, TEXT, WebSocket, c_plugin_with, frame, path, plugin};
+use crate::support::{BINARY, CLOSE, Host, Raw, TEXT, WebSocket, c_plugin_with, frame, path, plugin, root};
 
 /// A server whose route `/` logs every callback.
 fn probe(options: &[&str]) -> Host {

@@ -227,6 +227,8 @@ pub fn isolate(command: &mut Command) {
     for name in variables.filter(|name| name.to_string_lossy().starts_with("CALLSIGN_")) {
         command.env_remove(name);
     }
+    // It adds lines to the log.
+    command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
     // One worker by default, so that all clients of a test share it.
     command.env("CALLSIGN_WORKERS", "1");
     // All servers would share the default control socket.

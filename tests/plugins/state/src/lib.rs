@@ -6,11 +6,13 @@
 //! - `late MS`: a timer of the connection sends `GENERATION late`
 //! - `every MS`: a timer of the plugin sends `GENERATION tick`
 //! - `work NAME FIFO` reads one byte in the background, then sends `GENERATION worked NAME`
+//! - `borrow` borrows the state twice, which panics; `print TEXT` prints it after "printed "
 //! - everything else is echoed after the generation
 
 mod variant;
 
 use std::cell::Cell;
+use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
@@ -85,10 +87,29 @@ fn onmessage(c: &Connection, message: Message<'_>) -> Result<(), String> {
             work(c, Work(name.to_owned()), fifo.to_owned());
             "working".to_owned()
         }
+        "borrow" => variant::borrow(c),
+        "print" => {
+            println!("printed {rest}");
+            text.to_owned()
+        }
         _ => format!("{generation} {text}"),
     };
     c.send(&answer);
     Ok(())
+}
+
+/// Fails with an error that has a cause, which `{:#}` shows, like an error of the crate `anyhow`.
+#[onmessage]
+fn chained(_: &Connection, _: Message<'_>) -> Result<(), Chain> {
+    Err(Chain)
+}
+
+struct Chain;
+
+impl Display for Chain {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(if f.alternate() { "no room: no such file" } else { "no room" })
+    }
 }
 
 /// Logs when it is dropped.

@@ -100,6 +100,12 @@ mod declared {
         c.state::<Session>().count.up()
     }
 
+    pub fn borrow(c: &Connection) -> String {
+        let _first = c.state::<Session>();
+        let _second = c.state::<Session>();
+        String::new()
+    }
+
     /// Parses a field's type.
     trait Field {
         fn set(&mut self, value: &str) -> Result<(), String> {
@@ -153,6 +159,10 @@ mod undeclared {
 
     pub fn get(c: &Connection) -> String {
         format!("{:?}", c.data::<Cell<usize>>().map(Cell::get))
+    }
+
+    pub fn borrow(_: &Connection) -> String {
+        String::new()
     }
 
     pub fn count(c: &Connection) -> usize {
