@@ -47,6 +47,8 @@ mod forked_children; // processes that plugins start
 
 mod reload; // new code on live connections
 
+mod printing; // what plugins print
+
 mod isolation; // what generations and plugins do not share
 
 mod copies_private; // copies of the libraries: who can read them, and where they are

@@ -34,7 +34,7 @@ use crate::system::process::{
 use crate::system::sanitize::sanitize;
 use crate::system::scoreboard::{self, Scoreboard};
 use crate::system::signals::{Hangup, Ignored, Stop};
-use crate::system::{crash, log as logging, open_files, panic, privileges};
+use crate::system::{crash, log as logging, open_files, panic, privileges, stdio};
 use crate::worker::admission::WorkerInfo;
 use crate::worker::{Listeners, Worker};
 use listen::{Acceptor, Listener};
@@ -57,6 +57,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     }
     write_in_background();
     panic::abort_on_panic();
+    stdio::print_lines_at_once();
     open_files::raise_limit();
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(Scoreboard::private()?));
     scoreboard::adopt(scoreboard.slot(0));
@@ -128,6 +129,7 @@ pub fn run_worker() -> Result<()> {
     write_in_background();
     logging::start(settings.log.into(), Some(index));
     panic::abort_on_panic();
+    stdio::print_lines_at_once();
     end_with_parent(parent)?;
     let mut descriptors = descriptors.into_iter();
     let scoreboard = open_scoreboard(descriptors.next())?;

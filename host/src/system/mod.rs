@@ -3,7 +3,12 @@
 
 pub mod sanitize; // untrusted text on a terminal
 
+pub mod output; // writes that never block
+
 pub mod log; // log lines to stderr
+
+#[expect(unsafe_code, reason = "the C library's stdout is a static variable")]
+pub mod stdio; // what plugins in C print
 
 pub mod signals; // SIGINT, SIGTERM, SIGHUP
 

@@ -3,9 +3,12 @@
 use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 
 use anyhow::{Result, bail};
+use tokio::task::JoinHandle;
 
+use super::printed::Printed;
 use super::{WorkerSlot, Workers};
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
@@ -13,6 +16,7 @@ use crate::link::setup::{LISTENERS_MAX, Setup};
 use crate::serve::listen::{self, Bound};
 use crate::system::privileges::Identity;
 use crate::system::process::{self, Leader};
+use crate::system::task;
 
 /// What all workers get from the parent.
 pub struct Launcher {
@@ -20,6 +24,16 @@ pub struct Launcher {
     pub identity: Option<Identity>,
     /// Closed when the server stops.
     listeners: RefCell<Vec<Bound>>,
+    printed: Printed,
+}
+
+/// A worker that was started.
+pub struct Launched {
+    pub child: Leader,
+    /// The parent's end of the link.
+    pub link: UnixStream,
+    /// Writes what the worker prints. It ends when no process of the worker can print any more.
+    pub printed: JoinHandle<()>,
 }
 
 impl Launcher {
@@ -32,7 +46,7 @@ impl Launcher {
                 listeners.len()
             );
         }
-        Ok(Self { identity, listeners: RefCell::new(listeners) })
+        Ok(Self { identity, listeners: RefCell::new(listeners), printed: Printed::new() })
     }
 
     pub fn addresses(&self) -> Vec<String> {
@@ -43,16 +57,24 @@ impl Launcher {
         self.listeners.borrow_mut().clear();
     }
 
-    /// Starts a worker for a slot. Returns the process and the parent's end of the link.
+    /// Starts a worker for a slot.
     pub fn launch(
         &self,
         slot: &WorkerSlot,
         workers: &Workers,
         settings: &Settings,
         plan: &Plan,
-    ) -> Result<(Leader, UnixStream)> {
+    ) -> Result<Launched> {
         let name = format!("callsign: worker {}", slot.index);
-        let (mut child, link) = process::start("worker", &name, self.identity, |_| ())?;
+        let (mut child, link) = process::start("worker", &name, self.identity, |command| {
+            command.stdout(Stdio::piped());
+        })?;
+        let (stdout, printed) = (child.take_stdout(), self.printed.clone());
+        let printed = task::spawn(format!("stdout of worker {}", slot.index), async move {
+            if let Some(stdout) = stdout {
+                printed.copy(stdout).await;
+            }
+        });
         let setup = Setup {
             index: slot.index,
             workers: workers.slots().len(),
@@ -70,6 +92,6 @@ impl Launcher {
             child.start_kill();
         }
         link.set_nonblocking(true)?;
-        Ok((child, link))
+        Ok(Launched { child, link, printed })
     }
 }

@@ -3,6 +3,8 @@
 
 mod slot; // one worker's slot: its process, its queue, its inventory
 
+mod printed; // what plugins print
+
 mod launcher; // starts the process of a worker
 
 mod restart; // how long to wait before the next worker of a slot
@@ -29,7 +31,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-pub use launcher::Launcher;
+pub use launcher::{Launched, Launcher};
 pub use slot::WorkerSlot;
 pub use supervisor::Supervisor;
 pub use watchdog::Watchdog;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::report::Death;
 use super::restart::{Progress, RestartPolicy};
 use super::worker_link::WorkerLink;
-use super::{Running, Watchdog, WorkerSlot, backtraces};
+use super::{Launched, Running, Watchdog, WorkerSlot, backtraces};
 use crate::parent::Parent;
 use crate::parent::startup::StartupEvent;
 use crate::system::process::Leader;
@@ -124,7 +124,7 @@ impl Supervisor {
             return not_started(Progress::DiedBeforeServing, String::new());
         }
         let launched = parent.launcher.launch(slot, &parent.workers, &parent.settings, &plan);
-        let (child, link) = match launched {
+        let Launched { child, link, mut printed } = match launched {
             Ok(launched) => launched,
             Err(error) => {
                 let report = format!("worker {} cannot be started: {error:#}", slot.index);
@@ -142,6 +142,8 @@ impl Supervisor {
         if timeout(LAST_MESSAGES_TIMEOUT, &mut reader).await.is_err() {
             reader.abort();
         }
+        // If it takes longer, a process that left the worker's group can still print: the task goes on.
+        let _ = timeout(LAST_MESSAGES_TIMEOUT, &mut printed).await;
         let has_served = slot.finish(score.counters().accepted);
         parent.workers.finish_start(slot);
         parent.reloads.ballots.record_death(slot.index);

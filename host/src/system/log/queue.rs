@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::io;
 
+use crate::system::output::ATOMIC;
+
 /// Bytes of records that wait: about what a pipe holds.
 const WAITING_MAX: usize = 64 * 1024;
-/// Bytes that a pipe takes all or not at all (PIPE_BUF).
-pub const ATOMIC: usize = 4096;
 /// Start of what is left of a record.
 const CONTINUED: &[u8] = b"\n  ";
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -97,6 +97,11 @@ impl Leader {
     /// The process id, until the process is reaped. Until then, no other process gets the id.
     pub fn pid(&self) -> Option<Pid> {
         self.pid
+    }
+
+    /// The other end of its stdout, if that is a pipe.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     /// Kills the process, without waiting for its end.

@@ -1,0 +1,106 @@
+//! What plugins print: it appears at once, and its reader may stop reading or go away.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::support::{Host, Raw, WebSocket, c_plugin, isolate, path, plugin};
+
+/// A server whose stdout the test reads or does not read.
+struct Printing {
+    child: Child,
+    stdout: Option<BufReader<File>>,
+    port: u16,
+    copies: tempfile::TempDir,
+}
+
+impl Printing {
+    fn serve(library: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
+        isolate(&mut command);
+        let copies = tempfile::tempdir().expect("a folder can be made");
+        command.args(["serve", path(library), "--listen", "127.0.0.1:0"]).env("TMPDIR", copies.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program can be run");
+        let stdout = OwnedFd::from(child.stdout.take().expect("it is a pipe"));
+        let mut printing = Self { child, stdout: Some(BufReader::new(File::from(stdout))), port: 0, copies };
+        let line = printing.line_with("listening on http://127.0.0.1:");
+        printing.port = line.trim_end_matches("/\n").rsplit(':').next().unwrap().parse().expect("a port");
+        printing
+    }
+
+    /// Reads up to the line that contains this text.
+    fn line_with(&mut self, text: &str) -> String {
+        let stdout = self.stdout.as_mut().expect("it is read");
+        loop {
+            let mut line = String::new();
+            assert_ne!(stdout.read_line(&mut line).expect("a pipe can be read"), 0, "no `{text}`");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn open(&self) -> WebSocket {
+        Raw::connect(self.port).upgrade("/", &[])
+    }
+}
+
+impl Drop for Printing {
+    fn drop(&mut self) {
+        // The server may already have exited.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = self.copies.path();
+    }
+}
+
+#[test]
+fn what_a_plugin_in_c_prints_appears_while_it_serves_and_the_rest_at_its_end() {
+    let mut host = Host::start(&["serve", path(&c_plugin("prints.c"))]);
+    let mut c = host.open("/");
+    assert_eq!(c.ask("hello"), "hello");
+    crate::support::eventually("it is printed", || host.stdout().contains("\nprinted hello\n"));
+    drop(c);
+    assert!(host.terminate().success());
+    crate::support::eventually("the last words are printed", || host.stdout().ends_with("printed last\n"));
+}
+
+#[test]
+fn a_plugin_prints_on_when_nobody_reads_and_when_the_reader_is_gone() {
+    for (library, command, greets) in
+        [(c_plugin("prints.c"), "", false), (plugin("test-state"), "print ", true)]
+    {
+        let mut server = Printing::serve(&library);
+        let mut c = server.open();
+        if greets {
+            c.next_text();
+        }
+        let mut ask = |text: &str| {
+            let answer = c.ask(&format!("{command}{text}"));
+            assert!(answer.ends_with(text), "{answer}");
+        };
+        ask("hello");
+        server.line_with("printed hello");
+        // More than the pipes hold.
+        let long = "x".repeat(8000);
+        (0..100).for_each(|_| ask(&long));
+        server.stdout = None;
+        (0..20).for_each(|_| ask(&long));
+        ask("still here");
+    }
+}
+
+#[test]
+fn a_slow_reader_gets_what_it_has_not_read() {
+    let mut server = Printing::serve(&c_plugin("prints.c"));
+    let mut c = server.open();
+    let long = "y".repeat(1000);
+    // 100 kB: what the pipe of the server's stdout does not hold, the server keeps.
+    (0..100).for_each(|_| assert_eq!(c.ask(&long), long));
+    let mut bytes = vec![0; 100 * ("printed ".len() + long.len() + 1)];
+    server.stdout.as_mut().expect("it is read").read_exact(&mut bytes).expect("the pipe holds so much");
+    assert_eq!(String::from_utf8_lossy(&bytes), format!("printed {long}\n").repeat(100));
+}
