@@ -62,6 +62,7 @@ extern "C" {
  * connection and call callsign_host.find, which returns NULL for a connection that has ended. */
 
 struct connection;
+struct callsign_guard;
 struct callsign_handler;
 struct callsign_host;
 struct callsign_load;
@@ -82,6 +83,9 @@ struct callsign_request;
 
 /* The data symbol under which a library exports its struct callsign_plugin. */
 #define CALLSIGN_PLUGIN_SYMBOL "callsign_plugin"
+
+/* The data symbol under which a library exports its struct callsign_guard, if it has one. */
+#define CALLSIGN_GUARD_SYMBOL "callsign_guard"
 
 /* Prefix of the data symbol that exports a struct callsign_handler; the handler's name follows. */
 #define CALLSIGN_HANDLER_PREFIX "callsign_handler_"
@@ -449,6 +453,29 @@ struct callsign_handler {
 	union callsign_handler_function function;
 };
 
+/* The part of a call that the host makes through a struct callsign_guard: it calls one function
+ * of the plugin. */
+typedef void (*callsign_body_fn)(void *argument);
+
+/* Calls `body` with `argument` once, on this thread, and catches every exception that leaves it.
+ * Returns 0 if there was none; otherwise 1, with a description of the exception in `reason`: at
+ * most `size` bytes, NUL-terminated. `size` is not 0. [any thread] */
+typedef int32_t (*callsign_catch_fn)(
+	callsign_body_fn body, void *argument, char *reason, size_t size);
+
+/* Catches the exceptions of a library in C++, exported as the data symbol `callsign_guard`. If a
+ * library exports a guard, the host calls all its functions through it, and an exception that
+ * leaves one is a failure like one that callsign_host.fail reports. An exception must not leave
+ * a function of a library without a guard: it ends the worker. */
+struct callsign_guard {
+	/* Size of this struct in the plugin, in bytes. */
+	uint32_t struct_size;
+	/* 0 */
+	uint32_t reserved;
+	/* Not NULL. */
+	callsign_catch_fn call;
+};
+
 /* The descriptor that makes a library a plugin, exported as the data symbol `callsign_plugin`.
  * The host reads it from the file before it runs any code of the plugin. */
 struct callsign_plugin {
@@ -761,6 +788,52 @@ extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 		CALLSIGN_EXPORTED_; \
 	const struct callsign_handler_of_##name callsign_handler_##name = { \
 		sizeof(struct callsign_handler), code, name}
+
+/* ---- C++ exceptions ----
+ *
+ * An exception that leaves a handler, a hook or any other function that the host calls is a failure
+ * of that call, with the exception's type and what() as the reason: the connection is closed with
+ * 1011, the request gets a 500, and the worker keeps running. For that, each source file in C++ that
+ * includes this header, and is compiled with exceptions, exports the guard of the library. Link the
+ * library with the C++ compiler. */
+#if defined __cplusplus && defined __cpp_exceptions
+extern "C++" {
+#include <cxxabi.h>
+#include <exception>
+#include <stdlib.h>
+#include <typeinfo>
+}
+
+/* Describes the exception that is being handled. */
+static inline void callsign_describe_(const char *what, char *reason, size_t size)
+{
+	const std::type_info *type = abi::__cxa_current_exception_type();
+	const char *name = type == NULL ? "of an unknown type" : type->name();
+	int status = 0;
+	char *readable = type == NULL ? NULL : abi::__cxa_demangle(name, NULL, NULL, &status);
+	snprintf(reason, size, "C++ exception %s%s%s", readable == NULL ? name : readable,
+		what == NULL ? "" : ": ", what == NULL ? "" : what);
+	free(readable);
+}
+
+static inline int32_t callsign_catch_(
+	callsign_body_fn body, void *argument, char *reason, size_t size)
+{
+	try {
+		body(argument);
+		return 0;
+	} catch (const std::exception &exception) {
+		callsign_describe_(exception.what(), reason, size);
+	} catch (...) {
+		callsign_describe_(NULL, reason, size);
+	}
+	return 1;
+}
+
+extern const struct callsign_guard callsign_guard __attribute__((weak)) CALLSIGN_EXPORTED_;
+const struct callsign_guard callsign_guard = {
+	sizeof(struct callsign_guard), 0, callsign_catch_};
+#endif
 
 /* ---- Connections ---- */
 

@@ -53,6 +53,8 @@ pub const ABI_MAJOR: u16 = 1;
 pub const ABI_MINOR: u16 = 1;
 /// The data symbol under which a library exports its [`Plugin`].
 pub const PLUGIN_SYMBOL: &str = "callsign_plugin";
+/// The data symbol under which a library exports its [`Guard`], if it has one.
+pub const GUARD_SYMBOL: &str = "callsign_guard";
 /// Prefix of the data symbol that exports a [`Handler`]; the handler's name follows.
 pub const HANDLER_PREFIX: &str = "callsign_handler_";
 
@@ -397,6 +399,28 @@ pub struct Handler {
     pub kind: u32,
     /// Not NULL.
     pub function: HandlerFunction,
+}
+
+/// The part of a call that the host makes through a [`Guard`]: it calls one function of the plugin.
+pub type Body = unsafe extern "C" fn(argument: *mut c_void);
+
+/// Calls `body` with `argument` once, on this thread, and catches every exception that leaves it. Returns 0 if there was
+/// none; otherwise 1, with a description of the exception in `reason`: at most `size` bytes, NUL-terminated. `size` is
+/// not 0. [any thread]
+pub type Catch =
+    unsafe extern "C" fn(body: Body, argument: *mut c_void, reason: *mut c_char, size: usize) -> i32;
+
+/// Catches the exceptions of a library in C++, exported as the data symbol `callsign_guard`. If a library exports a guard,
+/// the host calls all its functions through it, and an exception that leaves one is a failure like one that
+/// [`Host::fail`] reports. An exception must not leave a function of a library without a guard: it ends the worker.
+#[repr(C)]
+pub struct Guard {
+    /// Size of this struct in the plugin, in bytes.
+    pub struct_size: u32,
+    /// 0
+    pub reserved: u32,
+    /// Not NULL.
+    pub call: Catch,
 }
 
 /// The descriptor that makes a library a plugin, exported as the data symbol `callsign_plugin`. The host

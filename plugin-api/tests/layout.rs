@@ -53,7 +53,7 @@ fn size_of_field<T, F>(_: impl Fn(&T) -> &F) -> usize {
 }
 
 #[rustfmt::skip]
-fn abi_1_0() -> [Layout; 6] {
+fn abi_1_0() -> [Layout; 7] {
     layouts! {
         Connection, "struct connection", 24:
             data 0 8,
@@ -89,6 +89,10 @@ fn abi_1_0() -> [Layout; 6] {
             struct_size 0 4,
             kind 4 4,
             function 8 8,;
+        Guard, "struct callsign_guard", 16:
+            struct_size 0 4,
+            reserved 4 4,
+            call 8 8,;
         Plugin, "struct callsign_plugin", 168:
             magic 0 8,
             abi_major 8 2,
@@ -250,6 +254,7 @@ fn every_constant_has_its_value_of_abi_1_0() {
         if cfg!(target_endian = "little") { b"callsign" } else { b"ngisllac" }
     );
     assert_eq!((abi::PLUGIN_SYMBOL, abi::HANDLER_PREFIX), ("callsign_plugin", "callsign_handler_"));
+    assert_eq!(abi::GUARD_SYMBOL, "callsign_guard");
     assert_eq!(abi::ALL_WORKERS, 0xffff_ffff);
 }
 

@@ -47,6 +47,8 @@ mod forked_children; // processes that plugins start
 
 mod reload; // new code on live connections
 
+mod exceptions; // C++ exceptions that leave a plugin
+
 mod printing; // what plugins print
 
 mod isolation; // what generations and plugins do not share

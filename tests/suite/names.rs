@@ -153,6 +153,27 @@ fn handlers_called_connect_send_and_close_leave_the_plugins_own_sockets_alone() 
     host.log_line("plugin `libc-names`: close 1000");
 }
 
+/// Where the plugin itself refers to such a function, the loader finds the C library's.
+#[test]
+fn handlers_in_c_with_names_of_the_c_library_are_the_plugins_own() {
+    let library = c_plugin_with("libc_names.c", &[]);
+    let host =
+        Host::start(&["serve", path(&library), "--route", "/=error,index,warn", "--route", "/page=daemon"]);
+    let mut c = host.open("/");
+    assert_eq!((c.next_text(), c.ask("x")), ("own error".to_owned(), "own index".to_owned()));
+    c.close(1000, "");
+    host.log_line("plugin `libc-names-c`: own warn");
+    assert_eq!(host.connect().request("GET", "/page", &[], b"").text(), "own");
+    let note = "it refers to a function `error` of its own (and `index`, `warn`), but where it calls that, the one of ";
+    assert!(host.log_line(note).contains("link with -Wl,-Bsymbolic-functions"));
+
+    let (code, stdout, stderr) = run(&["check", path(&library)]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains(note) && stdout.contains("libc.so.6 runs. Make the function static"), "{stdout}");
+    let bound = c_plugin_with("libc_names.c", &["-Wl,-Bsymbolic-functions"]);
+    assert!(!run(&["check", path(&bound)]).1.contains("note:"));
+}
+
 #[test]
 fn an_imported_function_is_no_handler() {
     let left = left();

@@ -12,6 +12,7 @@ use callsign_plugin::abi::status;
 use tokio::sync::{Notify, mpsc};
 
 use super::deferred::DeferredTask;
+use crate::plugin::call::Failure;
 use crate::plugin::deferred::Work;
 use crate::system::pool::Pool;
 
@@ -79,28 +80,27 @@ impl Background {
                 }
             }
             tokio::select! {
-                Some(number) = results.recv() => self.finish(number),
+                Some((number, result)) = results.recv() => self.finish(number, result),
                 () = self.changed.notified() => {}
                 () = tokio::time::sleep(RETRY), if retry => {}
             }
         }
     }
 
-    /// Starts the work on a thread, which sends the job's number when it is done. Err: no thread can be created.
+    /// Starts the work on a thread, which sends the job's number and result when it is done. Err: no thread can be created.
     fn start(
         &self,
         pool: &Pool,
         number: u64,
         work: Work,
-        sender: &mpsc::UnboundedSender<u64>,
+        sender: &mpsc::UnboundedSender<(u64, Result<(), Failure>)>,
     ) -> Result<(), (Work, std::io::Error)> {
         let (slot, sender) = (Arc::new(Mutex::new(Some(work))), sender.clone());
         let job = {
             let slot = slot.clone();
             Box::new(move || {
                 let work = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-                work.into_iter().for_each(Work::run);
-                let _ = sender.send(number);
+                let _ = sender.send((number, work.map_or(Ok(()), Work::run)));
             })
         };
         pool.run(job).map_err(|(_, error)| {
@@ -163,9 +163,12 @@ impl Background {
         }
     }
 
-    fn finish(&self, number: u64) {
+    fn finish(&self, number: u64, result: Result<(), Failure>) {
         let Some(done) = self.running.borrow_mut().remove(&number) else { return };
-        done.call();
+        match result {
+            Ok(()) => done.call(),
+            Err(thrown) => done.fail(&thrown),
+        }
         done.free();
         self.job_done.notify_waiters();
     }

@@ -44,9 +44,9 @@ impl DeferredTask {
         Ok(Self { task, label, generation, connection, cancelled: Cell::new(false) })
     }
 
-    /// Name of the plugin.
-    pub fn plugin_name(&self) -> &'static str {
-        &self.label.plugin_name
+    /// The handler that it is called as.
+    pub fn label(&self) -> HandlerRef {
+        self.label
     }
 
     /// Id of the connection that the task belongs to.
@@ -80,14 +80,16 @@ impl DeferredTask {
             return;
         }
         let c = self.connection.and_then(find_connection);
-        match (self.task.call(self.label, c.as_deref()), c) {
-            (Ok(()), _) => {}
-            (Err(reason), Some(c)) => {
-                if let Some(worker) = Worker::current() {
-                    worker.handler_failed(&c, self.label, &reason);
-                }
-            }
-            (Err(reason), None) => log::error!("{} failed: {reason}", self.label),
+        if let Err(reason) = self.task.call(self.label, c.as_deref()) {
+            self.fail(&reason);
+        }
+    }
+
+    /// Handles a failure of the plugin's function, or of what should have come before it: closes the task's connection.
+    pub fn fail(&self, reason: &str) {
+        match (self.connection.and_then(find_connection), Worker::current()) {
+            (Some(c), Some(worker)) => worker.handler_failed(&c, self.label, reason),
+            _ => log::error!("{} failed: {reason}", self.label),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::image::Image;
+use super::library::defined_by_process;
 use super::unique::Unique;
 use crate::system::static_tls;
 
@@ -16,6 +17,7 @@ pub fn advice(image: &Image, path: &Path) -> Vec<String> {
              own; with --workers 0 there is no copy, and plugins share them: compile with -fno-gnu-unique"
         ));
     }
+    advice.extend(preempted(image));
     for library in beside(image, path) {
         if let Some(unique) = Unique::of_path(&library).summary() {
             advice.push(format!(
@@ -35,6 +37,20 @@ pub fn advice(image: &Image, path: &Path) -> Vec<String> {
         ));
     }
     advice
+}
+
+/// Functions of the library whose place others take: the loader looks for a name in the libraries of the process first.
+/// The handler of such a name is still the library's own function.
+pub fn preempted(image: &Image) -> Option<String> {
+    let mut found = image.by_name.iter().filter_map(|name| Some((name, defined_by_process(name)?)));
+    let (name, library) = found.next()?;
+    let others: Vec<String> = found.map(|(name, _)| format!(", `{name}`")).collect();
+    Some(format!(
+        "it refers to a function `{name}` of its own{}, but where it calls that, the one of {} runs. Make the function \
+         static, rename it, or link with -Wl,-Bsymbolic-functions",
+        if others.is_empty() { String::new() } else { format!(" (and{})", others.concat()[1..].to_owned()) },
+        library.display()
+    ))
 }
 
 /// The libraries that it needs and that its run path leads to. Those of the system are not among them.

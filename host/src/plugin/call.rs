@@ -10,6 +10,7 @@ use callsign_plugin::abi;
 use callsign_websocket::Payload;
 
 use super::exposed::{ExposedConnection, ExposedRequest};
+use super::guard::{self, Guard, MayThrow};
 use super::handler::{Handler, HandlerRef, Kind};
 use crate::system::process::fork;
 use crate::system::scoreboard;
@@ -113,14 +114,19 @@ pub fn record_failure(reason: Failure) -> bool {
     true
 }
 
-/// Runs plugin code as `handler`, or as the hook with that index on the scoreboard.
+/// Runs plugin code as `handler`, or as the hook with that index on the scoreboard. What it throws is its failure.
 #[inline]
-pub(super) fn run<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -> R) -> Result<R, Failure> {
+pub(super) fn run<R>(
+    handler: Option<HandlerRef>,
+    index: u32,
+    guard: Option<Guard>,
+    f: impl FnOnce() -> R,
+) -> Result<R, Failure> {
     let slot = scoreboard::current();
     RUNNING.set(handler);
     IN_CALLBACK.set(true);
     slot.enter(index);
-    let result = f();
+    let result = guard::call(guard, f);
     // Before anything that the worker shares with its children is changed, such as the scoreboard.
     if fork::is_forked() {
         end_returned(handler, index);
@@ -128,13 +134,20 @@ pub(super) fn run<R>(handler: Option<HandlerRef>, index: u32, f: impl FnOnce() -
     slot.leave();
     IN_CALLBACK.set(false);
     RUNNING.set(None);
-    if FAILED.get() { Err(take_failure()) } else { Ok(result) }
+    match result {
+        Ok(result) if !FAILED.get() => Ok(result),
+        Ok(_) => Err(take_failure()),
+        Err(thrown) => {
+            take_failure();
+            Err(thrown)
+        }
+    }
 }
 
 /// Runs plugin code as that handler.
 #[inline]
 pub(super) fn run_handler<R>(handler: HandlerRef, f: impl FnOnce() -> R) -> Result<R, Failure> {
-    run(Some(handler), handler.index.get(), f)
+    run(Some(handler), handler.index.get(), handler.guard.get(), f)
 }
 
 /// Ends this process: a child that plugin code forked, and that returned.
@@ -157,7 +170,7 @@ pub fn on_connection(handler: HandlerRef, c: &impl ExposedConnection) -> Result<
     let Function::OnConnection(function) = handler.function.get() else { return Err(no_function(handler)) };
     // SAFETY: `Library::function` made the variant from a function of this signature. `c` is borrowed during the call,
     // and `ExposedConnection` guarantees its pointer.
-    run_handler(handler, || unsafe { function(c.as_ptr()) })
+    run_handler(handler, || unsafe { function.may_throw()(c.as_ptr()) })
 }
 
 /// Calls an onmessage handler with a complete message, which the protocol endpoint has terminated with a NUL.
@@ -174,7 +187,7 @@ pub fn on_message(
     let data = data.with_byte_behind().as_mut_ptr();
     // SAFETY: as in `on_connection`. `data` is mutably borrowed during the call; the protocol endpoint has checked that
     // it is UTF-8 if `op` is TEXT.
-    run_handler(handler, || unsafe { function(c.as_ptr(), op, data.cast(), length) })
+    run_handler(handler, || unsafe { function.may_throw()(c.as_ptr(), op, data.cast(), length) })
 }
 
 /// Calls an onrequest handler. True: the handler has handled the request.
@@ -183,21 +196,21 @@ pub fn on_request(handler: HandlerRef, request: &mut impl ExposedRequest) -> Res
     let request = request.as_ptr();
     // SAFETY: as in `on_connection`. The request is mutably borrowed during the call: it does not move, and nothing
     // else refers to it but `request`, from which all references of host functions derive.
-    run_handler(handler, || unsafe { function(request) }).map(|answer| answer == 1)
+    run_handler(handler, || unsafe { function.may_throw()(request) }).map(|answer| answer == 1)
 }
 
 /// Calls an onload hook, muted. True: the hook accepts the load.
 pub fn on_load(handler: HandlerRef, load: &abi::Load) -> Result<bool, Failure> {
     let Function::OnLoad(function) = handler.function.get() else { return Err(no_function(handler)) };
     // SAFETY: as in `on_connection`. `load`, and the strings that `Generation::start` put into it, outlive the call.
-    muted(|| run_handler(handler, || unsafe { function(load) })).map(|answer| answer == 1)
+    muted(|| run_handler(handler, || unsafe { function.may_throw()(load) })).map(|answer| answer == 1)
 }
 
 /// Calls an onunload hook, muted.
 pub fn on_unload(handler: HandlerRef) -> Result<(), Failure> {
     let Function::OnUnload(function) = handler.function.get() else { return Err(no_function(handler)) };
     // SAFETY: `Library::function` made the variant from a function of this signature.
-    muted(|| run_handler(handler, || unsafe { function() }))
+    muted(|| run_handler(handler, || unsafe { function.may_throw()() }))
 }
 
 #[cold]

@@ -8,6 +8,7 @@ use std::sync::RwLock;
 
 use callsign_plugin::abi::{self, status};
 
+use super::guard::Guard;
 use super::handler::{Handler, HandlerRef, Kind};
 use crate::system::scoreboard;
 
@@ -30,12 +31,19 @@ thread_local! {
 }
 
 /// Registers a generation under the address of its slot.
-pub fn register(slot: *mut *const abi::Host, plugin: usize, name: &str, generation: u32) {
+pub fn register(
+    slot: *mut *const abi::Host,
+    plugin: usize,
+    name: &str,
+    generation: u32,
+    guard: Option<Guard>,
+) {
     let mut names = NAMES.write().unwrap_or_else(|poisoned| poisoned.into_inner());
     names.push((slot.addr(), name.to_owned()));
     drop(names);
     let label = |kind| -> HandlerRef {
         let label = Box::leak(Box::new(Handler::unnamed(plugin, name, kind)));
+        label.guard.set(guard);
         label.index.set(scoreboard::define(&label.label(generation)));
         label
     };

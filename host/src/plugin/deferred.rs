@@ -11,6 +11,7 @@ use callsign_plugin::abi;
 
 use super::call::{self, Failure};
 use super::exposed::ExposedConnection;
+use super::guard::{self, Guard, MayThrow};
 use super::handler::HandlerRef;
 use crate::system::process::fork;
 
@@ -34,7 +35,7 @@ impl MessageHandler {
         data.push(0);
         // SAFETY: `new` requires a function that follows the ABI. `data` is mutably borrowed during the call.
         let result = call::run_handler(self.label, || unsafe {
-            (self.function)(worker, id, data.as_mut_ptr().cast(), length)
+            self.function.may_throw()(worker, id, data.as_mut_ptr().cast(), length)
         });
         if let Err(reason) = result {
             log::error!("{} failed: {reason} (message {id} of worker {worker})", self.label);
@@ -64,14 +65,14 @@ impl Task {
         // SAFETY: `new` requires functions that accept `data` on this thread, and the pointer in `self` keeps the task
         // here. `free` takes the task by value, so the data is not freed yet. `c` is borrowed during the call, and
         // `ExposedConnection` guarantees its pointer.
-        call::run_handler(label, || unsafe { function(self.data, c) })
+        call::run_handler(label, || unsafe { function.may_throw()(self.data, c) })
     }
 
     /// Has the plugin free the data.
     pub fn free(self, label: HandlerRef) -> Result<(), Failure> {
         let Some(free) = self.free else { return Ok(()) };
         // SAFETY: as in `call`. This method takes the task by value, so nothing uses or frees the data afterwards.
-        call::run_handler(label, || unsafe { free(self.data) })
+        call::run_handler(label, || unsafe { free.may_throw()(self.data) })
     }
 }
 
@@ -82,6 +83,7 @@ pub struct Work {
     data: *mut c_void,
     /// Name of the plugin.
     plugin: &'static str,
+    guard: Option<Guard>,
 }
 
 // SAFETY: `new` requires a function that accepts `data` on any thread. By the ABI the plugin does not use the data
@@ -92,21 +94,22 @@ impl Work {
     /// # Safety
     /// The function follows the ABI, is never unloaded, and accepts `data` on any thread.
     pub unsafe fn new(function: abi::Work, data: *mut c_void) -> Self {
-        Self { function, data, plugin: "" }
+        Self { function, data, plugin: "", guard: None }
     }
 
-    /// Names the plugin that the work belongs to.
-    pub fn of(self, plugin: &'static str) -> Self {
-        Self { plugin, ..self }
+    /// Says what the work belongs to: the handler that stands for the plugin's background work.
+    pub fn of(self, label: HandlerRef) -> Self {
+        Self { plugin: &label.plugin_name, guard: label.guard.get(), ..self }
     }
 
-    /// Runs the work.
-    pub fn run(self) {
+    /// Runs the work. Err: what it threw.
+    pub fn run(self) -> Result<(), Failure> {
         // SAFETY: `new` requires a function that accepts `data` on any thread.
-        unsafe { (self.function)(self.data) }
+        let result = guard::call(self.guard, || unsafe { self.function.may_throw()(self.data) });
         if fork::is_forked() {
             fork::end_returned(&format_args!("plugin `{}`: background work", self.plugin));
         }
+        result
     }
 }
 

@@ -13,6 +13,7 @@ use callsign_plugin::abi;
 
 use super::call::{self, Failure, Function};
 use super::exposed::ExposedConnection;
+use super::guard::Guard;
 use super::handler::{Handler, HandlerRef, Kind};
 use super::hooks::Hooks;
 use super::image::Image;
@@ -88,7 +89,7 @@ impl Generation {
         let hooks = scoreboard::define(&label("loading"));
         // Labelled on the scoreboard, because a library's constructors can crash or hang.
         scoreboard::current().enter(hooks);
-        let library = Library::open(&planned.file, index, &name, generation, hooks, host);
+        let library = Library::open(&planned.file, &image, index, &name, generation, hooks, host);
         scoreboard::current().leave();
         scoreboard::current().set_modules(&crash::modules());
         let library = library.inspect_err(|_| scoreboard::undefine(hooks))?;
@@ -202,6 +203,11 @@ impl Generation {
         self.hooks("release hook");
     }
 
+    /// The guard that calls of the library need.
+    pub fn guard(&self) -> Option<Guard> {
+        self.library.guard()
+    }
+
     /// The function of that name, to be called as a handler of that kind.
     pub fn function(&self, name: &str, kind: Kind) -> Option<Function> {
         match &self.library {
@@ -256,6 +262,7 @@ impl Generation {
             name: name.to_owned(),
             kind,
             function: Cell::new(function),
+            guard: Cell::new(self.guard()),
             index: Cell::new(0),
         }));
         hook.index.set(scoreboard::define(&hook.label(self.generation)));

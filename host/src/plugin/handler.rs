@@ -9,6 +9,7 @@ use std::fmt;
 use callsign_plugin::abi;
 
 use super::call::Function;
+use super::guard::Guard;
 use crate::system::scoreboard::CodeLabel;
 
 /// What a handler is called for, which determines its signature.
@@ -82,6 +83,8 @@ pub struct Handler {
     pub kind: Kind,
     /// The function of the generation in use. Its variant fits `kind`.
     pub function: Cell<Function>,
+    /// The guard of the library with the function.
+    pub guard: Cell<Option<Guard>>,
     /// Index on the worker's scoreboard.
     pub index: Cell<u32>,
 }
@@ -91,7 +94,8 @@ impl Handler {
     /// scoreboard.
     pub fn unnamed(plugin: usize, plugin_name: &str, kind: Kind) -> Self {
         let (plugin_name, name) = (plugin_name.to_owned(), String::new());
-        Self { plugin, plugin_name, name, kind, function: Cell::new(Function::None), index: Cell::new(0) }
+        let (function, guard) = (Cell::new(Function::None), Cell::new(None));
+        Self { plugin, plugin_name, name, kind, function, guard, index: Cell::new(0) }
     }
 
     /// The label for the scoreboard while the function belongs to that generation.
@@ -99,9 +103,10 @@ impl Handler {
         CodeLabel { plugin: self.plugin_name.clone(), kind: self.noun(), name: self.name.clone(), generation }
     }
 
-    /// Replaces the function. None: the new generation has no such handler, and calls fail from now on.
-    pub fn rebind(&self, function: Option<Function>) {
+    /// Replaces the function and its guard. None: the new generation has no such handler, and calls fail from now on.
+    pub fn rebind(&self, function: Option<Function>, guard: Option<Guard>) {
         self.function.set(function.unwrap_or(Function::None));
+        self.guard.set(guard);
     }
 
     /// `onmessage handler`, `timer`

@@ -11,6 +11,7 @@ use callsign_plugin::abi::{self, saved};
 
 use super::call::{self, Failure};
 use super::exposed::ExposedConnection;
+use super::guard::{Guard, MayThrow};
 use crate::system::scoreboard;
 
 /// The hooks of one generation. Only [`library`](super::library) makes one.
@@ -25,6 +26,7 @@ pub struct Hooks {
     pub state_version: u32,
     /// Index on the scoreboard.
     index: Cell<u32>,
+    guard: Option<Guard>,
 }
 
 /// What a plugin has put into a connection: `data` and `data_tag` of the ABI.
@@ -71,10 +73,11 @@ pub fn has_data(c: &impl ExposedConnection) -> bool {
 impl Hooks {
     /// # Safety
     /// The descriptor is that of a library that follows the ABI and is never unloaded.
-    pub(super) unsafe fn new(descriptor: &abi::Plugin, index: u32) -> Self {
+    pub(super) unsafe fn new(descriptor: &abi::Plugin, index: u32, guard: Option<Guard>) -> Self {
         let &abi::Plugin { release, save, restore, save_plugin, restore_plugin, state_version, .. } =
             descriptor;
-        Self { release, save, restore, save_plugin, restore_plugin, state_version, index: Cell::new(index) }
+        let index = Cell::new(index);
+        Self { release, save, restore, save_plugin, restore_plugin, state_version, index, guard }
     }
 
     /// Index on the scoreboard.
@@ -102,28 +105,30 @@ impl Hooks {
         let Some(release) = self.release else { return Ok(()) };
         // SAFETY: `new` requires a library that follows the ABI. `c` is borrowed during the call, and
         // `ExposedConnection` guarantees its pointer.
-        call::run(None, self.index.get(), || unsafe { release(c.as_ptr()) })
+        self.run(|| unsafe { release.may_throw()(c.as_ptr()) })
     }
 
     /// Saves the data that the plugin has put into the connection. The data stays there.
     pub fn save(&self, c: &impl ExposedConnection) -> Result<Saved, Failure> {
         let Some(save) = self.save else { return Ok(Saved::Restart) };
         // SAFETY: as in `release`.
-        self.run_save(|| unsafe { save(c.as_ptr()) })
+        self.run_save(|| unsafe { save.may_throw()(c.as_ptr()) })
     }
 
     /// Has the plugin put state that another generation saved into a connection without data.
     pub fn restore(&self, c: &impl ExposedConnection, version: u32, state: &[u8]) -> Result<(), Failure> {
         let Some(restore) = self.restore else { return Err(NO_REASON.to_owned()) };
         // SAFETY: as in `release`. `state` is borrowed during the call.
-        self.run_restore(|| unsafe { restore(c.as_ptr(), version, state.as_ptr().cast(), state.len()) })
+        self.run_restore(|| unsafe {
+            restore.may_throw()(c.as_ptr(), version, state.as_ptr().cast(), state.len())
+        })
     }
 
     /// Saves the state that belongs to no connection; None: there is none.
     pub fn save_plugin(&self) -> Result<Option<Vec<u8>>, Failure> {
         let Some(save) = self.save_plugin else { return Ok(None) };
         // SAFETY: `new` requires a library that follows the ABI.
-        match self.run_save(|| unsafe { save() })? {
+        match self.run_save(|| unsafe { save.may_throw()() })? {
             Saved::State(state) => Ok(Some(state)),
             Saved::NotMine | Saved::Restart => Ok(None),
         }
@@ -133,11 +138,15 @@ impl Hooks {
     pub fn restore_plugin(&self, version: u32, state: &[u8]) -> Result<(), Failure> {
         let Some(restore) = self.restore_plugin else { return Ok(()) };
         // SAFETY: `new` requires a library that follows the ABI. `state` is borrowed during the call.
-        self.run_restore(|| unsafe { restore(version, state.as_ptr().cast(), state.len()) })
+        self.run_restore(|| unsafe { restore.may_throw()(version, state.as_ptr().cast(), state.len()) })
+    }
+
+    fn run<R>(&self, f: impl FnOnce() -> R) -> Result<R, Failure> {
+        call::run(None, self.index.get(), self.guard, f)
     }
 
     fn run_save(&self, f: impl FnOnce() -> i32) -> Result<Saved, Failure> {
-        let (result, state) = call::collect_saved(|| call::run(None, self.index.get(), f));
+        let (result, state) = call::collect_saved(|| self.run(f));
         match result? {
             saved::SAVED => Ok(Saved::State(state.unwrap_or_default())),
             saved::NOT_MINE => Ok(Saved::NotMine),
@@ -147,7 +156,7 @@ impl Hooks {
     }
 
     fn run_restore(&self, f: impl FnOnce() -> i32) -> Result<(), Failure> {
-        let result = call::muted(|| call::run(None, self.index.get(), f))?;
+        let result = call::muted(|| self.run(f))?;
         if result == 1 { Ok(()) } else { Err(NO_REASON.to_owned()) }
     }
 }
@@ -206,6 +215,7 @@ pub mod tests {
             restore_plugin: None,
             state_version,
             index: Cell::new(0),
+            guard: None,
         }
     }
 

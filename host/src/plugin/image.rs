@@ -3,6 +3,7 @@
 //!
 //! Invariant: the file is untrusted and only read. No code from it runs, so a broken or hostile file does no harm here.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek};
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
-use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, SymbolKind};
+use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, RelocationTarget, SymbolKind};
 
 use super::dynamic::Dynamic;
 use super::handler::Kind;
@@ -34,6 +35,10 @@ pub struct Image {
     pub functions: Vec<String>,
     pub dynamic: Dynamic,
     pub unique: Unique,
+    /// Whether calls of the library need the guard that it exports ([`abi::Guard`]).
+    pub has_guard: bool,
+    /// Exported functions that the library refers to by name, so that the loader may choose another of that name.
+    pub by_name: Vec<String>,
 }
 
 impl Image {
@@ -89,7 +94,19 @@ impl Image {
             );
         }
         let (handlers, functions, dynamic) = (symbols.handlers()?, symbols.functions(), Dynamic::of(&file));
-        Ok(Self { name, version, abi, handlers, functions, dynamic, unique: Unique::of(&file) })
+        let (has_guard, by_name) =
+            (symbols.data(abi::GUARD_SYMBOL, size_of::<abi::Guard>()).is_some(), symbols.by_name());
+        Ok(Self {
+            name,
+            version,
+            abi,
+            handlers,
+            functions,
+            dynamic,
+            unique: Unique::of(&file),
+            has_guard,
+            by_name,
+        })
     }
 }
 
@@ -244,6 +261,20 @@ impl<'f> Symbols<'f> {
                 Ok((name.to_owned(), kind))
             })
             .collect()
+    }
+
+    /// The functions that relocations refer to.
+    fn by_name(&self) -> Vec<String> {
+        let relocations = self.file.dynamic_relocations().into_iter().flatten();
+        let targets: HashSet<_> = relocations
+            .filter_map(|(_, relocation)| match relocation.target() {
+                RelocationTarget::Symbol(index) => Some(index),
+                _ => None,
+            })
+            .collect();
+        let is_meant =
+            |symbol: &Symbol<'f>| symbol.kind() == SymbolKind::Text && targets.contains(&symbol.index());
+        self.list.iter().filter(|(_, symbol)| is_meant(symbol)).map(|(name, _)| name.clone()).collect()
     }
 
     fn functions(&self) -> Vec<String> {

@@ -2,8 +2,11 @@
 //!
 //! Invariant: a library is never unloaded, so function addresses and descriptors stay valid until the process exits.
 
-use std::mem::ManuallyDrop;
-use std::path::Path;
+use std::ffi::{CStr, OsStr, c_void};
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
@@ -11,6 +14,7 @@ use libloading::os::unix::{Library as Loaded, RTLD_LOCAL, RTLD_NOW};
 
 use super::call::Function;
 use super::callers;
+use super::guard::Guard;
 use super::handler::Kind;
 use super::hooks::Hooks;
 use super::image::Image;
@@ -32,6 +36,9 @@ pub struct Library {
     /// identifies the generation.
     host_slot: *mut *const abi::Host,
     hooks: Hooks,
+    guard: Option<Guard>,
+    /// Where the library is loaded.
+    base: *const c_void,
 }
 
 impl Library {
@@ -39,6 +46,7 @@ impl Library {
     /// `generation` identify it when it calls the host; `scoreboard_index` identifies its hooks on the scoreboard.
     pub fn open(
         path: &Path,
+        image: &Image,
         plugin: usize,
         name: &str,
         generation: u32,
@@ -86,10 +94,12 @@ impl Library {
         // SAFETY: by the ABI `host`, if it is not NULL, points to a place that the host may write before it calls a
         // function of the plugin.
         unsafe { descriptor.host.write(host) };
-        callers::register(descriptor.host, plugin, name, generation);
+        let guard = if image.has_guard { find_guard(&loaded) } else { None };
+        callers::register(descriptor.host, plugin, name, generation, guard);
         // SAFETY: the library follows the ABI, which its descriptor promises; `ManuallyDrop` keeps it loaded.
-        let hooks = unsafe { Hooks::new(descriptor, scoreboard_index) };
-        Ok(Self { loaded: ManuallyDrop::new(loaded), host_slot: descriptor.host, hooks })
+        let hooks = unsafe { Hooks::new(descriptor, scoreboard_index, guard) };
+        let base = place_of(ptr::from_ref(descriptor).cast()).map_or(ptr::null(), |place| place.base);
+        Ok(Self { loaded: ManuallyDrop::new(loaded), host_slot: descriptor.host, hooks, guard, base })
     }
 
     /// The function of a handler of that name and kind: an exported handler, or else a plain function of that name.
@@ -108,17 +118,20 @@ impl Library {
             if address.is_null() {
                 return None;
             }
+            // The loader looks for the names that a library refers to in the libraries of the process first. A handler
+            // called `index` would be the C library's function.
+            let is_foreign = place_of(address.cast()).is_some_and(|place| place.base != self.base);
+            if is_foreign && let Some(own) = self.plain(image, name) {
+                // SAFETY: as below. By the ABI, a handler's function has the signature of its kind.
+                return Some(unsafe { of_plain(kind, own) });
+            }
             // SAFETY: by the ABI the handler's kind says which member of the union is set; the image has that kind, and
             // the pointer is not NULL.
             return Some(unsafe { Function::of_union(kind, handler.function) });
         }
         let plain = self.plain(image, name)?;
-        // SAFETY: all function pointers have the same layout, and so have the members of the union. The operator or
-        // the plugin, by naming the function as a handler of `kind`, vouches for its signature.
-        unsafe {
-            let function = std::mem::transmute::<Plain, abi::OnConnect>(plain);
-            Some(Function::of_union(kind, abi::HandlerFunction { onconnect: function }))
-        }
+        // SAFETY: the operator or the plugin, by naming the function as a handler of `kind`, vouches for its signature.
+        Some(unsafe { of_plain(kind, plain) })
     }
 
     /// The exported function of that name that is not declared as a handler.
@@ -131,6 +144,11 @@ impl Library {
         unsafe { self.loaded.get::<Plain>(format!("{name}\0").as_bytes()).ok().map(|symbol| *symbol) }
     }
 
+    /// The guard that calls of the library need.
+    pub fn guard(&self) -> Option<Guard> {
+        self.guard
+    }
+
     /// The hooks of its descriptor.
     pub fn hooks(&self) -> &Hooks {
         &self.hooks
@@ -140,4 +158,60 @@ impl Library {
     pub fn retire(&self) {
         callers::unregister(self.host_slot);
     }
+}
+
+/// # Safety
+/// The function has the signature of that kind.
+unsafe fn of_plain(kind: Kind, plain: Plain) -> Function {
+    // SAFETY: all function pointers have the same layout, and so have the members of the union. The caller guarantees the
+    // signature.
+    unsafe {
+        let function = std::mem::transmute::<Plain, abi::OnConnect>(plain);
+        Function::of_union(kind, abi::HandlerFunction { onconnect: function })
+    }
+}
+
+/// The guard of a library that exports one.
+fn find_guard(loaded: &Loaded) -> Option<Guard> {
+    let symbol = format!("{}\0", abi::GUARD_SYMBOL);
+    // SAFETY: by the ABI this symbol is an `abi::Guard`; `Image::read` found it in the library's data. The library is
+    // never unloaded.
+    unsafe {
+        let symbol = loaded.get::<*const abi::Guard>(symbol.as_bytes()).ok()?;
+        let guard = symbol.as_raw_ptr().cast::<abi::Guard>().as_ref()?;
+        (guard.struct_size as usize >= size_of::<abi::Guard>()).then(|| Guard::new(guard))
+    }
+}
+
+/// Where an address is.
+struct Place {
+    /// Start of the library in memory.
+    base: *const c_void,
+    /// The library's file.
+    file: PathBuf,
+}
+
+/// None: the address is in no library.
+fn place_of(address: *const c_void) -> Option<Place> {
+    let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: `dladdr` looks up any address, and writes a result that is valid if it is not 0. The name of a library's
+    // file is a C string that lives as long as the library.
+    unsafe {
+        if libc::dladdr(address, found.as_mut_ptr()) == 0 {
+            return None;
+        }
+        let found = found.assume_init();
+        let file = (!found.dli_fname.is_null()).then(|| CStr::from_ptr(found.dli_fname).to_bytes());
+        let file = PathBuf::from(OsStr::from_bytes(file.unwrap_or_default()));
+        Some(Place { base: found.dli_fbase, file })
+    }
+}
+
+/// The library of this process, such as the C library, that defines a function of that name. Where a plugin refers to a
+/// function of its own by that name, the loader takes the one of that library.
+pub fn defined_by_process(name: &str) -> Option<PathBuf> {
+    // SAFETY: `Plain` claims no signature, and the function is not called.
+    let function =
+        unsafe { Loaded::this().get::<Plain>(format!("{name}\0").as_bytes()).ok().map(|symbol| *symbol)? };
+    place_of(function as *const c_void).map(|place| place.file)
 }

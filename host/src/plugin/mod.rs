@@ -18,6 +18,9 @@ pub mod exposed; // host structures that plugins hold pointers to
 #[expect(unsafe_code, reason = "dlopen, and symbols whose types only the ABI guarantees")]
 pub mod library; // dlopen: from the file to function addresses
 
+#[expect(unsafe_code, reason = "calls functions of plugins")]
+mod guard; // calls that may throw
+
 pub mod handler; // a named function of a plugin, interned
 
 pub mod callers; // which plugin calls a host function

@@ -11,12 +11,24 @@ use std::panic;
 use log::Level;
 
 use crate::system::log as logging;
+use crate::system::scoreboard;
+
+/// The message of the panic with which the compiler stops an unwinding that would leave a function of the C ABI.
+const CANNOT_UNWIND: &str = "panic in a function that cannot unwind";
 
 /// From here on, a panic on any thread of this process is logged and aborts the process. In a worker the crash handler
 /// then writes the backtrace to the scoreboard, and the parent logs it and starts another worker.
 pub fn abort_on_panic() {
     panic::set_hook(Box::new(|info| {
         let message = message(info.payload());
+        if let Some(running) = scoreboard::current().running().filter(|_| message == CANNOT_UNWIND) {
+            log::error!(
+                "an exception has left {}: catch it there, or compile the C++ code with callsign.h, which does; aborting \
+                 this process",
+                running.label
+            );
+            std::process::abort();
+        }
         let location = info.location().map(|location| format!(" ({location})")).unwrap_or_default();
         log::error!("bug in callsign: {message}{location}; aborting this process");
         std::process::abort();

@@ -88,6 +88,52 @@ extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 	const struct callsign_handler_of_##name callsign_handler_##name = { \
 		sizeof(struct callsign_handler), code, name}
 
+/* ---- C++ exceptions ----
+ *
+ * An exception that leaves a handler, a hook or any other function that the host calls is a failure
+ * of that call, with the exception's type and what() as the reason: the connection is closed with
+ * 1011, the request gets a 500, and the worker keeps running. For that, each source file in C++ that
+ * includes this header, and is compiled with exceptions, exports the guard of the library. Link the
+ * library with the C++ compiler. */
+#if defined __cplusplus && defined __cpp_exceptions
+extern "C++" {
+#include <cxxabi.h>
+#include <exception>
+#include <stdlib.h>
+#include <typeinfo>
+}
+
+/* Describes the exception that is being handled. */
+static inline void callsign_describe_(const char *what, char *reason, size_t size)
+{
+	const std::type_info *type = abi::__cxa_current_exception_type();
+	const char *name = type == NULL ? "of an unknown type" : type->name();
+	int status = 0;
+	char *readable = type == NULL ? NULL : abi::__cxa_demangle(name, NULL, NULL, &status);
+	snprintf(reason, size, "C++ exception %s%s%s", readable == NULL ? name : readable,
+		what == NULL ? "" : ": ", what == NULL ? "" : what);
+	free(readable);
+}
+
+static inline int32_t callsign_catch_(
+	callsign_body_fn body, void *argument, char *reason, size_t size)
+{
+	try {
+		body(argument);
+		return 0;
+	} catch (const std::exception &exception) {
+		callsign_describe_(exception.what(), reason, size);
+	} catch (...) {
+		callsign_describe_(NULL, reason, size);
+	}
+	return 1;
+}
+
+extern const struct callsign_guard callsign_guard __attribute__((weak)) CALLSIGN_EXPORTED_;
+const struct callsign_guard callsign_guard = {
+	sizeof(struct callsign_guard), 0, callsign_catch_};
+#endif
+
 /* ---- Connections ---- */
 
 static inline int32_t callsign_send(

@@ -48,6 +48,10 @@ IS(struct callsign_handler, struct_size, uint32_t);
 IS(struct callsign_handler, kind, uint32_t);
 IS(struct callsign_handler, function, union callsign_handler_function);
 
+IS(struct callsign_guard, struct_size, uint32_t);
+IS(struct callsign_guard, reserved, uint32_t);
+IS(struct callsign_guard, call, int32_t (*)(void (*)(void *), void *, char *, size_t));
+
 IS(struct callsign_plugin, magic, uint64_t);
 IS(struct callsign_plugin, abi_major, uint16_t);
 IS(struct callsign_plugin, abi_minor, uint16_t);

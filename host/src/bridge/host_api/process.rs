@@ -111,7 +111,7 @@ pub(super) unsafe extern "C" fn background(
     // SAFETY: by the ABI `work` accepts `data` on any thread, `done` and `free` on this one until `free` is called.
     let (work, task) = unsafe { (Work::new(work, data), Task::new(done, data, free)) };
     let done = DeferredTask::new(caller, Kind::Background, connection, task);
-    code(done.map(|done| Background::current().add(work.of(done.plugin_name()), done)))
+    code(done.map(|done| Background::current().add(work.of(done.label()), done)))
 }
 
 pub(super) unsafe extern "C" fn save(data: *const c_void, length: usize) -> i32 {

@@ -26,6 +26,7 @@ fn resolve(plugin: &str, name: &str, kind: Kind) -> Option<HandlerRef> {
             name: name.to_owned(),
             kind,
             function: std::cell::Cell::new(Function::None),
+            guard: std::cell::Cell::new(None),
             index: std::cell::Cell::new(0),
         }))
     })

@@ -25,6 +25,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::config::plan::{Plan, PlannedPlugin};
 use crate::config::settings::{PluginSource, Settings};
 use crate::parent::deadline::Deadline;
+use crate::plugin::advice;
 use crate::plugin::image::Image;
 use crate::system::pool::Pool;
 use crate::system::privileges::Identity;
@@ -165,6 +166,9 @@ impl Store {
         let (copied, image) = Copied::new(original, || self.folder(), number, &self.key, deadline)?;
         let file = copied.file.clone();
         lock(&self.copies).insert(file.clone(), copied);
+        if let Some(preempted) = advice::preempted(&image) {
+            log::warn!("plugin {}: {preempted}", original.display());
+        }
         Ok((file, image))
     }
 

@@ -191,10 +191,10 @@ impl CandidateRegistry {
     /// The commit: every interned handler calls the new generation of its plugin from now on.
     pub fn apply_changes(&self) {
         for HandlerChange { handler, function } in &self.changes {
-            handler.rebind(*function);
+            let plugin = self.registry.plugin(handler.plugin);
+            handler.rebind(*function, plugin.guard());
             if function.is_some() {
-                let generation = self.registry.plugin(handler.plugin).generation;
-                scoreboard::current().define(handler.index.get(), &handler.label(generation));
+                scoreboard::current().define(handler.index.get(), &handler.label(plugin.generation));
             } else {
                 scoreboard::undefine(handler.index.replace(0));
             }

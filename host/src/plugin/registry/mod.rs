@@ -84,6 +84,7 @@ impl Registry {
             name: name.to_owned(),
             kind,
             function: Cell::new(function),
+            guard: Cell::new(owner.guard()),
             index: Cell::new(0),
         }));
         handler.index.set(scoreboard::define(&handler.label(owner.generation)));

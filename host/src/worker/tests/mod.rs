@@ -163,6 +163,7 @@ fn handler(name: &str, kind: Kind, function: Function) -> Option<HandlerRef> {
         name: name.to_owned(),
         kind,
         function: Cell::new(function),
+        guard: Cell::new(None),
         index: Cell::new(0),
     };
     Some(Box::leak(Box::new(handler)))
