@@ -52,10 +52,10 @@ fn stderr_of_failure(output: &Output) -> String {
     text
 }
 
-/// Every file below, which is no folder.
+/// Every file below, which is no folder and no link.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.flatten().map(|entry| entry.path());
+    let paths = entries.flatten().map(|entry| entry.path()).filter(|path| !path.is_symlink());
     paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 

@@ -53,6 +53,8 @@ mod printing; // what plugins print
 
 mod isolation; // what generations and plugins do not share
 
+mod beside; // files beside a plugin's library
+
 mod copies_private; // copies of the libraries: who can read them, and where they are
 
 mod control; // the control socket and its commands

@@ -39,6 +39,8 @@ pub struct Image {
     pub has_guard: bool,
     /// Exported functions that the library refers to by name, so that the loader may choose another of that name.
     pub by_name: Vec<String>,
+    /// Whether the library asks the loader where it is (`dladdr`).
+    pub locates_itself: bool,
 }
 
 impl Image {
@@ -94,6 +96,8 @@ impl Image {
             );
         }
         let (handlers, functions, dynamic) = (symbols.handlers()?, symbols.functions(), Dynamic::of(&file));
+        let locates_itself =
+            file.dynamic_symbols().any(|symbol| symbol.is_undefined() && symbol.name() == Ok("dladdr"));
         let (has_guard, by_name) =
             (symbols.data(abi::GUARD_SYMBOL, size_of::<abi::Guard>()).is_some(), symbols.by_name());
         Ok(Self {
@@ -106,6 +110,7 @@ impl Image {
             unique: Unique::of(&file),
             has_guard,
             by_name,
+            locates_itself,
         })
     }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 
 use super::folder::Folder;
+use super::siblings::{SIBLINGS_MAX, link_siblings};
 use super::{origin, trim};
 use crate::config::regular_file;
 use crate::parent::deadline::Deadline;
@@ -54,6 +55,8 @@ pub struct Copied {
     hash: u64,
     /// State of everything in the folder of this copy.
     state: u64,
+    /// Whether links lead to what is beside the original.
+    has_siblings: bool,
 }
 
 impl Copied {
@@ -112,8 +115,16 @@ impl Copied {
             length: before.len(),
             hash,
             state: 0,
+            has_siblings: false,
         };
         copied.finish(folder)?;
+        if image.locates_itself && !copied.has_siblings {
+            log::warn!(
+                "plugin {} has more than {SIBLINGS_MAX} files beside it, or that folder cannot be read: it will not find \
+                 them beside the copy that workers load; move it to a folder of its own",
+                copied.original.display()
+            );
+        }
         Ok((copied, image))
     }
 
@@ -122,6 +133,7 @@ impl Copied {
         let file = self.folder.join(self.file.file_name().unwrap_or_default());
         self.file = origin::link_dependencies(file, &self.original, &self.run_path, folder.access)
             .with_context(|| unwritable(folder))?;
+        self.has_siblings = link_siblings(&self.file, &self.original).unwrap_or(false);
         self.state = state_of(&self.folder).context("the copy was deleted at once")?;
         Ok(())
     }

@@ -6,6 +6,8 @@ mod folder; // where the copies are, and who can read them
 
 mod library; // one copied library
 
+mod siblings; // files beside a plugin's library
+
 mod origin; // libraries that a plugin finds by $ORIGIN
 
 mod complete; // whether a build may still be writing a library

@@ -80,7 +80,10 @@ impl Stdout {
             }
         }
         if self.dropped > 0 {
-            log::warn!("{} bytes that plugins printed were dropped, because nobody read stdout", self.dropped);
+            log::warn!(
+                "{} bytes that plugins printed were dropped, because nobody read stdout",
+                self.dropped
+            );
             self.dropped = 0;
         }
     }
