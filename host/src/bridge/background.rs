@@ -130,7 +130,7 @@ impl Background {
         let (waiting, running) = (self.waiting.borrow(), self.running.borrow());
         let mut jobs = BTreeMap::new();
         for task in waiting.iter().map(|(_, done)| done).chain(running.values()) {
-            *jobs.entry(task.plugin_name()).or_default() += 1;
+            *jobs.entry(task.label().plugin_name.as_str()).or_default() += 1;
         }
         jobs
     }

@@ -205,7 +205,7 @@ impl Generation {
 
     /// The guard that calls of the library need.
     pub fn guard(&self) -> Option<Guard> {
-        self.library.guard()
+        self.library.as_ref()?.guard()
     }
 
     /// The function of that name, to be called as a handler of that kind.
