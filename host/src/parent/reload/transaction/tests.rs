@@ -168,7 +168,7 @@ async fn a_worker_that_is_busy_again_makes_the_others_continue_until_it_is_ready
     let server = Server::new();
     let outcomes = server.reload(|worker, order, count| match (worker, order, count) {
         // It answers when the others have continued. That answer does not count for a later order.
-        (2, "Pause", 1) => after(SECOND),
+        (2, "Pause", 1) => after(SECOND / 2),
         _ => done(),
     });
     assert_eq!(outcomes.await.map(|done| done.len()), Ok(2));
