@@ -79,25 +79,42 @@ impl Ignored {
             }
     }
 
-    /// Whether git ignores the path. None: no pattern is about it. The pattern of the nearest folder decides.
+    /// Whether git ignores the path. None: no pattern is about it.
     fn ask_git(&self, path: &Path, is_folder: bool) -> Option<bool> {
-        let mut verdict = None;
+        let (from, is_ignored, is_repository) = self.match_git(path, is_folder)?;
+        // A .gitignore above the sources does not count if there is no repository, where it is for something else, or if
+        // it ignores the folder of the sources as a whole.
+        let counts_in =
+            |root: &PathBuf| from.starts_with(root) || (is_repository && !self.is_root_ignored(root));
+        let mut roots = self.roots.iter().filter(|root| path.starts_with(root)).peekable();
+        let counts = if roots.peek().is_some() { roots.any(counts_in) } else { is_repository };
+        counts.then_some(is_ignored)
+    }
+
+    /// Whether git ignores a folder of the sources, or one above.
+    fn is_root_ignored(&self, root: &Path) -> bool {
+        let is_ignored = |folder: &Path| matches!(self.match_git(folder, true), Some((_, true, true)));
+        root.ancestors().any(is_ignored)
+    }
+
+    /// Finds the pattern of git that is about the path: that of the nearest folder. Returns this folder, whether it
+    /// ignores the path, and whether the path is in a repository.
+    fn match_git(&self, path: &Path, is_folder: bool) -> Option<(PathBuf, bool, bool)> {
+        let mut found = None;
         for folder in path.ancestors().skip(1) {
             let git = self.git_folder(folder);
-            if verdict.is_none() {
-                verdict = match git.patterns.matched(path, is_folder) {
+            if found.is_none() {
+                found = match git.patterns.matched(path, is_folder) {
                     Match::None => None,
                     Match::Ignore(_) => Some((folder.to_path_buf(), true)),
                     Match::Whitelist(_) => Some((folder.to_path_buf(), false)),
                 };
             }
             if git.is_top {
-                return verdict.map(|(_, is_ignored)| is_ignored);
+                return found.map(|(from, is_ignored)| (from, is_ignored, true));
             }
         }
-        // No repository: a .gitignore far above has another purpose.
-        let (from, is_ignored) = verdict?;
-        self.roots.iter().any(|root| from.starts_with(root)).then_some(is_ignored)
+        found.map(|(from, is_ignored)| (from, is_ignored, false))
     }
 
     fn git_folder(&self, folder: &Path) -> Arc<GitFolder> {
@@ -209,6 +226,22 @@ mod tests {
         rules.forget_git();
         assert!(!ignores(&rules, &root, "a.csv") && !ignores(&rules, &root, "a.c"));
         assert!(ignores(&rules, &root, "own.txt"));
+    }
+
+    #[test]
+    fn sources_that_git_ignores_as_a_whole_are_sources() {
+        let top = tempfile::tempdir().expect("a folder can be made");
+        let root = top.path().join("scratch/plugin");
+        fs::create_dir_all(top.path().join(".git")).expect("it can be written");
+        fs::create_dir_all(&root).expect("it can be written");
+        fs::write(root.join(".gitignore"), "own.txt\n").expect("it can be written");
+        for pattern in ["/scratch/**", "scratch/", "plugin"] {
+            fs::write(top.path().join(".gitignore"), format!("{pattern}\n*.csv\n"))
+                .expect("it can be written");
+            let rules = ignored(&root, &[]);
+            assert!(!ignores(&rules, &root, "plugin.c") && !ignores(&rules, &root, "a.csv"), "{pattern}");
+            assert!(ignores(&rules, &root, "own.txt"), "{pattern}");
+        }
     }
 
     #[test]
