@@ -38,7 +38,9 @@ fn refusal(command: &str, file: &Path, position: &str) -> String {
 
 #[test]
 fn check_rejects_what_serve_rejects_and_both_name_the_place() {
+    let many = format!("listen = [{}]", "'127.0.0.1:0', ".repeat(64));
     for (name, text, position, error) in [
+        ("many", many.as_str(), "1:10", "64 addresses to listen on, and no more than 63 can be"),
         ("address", "workers = 1\nlisten = '192.0.2.1:80'", "2:10", "this machine has no such address"),
         ("name", "listen = 'no-such-host.invalid:80'", "1:10", "cannot resolve `no-such-host.invalid:80`"),
         ("unix", "listen = 'unix:nowhere/a.sock'", "1:10", "its folder cannot be opened"),

@@ -139,6 +139,8 @@ impl ServeOptions {
             ("user", self.user.is_some()),
             ("group", self.group.is_some()),
             ("control", self.control.is_some()),
+            ("origins", !self.origin.is_empty()),
+            ("trusted_proxies", !self.trusted_proxy.is_empty()),
         ];
         keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key.to_owned()).collect()
     }

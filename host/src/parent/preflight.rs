@@ -5,6 +5,7 @@ use anyhow::Result;
 
 use super::control;
 use super::copies::Copies;
+use super::workers::Launcher;
 use crate::config::settings::Settings;
 use crate::serve::{self, listen};
 use crate::system::privileges::{self, AS_ROOT};
@@ -23,6 +24,7 @@ pub fn check(settings: &Settings) -> Result<()> {
     }
     listen::check(&settings.listen).map_err(|error| settings.located("listen", error))?;
     if settings.workers != 0 {
+        Launcher::check_count(settings.listen.len()).map_err(|error| settings.located("listen", error))?;
         control::check(&settings.control).map_err(|error| settings.located("control", error))?;
         // Removes the folder again.
         drop(Copies::new(identity)?);

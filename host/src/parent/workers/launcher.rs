@@ -40,13 +40,16 @@ impl Launcher {
     /// Binds the listening sockets.
     pub fn bind(settings: &Settings, identity: Option<Identity>) -> Result<Self> {
         let listeners = listen::bind(&settings.listen, identity)?;
-        if listeners.len() > LISTENERS_MAX {
-            bail!(
-                "{} addresses to listen on, and no more than {LISTENERS_MAX} can be (--listen)",
-                listeners.len()
-            );
-        }
+        Self::check_count(listeners.len())?;
         Ok(Self { identity, listeners: RefCell::new(listeners), printed: Printed::new() })
+    }
+
+    /// Whether workers can get that many listening sockets.
+    pub fn check_count(listeners: usize) -> Result<()> {
+        if listeners > LISTENERS_MAX {
+            bail!("{listeners} addresses to listen on, and no more than {LISTENERS_MAX} can be (--listen)");
+        }
+        Ok(())
     }
 
     pub fn addresses(&self) -> Vec<String> {
