@@ -49,6 +49,8 @@ use workers::{Launcher, Supervisor, Watchdog, WorkerSlot, Workers};
 
 /// Time to look up where workers were that have ended while the server stopped.
 const BACKTRACE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for a server that cannot start: the operator waits for the error.
+const FIRST_BACKTRACE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The parts of the parent.
 struct Parent {
@@ -89,7 +91,10 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     // Also if the parent could not start: this removes the files of Unix sockets.
     parent.launcher.close_listeners();
     runtime.shutdown_background();
-    workers::backtraces::wait(BACKTRACE_TIMEOUT);
+    workers::backtraces::wait(match parent.startup.is_over() {
+        true => BACKTRACE_TIMEOUT,
+        false => FIRST_BACKTRACE_TIMEOUT,
+    });
     parent.reloads.remove_copies();
     result
 }
