@@ -92,6 +92,31 @@ fn a_worker_that_stays_stopped_is_ended_and_replaced() {
     assert_eq!(host.log_lines("; starting another").len(), 1, "{}", host.log());
 }
 
+/// Stopped as early as possible: before it serves, unless the machine is very fast.
+#[test]
+fn a_worker_that_is_stopped_while_it_starts_is_replaced() {
+    let _alone = alone();
+    let host = serve_crash(2, &["--hang-timeout", "1500ms"]);
+    let before = host.workers();
+    before[0].signal(Signal::KILL);
+    let mut next = None;
+    eventually("another one starts", || {
+        next = host.workers().into_iter().find(|worker| !before.contains(worker));
+        next.is_some_and(|worker| {
+            worker.signal(Signal::STOP);
+            true
+        })
+    });
+    let stopped = next.expect("it was found");
+    let line = host.log_line(&format!("(process {}) was ended: it had not ", stopped.0));
+    assert!(line.contains("outside of any callback (--hang-timeout)"), "{line}");
+    eventually("a third one", || {
+        let workers = host.workers();
+        workers.len() == 2 && !workers.contains(&stopped)
+    });
+    assert_eq!(host.open("/").ask("hello"), "hello");
+}
+
 #[test]
 fn a_hang_timeout_of_0_logs_a_stopped_worker_and_leaves_it() {
     let _alone = alone();

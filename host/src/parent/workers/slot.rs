@@ -97,6 +97,8 @@ impl WorkerSlot {
     /// The worker serves and takes messages from this queue.
     pub fn begin_serving(&self, inventory: Rc<Inventory>, queue: Rc<Queue>) {
         self.inventory.replace(Some(inventory));
+        // From here on it has a heartbeat.
+        self.stall_timer.take();
         self.queue.replace(Some(queue));
     }
 

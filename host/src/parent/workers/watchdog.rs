@@ -13,6 +13,9 @@ use crate::parent::relay::Relay;
 use crate::system::log as logging;
 use crate::system::scoreboard::{self, CallbackEvent, CodeLabel, HEARTBEAT_INTERVAL, Lag, Slot, StallEvent};
 
+/// Least time for a worker to start: on a busy machine, and with a program on a slow disk.
+const START_TIMEOUT_MIN: Duration = Duration::from_secs(10);
+
 /// The limits on callbacks.
 #[derive(Clone, Copy, Debug)]
 pub struct Watchdog {
@@ -65,7 +68,7 @@ impl Watchdog {
     /// Samples the event loop of one worker.
     fn inspect_event_loop(&self, now: Instant, slot: &WorkerSlot, score: &Slot) -> Option<Action> {
         if !slot.serves() {
-            return None;
+            return self.inspect_start(now, slot, score);
         }
         let index = slot.index;
         let what = |is_waiting| match is_waiting {
@@ -91,6 +94,22 @@ impl Watchdog {
                 ),
             },
         })
+    }
+
+    /// Samples a worker that starts. It has no heartbeat yet; only the time outside of plugins' code counts.
+    fn inspect_start(&self, now: Instant, slot: &WorkerSlot, score: &Slot) -> Option<Action> {
+        if !slot.is_starting.get() {
+            return None;
+        }
+        let limit = self.hang.map(|hang| hang.max(START_TIMEOUT_MIN));
+        match slot.stall_timer.borrow_mut().sample(now, score, limit)? {
+            StallEvent::Hung { stalled_for, .. } => Some(Action::End {
+                reason: format!(
+                    "was ended: it had not started within {stalled_for:.1?}, outside of any callback (--hang-timeout)"
+                ),
+            }),
+            StallEvent::Stalled { .. } | StallEvent::Resumed { .. } => None,
+        }
     }
 
     /// Samples the running callback of one worker.
@@ -251,6 +270,19 @@ mod tests {
         let warning = "worker 3: onmessage handler chat:message blocked the event loop for 400.0ms, in 40 callbacks, \
                        none of which is slow: clients waited for their turn (slow_callback = 100ms)";
         assert_eq!(actions, [Action::Warn(warning.to_owned())]);
+    }
+
+    #[test]
+    fn a_worker_that_is_stopped_while_it_starts_is_ended_and_a_slow_start_is_not_logged() {
+        let (slot, watchdog) = (WorkerSlot::new(3), Watchdog { slow: None, hang: Some(MS(5000)) });
+        slot.begin(Instant::now());
+        let reason =
+            "was ended: it had not started within 10.0s, outside of any callback (--hang-timeout)".to_owned();
+        assert_eq!(actions_of_a_stall(watchdog, &slot, 60_000), [Action::End { reason }]);
+        slot.begin(Instant::now());
+        assert_eq!(actions_of_a_stall(watchdog, &slot, 8000), []);
+        slot.begin_serving(Rc::default(), Rc::default());
+        assert_eq!(actions_of_a_stall(watchdog, &slot, 50), []);
     }
 
     #[test]
