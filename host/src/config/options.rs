@@ -30,7 +30,8 @@ pub struct ServeOptions {
 
     /// Address to listen on
     ///
-    /// HOST is a name, an IPv4 address or an IPv6 address in brackets. For port 0, the system chooses a free port.
+    /// HOST is a name, an IPv4 address or an IPv6 address in brackets. Addresses of a name that this machine does not
+    /// have are skipped. For port 0, the system chooses a free port.
     ///
     /// unix:PATH listens on a Unix socket, for a reverse proxy on this machine. Its permissions are 660, or MODE in
     /// unix:PATH?mode=MODE (octal). With --user or --group, the socket belongs to the user and group of the workers.

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
+use rustix::io::Errno;
 use rustix::net::AddressFamily;
 
 use crate::config::listen_address::{ListenAddress, UNIX_PREFIX};
@@ -68,15 +69,13 @@ impl Listener {
     }
 }
 
-/// Binds every address; a name may stand for several. A Unix socket's file belongs to `owner`, if there is one.
+/// Binds every address. A Unix socket's file belongs to `owner`, if there is one.
 pub fn bind(addresses: &[String], owner: Option<Identity>) -> Result<Vec<Bound>> {
     let mut bound = Vec::new();
     for address in addresses {
         match ListenAddress::parse(address).map_err(|expected| anyhow!("`{address}`: {expected}"))? {
             ListenAddress::Tcp(address) => {
-                for address in resolve(&address)? {
-                    bound.push(bind_tcp(address)?);
-                }
+                bind_resolved(&address, resolve(&address)?, &mut bound)?;
             }
             ListenAddress::Unix { path, mode } => {
                 let hint = || cannot_listen(&path);
@@ -100,7 +99,9 @@ pub fn check(addresses: &[String]) -> Result<()> {
         match ListenAddress::parse(address).map_err(|expected| anyhow!("`{address}`: {expected}"))? {
             ListenAddress::Tcp(address) => {
                 let checked = resolve(&address)?.map(|address| match bind_socket(address) {
-                    Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(explain(address, &error)),
+                    Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                        Err(unusable(address, &error, &[]))
+                    }
                     _ => Ok(()),
                 });
                 let checked: Vec<_> = checked.collect();
@@ -117,6 +118,48 @@ pub fn check(addresses: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Binds the addresses that a name stands for. Those that this machine does not have are skipped, because `localhost`
+/// is also `::1` where IPv6 is off. Those that are bound already are skipped, because a name may be listed twice.
+///
+/// # Errors
+/// The machine has none of the addresses, or another program listens on one: clients of the name could reach it.
+fn bind_resolved(
+    name: &str,
+    resolved: impl Iterator<Item = SocketAddr>,
+    bound: &mut Vec<Bound>,
+) -> Result<()> {
+    let (mut tried, mut missing, mut is_served) = (Vec::new(), Vec::new(), false);
+    for address in resolved {
+        // For port 0, the system chooses a new port each time.
+        if tried.contains(&address) {
+            continue;
+        }
+        if address.port() != 0 && is_covered(address, bound) {
+            is_served = true;
+            continue;
+        }
+        tried.push(address);
+        match listen_on(address) {
+            Ok(listener) => {
+                let address = listener.local_addr()?.to_string();
+                bound.push(Bound { listener: Listener::Tcp(listener), address, file: None });
+                is_served = true;
+            }
+            Err(error) if is_missing(&error) => missing.push((address, error)),
+            Err(error) => return Err(unusable(address, &error, bound)),
+        }
+    }
+    if let [(address, error), ..] = &missing[..]
+        && !is_served
+    {
+        return Err(unusable(*address, error, bound));
+    }
+    for (address, error) in missing {
+        log::info!("{name} is also {address}, which is skipped: {}", explain(&error));
+    }
+    Ok(())
+}
+
 fn resolve(address: &str) -> Result<impl Iterator<Item = SocketAddr>> {
     address.to_socket_addrs().with_context(|| format!("cannot resolve `{address}` (--listen)"))
 }
@@ -125,20 +168,48 @@ fn cannot_listen(path: &Path) -> String {
     format!("cannot listen on {UNIX_PREFIX}{}; choose another address with --listen", path.display())
 }
 
-/// Why an address cannot be listened on.
-fn explain(address: SocketAddr, error: &io::Error) -> anyhow::Error {
-    let what = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-        _ => error.to_string(),
-    };
-    anyhow!("cannot listen on {address}: {what}; choose another address with --listen")
+/// Whether a bound socket gets the clients of this address.
+fn is_covered(address: SocketAddr, bound: &[Bound]) -> bool {
+    bound.iter().filter_map(|other| other.address.parse::<SocketAddr>().ok()).any(|other| {
+        let is_wildcard = other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4();
+        other == address || is_wildcard && other.port() == address.port()
+    })
 }
 
-fn bind_tcp(address: SocketAddr) -> Result<Bound> {
-    let listener = listen_on(address).map_err(|error| explain(address, &error))?;
-    let address = listener.local_addr()?.to_string();
-    Ok(Bound { listener: Listener::Tcp(listener), address, file: None })
+/// Whether the machine does not have the address.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || is_without_family(error)
+}
+
+fn is_without_family(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ if is_without_family(error) => "this machine has no addresses of that family".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn unusable(address: SocketAddr, error: &io::Error, bound: &[Bound]) -> Error {
+    // A wildcard address includes those that were bound before.
+    let is_included = |other: &&Bound| {
+        let other = other.address.parse::<SocketAddr>();
+        other.is_ok_and(|other| other.port() == address.port() && other.is_ipv4() == address.is_ipv4())
+    };
+    let included = bound.iter().find(is_included).filter(|_| address.ip().is_unspecified());
+    match included {
+        Some(included) if error.kind() == io::ErrorKind::AddrInUse => anyhow!(
+            "cannot listen on {address}: it includes {}, which is also an address of --listen; keep one of them",
+            included.address
+        ),
+        _ => {
+            anyhow!("cannot listen on {address}: {}; choose another address with --listen", explain(error))
+        }
+    }
 }
 
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
@@ -238,4 +309,59 @@ pub fn split(bound: Vec<Bound>) -> (Vec<Listener>, Vec<SocketFile>) {
     let (listeners, files): (Vec<_>, Vec<_>) =
         bound.into_iter().map(|bound| (bound.listener, bound.file)).unzip();
     (listeners, files.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5737 reserves this address for documentation, so no machine has it.
+    const MISSING: &str = "192.0.2.1:80";
+
+    /// Binds a name that stands for these addresses, beside `bound`.
+    fn bind_name(addresses: &[&str], bound: &mut Vec<Bound>) -> Result<(), String> {
+        let resolved = addresses.iter().map(|address| address.parse().expect("an address"));
+        bind_resolved("name", resolved, bound).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_name_is_served_on_the_addresses_that_the_machine_has() {
+        let mut bound = Vec::new();
+        assert_eq!(bind_name(&[MISSING, "127.0.0.1:0", "192.0.2.1:81"], &mut bound), Ok(()));
+        assert_eq!(bound.len(), 1);
+        let refused = "cannot listen on 192.0.2.1:80: this machine has no such address; choose another address \
+                       with --listen";
+        assert_eq!(bind_name(&[MISSING, "192.0.2.1:81"], &mut bound), Err(refused.to_owned()));
+    }
+
+    #[test]
+    fn an_address_is_bound_once_however_often_it_is_listed() {
+        let mut bound = Vec::new();
+        assert_eq!(bind_name(&["127.0.0.1:0", "127.0.0.1:0"], &mut bound), Ok(()));
+        let address = bound[0].address.clone();
+        assert_eq!(bind_name(&[&address, MISSING, &address], &mut bound), Ok(()));
+        assert_eq!(bound.len(), 1);
+        let wildcard = address.replace("127.0.0.1", "0.0.0.0");
+        let refused = format!(
+            "cannot listen on {wildcard}: it includes {address}, which is also an address of --listen; keep one of \
+             them"
+        );
+        assert_eq!(bind_name(&[&wildcard], &mut bound), Err(refused));
+
+        bound.clear();
+        assert_eq!(bind_name(&["0.0.0.0:0"], &mut bound), Ok(()));
+        let included = bound[0].address.replace("0.0.0.0", "127.0.0.1");
+        assert_eq!(bind_name(&[&included], &mut bound), Ok(()));
+        assert_eq!(bound.len(), 1);
+    }
+
+    #[test]
+    fn an_address_of_another_program_is_refused_although_the_name_has_others() {
+        let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let taken = other.local_addr().expect("it is bound").to_string();
+        let refused = format!(
+            "cannot listen on {taken}: another program listens there; choose another address with --listen"
+        );
+        assert_eq!(bind_name(&[MISSING, &taken, "127.0.0.2:0"], &mut Vec::new()), Err(refused));
+    }
 }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::support::{DEADLINE, Raw, free_port};
+use crate::support::{DEADLINE, Raw, free_port, may_unshare};
 
 /// `count` options `--listen`, each with a free port.
 fn addresses(count: usize) -> impl Iterator<Item = String> {
@@ -76,5 +76,46 @@ fn an_address_that_cannot_be_listened_on_is_refused() {
                 )
             )
         );
+    }
+}
+
+/// Starts a server that listens on `localhost`, where `/etc/hosts` has these lines. It has to serve on 127.0.0.1.
+/// Returns the port too. None: the test may not change `/etc/hosts`.
+fn listen_on_localhost(name: &str, hosts: &str) -> Option<(Host, u16)> {
+    if !may_unshare() {
+        return None;
+    }
+    let (good, port) = (good(), free_port());
+    let hosts = file(&format!("{name}.hosts"), hosts);
+    let script = format!("mount --bind {} /etc/hosts && exec \"$@\"", hosts.display());
+    let through = ["unshare", "--mount", "sh", "-c", &script, "sh"];
+    let listen = format!("localhost:{port}");
+    let host =
+        Host::start_through(&through, &["serve", path(&good), "--route", "/=page", "--listen", &listen]);
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens on that address");
+    assert_eq!(Raw::of(stream).request("GET", "/", &[], b"").text(), "page");
+    Some((host, port))
+}
+
+/// As where IPv6 is off.
+#[test]
+fn a_name_is_served_on_those_of_its_addresses_that_the_machine_has() {
+    let hosts = "192.0.2.1 localhost\n127.0.0.1 localhost\n";
+    let Some((host, port)) = listen_on_localhost("missing", hosts) else { return };
+    let skipped = format!(
+        "localhost:{port} is also 192.0.2.1:{port}, which is skipped: this machine has no such address"
+    );
+    host.log_line(&skipped);
+    assert!(!host.stdout().contains("192.0.2.1"), "{}", host.stdout());
+}
+
+#[test]
+fn a_name_that_is_listed_twice_is_served_once() {
+    for (name, hosts) in [
+        ("twice", "127.0.0.1 localhost\n127.0.0.1 localhost\n"),
+        ("alias", "127.0.0.1 localhost\n127.0.0.1 vm localhost\n"),
+    ] {
+        let Some((host, port)) = listen_on_localhost(name, hosts) else { return };
+        assert_eq!(host.stdout().matches(&format!(":{port}/")).count(), 1, "{hosts}");
     }
 }
