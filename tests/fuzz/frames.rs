@@ -212,7 +212,13 @@ fn check_header(wire: &[u8]) {
             let control = u8::from(header.opcode) >= op::CLOSE;
             let bad_control = control && (!header.is_final || wire[1] & 0x7F > 125);
             let reserved = header.rsv1 || header.rsv2 || header.rsv3;
-            assert!(reserved || bad_control || header.mask.is_none() || length >> 63 != 0);
+            let too_wide = match wire[1] & 0x7F {
+                126 => length < 126,
+                127 => length < 0x1_0000,
+                _ => false,
+            };
+            let bad_length = too_wide || length >> 63 != 0;
+            assert!(reserved || bad_control || header.mask.is_none() || bad_length);
         }
     }
 }

@@ -52,7 +52,7 @@ impl Header {
     ///
     /// # Errors
     /// 1002 for a reserved bit or opcode, a missing mask, a control frame that is fragmented or longer than
-    /// 125 bytes, or a length of 2^63 bytes or more.
+    /// 125 bytes, a length of 2^63 bytes or more, or a length that is not in its shortest form.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Violation> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
         let (fin, op, length_code) = (first & FIN != 0, first & 0x0F, second & !MASKED);
@@ -89,6 +89,14 @@ impl Header {
         };
         if length >> 63 != 0 {
             return Err(Violation::protocol("frame length of 2^63 bytes or more"));
+        }
+        let shortest = match length_size {
+            0 => 0,
+            2 => SHORT_MAX as u64 + 1,
+            _ => 0x1_0000,
+        };
+        if length < shortest {
+            return Err(Violation::protocol("frame length is not in its shortest form"));
         }
         Ok(Some(Header { fin, op, mask: *mask, length, size: 2 + length_size + 4 }))
     }

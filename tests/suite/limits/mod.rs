@@ -49,7 +49,11 @@ fn a_message_of_max_message_bytes_passes_however_it_is_fragmented() {
 fn a_larger_message_is_closed_with_1009_as_soon_as_its_header_arrives() {
     let host = serve(&["--max-message", "1000"]);
     let mut witness = host.open("/");
-    let header = |first: u8, length: u64| [&[first, 0x80 | 127][..], &length.to_be_bytes(), &[0; 4]].concat();
+    let header = |first: u8, length: u64| match u16::try_from(length) {
+        Ok(length @ ..126) => vec![first, 0x80 | length as u8, 0, 0, 0, 0],
+        Ok(length) => [&[first, 0x80 | 126][..], &length.to_be_bytes(), &[0; 4]].concat(),
+        Err(_) => [&[first, 0x80 | 127][..], &length.to_be_bytes(), &[0; 4]].concat(),
+    };
     for bytes in [
         header(TEXT, 1001),
         header(BINARY, (1 << 63) - 1),

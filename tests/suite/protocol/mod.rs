@@ -287,6 +287,18 @@ fn a_length_of_2_to_the_63_is_refused_as_of_section_5_2() {
 }
 
 #[test]
+fn a_length_is_in_its_shortest_form_as_of_section_5_2() {
+    let frame = |length: &[u8], payload: usize| [&[BINARY][..], length, &vec![0; 4 + payload]].concat();
+    let cases = [
+        ("16 bits for 0", frame(&[0x80 | 126, 0, 0], 0)),
+        ("16 bits for 125", frame(&[0x80 | 126, 0, 125], 125)),
+        ("64 bits for 1", frame(&[0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 1], 1)),
+        ("64 bits for 65535", frame(&[0x80 | 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], 0xFFFF)),
+    ];
+    each_is_closed_with(1002, &cases);
+}
+
+#[test]
 fn control_frames_are_whole_and_short_as_of_section_5_5() {
     let mut cases = Vec::new();
     for (what, first) in [("close", CLOSE), ("ping", PING), ("pong", PONG)] {

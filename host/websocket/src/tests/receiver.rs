@@ -71,9 +71,19 @@ fn lengths_at_the_edges_of_the_three_formats_are_written_and_read() {
         let payload = vec![b'x'; length];
         assert_eq!(receive_both(&client(0x82, &payload)), [Item::Message(op::BINARY, payload)]);
     }
-    // §5.2 asks senders for the shortest format; receivers need not check it.
-    let not_minimal = [&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0; 4], b"x"].concat();
-    assert_eq!(receive_both(&not_minimal), [Item::Message(op::BINARY, b"x".into())]);
+}
+
+#[test]
+fn a_length_that_is_not_in_its_shortest_form_is_closed_with_1002() {
+    let header = |length: &[u8]| [&[0x82][..], length, &[0; 4]].concat();
+    for length in [0, 1, 125] {
+        let wire = header(&[0xfe, 0, length]);
+        assert_eq!(receive_both(&wire), [Item::Violation(1002)], "{wire:x?}");
+    }
+    for length in [0, 125, 126, 0xffff] {
+        let wire = header(&[&[0xff][..], &u64::to_be_bytes(length)].concat());
+        assert_eq!(receive_both(&wire), [Item::Violation(1002)], "{wire:x?}");
+    }
 }
 
 #[test]
@@ -251,7 +261,12 @@ fn unmasks_any_length_in_any_number_of_pieces() {
 
 #[test]
 fn headers_are_read_as_tungstenite_reads_them() {
-    let tails = [[0x00; 12], [0x7f; 12], [0x80, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]];
+    let tails = [
+        [0x00; 12],
+        [0x7f; 12],
+        [0x80, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+        [0, 126, 0, 0, 0, 1, 0, 0, 9, 9, 9, 9],
+    ];
     for (first, second) in (0..=255).flat_map(|first| (0..=255).map(move |second| (first, second))) {
         for tail in tails {
             let bytes = [&[first, second][..], &tail].concat();
@@ -273,7 +288,13 @@ fn headers_are_read_as_tungstenite_reads_them() {
                             let reserved = header.rsv1 || header.rsv2 || header.rsv3;
                             let control = u8::from(header.opcode) >= op::CLOSE;
                             let bad_control = control && (!header.is_final || second & 0x7f > 125);
-                            assert!(reserved || bad_control || header.mask.is_none() || length >> 63 != 0);
+                            let too_wide = match second & 0x7f {
+                                126 => length < 126,
+                                127 => length < 0x1_0000,
+                                _ => false,
+                            };
+                            let bad_length = too_wide || length >> 63 != 0;
+                            assert!(reserved || bad_control || header.mask.is_none() || bad_length);
                         }
                         Ok(None) => assert!(length < 14),
                         Err(_) => {}
