@@ -199,7 +199,7 @@ fn bytes_behind_a_passed_descriptor_are_read() {
 #[test]
 fn a_client_that_does_not_read_its_response_is_dropped() {
     let socket = socket("unread");
-    let mut host = serve("web", &address(&socket), &["--handshake-timeout", "1s"]);
+    let mut host = serve("web", &address(&socket), &["--send-timeout", "1s"]);
     let mut client = connect(&socket);
     let requests = "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
     // More responses than the socket holds; the server stops to read when it cannot write.

@@ -34,6 +34,8 @@ fn default_of(id: &str, workers: &str) -> Option<String> {
         "max_body" => Size(defaults::DEFAULT_MAX_BODY).to_string(),
         "max_head" => Size(defaults::DEFAULT_MAX_HEAD).to_string(),
         "handshake_timeout" => Time(defaults::DEFAULT_HANDSHAKE_TIMEOUT).to_string(),
+        "keepalive_timeout" => Time(defaults::DEFAULT_KEEPALIVE_TIMEOUT).to_string(),
+        "send_timeout" => Time(defaults::DEFAULT_SEND_TIMEOUT).to_string(),
         "close_timeout" => Time(defaults::DEFAULT_CLOSE_TIMEOUT).to_string(),
         "ping_interval" => Time(defaults::DEFAULT_PING_INTERVAL).to_string(),
         "drain_timeout" => Time(defaults::DEFAULT_DRAIN_TIMEOUT).to_string(),

@@ -37,6 +37,12 @@ pub const DEFAULT_MAX_HEAD: usize = 64 << 10;
 pub const MIN_MAX_HEAD: usize = 8 << 10;
 /// Slow mobile networks send a request within this time; a client that only occupies a socket does not.
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than the 60 s for which load balancers keep an idle connection, so that the balancer closes it and not the
+/// server while a request is on its way.
+pub const DEFAULT_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// A client that pauses, such as a video player or a phone in a tunnel, reads on within this time. Each client that
+/// does not read keeps its response in memory.
+pub const DEFAULT_SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// A round trip with retransmissions.
 pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A third of the 60 s after which common proxies and NATs drop an idle connection: one ping may be lost.

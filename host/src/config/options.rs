@@ -179,7 +179,8 @@ pub struct LimitOptions {
 
     /// Maximum request head
     ///
-    /// Counts the request line and all headers. A larger request gets 431. At least 8KiB.
+    /// Counts the request line and all headers. A larger request gets 431, and so does one with more than 1000
+    /// headers. At least 8KiB.
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_HEAD", value_parser = parse_size)]
     pub max_head: Option<usize>,
 
@@ -188,6 +189,20 @@ pub struct LimitOptions {
     /// A client that takes longer to send a complete request is disconnected.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_HANDSHAKE_TIMEOUT", value_parser = parse_duration)]
     pub handshake_timeout: Option<Duration>,
+
+    /// Time between two requests
+    ///
+    /// A client that sends no request for this time after a response is disconnected. Set it above the idle timeout of
+    /// a load balancer in front of the server.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_KEEPALIVE_TIMEOUT", value_parser = parse_duration)]
+    pub keepalive_timeout: Option<Duration>,
+
+    /// Time without reading a response
+    ///
+    /// A client that reads nothing of a response for this time is disconnected. WebSocket clients are limited by
+    /// --max-backlog.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_SEND_TIMEOUT", value_parser = parse_duration)]
+    pub send_timeout: Option<Duration>,
 
     /// Time to answer a Close frame
     ///

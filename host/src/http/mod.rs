@@ -3,7 +3,17 @@
 
 pub mod upgrade; // which requests are WebSocket upgrades, RFC 6455 §4.2.1
 
+mod validate; // rules for every request
+
+mod body; // the body of a request
+
+mod answer; // responses of the host itself
+
 mod stream; // an accepted socket
+
+mod timed; // its time limits
+
+mod foreign; // other protocols
 
 mod origin; // which pages may open WebSockets
 
@@ -12,16 +22,16 @@ mod protocol; // which subprotocol a connection has
 use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderValue};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Version};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
 
 use crate::bridge::exchange::{Exchange, Handshake};
 use crate::client::Client;
@@ -34,10 +44,15 @@ use crate::worker::Worker;
 use crate::worker::admission::Permit;
 use crate::worker::callbacks::release_request;
 use crate::worker::handshakes::Pending;
+use answer::{HttpResponse, close, refused, spell, switching, text};
 pub use stream::{Peer, Stream};
+use timed::{Phase, Timed};
 use upgrade::{Upgrade, classify};
+use validate::validate;
 
-type HttpResponse = Response<Full<Bytes>>;
+/// Most headers of a request, as many as of a response. hyper makes room for so many to parse a request, which takes
+/// 4 us for 1000 and 2 ms for 20,000.
+const HEADERS_MAX: usize = 1000;
 
 /// Who sent a request.
 #[derive(Clone)]
@@ -50,32 +65,49 @@ struct Sender {
 }
 
 /// Serves one accepted socket until it is closed, or upgraded.
-pub async fn serve(worker: &'static Worker, mut stream: Stream, peer: Peer, permit: Permit) {
+pub async fn serve(worker: &'static Worker, stream: Stream, peer: Peer, permit: Permit) {
     let limits = &worker.hub.limits;
-    stream.limit_unread(limits.handshake_timeout);
-    let sender = Sender { worker, peer: peer.clone(), permit: Rc::new(permit), pending: Rc::default() };
+    let (permit, phase) = (Rc::new(permit), Phase::default());
+    let stream = Timed::new(stream, phase.clone(), limits);
+    let sender = Sender { worker, peer: peer.clone(), permit: permit.clone(), pending: Rc::default() };
     let service = service_fn(move |request| {
+        phase.begin_request();
         sender.pending.get_or_init(|| worker.handshakes.begin());
-        let sender = sender.clone();
-        async move { Ok::<_, Infallible>(respond(sender, request).await) }
+        let (sender, phase) = (sender.clone(), phase.clone());
+        async move {
+            let mut response = respond(sender, request).await;
+            spell(&mut response);
+            phase.end_request();
+            Ok::<_, Infallible>(response)
+        }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(worker.hub.limits.handshake_timeout)
-        .max_buf_size(worker.hub.limits.max_head)
+    let mut connection = http1::Builder::new()
+        .half_close(true)
+        .header_read_timeout(None) // `Timed` has one that is not for idle clients too
+        .max_headers(HEADERS_MAX)
+        .max_header_size(limits.max_head)
+        .max_buf_size(limits.max_head)
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut connection = pin!(connection);
     let result = tokio::select! {
-        result = connection.as_mut() => result,
+        result = &mut connection => result,
         () = worker.begins_to_drain() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
     };
+    // None: the worker has the socket.
+    let Some(parts) = connection.into_parts() else { return };
+    let stream = parts.io.into_inner();
     if let Err(error) = result {
         log::debug!("{peer}: {:#}", anyhow::Error::new(error));
+        foreign::report(&peer, stream.beginning());
     }
+    // A drain does not wait for this client any more.
+    drop(parts.service);
+    stream.linger().await;
+    drop(permit);
 }
 
 async fn respond(sender: Sender, request: Request<Incoming>) -> HttpResponse {
@@ -84,10 +116,8 @@ async fn respond(sender: Sender, request: Request<Incoming>) -> HttpResponse {
         Upgrade::Valid { accept } => Some(accept),
         Upgrade::Refused { status, reason } => return refused(status, reason),
     };
-    // RFC 9112 §3.2; a second one may have told a proxy something else.
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    if hosts > 1 || hosts == 0 && request.version() == Version::HTTP_11 {
-        return refused(400, "a request needs one Host header");
+    if let Err((status, reason)) = validate(&request) {
+        return close(refused(status, reason));
     }
     let dispatch = sender.worker.dispatch();
     let Some(route) = dispatch.find(request.uri().path()) else {
@@ -114,7 +144,7 @@ async fn call_handler(
     let Sender { worker, ref peer, .. } = sender;
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    let body = match read_body(worker, body).await {
+    let body = match body::read(&worker.hub.limits, body).await {
         Ok(body) => body,
         Err(response) => return response,
     };
@@ -155,27 +185,14 @@ async fn call_handler(
             response
         }
         (Ok(true), None) => {
-            let mut response = Response::new(Full::new(answer.body));
-            *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+            let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+            // RFC 9110 §15.3.6.
+            let body = if status == StatusCode::RESET_CONTENT { Bytes::new() } else { answer.body };
+            let mut response = Response::new(Full::new(body));
+            *response.status_mut() = status;
             *response.headers_mut() = answer.headers;
             response
         }
-    }
-}
-
-/// The whole body, within its bounds of size and time.
-async fn read_body(worker: &Worker, body: Incoming) -> Result<Bytes, HttpResponse> {
-    let max = worker.hub.limits.max_body;
-    let too_large =
-        || close(text(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is longer than {max} bytes")));
-    if body.size_hint().lower() > max as u64 {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(worker.hub.limits.handshake_timeout, Limited::new(body, max).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(close(text(StatusCode::BAD_REQUEST, "the body is broken"))),
-        Err(_) => Err(close(text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))),
     }
 }
 
@@ -217,9 +234,9 @@ fn hand_over(
             }
         };
         let transport = upgraded
-            .downcast::<TokioIo<Stream>>()
+            .downcast::<TokioIo<Timed>>()
             .map_err(|_| io::Error::other("hyper returned another kind of socket than it was given"))
-            .and_then(|parts| Ok((parts.io.into_inner().into_transport()?, parts.read_buf)));
+            .and_then(|parts| Ok((parts.io.into_inner().into_inner().into_transport()?, parts.read_buf)));
         let (transport, early) = match transport {
             Ok(transport) => transport,
             Err(error) => {
@@ -234,44 +251,4 @@ fn hand_over(
         old.iter().for_each(|old| release_request(old, &client));
         worker.open(client, transport, handlers, Permit::take(permit), early.to_vec());
     });
-}
-
-fn switching(accept: &str, protocol: Option<HeaderValue>) -> HttpResponse {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    // Base64 is always a header value.
-    headers.extend(HeaderValue::from_str(accept).ok().map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept)));
-    headers.extend(protocol.map(|protocol| (header::SEC_WEBSOCKET_PROTOCOL, protocol)));
-    response
-}
-
-/// An upgrade that cannot be: 400, or 426 with what would be needed (RFC 6455 §4.4, RFC 9110 §15.5.22).
-fn refused(status: u16, reason: &str) -> HttpResponse {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    let mut response = text(status, reason);
-    if status == StatusCode::UPGRADE_REQUIRED {
-        let headers = response.headers_mut();
-        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    }
-    response
-}
-
-fn text(status: StatusCode, reason: &str) -> HttpResponse {
-    let mut response = Response::new(Full::from(format!("{reason}\n")));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
-}
-
-/// The same answer, after which the connection is of no use: the rest of the body is still on the way.
-fn close(mut response: HttpResponse) -> HttpResponse {
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
 }

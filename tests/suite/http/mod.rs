@@ -9,6 +9,12 @@ mod subprotocol;
 
 mod boundary;
 
+mod requests;
+
+mod closing;
+
+mod timeouts;
+
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Host, Raw, c_plugin_with, path, plugin};
@@ -25,6 +31,8 @@ fn serve(options: &[&str]) -> Host {
         "/echo=web:onrequest",
         "/echo/*=web:onrequest",
         "/answer=answer",
+        "/large=large",
+        "/lookups=lookups",
         "/socket=socket",
         "/upgrades=upgrades",
         "/refuses=refuses",

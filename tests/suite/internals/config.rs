@@ -32,6 +32,8 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
             max_body: Some(settings::DEFAULT_MAX_BODY),
             max_head: Some(settings::DEFAULT_MAX_HEAD),
             handshake_timeout: Some(settings::DEFAULT_HANDSHAKE_TIMEOUT),
+            keepalive_timeout: Some(settings::DEFAULT_KEEPALIVE_TIMEOUT),
+            send_timeout: Some(settings::DEFAULT_SEND_TIMEOUT),
             close_timeout: Some(settings::DEFAULT_CLOSE_TIMEOUT),
             ping_interval: Some(settings::DEFAULT_PING_INTERVAL),
             drain_timeout: Some(settings::DEFAULT_DRAIN_TIMEOUT),
@@ -157,7 +159,7 @@ fn an_unknown_key_is_reported_with_its_place_and_a_suggestion() {
         (
             "[http]\nfrobnicate = 1",
             "callsign.toml:2:1: unknown key `frobnicate` in [http]; known keys are `max_body`, `max_head`, \
-             `handshake_timeout`, `origins`, `trusted_proxies`",
+             `handshake_timeout`, `keepalive_timeout`, `send_timeout`, `origins`, `trusted_proxies`",
         ),
         (
             "[plugin.chat]\npth = 'x'",

@@ -44,7 +44,15 @@ const TOP_KEYS: &[&str] = &[
 const WORKER_KEYS: &[&str] = &["slow_callback", "hang_timeout", "reload_timeout", "max_connections"];
 const WEBSOCKET_KEYS: &[&str] =
     &["max_message", "max_backlog", "high_water", "ping_interval", "close_timeout"];
-const HTTP_KEYS: &[&str] = &["max_body", "max_head", "handshake_timeout", "origins", "trusted_proxies"];
+const HTTP_KEYS: &[&str] = &[
+    "max_body",
+    "max_head",
+    "handshake_timeout",
+    "keepalive_timeout",
+    "send_timeout",
+    "origins",
+    "trusted_proxies",
+];
 const PLUGIN_KEYS: &[&str] = &["path", "onload", "config"];
 const ROUTE_KEYS: &[&str] =
     &["path", "handler", "onconnect", "onmessage", "ondisconnect", "protocols", "origins"];
@@ -127,6 +135,8 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
             max_body: http.value("max_body", size)?,
             max_head: http.value("max_head", size)?,
             handshake_timeout: http.value("handshake_timeout", duration)?,
+            keepalive_timeout: http.value("keepalive_timeout", duration)?,
+            send_timeout: http.value("send_timeout", duration)?,
             drain_timeout: top.value("drain_timeout", duration)?,
             slow_callback: worker.value("slow_callback", duration)?,
             hang_timeout: worker.value("hang_timeout", duration)?,

@@ -20,6 +20,18 @@ impl Limits {
                 "slow networks take longer to carry a request",
             ),
             (
+                "keepalive_timeout",
+                Some(self.keepalive_timeout),
+                SECOND,
+                "most clients have to connect anew for each request",
+            ),
+            (
+                "send_timeout",
+                Some(self.send_timeout),
+                SECOND,
+                "clients on slow networks pause for longer, and do not get the rest of their response",
+            ),
+            (
                 "close_timeout",
                 Some(self.close_timeout),
                 SECOND,

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::defaults::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_DRAIN_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_HANG_TIMEOUT,
-    DEFAULT_HIGH_WATER, DEFAULT_MAX_BACKLOG, DEFAULT_MAX_BODY, DEFAULT_MAX_HEAD, DEFAULT_MAX_MESSAGE,
-    DEFAULT_PING_INTERVAL, DEFAULT_RELOAD_TIMEOUT, DEFAULT_SLOW_CALLBACK, MAX_MAX_MESSAGE, MIN_MAX_HEAD,
+    DEFAULT_HIGH_WATER, DEFAULT_KEEPALIVE_TIMEOUT, DEFAULT_MAX_BACKLOG, DEFAULT_MAX_BODY, DEFAULT_MAX_HEAD,
+    DEFAULT_MAX_MESSAGE, DEFAULT_PING_INTERVAL, DEFAULT_RELOAD_TIMEOUT, DEFAULT_SEND_TIMEOUT,
+    DEFAULT_SLOW_CALLBACK, MAX_MAX_MESSAGE, MIN_MAX_HEAD,
 };
 use crate::config::options::LimitOptions;
 use crate::config::units::{Size, Time};
@@ -32,6 +33,10 @@ pub struct Limits {
     pub max_head: usize,
     /// Time for a client to send a complete request; not zero.
     pub handshake_timeout: Duration,
+    /// Time between a response and the client's next request; not zero.
+    pub keepalive_timeout: Duration,
+    /// Time for which a client may read nothing of a response; not zero.
+    pub send_timeout: Duration,
     /// Time for a client to answer a Close frame.
     pub close_timeout: Duration,
     /// Silence after which a client gets a ping. None: no pings.
@@ -72,6 +77,11 @@ impl Limits {
                 .handshake_timeout
                 .or(file.handshake_timeout)
                 .unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT),
+            keepalive_timeout: flags
+                .keepalive_timeout
+                .or(file.keepalive_timeout)
+                .unwrap_or(DEFAULT_KEEPALIVE_TIMEOUT),
+            send_timeout: flags.send_timeout.or(file.send_timeout).unwrap_or(DEFAULT_SEND_TIMEOUT),
             close_timeout: flags.close_timeout.or(file.close_timeout).unwrap_or(DEFAULT_CLOSE_TIMEOUT),
             ping_interval: nonzero(
                 flags.ping_interval.or(file.ping_interval).unwrap_or(DEFAULT_PING_INTERVAL),
@@ -110,11 +120,14 @@ impl Limits {
         if max_head < MIN_MAX_HEAD {
             bail!("max_head is {}, expected at least {}", Size(max_head), Size(MIN_MAX_HEAD));
         }
-        if handshake_timeout.is_zero() {
-            bail!(
-                "handshake_timeout is 0, which no client can meet; expected more, such as {}",
-                Time(DEFAULT_HANDSHAKE_TIMEOUT)
-            );
+        for (name, time, default) in [
+            ("handshake_timeout", handshake_timeout, DEFAULT_HANDSHAKE_TIMEOUT),
+            ("keepalive_timeout", self.keepalive_timeout, DEFAULT_KEEPALIVE_TIMEOUT),
+            ("send_timeout", self.send_timeout, DEFAULT_SEND_TIMEOUT),
+        ] {
+            if time.is_zero() {
+                bail!("{name} is 0, which no client can meet; expected more, such as {}", Time(default));
+            }
         }
         if self.reload_timeout.is_zero() {
             bail!(

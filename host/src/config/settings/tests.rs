@@ -55,6 +55,8 @@ fn without_file_and_options_the_defaults_apply() {
             max_body: 1024 * 1024,
             max_head: 64 * 1024,
             handshake_timeout: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(75),
+            send_timeout: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
             ping_interval: Some(Duration::from_secs(20)),
             drain_timeout: Duration::from_secs(10),
@@ -103,7 +105,8 @@ fn options_take_precedence_over_the_file_and_the_file_over_the_defaults() {
 fn every_limit_option_reaches_its_own_setting() {
     let arguments = "l.so --max-message 1 --max-backlog 3 --high-water 2 --max-body 4 --max-head 8193 \
                  --handshake-timeout 6 --close-timeout 7 --ping-interval 8 --drain-timeout 9 \
-                 --slow-callback 10 --hang-timeout 11 --max-connections 12 --reload-timeout 13";
+                 --slow-callback 10 --hang-timeout 11 --max-connections 12 --reload-timeout 13 \
+                 --keepalive-timeout 14 --send-timeout 15";
     let limits = serve(None, &words(arguments)).unwrap().limits;
     assert_eq!(
         limits,
@@ -114,6 +117,8 @@ fn every_limit_option_reaches_its_own_setting() {
             max_body: 4,
             max_head: 8193,
             handshake_timeout: Duration::from_secs(6),
+            keepalive_timeout: Duration::from_secs(14),
+            send_timeout: Duration::from_secs(15),
             close_timeout: Duration::from_secs(7),
             ping_interval: Some(Duration::from_secs(8)),
             drain_timeout: Duration::from_secs(9),
@@ -188,6 +193,14 @@ fn settings_that_contradict_each_other_are_rejected() {
         (
             &["l.so", "--handshake-timeout", "0"],
             "handshake_timeout is 0, which no client can meet; expected more, such as 10s",
+        ),
+        (
+            &["l.so", "--keepalive-timeout", "0"],
+            "keepalive_timeout is 0, which no client can meet; expected more, such as 75s",
+        ),
+        (
+            &["l.so", "--send-timeout", "0"],
+            "send_timeout is 0, which no client can meet; expected more, such as 1m",
         ),
         (
             &["l.so", "--slow-callback", "20s"],

@@ -17,6 +17,20 @@ fn answer(request: &mut Request) -> Response {
     with_headers(request, Response::new(status).body(request.body()))
 }
 
+/// `?BYTES`: responds with so many bytes.
+#[onrequest]
+fn large(request: &mut Request) -> Response {
+    Response::new(200).body(vec![b'x'; request.query().parse().unwrap_or_default()])
+}
+
+/// `?COUNT`: looks up the header `x-last` so many times. Responds with its value and the number of headers.
+#[onrequest]
+fn lookups(request: &mut Request) -> Response {
+    let count = request.query().parse().unwrap_or_default();
+    let found = (0..count).filter_map(|_| request.header("X-Last")).last().unwrap_or_default();
+    Response::text(format!("{found} {}", request.headers().count()))
+}
+
 /// Upgrades, with headers as in `answer`.
 #[onrequest]
 fn socket(request: &mut Request) -> Response {

@@ -1,0 +1,41 @@
+//! Clients that speak another protocol: their first bytes enter, a log line with a remedy leaves. They are often proxies
+//! that are configured for it, and get no response that they understand.
+
+use std::time::Instant;
+
+use super::Peer;
+use crate::system::log::repeats::Repeats;
+
+/// What the client does, and what helps.
+const TLS: &str = "speaks TLS, and this address is for plain HTTP: use http:// and ws:// in place of https:// and \
+                   wss://, or a reverse proxy that speaks TLS";
+const HTTP_2: &str = "speaks HTTP/2, and this server speaks HTTP/1.1: set the proxy or client to HTTP/1.1";
+const PROXY: &str = "speaks the PROXY protocol, which this server does not know: turn it off in the proxy, such as \
+                     `send-proxy` in HAProxy or `proxy_protocol on` in nginx";
+
+thread_local! {
+    /// Scanners try TLS on every port.
+    static REPEATS: Repeats = Repeats::default();
+}
+
+/// Logs that a client speaks another protocol, if it does.
+pub fn report(peer: &Peer, beginning: &[u8]) {
+    if let Some(what) = recognize(beginning)
+        && let Some(held_back) = REPEATS.with(|repeats| repeats.admit(what, Instant::now()))
+    {
+        log::warn!("{peer} {what}{held_back}");
+    }
+}
+
+fn recognize(beginning: &[u8]) -> Option<&'static str> {
+    match beginning {
+        // A handshake record, RFC 8446 §5.1.
+        [0x16, 3, ..] => Some(TLS),
+        // RFC 9113 §3.4.
+        _ if beginning.starts_with(b"PRI * HTTP/2.0") => Some(HTTP_2),
+        _ if beginning.starts_with(b"PROXY ") || beginning.starts_with(b"\r\n\r\n\0\r\nQUIT\n") => {
+            Some(PROXY)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,248 @@
+//! A socket that serves requests within time limits: for each head to arrive, and for a client that has sent no request
+//! after its last response. hyper reads and writes it. A service says when a request begins and ends ([`Phase`]).
+//!
+//! Invariant: hyper reads only for the next bytes of a request (`half_close`), so that a read that waits is the client's
+//! turn.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
+
+use super::Stream;
+use crate::config::settings::Limits;
+
+/// Bytes of a client that tell which protocol it speaks.
+const BEGINNING: usize = 16;
+/// Time for a client that was sent its last response to send more, or to leave.
+const LINGER: Duration = Duration::from_secs(5);
+/// Time after which such a client is disconnected although it sends.
+const LINGER_MAX: Duration = Duration::from_secs(30);
+/// Bytes of such a client that are read at once.
+const LINGER_READ: usize = 16 * 1024;
+
+/// What the socket waits for. The socket and the service that answers its requests share it.
+#[derive(Clone, Debug, Default)]
+pub struct Phase(Arc<AtomicU8>);
+
+impl Phase {
+    /// The head of a request.
+    const HEAD: u8 = 0;
+    /// The service, which limits the time for the body.
+    const REQUEST: u8 = 1;
+    /// The response is being written.
+    const RESPONSE: u8 = 2;
+    /// The next request, of which nothing has arrived.
+    const IDLE: u8 = 3;
+
+    /// The head of a request has arrived.
+    pub fn begin_request(&self) {
+        self.set(Self::REQUEST);
+    }
+
+    /// hyper gets the response.
+    pub fn end_request(&self) {
+        self.set(Self::RESPONSE);
+    }
+
+    fn set(&self, phase: u8) {
+        self.0.store(phase, Relaxed);
+    }
+
+    fn get(&self) -> u8 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A socket with time limits.
+pub struct Timed {
+    stream: Stream,
+    phase: Phase,
+    head_timeout: Duration,
+    keepalive_timeout: Duration,
+    /// The end of the current phase, if it is limited.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// The client's first bytes, and their number.
+    beginning: ([u8; BEGINNING], usize),
+    /// Whether the client has closed its side, or was idle for too long.
+    is_ended: bool,
+    /// Whether the server has closed its side.
+    is_shut: bool,
+}
+
+impl Timed {
+    /// A socket that waits for its first request.
+    pub fn new(mut stream: Stream, phase: Phase, limits: &Limits) -> Self {
+        stream.limit_unread(limits.send_timeout);
+        Self {
+            stream,
+            phase,
+            head_timeout: limits.handshake_timeout,
+            keepalive_timeout: limits.keepalive_timeout,
+            deadline: None,
+            beginning: ([0; BEGINNING], 0),
+            is_ended: false,
+            is_shut: false,
+        }
+    }
+
+    /// The socket, after an upgrade.
+    pub fn into_inner(self) -> Stream {
+        self.stream
+    }
+
+    /// The client's first bytes.
+    pub fn beginning(&self) -> &[u8] {
+        &self.beginning.0[..self.beginning.1]
+    }
+
+    /// Reads and discards what a client still sends after its last response, for a while. If the socket were closed
+    /// before, the system would reset the connection, and the client could lose the response.
+    pub async fn linger(mut self) {
+        if self.is_shut && !self.is_ended {
+            discard(&mut self.stream).await;
+        }
+    }
+
+    fn limit(&mut self, time: Duration) {
+        match &mut self.deadline {
+            Some(deadline) => deadline.as_mut().reset(Instant::now() + time),
+            None => self.deadline = Some(Box::pin(sleep(time))),
+        }
+    }
+
+    /// Whether the time of the current phase is up.
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.phase.get() {
+            Phase::REQUEST | Phase::RESPONSE => Poll::Pending,
+            _ => {
+                if self.deadline.is_none() {
+                    self.limit(self.head_timeout);
+                }
+                self.deadline.as_mut().map_or(Poll::Pending, |deadline| deadline.as_mut().poll(cx))
+            }
+        }
+    }
+}
+
+/// Reads until the client closes its side, sends nothing for [`LINGER`], or [`LINGER_MAX`] is over.
+async fn discard(stream: &mut (impl AsyncRead + Unpin)) {
+    let end = Instant::now() + LINGER_MAX;
+    let mut discarded = vec![0; LINGER_READ];
+    loop {
+        let pause = end.min(Instant::now() + LINGER);
+        match timeout_at(pause, stream.read(&mut discarded)).await {
+            Ok(Ok(1..)) if Instant::now() < end => {}
+            _ => return,
+        }
+    }
+}
+
+impl AsyncRead for Timed {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // The first read after a response is for the next request.
+        if this.phase.get() == Phase::RESPONSE {
+            this.phase.set(Phase::IDLE);
+            this.limit(this.keepalive_timeout);
+        }
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.stream).poll_read(cx, buffer) {
+            Poll::Ready(result) => {
+                result?;
+                let read = &buffer.filled()[before..];
+                this.is_ended |= read.is_empty();
+                let (beginning, known) = &mut this.beginning;
+                let new = read.len().min(BEGINNING - *known);
+                beginning[*known..*known + new].copy_from_slice(&read[..new]);
+                *known += new;
+                if this.phase.get() == Phase::IDLE {
+                    this.phase.set(Phase::HEAD);
+                    this.limit(this.head_timeout);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                ready!(this.poll_expired(cx));
+                match this.phase.get() {
+                    // Read as the end of the stream, after which hyper closes the connection in order.
+                    Phase::IDLE => {
+                        this.is_ended = true;
+                        Poll::Ready(Ok(()))
+                    }
+                    _ => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Timed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        self.is_shut = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// For how long what a client sends is discarded, if it sends so often, and leaves after `stays`.
+    async fn discarded_for(every: Duration, stays: Duration) -> Duration {
+        let (mut client, server) = UnixStream::pair().expect("a pair of sockets");
+        let start = Instant::now();
+        let sender = tokio::spawn(async move {
+            while start.elapsed() < stays {
+                let _ = client.write_all(b"more").await;
+                sleep(every).await;
+            }
+        });
+        discard(&mut Stream::from(server)).await;
+        sender.abort();
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_on_after_its_last_response_is_disconnected_in_time() {
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        let near = |time: Duration, wanted: Duration| time >= wanted && time < wanted + second;
+        assert!(near(discarded_for(second, hour).await, LINGER_MAX));
+        assert!(near(discarded_for(hour, hour).await, LINGER));
+        assert!(near(discarded_for(second, 3 * second).await, 3 * second));
+    }
+}
