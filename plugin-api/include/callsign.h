@@ -554,7 +554,8 @@ struct callsign_host {
 	 * connection. */
 	const char *(*query)(const struct connection *c);
 	/* Value of the upgrade request's first header of that name, or NULL. The name is
-	 * case-insensitive. Valid as long as the connection. */
+	 * case-insensitive. Several Cookie lines are one header, joined by `; `. Valid as long
+	 * as the connection. */
 	const char *(*header)(const struct connection *c, const char *name);
 	/* Header number `index` of the upgrade request, counted from 0, with the name in lower
 	 * case. Returns 1, or 0 beyond the last header. */
@@ -568,8 +569,7 @@ struct callsign_host {
 	const char *(*close_reason)(const struct connection *c);
 	/* One of callsign_closed_by. */
 	uint32_t (*closed_by)(const struct connection *c);
-	/* Value of the request's first header of that name, or NULL. The name is
-	 * case-insensitive. */
+	/* Value of the request's first header of that name, or NULL, as in callsign_host.header. */
 	const char *(*request_header)(
 		const struct callsign_request *request, const char *name);
 	/* Header number `index` of the request; see callsign_host.header_at. */

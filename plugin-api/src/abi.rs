@@ -506,8 +506,8 @@ pub struct Host {
     pub path: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
     /// Query of the upgrade request, as in [`Request`]. Valid as long as the connection.
     pub query: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
-    /// Value of the upgrade request's first header of that name, or NULL. The name is case-insensitive. Valid
-    /// as long as the connection.
+    /// Value of the upgrade request's first header of that name, or NULL. The name is case-insensitive. Several
+    /// Cookie lines are one header, joined by `; `. Valid as long as the connection.
     pub header: unsafe extern "C" fn(c: *const Connection, name: *const c_char) -> *const c_char,
     /// Header number `index` of the upgrade request, counted from 0, with the name in lower case. Returns 1,
     /// or 0 beyond the last header.
@@ -525,7 +525,7 @@ pub struct Host {
     /// One of [`closed_by`].
     pub closed_by: unsafe extern "C" fn(c: *const Connection) -> u32,
 
-    /// Value of the request's first header of that name, or NULL. The name is case-insensitive.
+    /// Value of the request's first header of that name, or NULL, as in [`Host::header`].
     pub request_header: unsafe extern "C" fn(request: *const Request, name: *const c_char) -> *const c_char,
     /// Header number `index` of the request; see [`Host::header_at`].
     pub request_header_at: unsafe extern "C" fn(

@@ -31,7 +31,8 @@ impl Request {
         self.raw.header(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// All headers, with names in lower case and values as sent.
+    /// All headers, with names in lower case and values as sent. Several Cookie lines are
+    /// one header, joined by `; `.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         (0..).map_while(|index| self.raw.header_at(index))
     }

@@ -1,7 +1,9 @@
 //! Heads of requests and responses: their size, their headers, and bytes that are no HTTP/1.1.
 
-use super::{assert_still_serves, echoed_request, serve};
-use crate::support::{Host, Raw, UPGRADE};
+use std::time::Instant;
+
+use super::{assert_still_serves, echoed_request, get, serve};
+use crate::support::{DEADLINE, Host, Raw, UPGRADE};
 
 /// A request for `/` whose head has exactly this many bytes.
 fn request_of(bytes: usize) -> String {
@@ -84,6 +86,19 @@ fn responses_spell_their_headers_as_the_standards_do() {
     }
     client.send_request("GET", "/ws", &[], b"");
     assert!(raw_head(&mut client).contains("\r\nSec-WebSocket-Version: 13\r\n"));
+}
+
+/// RFC 6265 §5.4 allows a client one line; HTTP/2 clients split it, and proxies pass the lines on.
+#[test]
+fn several_cookie_lines_are_read_as_one() {
+    let host = serve(&[]);
+    let headers =
+        [("Cookie", "a=1"), ("x", "first"), ("cookie", "b=2; c=3"), ("X", "second"), ("COOKIE", "d=4")];
+    let mut client = host.connect();
+    let found = echoed_request(&client.request("GET", "/echo", &headers, b""));
+    assert_eq!(found["headers"]["cookie"], "a=1; b=2; c=3; d=4");
+    assert_eq!(get(&mut client, "/lookups?1").text(), " 1", "a Host and nothing else");
+    assert_eq!(client.request("GET", "/lookups?1", &headers, b"").text(), " 4");
 }
 
 #[test]
@@ -171,6 +186,20 @@ fn a_client_of_another_protocol_is_logged_with_a_remedy() {
         assert_still_serves(&mut host.connect());
         assert_eq!(host.log_lines(what).len(), 1);
     }
+}
+
+/// Reading the head for every lookup would take minutes here.
+#[test]
+fn a_lookup_does_not_read_the_whole_head() {
+    let host = serve(&["--max-head", "64KiB"]);
+    let headers: String = (0..900).map(|n| format!("x{n}: {n:050}\r\n")).collect();
+    let start = Instant::now();
+    let mut client = host.connect();
+    client.send(format!(
+        "GET /lookups?20000 HTTP/1.1\r\nHost: a\r\n{headers}X-Last: found\r\nX-Last: not\r\n\r\n"
+    ));
+    assert_eq!(client.read_answer(true).text(), "found 903");
+    assert!(start.elapsed() < DEADLINE, "after {:?}", start.elapsed());
 }
 
 /// Each chunk costs more than its bytes.
