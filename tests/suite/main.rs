@@ -59,6 +59,8 @@ mod copies_private; // copies of the libraries: who can read them, and where the
 
 mod control; // the control socket and its commands
 
+mod large; // thousands of routes and handlers
+
 mod check; // `callsign check` and `callsign inspect`
 
 mod config_faults; // a config file that is wrong, in part or hardly meant

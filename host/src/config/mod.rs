@@ -17,6 +17,8 @@ pub mod web_origin; // which pages may open WebSockets
 
 pub mod handshake; // which handshakes are accepted
 
+pub mod uri_path; // spellings of a path
+
 pub mod route; // request path to handler names
 
 pub mod listen_address; // HOST:PORT or unix:PATH

@@ -3,11 +3,15 @@
 //! Text from the command line and the config file enters, a [`Route`] leaves; [`Routes`] finds the route of a request.
 //! Whether a named handler exists is checked when the plugins are loaded.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
 use super::web_origin::OriginRule;
+use crate::config::uri_path::{is_well_encoded, normalize};
 
 const PATH_EXPECTED: &str = "expected a path such as `/chat`, or `/files/*` for all below it";
 
@@ -26,8 +30,8 @@ pub struct Route {
     pub origin: String,
 }
 
-/// Matches request paths.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Matches request paths. Two spellings of the same path are equal: `/café` and `/caf%C3%A9`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum RoutePath {
     Exact(String),
     /// Matches every path with this prefix. `/files/*` is stored as `/files/`.
@@ -100,7 +104,36 @@ impl RoutePath {
         if path.contains(['?', '#']) || path.contains(char::is_whitespace) {
             return Err(format!("{PATH_EXPECTED}; a path has no spaces, `?` or `#`"));
         }
+        if !is_well_encoded(path) {
+            return Err(format!(
+                "{PATH_EXPECTED}; `%` stands before two digits, as in `%20`, and is itself `%25`"
+            ));
+        }
         Ok(if prefix { Self::Prefix(path.to_owned()) } else { Self::Exact(path.to_owned()) })
+    }
+}
+
+impl RoutePath {
+    /// Whether it is a prefix, and the path in the spelling in which paths are compared.
+    fn normalized(&self) -> (bool, Cow<'_, str>) {
+        match self {
+            Self::Exact(path) => (false, normalize(path)),
+            Self::Prefix(path) => (true, normalize(path)),
+        }
+    }
+}
+
+impl PartialEq for RoutePath {
+    fn eq(&self, other: &Self) -> bool {
+        self.normalized() == other.normalized()
+    }
+}
+
+impl Eq for RoutePath {}
+
+impl Hash for RoutePath {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.normalized().hash(state);
     }
 }
 
@@ -126,27 +159,41 @@ pub fn parse_handler(text: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// The paths of all routes.
+/// The paths of all routes, in the spelling in which paths are compared, with the index of each route.
 #[derive(Debug, Clone, Default)]
-pub struct Routes(Vec<RoutePath>);
+pub struct Routes {
+    exact: HashMap<String, usize>,
+    prefixes: HashMap<String, usize>,
+    /// Bytes of the longest prefix.
+    prefix_max: usize,
+}
 
 impl Routes {
     /// Returns the index of the route for a request path without its query: the exact route, else the longest prefix.
-    /// `/files/*` matches `/files/` and everything below it, not `/files`.
+    /// `/files/*` matches `/files/` and everything below it, not `/files`. The time does not depend on the number of
+    /// routes.
     pub fn find(&self, path: &str) -> Option<usize> {
-        let precedence = |route: &RoutePath| match route {
-            RoutePath::Exact(exact) => (exact == path).then_some(usize::MAX),
-            RoutePath::Prefix(prefix) => path.starts_with(prefix).then_some(prefix.len()),
-        };
-        let matches =
-            self.0.iter().enumerate().filter_map(|(index, route)| Some((precedence(route)?, index)));
-        matches.max().map(|(_, index)| index)
+        let path = normalize(path);
+        self.exact.get(&*path).copied().or_else(|| {
+            // A prefix ends in `/`.
+            let ends = path.bytes().enumerate().take(self.prefix_max).filter(|(_, byte)| *byte == b'/');
+            ends.rev().find_map(|(end, _)| self.prefixes.get(&path[..=end]).copied())
+        })
     }
 }
 
 impl FromIterator<RoutePath> for Routes {
     fn from_iter<I: IntoIterator<Item = RoutePath>>(paths: I) -> Self {
-        Self(paths.into_iter().collect())
+        let mut routes = Self::default();
+        for (index, path) in paths.into_iter().enumerate() {
+            let (is_prefix, path) = path.normalized();
+            if is_prefix {
+                routes.prefix_max = routes.prefix_max.max(path.len());
+            }
+            let of_kind = if is_prefix { &mut routes.prefixes } else { &mut routes.exact };
+            of_kind.insert(path.into_owned(), index);
+        }
+        routes
     }
 }
 
@@ -226,6 +273,11 @@ mod tests {
                 "expected a path such as `/chat`, or `/files/*` for all below it; a path has no spaces, `?` \
                  or `#`",
             ),
+            (
+                "/100%=page",
+                "expected a path such as `/chat`, or `/files/*` for all below it; `%` stands before two digits, \
+                 as in `%20`, and is itself `%25`",
+            ),
         ] {
             assert_eq!(Route::from_flag(flag), Err(message.to_owned()), "{flag}");
         }
@@ -261,8 +313,38 @@ mod tests {
     }
 
     #[test]
+    fn a_path_may_be_spelled_in_several_ways() {
+        let routes = routes(&["/café", "/my%20room/*", "/a-b", "/x/*"]);
+        for (path, found) in [
+            ("/caf%C3%A9", Some(0)),
+            ("/caf%c3%a9", Some(0)),
+            ("/café", Some(0)),
+            ("/caf%E9", None),
+            ("/my%20room/%7e", Some(1)),
+            ("/%61%2Db", Some(2)),
+            ("/x%2Fy", None),
+            ("/x/%2F", Some(3)),
+            ("/x/100%", Some(3)),
+        ] {
+            assert_eq!(routes.find(path), found, "{path}");
+        }
+        let parse = |path| RoutePath::parse(path).unwrap();
+        assert_eq!(parse("/café"), parse("/caf%c3%A9"));
+        assert_ne!(parse("/café"), parse("/cafe"));
+        assert_ne!(parse("/a/"), parse("/a/*"));
+    }
+
+    #[test]
+    fn the_longest_of_many_nested_prefixes_is_found() {
+        let paths: Vec<String> = (0..200).map(|depth| format!("{}*", "/".repeat(depth + 1))).collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        assert_eq!(routes(&paths).find(&"/".repeat(70)), Some(69));
+        assert_eq!(routes(&paths).find(&"/".repeat(60_000)), Some(199));
+    }
+
+    #[test]
     fn paths_print_as_they_were_written() {
-        for path in ["/", "/*", "/a", "/a/", "/a/*"] {
+        for path in ["/", "/*", "/a", "/a/", "/a/*", "/café", "/my%20room"] {
             assert_eq!(RoutePath::parse(path).unwrap().to_string(), path);
         }
     }

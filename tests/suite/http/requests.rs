@@ -88,6 +88,29 @@ fn responses_spell_their_headers_as_the_standards_do() {
     assert!(raw_head(&mut client).contains("\r\nSec-WebSocket-Version: 13\r\n"));
 }
 
+/// Browsers encode what a URL cannot contain; other clients encode more, or nothing (RFC 3986 §6.2.2).
+#[test]
+fn a_route_matches_every_spelling_of_its_path() {
+    let routes = ["/café=answer", "/my%20room=answer", "/a-b=answer", "/straße/*=web:onrequest"];
+    let host = serve(&routes.map(|route| ["--route", route]).concat());
+    let mut client = host.connect();
+    for (path, status) in [
+        ("/caf%C3%A9", 200),
+        ("/caf%c3%a9?q=%C3%A9", 200),
+        ("/café", 200),
+        ("/cafe", 404),
+        ("/caf%E9", 404),
+        ("/my%20room", 200),
+        ("/m%79%20room", 200),
+        ("/a%2Db", 200),
+        ("/a%2fb", 404),
+    ] {
+        assert_eq!(get(&mut client, path).status, status, "{path}");
+    }
+    // The handler gets the path as it was sent.
+    assert!(get(&mut client, "/stra%c3%9fe/x").text().contains("nothing at /stra%c3%9fe/x"));
+}
+
 /// RFC 6265 §5.4 allows a client one line; HTTP/2 clients split it, and proxies pass the lines on.
 #[test]
 fn several_cookie_lines_are_read_as_one() {

@@ -7,7 +7,7 @@ mod kore; // configurations of Kore
 
 mod walk; // sections, keys and typed values with their positions
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ pub fn read(path: &Path) -> anyhow::Result<Config> {
 /// `file:line:column:` with what was found and expected there: a syntax error, an unknown key, a value of the wrong
 /// type or form, a missing key, or a second route for the same path.
 pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
-    let document = Document { text, file };
+    let document = Document::new(text, file);
     let root = DeTable::parse(text).map_err(|error| match kore::explain(text) {
         Some(explanation) => document.error(0, explanation),
         None => document.error(error.span().unwrap_or_default().start, error.message().trim_end()),
@@ -216,13 +216,13 @@ fn routes(top: &Section) -> anyhow::Result<Vec<Route>> {
     let tables = value.get_ref().as_array();
     let tables = tables.ok_or_else(|| top.rejection("route", value, ROUTE_EXPECTED))?;
     let mut routes: Vec<Route> = Vec::new();
+    let mut indexes = HashMap::new();
     for value in tables.iter() {
         let section = top.open("route", "in [[route]]".into(), value, ROUTE_KEYS, ROUTE_EXPECTED)?;
         let path = section.required("path", |value| RoutePath::parse(text(value)))?;
-        if let Some(first) = routes.iter().find(|first| first.path == path) {
-            return Err(
-                section.error(format_args!("second route for `{path}`; the first is {}", first.origin))
-            );
+        if let Some(first) = indexes.insert(path.clone(), routes.len()) {
+            let first = &routes[first].origin;
+            return Err(section.error(format_args!("second route for `{path}`; the first is {first}")));
         }
         routes.push(Route {
             target: target(&section, &path)?,

@@ -16,11 +16,18 @@ const EXCERPT_MAX: usize = 40;
 
 /// The text of a config file, and its name for messages.
 pub(super) struct Document<'a> {
-    pub text: &'a str,
-    pub file: &'a Path,
+    text: &'a str,
+    file: &'a Path,
+    /// Where each line ends.
+    line_ends: Vec<usize>,
 }
 
 impl<'a> Document<'a> {
+    pub fn new(text: &'a str, file: &'a Path) -> Self {
+        let line_ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at);
+        Self { text, file, line_ends: line_ends.collect() }
+    }
+
     /// Makes an error about the text at byte `at`.
     pub fn error(&self, at: usize, message: impl Display) -> anyhow::Error {
         anyhow!("{}: {message}", self.position(at))
@@ -35,8 +42,7 @@ impl<'a> Document<'a> {
 
     /// `file:line` of byte `at`.
     pub fn location(&self, at: usize) -> String {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let line = self.line_ends.partition_point(|&end| end < at) + 1;
         format!("{}:{line}", self.file.display())
     }
 

@@ -7,7 +7,7 @@ mod limits; // what clients and callbacks may cost
 
 mod implausible; // durations that are too short
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
@@ -19,7 +19,7 @@ use crate::config::file::Config;
 use crate::config::handshake::HandshakePolicy;
 use crate::config::log_level::LogLevel;
 use crate::config::options::ServeOptions;
-use crate::config::route::Route;
+use crate::config::route::{Route, RoutePath};
 
 pub use crate::config::plugin_source::PluginSource;
 pub use limits::Limits;
@@ -152,13 +152,16 @@ fn locate(positions: &BTreeMap<String, String>, key: &str, error: anyhow::Error)
 }
 
 fn merge_routes(mut routes: Vec<Route>, flags: Vec<Route>) -> anyhow::Result<Vec<Route>> {
-    for (index, flag) in flags.iter().enumerate() {
-        if let Some(first) = flags[..index].iter().find(|first| first.path == flag.path) {
-            bail!("two routes for `{}`: {} and {}; keep one", flag.path, first.origin, flag.origin);
+    let in_file: HashMap<_, _> =
+        routes.iter().enumerate().map(|(index, route)| (route.path.clone(), index)).collect();
+    let mut seen: HashMap<RoutePath, String> = HashMap::new();
+    for flag in flags {
+        if let Some(first) = seen.insert(flag.path.clone(), flag.origin.clone()) {
+            bail!("two routes for `{}`: {first} and {}; keep one", flag.path, flag.origin);
         }
-        match routes.iter_mut().find(|route| route.path == flag.path) {
-            Some(route) => *route = flag.clone(),
-            None => routes.push(flag.clone()),
+        match in_file.get(&flag.path) {
+            Some(&index) => routes[index] = flag,
+            None => routes.push(flag),
         }
     }
     Ok(routes)

@@ -1,0 +1,60 @@
+//! Large servers: thousands of routes. Starts take time in proportion, requests do not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::support::{Host, alone, good, path, scratch};
+
+/// A config file with this plugin and a route `/N` to its handler for each number.
+fn config_with(file: &str, library: &Path, handler: &str, routes: usize) -> PathBuf {
+    let config = scratch(file);
+    // A pipe of an earlier run would block.
+    let _ = fs::remove_file(&config);
+    fs::write(&config, config_text(library, handler, routes)).expect("the scratch folder can be written");
+    config
+}
+
+fn config_text(library: &Path, handler: &str, routes: usize) -> String {
+    let routes = (0..routes).map(|n| format!("[[route]]\npath = '/{n}'\nhandler = '{handler}'\n"));
+    format!("[plugin.p]\npath = {library:?}\n{}", routes.collect::<String>())
+}
+
+/// Processor time of the server until it serves, and the time that its worker needs for a request on the last route.
+fn start(config: &Path, routes: usize) -> (Duration, Host) {
+    let host = Host::start(&["serve", "--config", path(config)]);
+    let processes = [host.workers(), vec![host.process()]].concat();
+    let used = processes.into_iter().map(|process| process.processor_time()).sum();
+    let last = format!("/{}", routes - 1);
+    assert_eq!(host.connect().request("GET", &last, &[], b"").text(), "page");
+    (used, host)
+}
+
+#[test]
+fn a_start_takes_time_in_proportion_to_the_routes() {
+    let _alone = alone();
+    let good = good();
+    let few = start(&config_with("few.toml", &good, "page", 5000), 5000).0;
+    let many = start(&config_with("many.toml", &good, "page", 20_000), 20_000).0;
+    // In proportion it is 4; with their square it would be 16.
+    assert!(many < 8 * few, "5000 routes: {few:?}, 20000 routes: {many:?}");
+}
+
+/// Without the time for the process itself, a request on any of many routes takes no longer than on one route.
+#[test]
+fn a_request_does_not_take_time_in_proportion_to_the_routes() {
+    const REQUESTS: usize = 500;
+    let _alone = alone();
+    let good = good();
+    let [few, many] = [10, 20_000].map(|routes| {
+        let config = config_with(&format!("requests-{routes}.toml"), &good, "page", routes);
+        let (_, host) = start(&config, routes);
+        let (mut client, worker) = (host.connect(), host.workers()[0]);
+        let before = worker.processor_time();
+        for _ in 0..REQUESTS {
+            assert_eq!(client.request("GET", "/9", &[], b"").text(), "page");
+        }
+        worker.processor_time() - before
+    });
+    assert!(many < 4 * few + Duration::from_millis(100), "10 routes: {few:?}, 20000 routes: {many:?}");
+}
