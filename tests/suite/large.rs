@@ -1,16 +1,16 @@
-//! Large servers: thousands of routes. Starts take time in proportion, requests do not.
+//! Large servers: thousands of routes and of handlers. Starts and reloads take time in proportion, requests do not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::{Host, alone, good, path, scratch};
+use rustix::process::Signal;
+
+use crate::support::{Host, alone, c_plugin, good, path, run, scratch};
 
 /// A config file with this plugin and a route `/N` to its handler for each number.
 fn config_with(file: &str, library: &Path, handler: &str, routes: usize) -> PathBuf {
     let config = scratch(file);
-    // A pipe of an earlier run would block.
-    let _ = fs::remove_file(&config);
     fs::write(&config, config_text(library, handler, routes)).expect("the scratch folder can be written");
     config
 }
@@ -57,4 +57,45 @@ fn a_request_does_not_take_time_in_proportion_to_the_routes() {
         worker.processor_time() - before
     });
     assert!(many < 4 * few + Duration::from_millis(100), "10 routes: {few:?}, 20000 routes: {many:?}");
+}
+
+/// A control socket; the path of a Unix socket is short.
+fn control(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("callsign-large-{name}-{}", std::process::id()))
+}
+
+#[test]
+fn a_server_with_10000_routes_reloads() {
+    let (good, control) = (good(), control("routes"));
+    let config = config_with("reload.toml", &good, "page", 10_000);
+    let mut host = Host::start(&["serve", "--config", path(&config), "--control", path(&control)]);
+    let reload = ["reload", "--control", path(&control)];
+    let (code, stdout, stderr) = run(&reload);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("p: generation 2; 1 worker"), "{stdout}");
+    fs::write(&config, config_text(&good, "page", 10_001)).expect("the scratch folder can be written");
+    host.process().signal(Signal::HUP);
+    host.log_line("SIGHUP: reloaded p: generation 3");
+    assert_eq!(host.connect().request("GET", "/10000", &[], b"").text(), "page");
+    assert!(host.terminate().success());
+}
+
+#[test]
+fn a_plugin_with_12000_handlers_is_reported_whole() {
+    const NAME: &str =
+        "a_handler_whose_name_is_so_long_that_the_names_of_all_handlers_do_not_fit_into_a_megabyte_";
+    let (many, control) = (c_plugin("many.c"), control("handlers"));
+    let (code, stdout, stderr) = run(&["check", path(&many)]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let handlers = format!("  onrequest     {NAME}");
+    assert_eq!(stdout.matches(&handlers).count(), 12_000);
+    let (last, route) = (format!("{NAME}21999"), format!("/={NAME}21999"));
+    let mut host = Host::start(&["serve", path(&many), "--route", &route, "--control", path(&control)]);
+    assert_eq!(host.connect().request("GET", "/", &[], b"").text(), last);
+    assert_eq!(host.stdout().matches(&handlers).count(), 12_000);
+    let (code, stdout, stderr) = run(&["reload", "--control", path(&control)]);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    let (_, stdout, _) = run(&["status", "--control", path(&control)]);
+    assert!(stdout.contains(&last), "{stdout}");
+    assert!(host.terminate().success());
 }

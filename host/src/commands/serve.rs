@@ -1,6 +1,7 @@
 //! `callsign serve`: merges the settings, then starts the parent with its workers, or one process for `--workers 0`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 
@@ -18,7 +19,7 @@ pub fn run(options: ServeOptions, libraries: Vec<PathBuf>, watch: bool) -> Resul
     let read_settings = move || read_settings(options.clone(), libraries.clone(), default_serve_workers());
     let settings = read_settings()?;
     logging::start(settings.log.into(), None);
-    let channel = ControlChannel::new(Box::new(read_settings));
+    let channel = ControlChannel::new(Arc::new(read_settings));
     if watch && settings.workers == 0 {
         log::warn!("--watch is ignored: {}", serve::NO_RELOAD);
     } else if watch {

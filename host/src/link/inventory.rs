@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// Most plain functions in an inventory: a library may export thousands that are not handlers.
 pub const FUNCTIONS_MAX: usize = 100;
+/// Bytes of all names of handlers and functions in an inventory. As JSON they fit into one message
+/// ([`super::TEXT_MAX`]).
+pub const NAMES_MAX: usize = 4 << 20;
 /// Most routes in an inventory.
 pub const ROUTES_MAX: usize = 1000;
 
@@ -35,6 +38,8 @@ pub struct InventoryPlugin {
     pub path: PathBuf,
     /// Kind and name.
     pub handlers: Vec<(String, String)>,
+    /// Handlers that are not listed.
+    pub handlers_more: usize,
     /// Plain functions, the first [`FUNCTIONS_MAX`].
     pub functions: Vec<String>,
     /// Plain functions that are not listed.
@@ -56,13 +61,24 @@ pub struct InventoryRoute {
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for InventoryPlugin {
-            name, version, generation, path, handlers, functions, functions_more, ..
+            name,
+            version,
+            generation,
+            path,
+            handlers,
+            handlers_more,
+            functions,
+            functions_more,
+            ..
         } in &self.plugins
         {
             let space = if version.is_empty() { "" } else { " " };
             writeln!(f, "plugin {name}{space}{version}, generation {generation} ({})", path.display())?;
             for (kind, name) in handlers {
                 writeln!(f, "  {kind:<12}  {name}")?;
+            }
+            if *handlers_more > 0 {
+                writeln!(f, "  {:<12}  and {handlers_more} more", "handler")?;
             }
             for name in functions {
                 writeln!(f, "  {:<12}  {name}", "function")?;

@@ -20,8 +20,9 @@ use worker_message::WorkerMessage;
 
 /// Bytes before each message: its length, then its tag.
 const HEAD: usize = 5;
-/// Bytes of a message that is neither a broadcast nor a worker message.
-pub const TEXT_MAX: usize = 1024 * 1024;
+/// Bytes of a message that is neither a broadcast nor a worker message: a plan of a hundred thousand routes, or the
+/// longest inventory.
+pub const TEXT_MAX: usize = 32 << 20;
 
 /// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

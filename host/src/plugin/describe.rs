@@ -3,19 +3,34 @@
 use super::dispatch::{Answerer, Dispatch};
 use super::handler::HandlerRef;
 use super::registry::Registry;
-use crate::link::inventory::{FUNCTIONS_MAX, Inventory, InventoryPlugin, InventoryRoute, ROUTES_MAX};
+use crate::link::inventory::{
+    FUNCTIONS_MAX, Inventory, InventoryPlugin, InventoryRoute, NAMES_MAX, ROUTES_MAX,
+};
 
 /// The inventory of these plugins and routes.
 pub fn inventory(registry: &Registry, dispatch: &Dispatch) -> Inventory {
-    let plugins = registry.plugins().map(|plugin| InventoryPlugin {
-        name: plugin.name.clone(),
-        version: plugin.image.version.clone(),
-        generation: plugin.generation,
-        retained: plugin.retained.get(),
-        path: plugin.path.clone(),
-        handlers: plugin.image.handlers.iter().map(|(name, kind)| (kind.to_string(), name.clone())).collect(),
-        functions: plugin.image.functions.iter().take(FUNCTIONS_MAX).cloned().collect(),
-        functions_more: plugin.image.functions.len().saturating_sub(FUNCTIONS_MAX),
+    let mut room = NAMES_MAX;
+    let mut has_room = |name: &str| {
+        room = room.saturating_sub(name.len());
+        room > 0
+    };
+    let plugins = registry.plugins().map(|plugin| {
+        let image = &plugin.image;
+        let handlers = image.handlers.iter().take_while(|(name, _)| has_room(name));
+        let handlers: Vec<_> = handlers.map(|(name, kind)| (kind.to_string(), name.clone())).collect();
+        let functions = image.functions.iter().take(FUNCTIONS_MAX).take_while(|name| has_room(name));
+        let functions: Vec<_> = functions.cloned().collect();
+        InventoryPlugin {
+            name: plugin.name.clone(),
+            version: image.version.clone(),
+            generation: plugin.generation,
+            retained: plugin.retained.get(),
+            path: plugin.path.clone(),
+            handlers_more: image.handlers.len() - handlers.len(),
+            handlers,
+            functions_more: image.functions.len() - functions.len(),
+            functions,
+        }
     });
     let routes = dispatch.iter().take(ROUTES_MAX).map(|route| InventoryRoute {
         path: route.path.clone(),

@@ -26,7 +26,7 @@ mod dev_loop; // change, build, reload
 mod report; // the lines that begin with `dev: `
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, bail};
@@ -112,7 +112,7 @@ pub fn run(options: DevOptions) -> Result<()> {
     let served = setup.settings(&library).and_then(|settings| {
         // The loop receives events until `DevEvent::Stop`.
         let _ = event_sender.send(DevEvent::ServerStarts { has_parent: settings.workers != 0 });
-        let read_settings = Box::new(move || setup.settings(&library));
+        let read_settings = Arc::new(move || setup.settings(&library));
         serve_with(settings, ControlChannel { sender: request_sender, receiver, read_settings })
     });
     stop(&event_sender, thread)?;

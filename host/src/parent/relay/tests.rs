@@ -6,7 +6,7 @@ use std::pin::pin;
 use super::*;
 use crate::link::broadcast::{Audience, Broadcast};
 use crate::link::worker_message::WorkerMessage;
-use crate::link::{message, write_message};
+use crate::link::{TEXT_MAX, message, write_message};
 
 const MAX_MESSAGE: usize = 1 << 20;
 
@@ -92,7 +92,7 @@ async fn an_invalid_message_ends_the_reading() {
         (tag(77, 0), false),
         (vec![0xFF; 64], false),
         (tag(1, u32::MAX), false),
-        (tag(1, (1 << 20) + 1), false),
+        (tag(1, TEXT_MAX as u32 + 1), false),
         (tag(3, MAX_MESSAGE as u32 + 21), false),
         (tag(9, MAX_MESSAGE as u32 + 78), false),
         (tag(9, 3), false),
