@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::ballot::{Ballot, Ballots, Failure};
@@ -15,6 +16,7 @@ use crate::link::{self, Tag};
 use crate::parent::deadline::Deadline;
 use crate::parent::shutdown::Shutdown;
 use crate::parent::workers::Workers;
+use crate::system::pool::Pool;
 
 /// Time for all workers to say that they are ready. If it takes longer, the first is asked again.
 const READY_FOR: Duration = Duration::from_millis(50);
@@ -32,6 +34,9 @@ const HOOKS_WAIT: Duration = Duration::from_secs(1);
 const HOOKS_WAIT_PER_CLIENT: Duration = Duration::from_micros(20);
 /// Time for the workers to report that they use the new code, which cannot be undone, at the least.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
+
+/// Routes of a plan that the event loop encodes by itself, in about a millisecond.
+const ROUTES_ENCODED_HERE: usize = 1000;
 
 /// A transaction.
 pub struct Transaction<'p> {
@@ -153,21 +158,22 @@ impl Transaction<'_> {
         action: Action,
         what: &str,
     ) -> Result<()> {
-        self.order(ballot, workers, action)?;
+        let routes = match &action {
+            Action::Check(plan) | Action::Load(plan) => plan.routes.len(),
+            _ => 0,
+        };
+        let order = next_order(ballot, action);
+        let message = match routes > ROUTES_ENCODED_HERE {
+            true => Pool::new("plan", 1).call(move || encode(&order)).await?,
+            false => encode(&order)?,
+        };
+        self.workers.send(workers, &message);
         let done = ballot.all_done(workers, self.deadline.at).await;
         done.map_err(|failure| self.explain(failure, &format!("{what} {}", self.deadline.within())))
     }
 
     fn order(&self, ballot: &mut Ballot<'_>, workers: &[usize], action: Action) -> Result<()> {
-        let order = Order { transaction: ballot.number, step: ballot.next_step(), action };
-        let json = serde_json::to_vec(&order).context("an order to the workers cannot be encoded")?;
-        if json.len() > link::TEXT_MAX {
-            bail!(
-                "plugins' settings and routes are too long for a reload ({} bytes as JSON); restart",
-                json.len()
-            );
-        }
-        self.workers.send(workers, &link::message(Tag::Order, &json));
+        self.workers.send(workers, &encode(&next_order(ballot, action))?);
         Ok(())
     }
 
@@ -183,6 +189,21 @@ impl Transaction<'_> {
         };
         anyhow!("worker {worker} {late}{blame}")
     }
+}
+
+fn next_order(ballot: &mut Ballot<'_>, action: Action) -> Order {
+    Order { transaction: ballot.number, step: ballot.next_step(), action }
+}
+
+fn encode(order: &Order) -> Result<Bytes> {
+    let json = serde_json::to_vec(order).context("an order to the workers cannot be encoded")?;
+    if json.len() > link::TEXT_MAX {
+        bail!(
+            "plugins' settings and routes are too long for a reload ({} bytes as JSON); restart",
+            json.len()
+        );
+    }
+    Ok(link::message(Tag::Order, &json))
 }
 
 #[cfg(test)]
