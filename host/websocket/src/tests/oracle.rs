@@ -243,7 +243,7 @@ fn corrupted_conversations_are_those_of_tungstenite() {
 fn breaks_our_rule(pieces: &[Vec<u8>]) -> bool {
     let (endpoint, mut breaks) = (open(), false);
     for piece in pieces {
-        endpoint.receive(&mut piece.clone(), LIMIT, Instant::now, |event| {
+        feed(&endpoint, piece, LIMIT, Instant::now, |event| {
             breaks |= matches!(event, Event::Violation(broken) if broken.reason.contains("shortest form"));
         });
     }
