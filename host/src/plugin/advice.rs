@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::image::Image;
+use super::kore;
 use super::library::defined_by_process;
 use super::unique::Unique;
 use crate::system::static_tls;
@@ -18,6 +19,7 @@ pub fn advice(image: &Image, path: &Path) -> Vec<String> {
         ));
     }
     advice.extend(preempted(image));
+    advice.extend(kore::hooks(image));
     for library in beside(image, path) {
         if let Some(unique) = Unique::of_path(&library).summary() {
             advice.push(format!(

@@ -10,6 +10,8 @@ mod dynamic; // the ELF dynamic section
 
 pub mod unique; // symbols of which the loader keeps one in the whole process
 
+mod kore; // hooks of Kore
+
 pub mod advice; // what to know about a library that loads
 
 #[expect(unsafe_code, reason = "declares what implementors promise")]

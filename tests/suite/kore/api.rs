@@ -3,7 +3,7 @@
 use tungstenite::Message;
 
 use super::{compile, cookies, root};
-use crate::support::{Answer, Host, WebSocket, path, scratch};
+use crate::support::{Answer, Host, WebSocket, path, run, scratch};
 
 fn serve(test: &str) -> Host {
     let library = scratch(&format!("libkoreapi-{test}.so"));
@@ -44,6 +44,13 @@ fn hooks_that_run_elsewhere_or_never_are_logged_once() {
         assert_eq!(host.log_lines(hook).len(), 1, "{hook}: {}", host.log());
     }
     assert_eq!(host.log_lines("kore_seccomp_hook"), [""; 0], "the plugin has none");
+    for command in ["check", "inspect"] {
+        let (code, stdout, _) = run(&[command, path(&scratch("libkoreapi-hooks.so"))]);
+        assert_eq!(code, 0);
+        assert!(stdout.contains("kore_parent_configure runs in every worker, not in the parent"), "{stdout}");
+        assert!(stdout.contains("kore_worker_signal is never called: the server handles"), "{stdout}");
+        assert!(!stdout.contains("kore_seccomp_hook"), "{stdout}");
+    }
 }
 
 #[test]
