@@ -1,0 +1,118 @@
+use super::*;
+
+#[test]
+fn tables_fit_into_80_columns_and_say_what_runs() {
+    let plugin = |generation, retained| WorkerPlugin { name: "chat".into(), generation, retained };
+    let bound = |kind: &str, name: &str| RouteHandler {
+        kind: kind.into(),
+        plugin: "chat".into(),
+        name: name.into(),
+        generation: 4,
+    };
+    let worker =
+        WorkerStatus { index: 0, accepted: 1234, callbacks: 88_211, clients: 250, ..Default::default() };
+    let status = Status {
+        version: "0.1.0".into(),
+        pid: 4711,
+        uptime_ms: 11_560_000,
+        draining_for_ms: None,
+        config: Some("callsign.toml".into()),
+        addresses: vec!["127.0.0.1:8080".into()],
+        workers: vec![
+            WorkerStatus {
+                pid: Some(4712),
+                uptime_ms: Some(11_559_000),
+                serves: true,
+                resident_bytes: Some(39_007_000),
+                reload_growth_bytes: 31 << 20,
+                plugins: vec![plugin(4, 3)],
+                running: Some(RunningStatus {
+                    plugin: "chat".into(),
+                    generation: 4,
+                    kind: "onmessage handler".into(),
+                    name: "message".into(),
+                    running_for_ms: Some(3200),
+                }),
+                ..worker.clone()
+            },
+            WorkerStatus {
+                index: 1,
+                pid: Some(4799),
+                uptime_ms: Some(59_000),
+                serves: true,
+                plugins: vec![plugin(4, 0)],
+                ..worker.clone()
+            },
+            WorkerStatus { index: 2, clients: 0, accepted: 0, callbacks: 0, ..worker },
+        ],
+        plugins: vec![PluginStatus {
+            name: "chat".into(),
+            version: "0.1.0".into(),
+            generation: 4,
+            path: "target/release/libchat.so".into(),
+        }],
+        routes: vec![
+            RouteStatus { path: "/*".into(), handlers: vec![bound("onrequest", "page")] },
+            RouteStatus {
+                path: "/chat".into(),
+                handlers: vec![bound("onconnect", "join"), bound("onmessage", "message")],
+            },
+        ],
+        routes_more: 0,
+    };
+    let expected = "\
+callsign 0.1.0, process 4711, up 3h 12m
+config file callsign.toml
+listening on http://127.0.0.1:8080/
+
+WORKER  PROCESS      UP  CLIENTS  ACCEPTED  CALLBACKS    MEMORY    GROWTH
+ 0     4712  3h 12m      250      1234      88211  37.1 MiB  31.0 MiB
+    in onmessage handler chat:message (generation 4), for 3.2s
+ 1     4799     59s      250      1234      88211         -   0.0 MiB
+ 2        -       -        0         0          0         -         -
+    has died; the next one is about to start
+
+PLUGIN  VERSION  GENERATION  RETAINED  LIBRARY
+chat    0.1.0    4           0 to 3    target/release/libchat.so
+
+ROUTE  HANDLER    CODE          GENERATION
+/*     onrequest  chat:page     4
+/chat  onconnect  chat:join     4
+   onmessage  chat:message  4
+";
+    assert_eq!(status.to_string(), expected);
+    let json = serde_json::to_string(&status).expect("it is plain data");
+    assert_eq!(serde_json::from_str::<Status>(&json).expect("it was written so"), status);
+}
+
+#[test]
+fn a_worker_that_does_not_run_has_a_note() {
+    let worker = WorkerStatus {
+        pid: Some(4712),
+        uptime_ms: Some(59_000),
+        serves: true,
+        stalled_for_ms: Some(3200),
+        ..Default::default()
+    };
+    let text = Status { workers: vec![worker], ..Default::default() }.to_string();
+    let row = "     0     4712  59s        0         0          0       -  0.0 MiB\n";
+    assert!(text.contains(&format!("{row}        has not run its event loop for 3.2s\n")), "{text}");
+}
+
+#[test]
+fn a_server_that_is_stopping_says_so() {
+    let text = Status { draining_for_ms: Some(3200), ..Default::default() }.to_string();
+    assert!(
+        text.contains("\ndraining for 3s: it accepts no clients, and stops when all have closed\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn times_have_two_units() {
+    for (ms, text) in
+        [(0, "0s"), (59_999, "59s"), (60_000, "1m 0s"), (3_600_000, "1h 0m"), (90_000_000, "1d 1h")]
+    {
+        assert_eq!(time(ms), text);
+    }
+}
