@@ -160,7 +160,8 @@ enum callsign_status {
 	/* A required argument is NULL, the scope is unknown, an endpoint must not send the close
 	 * code (RFC 6455 section 7.4), or a header is malformed. */
 	CALLSIGN_STATUS_BAD_ARGUMENT = -5,
-	/* No handler has that name in the plugins that were searched, or no timer has that id. */
+	/* No handler has that name in the plugins that were searched, or several plugins have
+	 * one, or no timer has that id. */
 	CALLSIGN_STATUS_NOT_FOUND = -6,
 	/* The handler of that name has another kind. */
 	CALLSIGN_STATUS_WRONG_KIND = -7,
@@ -595,8 +596,9 @@ struct callsign_host {
 	int32_t (*respond_body)(
 		struct callsign_request *request, const void *data, size_t length);
 	/* Upgrades the request and binds three handlers to the connection by name. The host
-	 * searches `name` in the calling plugin, then in the other plugins in load order; it
-	 * searches `plugin:name` in that plugin only. NULL: the event is ignored.
+	 * searches `name` in the calling plugin, then in the other plugins, of which only one
+	 * may have it; it searches `plugin:name` in that plugin only. NULL: the event is
+	 * ignored.
 	 *
 	 * The host resolves all names before it sends the 101. If a handler does not exist or
 	 * has another kind, the client gets a 500 and the log names the handler. A name that is

@@ -116,7 +116,8 @@ pub mod status {
     /// A required argument is NULL, the scope is unknown, an endpoint must not send the close code (RFC 6455
     /// §7.4), or a header is malformed.
     pub const BAD_ARGUMENT: i32 = -5;
-    /// No handler has that name in the plugins that were searched, or no timer has that id.
+    /// No handler has that name in the plugins that were searched, or several plugins have one, or no timer has
+    /// that id.
     pub const NOT_FOUND: i32 = -6;
     /// The handler of that name has another kind.
     pub const WRONG_KIND: i32 = -7;
@@ -550,8 +551,8 @@ pub struct Host {
     /// Sets the body of the response. The host copies the bytes. Returns a [`status`].
     pub respond_body: unsafe extern "C" fn(request: *mut Request, data: *const c_void, length: usize) -> i32,
     /// Upgrades the request and binds three handlers to the connection by name. The host searches `name` in
-    /// the calling plugin, then in the other plugins in load order; it searches `plugin:name` in that plugin
-    /// only. NULL: the event is ignored.
+    /// the calling plugin, then in the other plugins, of which only one may have it; it searches `plugin:name`
+    /// in that plugin only. NULL: the event is ignored.
     ///
     /// The host resolves all names before it sends the 101. If a handler does not exist or has another kind,
     /// the client gets a 500 and the log names the handler. A name that is not UTF-8 does not exist. Returns

@@ -75,8 +75,8 @@ impl Request {
 
     /// The response that upgrades the request and binds three handlers to the connection by name.
     ///
-    /// The host searches `name` in this plugin, then in the other plugins in load order; it searches
-    /// `plugin:name` in that plugin only. `None`: the event is ignored. The host resolves all names before it
+    /// The host searches `name` in this plugin, then in the other plugins, of which only one may have it; it
+    /// searches `plugin:name` in that plugin only. `None`: the event is ignored. The host resolves all names before it
     /// sends the 101. If a handler does not exist or has another kind, the client gets a 500 and the log
     /// names the handler. A request that is not an upgrade gets 426. The response may have headers, such as a
     /// subprotocol or a cookie.

@@ -93,9 +93,14 @@ fn check_lists_the_contents_of_plugins_that_load() {
     // Without routes, the plugin needs no handlers of any particular name.
     assert!(!text.contains("\nroute "), "{text}");
 
-    let text = good_check(&[path(&good), path(&chat), "--route", "/=good:page", "--route", "/ws=join,,"]);
+    let routes = ["/=good:page", "/ws=good:join,,", "/chat=chat:onrequest"];
+    let routes = routes.map(|route| ["--route", route]).concat();
+    let text = good_check(&[&[path(&good), path(&chat)], &routes[..]].concat());
     assert!(
-        text.contains("\nroute /  onrequest good:page\nroute /ws  WebSocket: onconnect good:join\n"),
+        text.contains(
+            "\nroute /  onrequest good:page\nroute /ws  WebSocket: onconnect good:join\nroute /chat  onrequest \
+             chat:onrequest\n"
+        ),
         "{text}"
     );
     assert!(text.contains("\ngood: 2 plugins, loaded within "), "{text}");
@@ -166,7 +171,7 @@ fn check_puts_a_library_in_the_place_of_the_configs_plugin_of_that_name() {
     fs::remove_file(&start).expect("the path exists");
     let text = good_check(&[path(&copy), "--config", path(&config)]);
     assert!(text.contains("\ngood: 1 plugin, "), "{text}");
-    let text = good_check(&[path(&good()), "--config", path(&config)]);
+    let text = good_check(&[path(&good()), "--config", path(&config), "--route", "/=good:page"]);
     assert!(text.contains("\ngood: 2 plugins, "), "{text}");
 }
 

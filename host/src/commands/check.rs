@@ -72,6 +72,7 @@ pub fn run(options: CheckOptions) -> Result<()> {
     let limit = TimeLimit { left: timeout, within: format!("within {timeout:?}") };
     let loaded = runtime.block_on(probe(trial, None, limit)).map_err(|why| anyhow!(why))?;
     let plural = if count == 1 { "plugin" } else { "plugins" };
+    loaded.warnings().iter().for_each(|warning| eprintln!("callsign: warning: {}", sanitize(warning)));
     let loaded = sanitize(&loaded.to_string());
     print(&format!(
         "{loaded}{advice}good: {count} {plural}, loaded within {} ms\n",

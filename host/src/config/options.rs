@@ -54,8 +54,8 @@ pub struct ServeOptions {
     ///
     /// PATH is exact, or a prefix that ends in /*: /chat/* matches /chat/ and all below, but not /chat. An exact path
     /// takes precedence, then the longest prefix. /café matches /caf%C3%A9 too, which browsers send for it. HANDLER is
-    /// searched in all plugins in load order, PLUGIN:HANDLER in one plugin. The option replaces a route of the config
-    /// file with the same PATH.
+    /// searched in all plugins, PLUGIN:HANDLER in one. If several plugins have HANDLER, or the three names are not of one
+    /// plugin, PLUGIN is required. The option replaces a route of the config file with the same PATH.
     #[arg(long, value_name = "PATH=HANDLERS", value_parser = Route::from_flag)]
     pub route: Vec<Route>,
 

@@ -44,6 +44,8 @@ pub struct InventoryPlugin {
     pub functions: Vec<String>,
     /// Plain functions that are not listed.
     pub functions_more: usize,
+    /// An onrequest handler, if several plugins are loaded and no route reaches one of this plugin.
+    pub unreached: Option<String>,
 }
 
 /// One route and its handlers.
@@ -55,6 +57,20 @@ pub struct InventoryRoute {
     pub requests: bool,
     /// Such as `onmessage chat:message`.
     pub handlers: Vec<String>,
+}
+
+impl Inventory {
+    /// What the operator has probably not intended, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let warning = |plugin: &InventoryPlugin| {
+            let (name, handler) = (&plugin.name, plugin.unreached.as_ref()?);
+            Some(format!(
+                "plugin `{name}`: no route reaches its onrequest handler `{handler}`; name it in a route, such as \
+                 --route '/{name}/*={name}:{handler}'"
+            ))
+        };
+        self.plugins.iter().filter_map(warning).collect()
+    }
 }
 
 /// One line for each plugin, handler, function and route.

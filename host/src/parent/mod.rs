@@ -138,6 +138,7 @@ impl Parent {
             Ok(inventory) => {
                 self.print_summary(&inventory);
                 preflight::warnings(&self.settings).iter().for_each(|warning| log::warn!("{warning}"));
+                self.reloads.warn_about(&inventory);
             }
             Err(error) => return error,
         }

@@ -16,6 +16,7 @@ pub fn inventory(registry: &Registry, dispatch: &Dispatch) -> Inventory {
     };
     let plugins = registry.plugins().map(|plugin| {
         let image = &plugin.image;
+        let unreached = if registry.has_several() { dispatch.unreached(plugin) } else { None };
         let handlers = image.handlers.iter().take_while(|(name, _)| has_room(name));
         let handlers: Vec<_> = handlers.map(|(name, kind)| (kind.to_string(), name.clone())).collect();
         let functions = image.functions.iter().take(FUNCTIONS_MAX).take_while(|name| has_room(name));
@@ -30,6 +31,7 @@ pub fn inventory(registry: &Registry, dispatch: &Dispatch) -> Inventory {
             handlers,
             functions_more: image.functions.len() - functions.len(),
             functions,
+            unreached: unreached.map(str::to_owned),
         }
     });
     let routes = dispatch.iter().take(ROUTES_MAX).map(|route| InventoryRoute {

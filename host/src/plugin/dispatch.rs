@@ -8,8 +8,9 @@ use anyhow::{Result, anyhow, bail};
 use crate::config::handshake::{HandshakePolicy, TrustedProxy};
 use crate::config::route::{Route, RoutePath, Routes, Target};
 use crate::config::web_origin::OriginRule;
+use crate::plugin::generation::Generation;
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
-use crate::plugin::registry::Registry;
+use crate::plugin::registry::{Registry, Unresolved};
 
 /// What answers the requests of a route.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +57,8 @@ impl Dispatch {
     /// `onmessage` and `ondisconnect` that exist.
     ///
     /// # Errors
-    /// A name is not a handler, or there is nothing to serve.
+    /// A name is not a handler, or is one in several plugins; the names of one route are of several plugins; or there
+    /// is nothing to serve.
     pub fn resolve(registry: &Registry, routes: &[Route], handshake: &HandshakePolicy) -> Result<Self> {
         let HandshakePolicy { origins, trusted_proxies } = handshake.clone();
         if routes.is_empty() {
@@ -114,6 +116,18 @@ impl Dispatch {
         self.trusted_proxies.iter().any(|proxy| proxy.includes(client))
     }
 
+    /// An onrequest handler of the plugin, if it has one and no route reaches any of its. None also if there are no
+    /// routes at all, because they are unknown.
+    pub fn unreached<'p>(&self, plugin: &'p Generation) -> Option<&'p str> {
+        let reaches = |route: &ResolvedRoute| matches!(route.answerer, Answerer::Handler(handler) if handler.plugin == plugin.index);
+        if self.routes.is_empty() || self.routes.iter().any(reaches) {
+            return None;
+        }
+        let mut handlers = plugin.image.handlers.iter().filter(|(_, kind)| *kind == Kind::OnRequest);
+        let handler = handlers.next().map(|(name, _)| name.as_str());
+        handler.or_else(|| plugin.names(Kind::OnRequest).find(|name| *name == "onrequest"))
+    }
+
     /// All routes, in the operator's order.
     pub fn iter(&self) -> impl Iterator<Item = &ResolvedRoute> {
         self.routes.iter()
@@ -121,18 +135,23 @@ impl Dispatch {
 }
 
 fn convention(registry: &Registry) -> Result<Answerer> {
-    let find = |name, kind| {
-        let exists = registry.plugins().any(|plugin| plugin.has(name, kind));
-        exists.then(|| registry.resolve(None, name, kind)).transpose()
+    let existing = |name, kind| registry.plugins().any(|plugin| plugin.has(name, kind)).then_some(name);
+    let unclear = |unresolved: Unresolved| {
+        anyhow!(
+            "{unresolved}. Without a route, the handlers called `onrequest`, or `onconnect`, `onmessage` and \
+             `ondisconnect`, must be of one plugin: name the handlers of each path in a route: \
+             --route '/*=PLUGIN:ONREQUEST' or --route '/*=PLUGIN:ONCONNECT,PLUGIN:ONMESSAGE,PLUGIN:ONDISCONNECT'"
+        )
     };
-    if let Some(handler) = find("onrequest", Kind::OnRequest)? {
-        return Ok(Answerer::Handler(handler));
+    if let Some(name) = existing("onrequest", Kind::OnRequest) {
+        return registry.resolve(None, name, Kind::OnRequest).map(Answerer::Handler).map_err(unclear);
     }
-    let callbacks = Callbacks {
-        onconnect: find("onconnect", Kind::OnConnect)?,
-        onmessage: find("onmessage", Kind::OnMessage)?,
-        ondisconnect: find("ondisconnect", Kind::OnDisconnect)?,
-    };
+    let names = [
+        existing("onconnect", Kind::OnConnect),
+        existing("onmessage", Kind::OnMessage),
+        existing("ondisconnect", Kind::OnDisconnect),
+    ];
+    let callbacks = registry.resolve_callbacks(None, names).map_err(unclear)?;
     if callbacks.iter().next().is_none() {
         let offered = registry.plugins().map(|plugin| format!("plugin `{}`: {}", plugin.name, plugin.image));
         bail!(

@@ -73,7 +73,9 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
         let mut stop = Stop::new()?;
         tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
         let addresses: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
-        logging::print(&sanitize(&summary::startup_summary(&loaded(worker), 0, &addresses)));
+        let loaded = loaded(worker);
+        logging::print(&sanitize(&summary::startup_summary(&loaded, 0, &addresses)));
+        loaded.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         settings.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         if privileges::is_root() {
             log::warn!("plugins run as root: with --workers 0, start the server as another user");

@@ -54,8 +54,9 @@ fn only_a_reload_needs_the_original_libraries() {
     let other = c_plugin_with("reload.c", &["-DGENERATION=\"0\"", "-DOTHER_NAME"]);
     let second = scratch("second.so");
     fs::copy(other, &second).expect("the library was built");
+    let route = "/=reload:join,reload:message,reload:leave";
     let reloading =
-        Reloading::serve(&variant("1", &[]), &[path(&second), "--workers", "1", "--route", ROUTE]);
+        Reloading::serve(&variant("1", &[]), &[path(&second), "--workers", "1", "--route", route]);
     for library in [&second, &reloading.library] {
         fs::remove_file(library).expect("the path exists");
     }

@@ -7,6 +7,8 @@ mod candidate; // the plan, and what may follow it
 
 mod transaction; // load, prepare, commit or abort
 
+use std::cell::RefCell;
+
 use anyhow::{Result, anyhow, bail};
 use log::Level;
 use tokio::sync::Mutex;
@@ -18,6 +20,7 @@ use super::copies::Copies;
 use super::deadline::Deadline;
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
+use crate::link::inventory::Inventory;
 use crate::link::orders::Done;
 use crate::serve::probe::{self, TimeLimit, Trial};
 use crate::system::log as logging;
@@ -33,6 +36,8 @@ pub struct Reloads {
     pub plans: Plans,
     pub ballots: Ballots,
     copies: Copies,
+    /// Warnings about what is served, as they were logged last.
+    warnings: RefCell<Vec<String>>,
     /// Reloads run one after the other.
     turn: Mutex<()>,
 }
@@ -42,7 +47,8 @@ impl Reloads {
     pub fn new(settings: &Settings, identity: Option<Identity>) -> Result<Self> {
         let copies = Copies::new(identity)?;
         let plans = Plans::new(copies.first_plan(settings)?);
-        Ok(Self { plans, ballots: Ballots::default(), copies, turn: Mutex::default() })
+        let (ballots, warnings, turn) = (Ballots::default(), RefCell::default(), Mutex::default());
+        Ok(Self { plans, ballots, copies, warnings, turn })
     }
 
     /// Makes the copies of the current plan again if something has deleted them. Returns the plan for a new worker.
@@ -98,6 +104,8 @@ impl Reloads {
             candidate.new_files.iter().for_each(|file| self.copies.remove_unused(file));
         }
         let outcomes = outcomes?;
+        let served = parent.workers.slots().iter().find_map(|slot| slot.inventory.borrow().clone());
+        served.iter().for_each(|inventory| self.warn_about(inventory));
         Ok(Reloaded {
             plugins: candidate.reloaded,
             kept: candidate.kept,
@@ -107,6 +115,13 @@ impl Reloads {
             paused: outcomes.iter().map(|done| done.paused).max().unwrap_or_default(),
             unchanged: candidate.unchanged,
         })
+    }
+
+    /// Logs the warnings about what workers serve, those that were not logged before.
+    pub fn warn_about(&self, inventory: &Inventory) {
+        let warnings = inventory.warnings();
+        let old = self.warnings.replace(warnings.clone());
+        warnings.iter().filter(|warning| !old.contains(warning)).for_each(|warning| log::warn!("{warning}"));
     }
 
     async fn put_into_use(

@@ -33,40 +33,57 @@ pub struct Registry {
 
 impl Registry {
     /// Finds a handler. `plugin:name` is looked up in that plugin only. Any other `name` is looked up in the plugin
-    /// `asking` first, then in the other plugins in load order.
+    /// `asking` first, then in the other plugins, of which only one may have it. A handler of another kind does not
+    /// count.
     pub fn resolve(&self, asking: Option<usize>, name: &str, kind: Kind) -> Result<HandlerRef, Unresolved> {
-        let order: Vec<usize> = match name.split_once(':') {
-            Some((plugin, _)) => match self.plugins().find(|p| p.name == plugin) {
-                Some(found) => vec![found.index],
-                None => return Err(Unresolved::no_plugin(self, plugin, name, kind)),
-            },
-            None => {
-                let asking = asking.filter(|index| self.load_order.contains(index));
-                let others = self.load_order.iter().copied().filter(|index| Some(*index) != asking);
-                asking.into_iter().chain(others).collect()
-            }
-        };
-        let symbol = name.split_once(':').map_or(name, |(_, symbol)| symbol);
-        // A handler of another kind in one plugin does not hide a fitting handler in the next plugin.
-        if let Some(handler) = order.iter().find_map(|&index| self.intern(index, symbol, kind)) {
+        if let Some((plugin, symbol)) = name.split_once(':') {
+            let Some(owner) = self.plugins().find(|other| other.name == plugin) else {
+                return Err(Unresolved::no_plugin(self, plugin, name, kind));
+            };
+            let found = self.intern(owner.index, symbol, kind);
+            return found.ok_or_else(|| Unresolved::no_handler(&[owner], symbol, kind));
+        }
+        let asking = asking.filter(|index| self.load_order.contains(index));
+        if let Some(handler) = asking.and_then(|index| self.intern(index, name, kind)) {
             return Ok(handler);
         }
-        let searched: Vec<&Generation> = order.iter().map(|&index| &*self.plugins[index]).collect();
-        Err(Unresolved::no_handler(&searched, symbol, kind))
+        let others = self.load_order.iter().copied().filter(|index| Some(*index) != asking);
+        let found: Vec<HandlerRef> =
+            others.clone().filter_map(|index| self.intern(index, name, kind)).collect();
+        match found[..] {
+            [only] => Ok(only),
+            [] => {
+                let searched: Vec<&Generation> =
+                    asking.into_iter().chain(others).map(|index| &*self.plugins[index]).collect();
+                Err(Unresolved::no_handler(&searched, name, kind))
+            }
+            ref several => Err(Unresolved::ambiguous(several)),
+        }
     }
 
-    /// Resolves the three names of a handshake; None stays None.
+    /// Resolves the three names of a handshake; None stays None. Without a plugin that asks, names without a plugin
+    /// must all be found in the same one.
     pub fn resolve_callbacks(
         &self,
         asking: Option<usize>,
         names: [Option<&str>; 3],
     ) -> Result<Callbacks, Unresolved> {
         let find = |name: Option<&str>, kind| name.map(|name| self.resolve(asking, name, kind)).transpose();
-        Ok(Callbacks {
+        let callbacks = Callbacks {
             onconnect: find(names[0], Kind::OnConnect)?,
             onmessage: find(names[1], Kind::OnMessage)?,
             ondisconnect: find(names[2], Kind::OnDisconnect)?,
-        })
+        };
+        // Both have the same order and the same gaps.
+        let found = callbacks.iter().zip(names.into_iter().flatten());
+        let mut unqualified = found.filter(|(_, name)| !name.contains(':'));
+        if asking.is_none()
+            && let Some((first, _)) = unqualified.next()
+            && let Some((other, _)) = unqualified.find(|(other, _)| other.plugin != first.plugin)
+        {
+            return Err(Unresolved::of_two_plugins(first, other));
+        }
+        Ok(callbacks)
     }
 
     /// The handler of that name, created when the name is resolved for the first time.
@@ -95,6 +112,12 @@ impl Registry {
     /// The plugins in use, in load order.
     pub fn plugins(&self) -> impl Iterator<Item = &Generation> {
         self.load_order.iter().map(|&index| &*self.plugins[index])
+    }
+
+    /// Whether several plugins are in use.
+    #[inline]
+    pub fn has_several(&self) -> bool {
+        self.load_order.len() > 1
     }
 
     /// The plugin of that index, in use or removed.

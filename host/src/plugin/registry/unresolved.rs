@@ -5,7 +5,7 @@ use std::fmt;
 use super::Registry;
 use crate::config::nearest::nearest;
 use crate::plugin::generation::Generation;
-use crate::plugin::handler::Kind;
+use crate::plugin::handler::{Handler, HandlerRef, Kind};
 
 /// A name that could not be resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Unresolved {
     pub name: String,
     /// The kind of handler that was looked up.
     pub kind: Kind,
-    /// False: a handler of that name exists, with another kind.
+    /// False: a handler of that name exists, with another kind. True also for a name that several plugins have.
     pub missing: bool,
     /// What to do if the name is right, as the end of a sentence.
     pub remedy: &'static str,
@@ -39,6 +39,37 @@ impl Unresolved {
         };
         let text = format!("no plugin `{plugin}` is loaded, as `{name}` asks for; {hint}");
         Self { name: name.to_owned(), kind, missing: true, remedy: "load that plugin", text }
+    }
+
+    /// Several plugins have a handler of that name and kind.
+    pub(super) fn ambiguous(found: &[HandlerRef]) -> Self {
+        let Handler { name, kind, .. } = found[0];
+        let plugins: Vec<String> = found.iter().map(|it| format!("`{}`", it.plugin_name)).collect();
+        let qualified: Vec<String> = found.iter().map(|it| format!("`{}:{name}`", it.plugin_name)).collect();
+        let text = format!(
+            "several plugins have an {kind} handler `{name}`: {}; write {}",
+            plugins.join(", "),
+            qualified.join(" or ")
+        );
+        Self { name: name.clone(), kind: *kind, missing: true, remedy: "load only one of the plugins", text }
+    }
+
+    /// Two names of one route are in different plugins, and none of them says so.
+    pub(super) fn of_two_plugins(first: HandlerRef, other: HandlerRef) -> Self {
+        let text = format!(
+            "`{}` is in plugin `{}` and `{}` in plugin `{}`, and the names of one route must be of one plugin, \
+             unless they say which: write `{}:{}` and `{}:{}`",
+            first.name,
+            first.plugin_name,
+            other.name,
+            other.plugin_name,
+            first.plugin_name,
+            first.name,
+            other.plugin_name,
+            other.name
+        );
+        let (name, kind) = (other.name.clone(), other.kind);
+        Self { name, kind, missing: true, remedy: "name handlers of one plugin", text }
     }
 
     /// None of the searched plugins has a handler of that name and kind.

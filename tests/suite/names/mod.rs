@@ -1,6 +1,8 @@
 //! Handlers are found by name: in routes, in handshakes and by convention, in one plugin or in several. A
 //! function that a library only imports is never a handler.
 
+mod several;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -90,20 +92,6 @@ fn a_name_is_looked_for_in_the_asking_plugin_first() {
 fn a_name_that_the_asking_plugin_lacks_is_looked_for_in_the_others() {
     let host = both(&["/left=left:ask"]);
     assert_eq!(host.open("/left?only_right").ask(""), "who of right");
-}
-
-#[test]
-fn a_name_in_a_route_is_looked_for_in_load_order() {
-    let routes = ["/=join,who,", "/other=,only_right,"];
-    let host = both(&routes);
-    let mut c = host.open("/");
-    assert_eq!(c.next_text(), "join of left");
-    assert_eq!(c.ask(""), "who of left");
-    assert_eq!(host.open("/other").ask(""), "who of right");
-
-    let (left, right) = (left(), right());
-    let reversed = Host::start(&["serve", path(&right), path(&left), "--route", routes[0]]);
-    assert_eq!(reversed.open("/").next_text(), "join of right");
 }
 
 #[test]
@@ -271,18 +259,6 @@ fn without_routes_and_onrequest_a_websocket_on_any_path_gets_the_handlers_named_
     assert_eq!(c.ask("x"), "onmessage");
     c.close(1000, "");
     host.log_line("plugin `convention_c`: ondisconnect");
-}
-
-#[test]
-fn the_convention_looks_in_load_order_and_takes_each_name_where_it_is() {
-    let (plain, echo) =
-        (c_plugin_with("convention.c", &["-DNO_ONMESSAGE", "-DNAME=\"plain\""]), plugin("echo"));
-    let host = Host::start(&["serve", path(&plain), path(&echo)]);
-    let mut c = host.open("/");
-    assert_eq!(c.next_text(), "onconnect");
-    assert_eq!(c.ask("from echo"), "from echo");
-    c.close(1000, "");
-    host.log_line("plugin `plain`: ondisconnect");
 }
 
 #[test]
