@@ -532,8 +532,10 @@ struct callsign_host {
 	 * callsign_status. */
 	int32_t (*send)(struct connection *c, uint8_t op, const void *data, size_t length);
 	/* Sends one message to every open connection of the callsign_scope except `source`,
-	 * which may be NULL. Returns a callsign_status; clients that cannot accept the message
-	 * do not affect it. */
+	 * which may be NULL. If the host has loaded several plugins, only the connections that
+	 * have a handler of the calling plugin receive it, unless the host's configuration says
+	 * `broadcast = "all"` for the plugin. Returns a callsign_status; clients that cannot
+	 * accept the message do not affect it. */
 	int32_t (*broadcast)(
 		struct connection *source, uint8_t op, const void *data, size_t length,
 		uint32_t scope);

@@ -484,8 +484,10 @@ pub struct Host {
 
     /// Sends one message to one client. `op` is one of [`op`]. Returns a [`status`].
     pub send: unsafe extern "C" fn(c: *mut Connection, op: u8, data: *const c_void, length: usize) -> i32,
-    /// Sends one message to every open connection of the [`scope`] except `source`, which may be NULL.
-    /// Returns a [`status`]; clients that cannot accept the message do not affect it.
+    /// Sends one message to every open connection of the [`scope`] except `source`, which may be NULL. If the
+    /// host has loaded several plugins, only the connections that have a handler of the calling plugin receive
+    /// it, unless the host's configuration says `broadcast = "all"` for the plugin. Returns a [`status`];
+    /// clients that cannot accept the message do not affect it.
     pub broadcast: unsafe extern "C" fn(
         source: *mut Connection,
         op: u8,

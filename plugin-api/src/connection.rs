@@ -47,7 +47,9 @@ impl Connection {
         self.raw.send(abi::op::PONG, data)
     }
 
-    /// Sends one message to every client of the scope except this one.
+    /// Sends one message to every client of the scope except this one. If several plugins are loaded, it reaches
+    /// the connections that have a handler of this plugin, unless the host's configuration says
+    /// `broadcast = "all"` for it.
     pub fn broadcast<'m>(&self, message: impl Into<Message<'m>>, scope: Scope) -> Status {
         let message = message.into();
         self.raw.broadcast(message.op(), message.as_bytes(), scope.code())
@@ -164,7 +166,8 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// Sends one message to every client of the scope.
+/// Sends one message to every client of the scope. If several plugins are loaded:
+/// [`Connection::broadcast`].
 pub fn broadcast<'m>(message: impl Into<Message<'m>>, scope: Scope) -> Status {
     let message = message.into();
     boundary::broadcast_to_all(message.op(), message.as_bytes(), scope.code())

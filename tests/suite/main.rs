@@ -37,6 +37,8 @@ mod successor; // a server that starts while another one stops
 
 mod hub; // broadcasts between workers
 
+mod audience; // whom a broadcast reaches if there are several plugins
+
 mod faults; // lost links, orphans, crash loops
 
 mod hardening; // no threads, a log that nobody reads, signals, forged log lines

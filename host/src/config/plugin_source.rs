@@ -14,6 +14,8 @@ pub struct PluginSource {
     pub path: PathBuf,
     /// The function to call as onload hook. None: the library's onload handler, if it has one.
     pub onload: Option<String>,
+    /// Which connections its broadcasts reach.
+    pub broadcast: BroadcastTo,
     /// The plugin's own settings. The server passes them on without reading them.
     #[serde(with = "toml_text")]
     pub config: toml::Table,
@@ -21,10 +23,34 @@ pub struct PluginSource {
     pub config_position: Option<String>,
 }
 
+/// Which connections the broadcasts of a plugin reach if several plugins are loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BroadcastTo {
+    /// Those with a handler of the plugin.
+    #[default]
+    Plugin,
+    /// Those of all plugins.
+    All,
+}
+
+impl BroadcastTo {
+    /// Parses `plugin` or `all`. The error states what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "plugin" => Ok(Self::Plugin),
+            "all" => Ok(Self::All),
+            _ => {
+                Err("expected \"plugin\" (connections of this plugin) or \"all\" (of all plugins)".to_owned())
+            }
+        }
+    }
+}
+
 impl PluginSource {
     /// A library without a given name, hook or settings.
     pub fn library(path: PathBuf) -> Self {
-        Self { name: None, path, onload: None, config: toml::Table::new(), config_position: None }
+        let (onload, broadcast, config) = (None, BroadcastTo::default(), toml::Table::new());
+        Self { name: None, path, onload, broadcast, config, config_position: None }
     }
 
     /// ``plugin `chat` (libchat.so)``, or `plugin libchat.so` if only the library knows its name.

@@ -2,31 +2,28 @@
 //! its own clients.
 
 use bytes::BufMut;
+use callsign_plugin::abi::NAME_SIZE;
 use callsign_websocket::op;
 
 use super::{Tag, write_head};
+use crate::config::plan::is_plugin_name;
 
 /// Origin, number, audience, source and opcode before the payload.
-pub const HEAD: usize = 2 + 8 + 1 + 8 + 1;
+const HEAD: usize = 2 + 8 + 1 + 8 + 1;
+/// The same with the name of a plugin and its length.
+pub const HEAD_MAX: usize = HEAD + NAME_SIZE;
 
 /// The recipients of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
+pub enum Audience<'p> {
     /// Every open connection.
     Everyone,
+    /// The connections with a handler of the plugin of that name. The indexes of plugins differ between workers.
+    Plugin(&'p str),
 }
 
-impl Audience {
-    fn code(self) -> u8 {
-        match self {
-            Self::Everyone => 0,
-        }
-    }
-
-    fn from_code(code: u8) -> Option<Self> {
-        [Self::Everyone].into_iter().find(|audience| audience.code() == code)
-    }
-}
+const EVERYONE: u8 = 0;
+const PLUGIN: u8 = 1;
 
 /// A broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +32,7 @@ pub struct Broadcast<'p> {
     pub origin: u16,
     /// Counts the broadcasts of that worker process, from 1.
     pub number: u64,
-    pub audience: Audience,
+    pub audience: Audience<'p>,
     /// Id of the connection that sends it; 0: none.
     pub source: u64,
     /// Opcode, RFC 6455 §5.2.
@@ -47,24 +44,44 @@ pub struct Broadcast<'p> {
 impl<'p> Broadcast<'p> {
     /// Appends the broadcast as one message of the link.
     pub fn write_to(&self, out: &mut impl BufMut) {
-        write_head(out, Tag::Broadcast, HEAD + self.payload.len());
+        let (code, name) = match self.audience {
+            Audience::Everyone => (EVERYONE, None),
+            Audience::Plugin(name) => (PLUGIN, Some(name)),
+        };
+        let name_size = name.map_or(0, |name| 1 + name.len());
+        write_head(out, Tag::Broadcast, HEAD + name_size + self.payload.len());
         out.put_u16_le(self.origin);
         out.put_u64_le(self.number);
-        out.put_u8(self.audience.code());
+        out.put_u8(code);
         out.put_u64_le(self.source);
         out.put_u8(self.op);
+        if let Some(name) = name {
+            // A plugin's name is shorter than NAME_SIZE.
+            out.put_u8(name.len() as u8);
+            out.put_slice(name.as_bytes());
+        }
         out.put_slice(self.payload);
     }
 
     /// Parses the payload of a [`Tag::Broadcast`] message. None: it is invalid.
     pub fn parse(bytes: &'p [u8]) -> Option<Self> {
-        let (head, payload) = bytes.split_first_chunk::<HEAD>()?;
+        let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
         let u64_at =
             |at: usize| head[at..at + 8].iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+        let (audience, payload) = match head[10] {
+            EVERYONE => (Audience::Everyone, rest),
+            PLUGIN => {
+                let (&length, rest) = rest.split_first()?;
+                let (name, payload) = rest.split_at_checked(length.into())?;
+                let name = std::str::from_utf8(name).ok().filter(|name| is_plugin_name(name))?;
+                (Audience::Plugin(name), payload)
+            }
+            _ => return None,
+        };
         Some(Self {
             origin: u16::from_le_bytes([head[0], head[1]]),
             number: u64_at(2),
-            audience: Audience::from_code(head[10])?,
+            audience,
             source: u64_at(11),
             op: head[19],
             payload,
@@ -140,20 +157,34 @@ mod tests {
 
     #[test]
     fn a_broadcast_is_read_as_it_was_written_and_never_truncated() {
-        let broadcast = Broadcast {
-            origin: 300,
-            number: u64::MAX - 1,
-            audience: Audience::Everyone,
-            source: 1 << 40,
-            op: 2,
-            payload: b"hi",
-        };
-        let mut decoder = Decoder::new(2);
-        broadcast.write_to(&mut decoder.buffer);
-        let (tag, bytes) = decoder.take().expect("it is well-formed").expect("it is whole");
-        assert_eq!((tag, Broadcast::parse(&bytes)), (Tag::Broadcast, Some(broadcast)));
-        (0..HEAD).for_each(|end| assert_eq!(Broadcast::parse(&bytes[..end]), None));
-        let unknown_audience = [&bytes[..10], &[9], &bytes[11..]].concat();
-        assert_eq!(Broadcast::parse(&unknown_audience), None);
+        let long = "n".repeat(NAME_SIZE - 1);
+        for (audience, head) in [
+            (Audience::Everyone, HEAD),
+            (Audience::Plugin("chat"), HEAD + 5),
+            (Audience::Plugin(&long), HEAD_MAX),
+        ] {
+            let broadcast = Broadcast {
+                origin: 300,
+                number: u64::MAX - 1,
+                audience,
+                source: 1 << 40,
+                op: 2,
+                payload: b"hi",
+            };
+            let mut decoder = Decoder::new(2);
+            broadcast.write_to(&mut decoder.buffer);
+            let (tag, bytes) = decoder.take().expect("it is well-formed").expect("it is whole");
+            assert_eq!((tag, Broadcast::parse(&bytes)), (Tag::Broadcast, Some(broadcast)));
+            assert_eq!(bytes.len(), head + 2);
+            (0..head).for_each(|end| assert_eq!(Broadcast::parse(&bytes[..end]), None));
+            let unknown_audience = [&bytes[..10], &[9], &bytes[11..]].concat();
+            assert_eq!(Broadcast::parse(&unknown_audience), None);
+        }
+        let mut wire = Vec::new();
+        let of_nobody = Audience::Plugin("a/b");
+        let broadcast =
+            Broadcast { origin: 0, number: 1, audience: of_nobody, source: 0, op: 2, payload: b"hi" };
+        broadcast.write_to(&mut wire);
+        assert_eq!(Broadcast::parse(&wire[crate::link::HEAD..]), None, "no plugin has that name");
     }
 }

@@ -117,7 +117,7 @@ impl Decoder {
         let Some(head) = self.buffer.get(at..at + HEAD) else { return Ok(None) };
         let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
         let max = |tag| match tag {
-            Tag::Broadcast => self.max_message + broadcast::HEAD,
+            Tag::Broadcast => self.max_message + broadcast::HEAD_MAX,
             Tag::WorkerMessage => self.max_message + worker_message::HEAD_MAX,
             _ => TEXT_MAX,
         };
@@ -142,7 +142,8 @@ impl Decoder {
         let mut end = 0;
         while let Some((Tag::Broadcast, length)) = self.head(end)? {
             let payload = &self.buffer[end + HEAD..end + HEAD + length];
-            if !validator.accepts(&Broadcast::parse(payload).ok_or(InvalidMessage)?) {
+            let broadcast = Broadcast::parse(payload).ok_or(InvalidMessage)?;
+            if broadcast.payload.len() > self.max_message || !validator.accepts(&broadcast) {
                 return Err(InvalidMessage);
             }
             end += HEAD + length;
@@ -218,7 +219,10 @@ mod tests {
         decoder.buffer.extend_from_slice(&[0, 0, 0, 0, 99]);
         assert_eq!(decoder.take(), Err(InvalidMessage));
         let mut decoder = Decoder::new(10);
-        decoder.buffer.extend_from_slice(&[10 + broadcast::HEAD as u8 + 1, 0, 0, 0, 3]);
+        decoder.buffer.extend_from_slice(&[10 + broadcast::HEAD_MAX as u8 + 1, 0, 0, 0, 3]);
+        assert_eq!(decoder.take_broadcasts(&mut BroadcastValidator::new(1)), Err(InvalidMessage));
+        let mut decoder = Decoder::new(10);
+        broadcast(1, &[b'a'; 11]).write_to(&mut decoder.buffer);
         assert_eq!(decoder.take_broadcasts(&mut BroadcastValidator::new(1)), Err(InvalidMessage));
         let mut decoder = Decoder::new(10);
         broadcast(1, b"").write_to(&mut decoder.buffer);

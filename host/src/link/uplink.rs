@@ -74,7 +74,7 @@ impl Uplink {
     /// Queues a message for the clients of all other workers, under the next number.
     pub fn broadcast(
         &self,
-        audience: Audience,
+        audience: Audience<'_>,
         source: u64,
         op: u8,
         payload: &[u8],

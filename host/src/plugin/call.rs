@@ -56,6 +56,8 @@ pub type Failure = String;
 
 thread_local! {
     static RUNNING: Cell<Option<HandlerRef>> = const { Cell::new(None) };
+    /// The plugin of a hook that is running.
+    static HOOK_OF: Cell<Option<usize>> = const { Cell::new(None) };
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
     static FAILED: Cell<bool> = const { Cell::new(false) };
     static FAILURE: RefCell<Failure> = const { RefCell::new(String::new()) };
@@ -99,6 +101,11 @@ pub fn running_handler() -> Option<HandlerRef> {
     RUNNING.get()
 }
 
+/// The plugin whose code is running on this thread, by its index.
+pub fn running_plugin() -> Option<usize> {
+    running_handler().map(|handler| handler.plugin).or(HOOK_OF.get())
+}
+
 /// Whether plugin code is running on this thread.
 pub fn in_callback() -> bool {
     IN_CALLBACK.get()
@@ -114,9 +121,22 @@ pub fn record_failure(reason: Failure) -> bool {
     true
 }
 
+/// Runs a hook of a plugin. `index` is the hook's on the scoreboard.
+pub(super) fn run_hook<R>(
+    plugin: usize,
+    index: u32,
+    guard: Option<Guard>,
+    f: impl FnOnce() -> R,
+) -> Result<R, Failure> {
+    HOOK_OF.set(Some(plugin));
+    let result = run(None, index, guard, f);
+    HOOK_OF.set(None);
+    result
+}
+
 /// Runs plugin code as `handler`, or as the hook with that index on the scoreboard. What it throws is its failure.
 #[inline]
-pub(super) fn run<R>(
+fn run<R>(
     handler: Option<HandlerRef>,
     index: u32,
     guard: Option<Guard>,

@@ -20,6 +20,7 @@ use super::image::Image;
 use super::library::{HostTable, Library, Plain};
 use crate::config::nearest::nearest;
 use crate::config::plan::PlannedPlugin;
+use crate::config::plugin_source::BroadcastTo;
 use crate::system::crash;
 use crate::system::scoreboard::{self, CodeLabel};
 
@@ -37,6 +38,8 @@ pub struct Generation {
     pub image: Image,
     /// Index in the registry, the same for all generations of the plugin.
     pub index: usize,
+    /// Whether its broadcasts reach the connections of all plugins, and not only its own.
+    pub broadcasts_to_all: bool,
     /// The plugin's config table as JSON.
     config: String,
     /// Where that table is: `file:line:column`.
@@ -95,8 +98,21 @@ impl Generation {
         let library = library.inspect_err(|_| scoreboard::undefine(hooks))?;
         let (path, onload) = (planned.source.path.clone(), planned.source.onload.clone());
         let config_position = planned.source.config_position.clone();
+        let broadcasts_to_all = planned.source.broadcast == BroadcastTo::All;
         let (library, retained) = (Some(library), Cell::new(retained));
-        Ok(Self { name, path, generation, retained, image, index, config, config_position, onload, library })
+        Ok(Self {
+            name,
+            path,
+            generation,
+            retained,
+            image,
+            index,
+            broadcasts_to_all,
+            config,
+            config_position,
+            onload,
+            library,
+        })
     }
 
     /// A generation of which only the file was read, to look up names before any code is loaded. Its functions are
@@ -112,6 +128,7 @@ impl Generation {
             retained,
             image,
             index,
+            broadcasts_to_all: false,
             config,
             config_position,
             onload,

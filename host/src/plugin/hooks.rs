@@ -24,6 +24,8 @@ pub struct Hooks {
     restore_plugin: Option<abi::RestorePlugin>,
     /// Version of what `data` points to and of the saved state; 0: none given.
     pub state_version: u32,
+    /// Index of the plugin.
+    plugin: usize,
     /// Index on the scoreboard.
     index: Cell<u32>,
     guard: Option<Guard>,
@@ -73,11 +75,16 @@ pub fn has_data(c: &impl ExposedConnection) -> bool {
 impl Hooks {
     /// # Safety
     /// The descriptor is that of a library that follows the ABI and is never unloaded.
-    pub(super) unsafe fn new(descriptor: &abi::Plugin, index: u32, guard: Option<Guard>) -> Self {
+    pub(super) unsafe fn new(
+        descriptor: &abi::Plugin,
+        plugin: usize,
+        index: u32,
+        guard: Option<Guard>,
+    ) -> Self {
         let &abi::Plugin { release, save, restore, save_plugin, restore_plugin, state_version, .. } =
             descriptor;
         let index = Cell::new(index);
-        Self { release, save, restore, save_plugin, restore_plugin, state_version, index, guard }
+        Self { release, save, restore, save_plugin, restore_plugin, state_version, plugin, index, guard }
     }
 
     /// Index on the scoreboard.
@@ -142,7 +149,7 @@ impl Hooks {
     }
 
     fn run<R>(&self, f: impl FnOnce() -> R) -> Result<R, Failure> {
-        call::run(None, self.index.get(), self.guard, f)
+        call::run_hook(self.plugin, self.index.get(), self.guard, f)
     }
 
     fn run_save(&self, f: impl FnOnce() -> i32) -> Result<Saved, Failure> {
@@ -214,6 +221,7 @@ pub mod tests {
             save_plugin: None,
             restore_plugin: None,
             state_version,
+            plugin: 0,
             index: Cell::new(0),
             guard: None,
         }

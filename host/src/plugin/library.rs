@@ -97,7 +97,7 @@ impl Library {
         let guard = if image.has_guard { find_guard(&loaded) } else { None };
         callers::register(descriptor.host, plugin, name, generation, guard);
         // SAFETY: the library follows the ABI, which its descriptor promises; `ManuallyDrop` keeps it loaded.
-        let hooks = unsafe { Hooks::new(descriptor, scoreboard_index, guard) };
+        let hooks = unsafe { Hooks::new(descriptor, plugin, scoreboard_index, guard) };
         let base = place_of(ptr::from_ref(descriptor).cast()).map_or(ptr::null(), |place| place.base);
         Ok(Self { loaded: ManuallyDrop::new(loaded), host_slot: descriptor.host, hooks, guard, base })
     }

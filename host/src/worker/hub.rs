@@ -16,7 +16,6 @@ use super::schedule::{Schedule, now};
 use crate::client::Client;
 use crate::client::outbox::{Outbox, Pool};
 use crate::config::settings::Limits;
-use crate::link::broadcast::Audience;
 
 /// A broadcast frame of at least this many bytes is shared by its recipients' queues; a smaller one is cheaper to copy
 /// than to count.
@@ -154,13 +153,26 @@ impl Hub {
         self.queue(c, |outbox| outbox.push_framed(frame, &self.pool))
     }
 
-    /// Sends a message to an audience, `source` excepted. It is framed once.
-    pub fn broadcast(&self, audience: Audience, source: u64, op: u8, data: &[u8]) {
-        let Audience::Everyone = audience;
+    /// Sends a message to all connections, or to those with a handler of the plugin of that index, `source` excepted.
+    /// It is framed once.
+    pub fn broadcast(&self, plugin: Option<usize>, source: u64, op: u8, data: &[u8]) {
         let mut frame = Vec::with_capacity(data.len() + 10);
         write_frame(&mut frame, op, data);
         let slots = self.slots.borrow();
         let entries = slots.iter().flatten().filter(|entry| entry.is_member && entry.client.id() != source);
+        match plugin {
+            None => self.send_to_each(entries, frame),
+            Some(plugin) => {
+                let uses_it = |entry: &&Entry| {
+                    entry.client.handlers.get().iter().any(|handler| handler.plugin == plugin)
+                };
+                self.send_to_each(entries.filter(uses_it), frame);
+            }
+        }
+    }
+
+    #[inline]
+    fn send_to_each<'e>(&self, entries: impl Iterator<Item = &'e Entry>, frame: Vec<u8>) {
         if frame.len() < SHARED_FRAME {
             entries.for_each(|entry| _ = self.send_framed(&entry.client, &frame));
         } else {

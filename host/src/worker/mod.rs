@@ -46,6 +46,7 @@ use crate::link::Tag;
 use crate::link::broadcast::Audience;
 use crate::link::uplink::ParentMessage;
 use crate::link::worker_message::WorkerMessage;
+use crate::plugin::call;
 use crate::plugin::dispatch::Dispatch;
 use crate::plugin::handler::{Callbacks, Handler};
 use crate::plugin::registry::Registry;
@@ -209,7 +210,8 @@ impl Worker {
         bound
     }
 
-    /// Sends one message to every open connection but `source`; a [`status`].
+    /// Sends one message to every open connection but `source`, with several plugins to those of the sending one; a
+    /// [`status`].
     pub fn broadcast(&self, source: Option<u64>, op: u8, data: &[u8], scope: u32) -> i32 {
         if !matches!(scope, scope::LOCAL | scope::GLOBAL) {
             return status::BAD_ARGUMENT;
@@ -218,14 +220,30 @@ impl Worker {
             return status;
         }
         let source = source.unwrap_or(Client::NO_ID);
-        self.hub.broadcast(Audience::Everyone, source, op, data);
+        let plugin = self.audience_of_running();
+        self.hub.broadcast(plugin, source, op, data);
         if scope == scope::GLOBAL
             && self.info.workers > 1
             && let Some(uplink) = self.parent.uplink()
         {
-            uplink.broadcast(Audience::Everyone, source, op, data, |message| self.receive(message));
+            let registry = plugin.map(|plugin| (self.registry(), plugin));
+            let audience = registry.as_ref().map_or(Audience::Everyone, |(registry, plugin)| {
+                Audience::Plugin(&registry.plugin(*plugin).name)
+            });
+            uplink.broadcast(audience, source, op, data, |message| self.receive(message));
         }
         status::SENT
+    }
+
+    /// The plugin whose connections a broadcast of the running callback reaches. None: all connections, because no
+    /// other plugin is in use, or because the operator wants that.
+    #[inline]
+    fn audience_of_running(&self) -> Option<usize> {
+        let registry = &self.serving.borrow().0;
+        if !registry.has_several() {
+            return None;
+        }
+        call::running_plugin().filter(|plugin| !registry.plugin(*plugin).broadcasts_to_all)
     }
 
     /// Sends a message to a plugin's instance on another worker, or on all others; a [`status`].
@@ -253,8 +271,16 @@ impl Worker {
     pub fn receive(&self, message: ParentMessage<'_>) {
         match message {
             ParentMessage::Broadcast(broadcast) => {
+                let plugin = match broadcast.audience {
+                    Audience::Everyone => None,
+                    Audience::Plugin(name) => match self.registry().in_use(name) {
+                        Some((plugin, _)) => Some(plugin),
+                        // Removed by a reload, and so without connections.
+                        None => return,
+                    },
+                };
                 // No connection of this worker has the source's id.
-                self.hub.broadcast(broadcast.audience, Client::NO_ID, broadcast.op, broadcast.payload);
+                self.hub.broadcast(plugin, Client::NO_ID, broadcast.op, broadcast.payload);
             }
             ParentMessage::WorkerMessage(message) => {
                 if let Some(listeners) = self.listeners.get() {

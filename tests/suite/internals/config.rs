@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use callsign::testing::file::{self as config, Config};
-use callsign::testing::{LimitOptions, RoutePath, Target, settings};
+use callsign::testing::{BroadcastTo, LimitOptions, RoutePath, Target, settings};
 
 /// Parses `text` as the file `conf/callsign.toml`.
 fn parse(text: &str) -> Config {
@@ -57,6 +57,7 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
     assert!(accounts.user.is_some() && accounts.group.is_some());
     assert_eq!(config.plugins[0].path, file.parent().unwrap().join("../target/release/libchat.so"));
     assert_eq!(config.plugins[0].onload.as_deref(), Some("configure"));
+    assert_eq!(config.plugins[0].broadcast, BroadcastTo::Plugin);
     assert_eq!(config.plugins[0].config["greeting"].as_str(), Some("welcome, and be kind"));
     assert_eq!(config.routes[0].target, Target::Handler("chat:onrequest".into()));
     assert!(matches!(config.routes[1].target, Target::Callbacks { onmessage: Some(_), .. }));
@@ -253,6 +254,12 @@ fn a_wrong_value_is_reported_with_its_place_and_what_was_found_and_expected() {
             "[plugin.chat]\npath = 'a'\nonload = 1",
             "3:10: `onload` in [plugin.chat]: found integer `1`, expected the name of a function in the library, \
              such as \"init\""
+                .into(),
+        ),
+        (
+            "[plugin.chat]\npath = 'a'\nbroadcast = true",
+            "3:13: `broadcast` in [plugin.chat]: found boolean `true`, expected \"plugin\" (connections of this plugin) or \
+             \"all\" (of all plugins)"
                 .into(),
         ),
         (

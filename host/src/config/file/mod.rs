@@ -21,7 +21,7 @@ use crate::config::control_address::ControlAddress;
 use crate::config::handshake::{TrustedProxy, parse_protocol};
 use crate::config::listen_address::{parse_listen, relative_to};
 use crate::config::options::LimitOptions;
-use crate::config::plugin_source::{PluginSource, is_plugin_name};
+use crate::config::plugin_source::{BroadcastTo, PluginSource, is_plugin_name};
 use crate::config::regular_file;
 use crate::config::route::{Route, RoutePath, Target, parse_handler};
 use crate::config::units::{parse_duration, parse_size};
@@ -53,7 +53,7 @@ const HTTP_KEYS: &[&str] = &[
     "origins",
     "trusted_proxies",
 ];
-const PLUGIN_KEYS: &[&str] = &["path", "onload", "config"];
+const PLUGIN_KEYS: &[&str] = &["path", "onload", "broadcast", "config"];
 const ROUTE_KEYS: &[&str] =
     &["path", "handler", "onconnect", "onmessage", "ondisconnect", "protocols", "origins"];
 
@@ -193,6 +193,9 @@ fn plugins(top: &Section, folder: &Path) -> anyhow::Result<Vec<PluginSource>> {
             name: Some(name.get_ref().to_string()),
             path: folder.join(section.required("path", library)?),
             onload: section.value("onload", function)?,
+            broadcast: section
+                .value("broadcast", |value| BroadcastTo::parse(text(value)))?
+                .unwrap_or_default(),
             config: free_table(&section, "config")?,
             config_position: section.get("config").map(|value| section.document.position(value.span().start)),
         })

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::pin::pin;
 
 use super::*;
-use crate::link::broadcast::{Audience, Broadcast};
+use crate::link::broadcast::{Audience, Broadcast, HEAD_MAX};
 use crate::link::worker_message::WorkerMessage;
 use crate::link::{TEXT_MAX, message, write_message};
 
@@ -93,7 +93,7 @@ async fn an_invalid_message_ends_the_reading() {
         (vec![0xFF; 64], false),
         (tag(1, u32::MAX), false),
         (tag(1, TEXT_MAX as u32 + 1), false),
-        (tag(3, MAX_MESSAGE as u32 + 21), false),
+        (tag(3, (MAX_MESSAGE + HEAD_MAX) as u32 + 1), false),
         (tag(9, MAX_MESSAGE as u32 + 78), false),
         (tag(9, 3), false),
         // From another sender.
@@ -104,7 +104,7 @@ async fn an_invalid_message_ends_the_reading() {
         (message(Tag::Ready, b"again").to_vec(), false),
         (message(Tag::Drain, b"").to_vec(), false),
         // The beginning of the largest broadcast.
-        (tag(3, MAX_MESSAGE as u32 + 20), true),
+        (tag(3, (MAX_MESSAGE + HEAD_MAX) as u32), true),
     ] {
         let relay = Relay::default();
         let other = relay.join(0);

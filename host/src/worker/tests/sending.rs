@@ -1,6 +1,7 @@
 //! What is sent reaches its audience, in order, in as few writes as can be.
 
 use super::*;
+use crate::plugin::handler::HandlerRef;
 
 #[tokio::test(start_paused = true)]
 async fn a_broadcast_reaches_every_open_connection_but_its_source() {
@@ -21,6 +22,39 @@ async fn a_broadcast_reaches_every_open_connection_but_its_source() {
         }
         assert_eq!(worker.broadcast(None, op::TEXT, b"\xff", scope::LOCAL), status::BAD_UTF8);
         assert_eq!(worker.broadcast(None, op::TEXT, b"", 9), status::BAD_ARGUMENT);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broadcast_to_the_clients_of_a_plugin_reaches_those_with_any_handler_of_it() {
+    with_worker(limits(|_| ()), async |worker| {
+        let handler = |plugin, kind| -> Option<HandlerRef> {
+            Some(Box::leak(Box::new(Handler::unnamed(plugin, "", kind))))
+        };
+        let of = |onmessage: usize, ondisconnect: usize| Callbacks {
+            onmessage: handler(onmessage, Kind::OnMessage),
+            ondisconnect: handler(ondisconnect, Kind::OnDisconnect),
+            onconnect: None,
+        };
+        let mut clients = Vec::new();
+        for handlers in [of(1, 1), of(2, 2), of(2, 1), of(1, 2), Callbacks::default()] {
+            clients.push(TestClient::open(worker, 100_000, handlers).await);
+        }
+        for (plugin, source, reached) in [
+            (Some(1), 0, [true, false, true, true, false]),
+            (Some(2), 4, [false, true, true, false, false]),
+            (Some(3), 0, [false; 5]),
+            (None, 2, [true, false, true, true, true]),
+        ] {
+            for payload in [vec![7; 10], vec![7; 50_000]] {
+                worker.hub.broadcast(plugin, source, op::BINARY, &payload);
+                settle().await;
+                let frame = server_frame(op::BINARY, &payload);
+                let received: Vec<bool> = clients.iter().map(|c| c.take_all() == frame).collect();
+                assert_eq!(received, reached, "plugin {plugin:?}");
+            }
+        }
     })
     .await;
 }
