@@ -1,3 +1,5 @@
+//! How a server is shown as tables.
+
 use super::*;
 
 #[test]
