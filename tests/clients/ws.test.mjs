@@ -94,9 +94,9 @@ test("ws: binary of 0 B to 1 MiB arrives unchanged", { timeout }, async () => {
   }
 });
 
-test("ws: a text of 1 MiB arrives unchanged", { timeout }, async () => {
+test("ws: a text of almost 1 MiB arrives unchanged", { timeout }, async () => {
   const [ann, bob] = await pair();
-  const text = "ä€𝄞-".repeat((1 << 20) / 10);
+  const text = "ä€𝄞-".repeat((1 << 20) / 10 - 10); // the name counts too
   ann.socket.send(text);
   assert.ok((await bob.next()) === `${ann.name}: ${text}`);
 });

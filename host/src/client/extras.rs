@@ -48,6 +48,16 @@ impl Extras {
         rest
     }
 
+    /// Memory of the bytes that were read and not handled.
+    #[cold]
+    pub fn rest_memory(&self) -> usize {
+        let present = self.0.take();
+        let rest = present.as_ref().and_then(|present| present.rest.as_ref());
+        let memory = rest.map_or(0, |rest| rest.bytes.len());
+        self.0.set(present);
+        memory
+    }
+
     /// Sets the subprotocol, once. A name with a NUL is no name.
     pub fn set_subprotocol(&self, name: &[u8]) {
         let Ok(name) = CString::new(name) else { return };

@@ -26,7 +26,7 @@ use std::ptr;
 use std::time::Instant;
 
 use callsign_plugin::abi;
-use callsign_websocket::{Endpoint, Extensions};
+use callsign_websocket::{Endpoint, Extensions, Incomplete};
 
 use crate::plugin::exposed::ExposedConnection;
 use crate::plugin::handler::Callbacks;
@@ -63,6 +63,8 @@ pub struct Client {
     pub departed: Cell<bool>,
     /// The socket is closed or broken.
     gone: Cell<bool>,
+    /// The last read was not handled in one turn.
+    pub is_heavy: Cell<bool>,
     /// When data arrived last, in ticks of the worker's keepalive.
     pub last_active: Cell<u32>,
     /// Peer, path, query and headers of the request.
@@ -102,6 +104,7 @@ impl Client {
             phase: Cell::new(Phase::Requested),
             departed: Cell::new(false),
             gone: Cell::new(false),
+            is_heavy: Cell::new(false),
             last_active: Cell::new(0),
             head,
             handlers: Cell::default(),
@@ -200,6 +203,30 @@ impl Client {
         outbox.len()
     }
 
+    /// Memory that the queue has and does not share, in bytes.
+    #[inline]
+    pub fn own_queue_memory(&self) -> usize {
+        self.outbox.borrow().own_memory()
+    }
+
+    /// Memory of the queue with its part of what it shares, in bytes.
+    pub fn queue_memory(&self) -> usize {
+        self.outbox.borrow().memory()
+    }
+
+    /// Drops every frame of which nothing is written. Returns how many bytes remain.
+    pub fn drop_unbegun(&self) -> usize {
+        self.outbox.borrow_mut().drop_unbegun()
+    }
+
+    /// Memory of what was received and not handled, in bytes, and the message in it. Not while bytes of the client are
+    /// handled.
+    #[inline]
+    pub fn held(&self) -> (usize, Option<Incomplete>) {
+        let rest = if self.turn.has_rest.get() { self.extras.rest_memory() } else { 0 };
+        (self.endpoint.held_bytes() + rest, self.endpoint.incomplete())
+    }
+
     /// Writes as much of the queue as the socket takes. True: everything.
     pub fn flush(&self, pool: &Pool) -> io::Result<bool> {
         let (transport, mut outbox) = (self.transport.borrow(), self.outbox.borrow_mut());
@@ -232,9 +259,10 @@ impl Client {
     }
 
     /// The socket is closed or broken: the connection ends, as lost if it was open. The descriptor stays until the
-    /// client is dropped.
+    /// client is dropped. Not while the queue is written.
     pub fn abort(&self, now: Instant) {
         self.endpoint.abort(now);
+        self.outbox.take();
         self.turn.blocked.set(false);
         self.gone.set(true);
     }

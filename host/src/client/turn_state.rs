@@ -9,6 +9,8 @@ use std::time::Instant;
 pub struct TurnState {
     /// The client's index among the clients of its worker.
     pub slot: Cell<u32>,
+    /// The client's number, from 1, among those that hold received bytes. 0: it holds none.
+    pub holder: Cell<u32>,
     /// The client waits for its turn.
     pub queued: Cell<bool>,
     /// A flush will follow: at the end of this read, or of this turn of the loop.
@@ -19,8 +21,6 @@ pub struct TurnState {
     pub writable: Cell<bool>,
     /// Bytes that were read wait to be handled.
     pub has_rest: Cell<bool>,
-    /// The last read was not handled in one turn.
-    pub is_heavy: Cell<bool>,
     /// The client has ended its side. Reading goes on to the end without further events.
     pub read_closed: Cell<bool>,
     /// The client has sent urgent data. A read may end before it although more bytes are there.

@@ -283,8 +283,7 @@ mod tests {
         let (short, long) = (serve.render_help().to_string(), serve.render_long_help().to_string());
 
         assert!(
-            short
-                .contains("\n      --max-message <SIZE>        Largest WebSocket message [default: 16MiB]\n")
+            short.contains("\n      --max-message <SIZE>        Largest WebSocket message [default: 1MiB]\n")
         );
         assert!(!short.contains("CALLSIGN_"));
         assert!(long.contains("[default: 127.0.0.1:8080] [env: CALLSIGN_LISTEN]\n"));

@@ -20,12 +20,20 @@ pub const DEFAULT_DEV_WORKERS: usize = 1;
 /// What was loaded and why something failed; nothing per message.
 pub const DEFAULT_LOG: LogLevel = LogLevel::Info;
 
-/// Bytes of one message with all its frames: enough for a picture, too little to exhaust a worker.
-pub const DEFAULT_MAX_MESSAGE: usize = 16 << 20;
+/// Bytes of one message with all its frames: as in comparable servers; enough for a small picture.
+pub const DEFAULT_MAX_MESSAGE: usize = 1 << 20;
 /// Bytes. The link between parent and workers carries a broadcast of this size in one message.
 pub const MAX_MAX_MESSAGE: usize = 1 << 31;
-/// Bytes of one client's write queue: seconds of a busy broadcast. A thousand clients that stop reading take 4 GiB.
+/// Bytes of one client's write queue: seconds of a busy broadcast.
 pub const DEFAULT_MAX_BACKLOG: usize = 4 << 20;
+/// Bytes of incomplete messages in one worker: hundreds of clients that are in the middle of their largest message.
+pub const DEFAULT_RECEIVE_MEMORY: usize = 256 << 20;
+/// Bytes of write queues in one worker: a hundred clients that have stopped reading, or thousands that read slowly.
+pub const DEFAULT_SEND_MEMORY: usize = 512 << 20;
+/// Largest messages, and write queues, for which a worker has memory if the operator does not set it.
+pub const DEFAULT_MEMORY_FACTOR: usize = 16;
+/// 1 MiB within this time is 140 kbit/s, as in a poor mobile network.
+pub const DEFAULT_MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of one client's write queue: about the size of the kernel's socket buffer, so that a plugin learns early
 /// that a client is slow.
 pub const DEFAULT_HIGH_WATER: usize = 64 << 10;

@@ -154,7 +154,9 @@ impl ServeOptions {
 pub struct LimitOptions {
     /// Largest WebSocket message
     ///
-    /// Counts the payload of all frames of a message. A client that exceeds it is closed with 1009. At most 2GiB.
+    /// Counts the payload of all frames of a message. A client that exceeds it is closed with 1009. A larger message of
+    /// a handler is not sent either. At most 2GiB. Clients that send larger messages may need a longer
+    /// --message-timeout.
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_MESSAGE", value_parser = parse_size)]
     pub max_message: Option<usize>,
 
@@ -164,6 +166,29 @@ pub struct LimitOptions {
     /// size is closed with 1013.
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_MAX_BACKLOG", value_parser = parse_size)]
     pub max_backlog: Option<usize>,
+
+    /// Time for a message to arrive
+    ///
+    /// A client whose message is not complete this long after its first frame is closed with 1008. Time in which the
+    /// server does not read from the client does not count. 0 disables this.
+    #[arg(long, value_name = "TIME", env = "CALLSIGN_MESSAGE_TIMEOUT", value_parser = parse_duration)]
+    pub message_timeout: Option<Duration>,
+
+    /// All incomplete messages
+    ///
+    /// Counts the memory of messages that the clients of one worker have sent in part. If it exceeds this size, the
+    /// worker closes the clients that have held most for the longest time with 1013. At least twice --max-message, and
+    /// by default at least sixteen times.
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_RECEIVE_MEMORY", value_parser = parse_size)]
+    pub receive_memory: Option<usize>,
+
+    /// All write queues
+    ///
+    /// Counts the memory of what waits for the clients of one worker whose sockets accept no more; a broadcast that
+    /// waits for several clients may count once. If it exceeds this size, the worker drops the largest queues and closes
+    /// their clients with 1013. At least --max-backlog, and by default at least sixteen times.
+    #[arg(long, value_name = "SIZE", env = "CALLSIGN_SEND_MEMORY", value_parser = parse_size)]
+    pub send_memory: Option<usize>,
 
     /// Queue that counts as high
     ///

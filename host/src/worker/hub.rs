@@ -1,21 +1,24 @@
 //! The clients of a worker: who is connected, who is in an audience, and how messages get into their write queues.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use callsign_plugin::abi::{op, status};
 use callsign_websocket::write_frame;
 use tokio::sync::Notify;
 
 use super::admission::Permit;
 use super::flush::FlushQueue;
+use super::incoming::Incoming;
 use super::keepalive::Keepalive;
+use super::outgoing::{Outgoing, TRY_AGAIN_LATER};
 use super::schedule::{Schedule, now};
 use crate::client::Client;
 use crate::client::outbox::{Outbox, Pool};
 use crate::config::settings::Limits;
+use crate::config::units::Size;
+use crate::system::scoreboard::Slot;
 
 /// A broadcast frame of at least this many bytes is shared by its recipients' queues; a smaller one is cheaper to copy
 /// than to count.
@@ -33,6 +36,10 @@ pub struct Hub {
     pub flush_queue: FlushQueue,
     /// Which clients are silent.
     pub keepalive: Keepalive,
+    /// Memory of what was received and is no complete message.
+    pub incoming: Incoming,
+    /// Memory of the write queues.
+    pub outgoing: Outgoing,
     /// From the 101 to the end of the socket.
     slots: RefCell<Vec<Option<Entry>>>,
     free: RefCell<Vec<u32>>,
@@ -40,6 +47,8 @@ pub struct Hub {
     members: RefCell<HashMap<u64, u32>>,
     /// Told when a member has left.
     departures: Notify,
+    /// A message was too large to be sent.
+    logged_too_large: Cell<bool>,
 }
 
 struct Entry {
@@ -49,9 +58,11 @@ struct Entry {
 }
 
 impl Hub {
-    /// No clients yet.
-    pub fn new(limits: Limits) -> Self {
+    /// No clients yet. The scoreboard shows what they hold.
+    pub fn new(limits: Limits, score: &'static Slot) -> Self {
         Self {
+            incoming: Incoming::new(&limits, score),
+            outgoing: Outgoing::new(score),
             keepalive: Keepalive::new(limits.ping_interval),
             limits,
             pool: Pool::default(),
@@ -61,6 +72,7 @@ impl Hub {
             free: RefCell::default(),
             members: RefCell::default(),
             departures: Notify::new(),
+            logged_too_large: Cell::new(false),
         }
     }
 
@@ -71,11 +83,13 @@ impl Hub {
         client.turn.slot.set(slot);
         self.members.borrow_mut().insert(client.id(), slot);
         self.keepalive.begin(&client);
-        let entry = Some(Entry { client, is_member: true, _permit: permit });
+        let entry = Some(Entry { client: client.clone(), is_member: true, _permit: permit });
         match slots.get_mut(slot as usize) {
             Some(free) => *free = entry,
             None => slots.push(entry),
         }
+        drop(slots);
+        self.note_held(&client);
     }
 
     /// The client is in no audience any more, and cannot be found.
@@ -89,6 +103,8 @@ impl Hub {
 
     /// Gives up the client's slot and its permit. Its socket closes with its last reference.
     pub fn remove(&self, c: &Client) {
+        self.uncount_queue(c);
+        self.incoming.forget(c);
         let slot = c.turn.slot.get();
         let entry = self.slots.borrow_mut().get_mut(slot as usize).and_then(Option::take);
         if entry.is_some() {
@@ -120,6 +136,11 @@ impl Hub {
         slots.iter().flatten().filter(|entry| entry.is_member).map(|entry| entry.client.clone()).collect()
     }
 
+    /// All clients that have a slot.
+    pub(super) fn all(&self) -> Vec<Rc<Client>> {
+        self.slots.borrow().iter().flatten().map(|entry| entry.client.clone()).collect()
+    }
+
     /// Waits until a member leaves.
     pub async fn departure(&self) {
         self.departures.notified().await;
@@ -134,9 +155,23 @@ impl Hub {
                 std::str::from_utf8(data).map(drop).map_err(|_| status::BAD_UTF8)
             }
             op::PING | op::PONG if data.len() <= callsign_websocket::op::CONTROL_MAX => Ok(()),
-            op::BINARY | op::TEXT | op::PING | op::PONG => Err(status::TOO_LARGE),
+            op::BINARY | op::TEXT => Err(self.too_large(data.len())),
+            op::PING | op::PONG => Err(status::TOO_LARGE),
             _ => Err(status::BAD_OP),
         }
+    }
+
+    /// A handler may ignore the status: the first such message of a worker is logged.
+    #[cold]
+    pub fn too_large(&self, length: usize) -> i32 {
+        if !self.logged_too_large.replace(true) {
+            log::warn!(
+                "a message of {length} bytes was not sent, because it exceeds --max-message ({}); the next ones are not \
+                 logged",
+                Size(self.limits.max_message)
+            );
+        }
+        status::TOO_LARGE
     }
 
     /// Queues one message; a [`status`].
@@ -176,9 +211,9 @@ impl Hub {
         if frame.len() < SHARED_FRAME {
             entries.for_each(|entry| _ = self.send_framed(&entry.client, &frame));
         } else {
-            let frame = Bytes::from(frame);
+            let frame = self.pool.share(frame);
             entries.for_each(|entry| {
-                _ = self.queue(&entry.client, |outbox| outbox.push_shared(frame.clone()));
+                _ = self.queue(&entry.client, |outbox| outbox.push_shared(frame.clone(), &self.pool));
             });
         }
     }
@@ -193,7 +228,8 @@ impl Hub {
         if c.backlog() > self.limits.max_backlog {
             return self.overflow(c);
         }
-        if c.queue(push) <= self.limits.high_water {
+        let Some(waiting) = self.push(c, push) else { return status::CLOSED };
+        if waiting <= self.limits.high_water {
             self.flush_queue.push(c);
             return status::SENT;
         }
@@ -211,19 +247,25 @@ impl Hub {
             c.peer(),
             c.backlog()
         );
-        self.close(c, 1013, "too slow to receive");
+        self.close(c, TRY_AGAIN_LATER, "too slow to receive");
         status::CLOSED
     }
 
     /// Writes what the socket takes.
     pub fn flush(&self, c: &Client) {
-        match c.flush(&self.pool) {
-            Ok(drained) => {
-                let has_changed = c.turn.blocked.replace(!drained) == drained;
-                if has_changed || !c.is_open() {
-                    self.schedule.push(c);
-                }
-            }
+        let counted = self.counted(c);
+        let result = c.flush(&self.pool);
+        let was_blocked = match &result {
+            Ok(drained) => c.turn.blocked.replace(!drained),
+            Err(_) => c.turn.blocked.get(),
+        };
+        let is_blocked = c.turn.blocked.get();
+        if was_blocked || is_blocked {
+            self.count_queue(c, counted);
+        }
+        match result {
+            Ok(_) if was_blocked != is_blocked || !c.is_open() => self.schedule.push(c),
+            Ok(_) => {}
             Err(_) => self.abort(c),
         }
     }
@@ -257,7 +299,9 @@ impl Hub {
 
     /// Fails the connection: sends a Close with that code and awaits no answer.
     pub fn fail(&self, c: &Client, code: u16, reason: &str) {
-        match c.endpoint.fail(code, reason, now()) {
+        let close = c.endpoint.fail(code, reason, now());
+        self.incoming.forget(c);
+        match close {
             Some(frame) => self.send_last(c, &frame),
             None => self.schedule.push(c),
         }
@@ -265,7 +309,7 @@ impl Hub {
 
     /// Queues a Close, whatever waits already, and has the connection end within the time to close.
     pub fn send_last(&self, c: &Client, close: &[u8]) {
-        c.queue(|outbox| outbox.push_framed(close, &self.pool));
+        self.push(c, |outbox| outbox.push_framed(close, &self.pool));
         self.flush_queue.push(c);
         self.closing(c);
     }
@@ -287,7 +331,9 @@ impl Hub {
 
     /// The client is gone, or is to be dropped.
     pub fn abort(&self, c: &Client) {
+        self.uncount_queue(c);
         c.abort(now());
+        self.incoming.forget(c);
         self.schedule.push(c);
     }
 }

@@ -22,6 +22,10 @@ pub mod callbacks; // onconnect, ondisconnect, failed handlers
 
 mod keepalive; // pings
 
+mod incoming; // memory and time of incomplete messages
+
+mod outgoing; // memory of write queues
+
 mod heartbeat; // shows the parent that the event loop runs
 
 mod lag; // how long clients wait for their turn
@@ -112,7 +116,7 @@ impl Worker {
         Ok(Box::leak(Box::new(Self {
             info,
             serving: RefCell::new((Rc::new(registry), Rc::new(dispatch))),
-            hub: Hub::new(limits.clone()),
+            hub: Hub::new(limits.clone(), info.scoreboard.slot(info.index)),
             admission: Admission::new(info, files_max, limits.max_connections),
             handshakes: Handshakes::default(),
             parent: ParentLink::default(),
@@ -138,6 +142,7 @@ impl Worker {
             tokio::task::spawn_local(lag::run(&self.hub.schedule, slow, slot));
         }
         tokio::task::spawn_local(self.hub.keepalive.run(&self.hub));
+        tokio::task::spawn_local(self.hub.watch_held());
     }
 
     /// The worker of this thread.
@@ -250,7 +255,7 @@ impl Worker {
     pub fn send_worker_message(&self, target: u32, id: u32, plugin: &str, data: &[u8]) -> i32 {
         let (source, workers) = (self.info.index as u32, self.info.workers as u32);
         if data.len() > self.hub.limits.max_message {
-            return status::TOO_LARGE;
+            return self.hub.too_large(data.len());
         }
         if target != ALL_WORKERS && (target >= workers || target == source) {
             return status::NOT_FOUND;

@@ -158,7 +158,7 @@ impl Worker {
         // One buffer for all clients: it is in use only from a read to the end of its callbacks.
         let mut buffer = self.read_buffer.borrow_mut();
         // What is not handled in one turn is copied.
-        let size = if c.turn.is_heavy.replace(false) { HEAVY_READ } else { READ_BUFFER };
+        let size = if c.is_heavy.replace(false) { HEAVY_READ } else { READ_BUFFER };
         let result = c.transport().read(&mut buffer[..size]);
         match result {
             Ok(n) if n > 0 => {
@@ -204,6 +204,7 @@ impl Worker {
                 rest.handled = rest.bytes.len() - left;
                 c.keep_rest(rest);
             }
+            self.hub.note_held(c);
         });
     }
 
@@ -211,9 +212,10 @@ impl Worker {
     fn receive_bytes(&self, c: &Client, input: &mut Input<'_>) {
         self.receive_some(c, input);
         if !input.is_empty() {
-            c.turn.is_heavy.set(true);
+            c.is_heavy.set(true);
             c.keep_rest(Rest { bytes: input.rest().into(), handled: 0 });
         }
+        self.hub.note_held(c);
     }
 
     /// Handles bytes of a client until its turn is over.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::frame::{close_code_allowed, op, truncate_reason, write_close, write_frame};
 use super::input::{Input, Payload};
-use super::receiver::{Received, Receiver, Violation};
+use super::receiver::{Incomplete, Received, Receiver, Violation};
 
 /// Close code for a Close frame without a code (RFC 6455 §7.1.5). It is never sent.
 pub const NO_CODE: u16 = 1005;
@@ -267,6 +267,12 @@ impl Endpoint {
     /// Bytes that are held of an incomplete message or control frame. Not while [`Endpoint::receive`] runs.
     pub fn held_bytes(&self) -> usize {
         self.receiver.borrow().held_bytes()
+    }
+
+    /// The incomplete message or control frame, if there is one. Not while [`Endpoint::receive`] runs.
+    #[inline]
+    pub fn incomplete(&self) -> Option<Incomplete> {
+        self.receiver.borrow_mut().incomplete()
     }
 
     /// How the connection ended; `None` while it is open.

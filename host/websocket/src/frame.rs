@@ -139,6 +139,18 @@ pub fn write_frame(out: &mut Vec<u8>, op: u8, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// Length of the server frame at the start of `bytes`, header included, of which not all needs to be there; `None`
+/// if the header is incomplete.
+pub fn server_frame_length(bytes: &[u8]) -> Option<usize> {
+    let &[_, short, ref rest @ ..] = bytes else { return None };
+    let (size, payload) = match short & !MASKED {
+        126 => (4, u64::from(u16::from_be_bytes(*rest.first_chunk()?))),
+        127 => (10, u64::from_be_bytes(*rest.first_chunk()?)),
+        short => (2, u64::from(short)),
+    };
+    Some(usize::try_from(payload).unwrap_or(usize::MAX).saturating_add(size))
+}
+
 /// Appends a CLOSE frame to `out`, RFC 6455 section 5.5.1, with `code` and the truncated `reason`. Without a
 /// code the payload is empty, because a reason can only follow a code.
 pub fn write_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {

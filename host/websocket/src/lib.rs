@@ -18,9 +18,12 @@ mod endpoint; // the closing handshake, section 7
 mod snapshot; // an endpoint as bytes
 
 pub use endpoint::{Ending, Endpoint, Event, Extensions, ForbiddenCode, Initiator, NO_CLOSE, NO_CODE, State};
-pub use frame::{Header, close_code_allowed, frame_header, op, truncate_reason, write_close, write_frame};
+pub use frame::{
+    Header, close_code_allowed, frame_header, op, server_frame_length, truncate_reason, write_close,
+    write_frame,
+};
 pub use input::{Input, Payload};
-pub use receiver::{Received, Receiver, Violation};
+pub use receiver::{Incomplete, Received, Receiver, Violation};
 pub use snapshot::{SnapshotError, Source, put_bytes};
 
 #[cfg(test)]

@@ -89,6 +89,15 @@ pub struct Receiver {
     pub(super) message: Vec<u8>,
     /// `message[..utf8_checked]` is valid UTF-8.
     pub(super) utf8_checked: usize,
+    /// The incomplete message or control frame has begun since [`Receiver::incomplete`] was called last.
+    pub(super) is_new: bool,
+}
+
+/// A message or control frame of which a part has been received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incomplete {
+    /// The first byte of its first frame has arrived since the last look.
+    pub is_new: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +164,15 @@ impl Receiver {
     /// Bytes of allocated heap memory.
     pub fn held_bytes(&self) -> usize {
         self.message.capacity() + self.control.capacity()
+    }
+
+    /// The incomplete message or control frame, if there is one.
+    #[inline]
+    pub fn incomplete(&mut self) -> Option<Incomplete> {
+        match self.stage {
+            Stage::Idle | Stage::Closed => None,
+            Stage::Header | Stage::Payload => Some(Incomplete { is_new: mem::take(&mut self.is_new) }),
+        }
     }
 
     /// [`Receiver::next`] without the fast path.
@@ -236,6 +254,9 @@ impl Receiver {
     /// `input` in `partial_header`.
     fn take_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Violation> {
         let stored = usize::from(self.partial_header_length);
+        if stored == 0 && self.message_op == 0 {
+            self.is_new = true;
+        }
         let free = &mut self.partial_header[stored..];
         let copied = free.len().min(input.rest().len() - 1);
         free[..copied].copy_from_slice(&input.rest()[..copied]);
@@ -279,7 +300,14 @@ impl Receiver {
     fn append(&mut self, data: &[u8], last: bool) -> Result<(), Violation> {
         if data.len() > self.message.capacity() - self.message.len() {
             // One more, for the byte behind the complete message.
-            self.message.reserve(data.len() + self.missing.min(HEADROOM) + 1);
+            let needed = data.len() + self.missing.min(HEADROOM) + 1;
+            if self.fin {
+                // No more than the complete message takes.
+                let most = data.len() + self.missing + 1;
+                self.message.reserve_exact(needed.max(self.message.len()).min(most));
+            } else {
+                self.message.reserve(needed);
+            }
         }
         self.message.extend_from_slice(data);
         if self.message_op == op::TEXT {

@@ -225,6 +225,8 @@ impl Receiver {
                 Err(_) => return Err(SnapshotError("a text message is not UTF-8")),
             };
         }
+        // The next process measures the time of the message anew.
+        receiver.is_new = true;
         receiver.stage = if in_payload { Stage::Payload } else { receiver.between_frames() };
         Ok(receiver)
     }

@@ -9,6 +9,8 @@ fn a_send_returns_a_status() {
     assert_eq!(c.ask("statuses"), "x");
     let bad = ["BadArgument"; 7].join(", ");
     assert_eq!(c.next_text(), format!("Sent TooLarge TooLarge TooLarge [{bad}]"));
+    let lines = host.log_lines("was not sent, because it exceeds --max-message (4KiB)");
+    assert_eq!(lines.len(), 1, "only the first: {lines:?}");
 }
 
 #[test]

@@ -41,6 +41,9 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
             hang_timeout: Some(settings::DEFAULT_HANG_TIMEOUT),
             reload_timeout: Some(settings::DEFAULT_RELOAD_TIMEOUT),
             max_connections: config.limits.max_connections,
+            message_timeout: Some(settings::DEFAULT_MESSAGE_TIMEOUT),
+            receive_memory: Some(settings::DEFAULT_RECEIVE_MEMORY),
+            send_memory: Some(settings::DEFAULT_SEND_MEMORY),
         }
     );
     assert!(config.workers.is_some() && config.limits.max_connections.is_some());

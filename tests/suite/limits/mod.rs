@@ -1,6 +1,8 @@
 //! What one client may cost: message sizes, time, memory, descriptors. Each test takes a server with small
 //! limits to them and beyond, and checks that other clients are still served.
 
+mod memory; // what all clients together may hold
+
 mod pace; // clients that send without a pause
 
 mod pings; // clients that are silent
@@ -117,7 +119,7 @@ fn a_request_that_arrives_byte_by_byte_ends_after_the_handshake_timeout() {
 
 #[test]
 fn a_message_larger_than_the_backlog_reaches_a_client_that_reads() {
-    let host = serve(&["--max-backlog", "64KiB"]);
+    let host = serve(&["--max-backlog", "64KiB", "--max-message", "4MiB"]);
     let mut client = host.open("/");
     let message: Vec<u8> = (0..=255).cycle().take(4 << 20).collect();
     for _ in 0..2 {

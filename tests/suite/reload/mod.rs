@@ -123,7 +123,7 @@ fn a_fragmented_message_is_handled_by_the_new_code() {
 #[test]
 fn a_full_write_queue_survives() {
     const SIZE: usize = 1 << 20;
-    let options = ["--workers", "2", "--route", ROUTE, "--max-backlog", "64MiB"];
+    let options = ["--workers", "2", "--route", ROUTE, "--max-backlog", "64MiB", "--max-message", "8MiB"];
     let reloading = Reloading::serve(&variant("1", &[]), &options);
     let mut client = clients(&reloading, 1).remove(0);
     // Far more than the socket buffers hold: most of the echo waits in the worker.

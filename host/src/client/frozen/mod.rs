@@ -82,7 +82,9 @@ impl Client {
         put_bytes(&mut bytes, self.head.as_bytes());
         self.with_subprotocol(|name| put_bytes(&mut bytes, name.to_bytes()));
         self.endpoint.snapshot(&mut bytes);
-        put_bytes(&mut bytes, &self.outbox.borrow().to_bytes());
+        let (waiting, written) = self.outbox.borrow().to_bytes();
+        put_bytes(&mut bytes, &waiting);
+        bytes.extend_from_slice(&(written as u64).to_le_bytes());
         let rest = self.take_rest();
         put_bytes(&mut bytes, rest.as_ref().map_or(&[], Rest::unhandled));
         let descriptor = self.transport.replace(Transport::None).into_descriptor()?;
@@ -125,11 +127,9 @@ impl Client {
             return Err(ThawError::Format("the subprotocol has a NUL"));
         }
         let endpoint = Endpoint::restore(&mut source, max_message, now)?;
-        let mut outbox = Outbox::default();
-        let waiting = source.bytes()?;
-        if !waiting.is_empty() {
-            outbox.push_shared(waiting.to_vec().into());
-        }
+        let (waiting, written) = (source.bytes()?, usize::try_from(source.u64()?).unwrap_or(usize::MAX));
+        let outbox = Outbox::from_bytes(waiting, written);
+        let outbox = outbox.ok_or(ThawError::Format("more is written than waited"))?;
         let rest = source.bytes()?;
         if !source.0.is_empty() {
             return Err(ThawError::Format("bytes follow its end"));

@@ -101,7 +101,7 @@ fn nothing_is_lost(transport: Transport, mut peer: impl Read + Write + Send) {
             _ => {
                 let mut shared = Vec::new();
                 write_frame(&mut shared, op::BINARY, &payload);
-                outbox.push_shared(shared.into());
+                outbox.push_shared(pool.share(shared), &pool);
             }
         });
     }

@@ -41,9 +41,10 @@ const TOP_KEYS: &[&str] = &[
     "websocket",
     "http",
 ];
-const WORKER_KEYS: &[&str] = &["slow_callback", "hang_timeout", "reload_timeout", "max_connections"];
+const WORKER_KEYS: &[&str] =
+    &["slow_callback", "hang_timeout", "reload_timeout", "max_connections", "receive_memory", "send_memory"];
 const WEBSOCKET_KEYS: &[&str] =
-    &["max_message", "max_backlog", "high_water", "ping_interval", "close_timeout"];
+    &["max_message", "message_timeout", "max_backlog", "high_water", "ping_interval", "close_timeout"];
 const HTTP_KEYS: &[&str] = &[
     "max_body",
     "max_head",
@@ -128,6 +129,7 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         trusted_proxies: http.list("trusted_proxies", trusted_proxy)?,
         limits: LimitOptions {
             max_message: websocket.value("max_message", size)?,
+            message_timeout: websocket.value("message_timeout", duration)?,
             max_backlog: websocket.value("max_backlog", size)?,
             high_water: websocket.value("high_water", size)?,
             ping_interval: websocket.value("ping_interval", duration)?,
@@ -142,6 +144,8 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
             hang_timeout: worker.value("hang_timeout", duration)?,
             reload_timeout: worker.value("reload_timeout", duration)?,
             max_connections: worker.value("max_connections", count)?,
+            receive_memory: worker.value("receive_memory", size)?,
+            send_memory: worker.value("send_memory", size)?,
         },
         positions: sections.into_iter().flat_map(|(section, keys)| section.positions(keys)).collect(),
     })

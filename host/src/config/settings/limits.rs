@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::defaults::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_DRAIN_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_HANG_TIMEOUT,
     DEFAULT_HIGH_WATER, DEFAULT_KEEPALIVE_TIMEOUT, DEFAULT_MAX_BACKLOG, DEFAULT_MAX_BODY, DEFAULT_MAX_HEAD,
-    DEFAULT_MAX_MESSAGE, DEFAULT_PING_INTERVAL, DEFAULT_RELOAD_TIMEOUT, DEFAULT_SEND_TIMEOUT,
+    DEFAULT_MAX_MESSAGE, DEFAULT_MEMORY_FACTOR, DEFAULT_MESSAGE_TIMEOUT, DEFAULT_PING_INTERVAL,
+    DEFAULT_RECEIVE_MEMORY, DEFAULT_RELOAD_TIMEOUT, DEFAULT_SEND_MEMORY, DEFAULT_SEND_TIMEOUT,
     DEFAULT_SLOW_CALLBACK, MAX_MAX_MESSAGE, MIN_MAX_HEAD,
 };
 use crate::config::options::LimitOptions;
@@ -27,6 +28,12 @@ pub struct Limits {
     pub max_backlog: usize,
     /// Bytes of one client's write queue above which `send` returns QUEUED; at most `max_backlog`.
     pub high_water: usize,
+    /// Time for a message from its first frame to its last. A client that exceeds it is closed with 1008. None: any.
+    pub message_timeout: Option<Duration>,
+    /// Bytes of incomplete messages of all clients of a worker. Above it, clients are closed with 1013.
+    pub receive_memory: usize,
+    /// Bytes of the write queues of all clients of a worker. Above it, clients are closed with 1013.
+    pub send_memory: usize,
     /// Bytes of a request body. A larger request gets 413.
     pub max_body: usize,
     /// Bytes of request line and headers, at least [`MIN_MAX_HEAD`]. A larger request gets 431.
@@ -63,9 +70,20 @@ impl Limits {
         let slow_callback = flags.slow_callback.or(file.slow_callback).unwrap_or_else(|| {
             hang_timeout.map_or(DEFAULT_SLOW_CALLBACK, |hang| hang.min(DEFAULT_SLOW_CALLBACK))
         });
+        let max_message = flags.max_message.or(file.max_message).unwrap_or(DEFAULT_MAX_MESSAGE);
         let limits = Self {
-            max_message: flags.max_message.or(file.max_message).unwrap_or(DEFAULT_MAX_MESSAGE),
+            max_message,
             max_backlog,
+            message_timeout: nonzero(
+                flags.message_timeout.or(file.message_timeout).unwrap_or(DEFAULT_MESSAGE_TIMEOUT),
+            ),
+            // Large messages and queues raise the default, but contradict a size that the operator sets.
+            receive_memory: flags.receive_memory.or(file.receive_memory).unwrap_or_else(|| {
+                DEFAULT_RECEIVE_MEMORY.max(max_message.saturating_mul(DEFAULT_MEMORY_FACTOR))
+            }),
+            send_memory: flags.send_memory.or(file.send_memory).unwrap_or_else(|| {
+                DEFAULT_SEND_MEMORY.max(max_backlog.saturating_mul(DEFAULT_MEMORY_FACTOR))
+            }),
             // A small `max_backlog` lowers the default, but contradicts a size that the operator sets.
             high_water: flags
                 .high_water
@@ -116,6 +134,22 @@ impl Limits {
         }
         if self.max_message > MAX_MAX_MESSAGE {
             bail!("max_message is {}, expected at most {}", Size(self.max_message), Size(MAX_MAX_MESSAGE));
+        }
+        if self.receive_memory / 2 < self.max_message {
+            bail!(
+                "receive_memory is {}, less than twice max_message, which is {}: two clients with a large message \
+                 would exceed it; raise receive_memory or lower max_message",
+                Size(self.receive_memory),
+                Size(self.max_message)
+            );
+        }
+        if self.send_memory < max_backlog {
+            bail!(
+                "send_memory is {}, below max_backlog, which is {}: one client would exceed it; raise \
+                 send_memory or lower max_backlog",
+                Size(self.send_memory),
+                Size(max_backlog)
+            );
         }
         if max_head < MIN_MAX_HEAD {
             bail!("max_head is {}, expected at least {}", Size(max_head), Size(MIN_MAX_HEAD));

@@ -49,8 +49,11 @@ fn without_file_and_options_the_defaults_apply() {
     assert_eq!(
         settings.limits,
         Limits {
-            max_message: 16 * 1024 * 1024,
+            max_message: 1024 * 1024,
             max_backlog: 4 * 1024 * 1024,
+            message_timeout: Some(Duration::from_secs(60)),
+            receive_memory: 256 * 1024 * 1024,
+            send_memory: 512 * 1024 * 1024,
             high_water: 64 * 1024,
             max_body: 1024 * 1024,
             max_head: 64 * 1024,
@@ -106,7 +109,8 @@ fn every_limit_option_reaches_its_own_setting() {
     let arguments = "l.so --max-message 1 --max-backlog 3 --high-water 2 --max-body 4 --max-head 8193 \
                  --handshake-timeout 6 --close-timeout 7 --ping-interval 8 --drain-timeout 9 \
                  --slow-callback 10 --hang-timeout 11 --max-connections 12 --reload-timeout 13 \
-                 --keepalive-timeout 14 --send-timeout 15";
+                 --keepalive-timeout 14 --send-timeout 15 \
+                 --message-timeout 16 --receive-memory 17 --send-memory 18";
     let limits = serve(None, &words(arguments)).unwrap().limits;
     assert_eq!(
         limits,
@@ -126,6 +130,9 @@ fn every_limit_option_reaches_its_own_setting() {
             hang_timeout: Some(Duration::from_secs(11)),
             reload_timeout: Duration::from_secs(13),
             max_connections: Some(12),
+            message_timeout: Some(Duration::from_secs(16)),
+            receive_memory: 17,
+            send_memory: 18,
         }
     );
 }
@@ -188,6 +195,16 @@ fn settings_that_contradict_each_other_are_rejected() {
             &["l.so", "--high-water", "8MiB"],
             "high_water is 8MiB, above max_backlog, which is 4MiB: no queue could reach it; lower \
              high_water or raise max_backlog",
+        ),
+        (
+            &["l.so", "--max-message", "200MiB", "--receive-memory", "300MiB"],
+            "receive_memory is 300MiB, less than twice max_message, which is 200MiB: two clients with a large \
+             message would exceed it; raise receive_memory or lower max_message",
+        ),
+        (
+            &["l.so", "--send-memory", "3MiB"],
+            "send_memory is 3MiB, below max_backlog, which is 4MiB: one client would exceed it; raise \
+             send_memory or lower max_backlog",
         ),
         (&["l.so", "--max-head", "4KiB"], "max_head is 4KiB, expected at least 8KiB"),
         (
@@ -284,6 +301,12 @@ fn each_setting_that_differs_is_named() {
 #[test]
 fn a_small_backlog_lowers_the_default_high_water_mark() {
     assert_eq!(serve(None, &["l.so", "--max-backlog", "10KiB"]).unwrap().limits.high_water, 10 << 10);
+}
+
+#[test]
+fn large_messages_and_queues_raise_the_default_memory_of_a_worker() {
+    let limits = serve(None, &["l.so", "--max-message", "64MiB", "--max-backlog", "100MiB"]).unwrap().limits;
+    assert_eq!((limits.receive_memory, limits.send_memory), (1024 << 20, 1600 << 20));
 }
 
 #[test]

@@ -12,6 +12,8 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+mod label; // names of plugin code
+
 mod slot; // the share of one worker
 
 mod text; // strings in shared memory
@@ -26,9 +28,10 @@ mod lag_timer; // many callbacks that keep clients waiting
 mod map; // the shared memory as slots
 
 pub use callback_timer::{CallbackEvent, CallbackTimer, sampling_interval};
+pub use label::CodeLabel;
 pub use lag_timer::{Lag, LagTimer};
 pub(crate) use slot::Fault;
-pub use slot::{CodeLabel, Counters, Crash, FRAMES, HANDLERS, Module, RunningCallback, Slot};
+pub use slot::{Counters, Crash, FRAMES, HANDLERS, Module, RunningCallback, Slot};
 pub use stall_timer::{HEARTBEAT_INTERVAL, STALL_MIN, StallEvent, StallTimer};
 
 thread_local! {

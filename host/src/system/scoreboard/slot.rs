@@ -3,10 +3,10 @@
 //! program.
 
 use std::array::from_fn;
-use std::fmt;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::label::CodeLabel;
 use super::text::Text;
 use crate::system::sanitize::sanitize_line;
 
@@ -51,6 +51,10 @@ struct Hot {
     heartbeat: AtomicU64,
     /// How often clients had to wait for their turn, and how long the last time, in milliseconds: 32 bits each.
     lag: AtomicU64,
+    /// Memory of incomplete messages and of write queues, in bytes.
+    receive_memory: AtomicU64,
+    send_memory: AtomicU64,
+    shed: AtomicU64,
 }
 
 #[repr(C)]
@@ -67,31 +71,6 @@ struct CrashRecord {
     frames: [AtomicU64; FRAMES],
 }
 
-/// Names code of a plugin, for reports.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CodeLabel {
-    /// Name of the plugin; empty if it is unknown.
-    pub plugin: String,
-    /// Such as `onmessage handler` or `release hook`.
-    pub kind: String,
-    /// Name of the handler; empty for code without a name.
-    pub name: String,
-    /// Generation of the plugin.
-    pub generation: u32,
-}
-
-/// ``plugin `chat` (generation 3): onmessage handler `message` ``
-impl fmt::Display for CodeLabel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plugin, kind, name, generation } = self;
-        match (plugin.as_str(), name.as_str()) {
-            ("", _) => f.write_str("another handler"),
-            (plugin, "") => write!(f, "plugin `{plugin}` (generation {generation}): {kind}"),
-            (plugin, name) => write!(f, "plugin `{plugin}` (generation {generation}): {kind} `{name}`"),
-        }
-    }
-}
-
 /// A running callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningCallback {
@@ -100,13 +79,19 @@ pub struct RunningCallback {
     pub label: CodeLabel,
 }
 
-/// Counters of a worker since its start.
+/// Counters of a worker since its start, and what its clients hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Callbacks begun.
     pub callbacks: u64,
     /// Connections opened.
     pub accepted: u64,
+    /// Clients closed because all clients together held too much, or a message took too long.
+    pub shed: u64,
+    /// Memory of incomplete messages now, in bytes.
+    pub receive_memory: u64,
+    /// Memory of write queues now, in bytes.
+    pub send_memory: u64,
 }
 
 /// One sample of what shows that a worker runs.
@@ -169,7 +154,16 @@ impl Slot {
             AtomicU64::new(0)
         }
         Self {
-            hot: Hot { now: zero(), clients: zero(), accepted: zero(), heartbeat: zero(), lag: zero() },
+            hot: Hot {
+                now: zero(),
+                clients: zero(),
+                accepted: zero(),
+                heartbeat: zero(),
+                lag: zero(),
+                receive_memory: zero(),
+                send_memory: zero(),
+                shed: zero(),
+            },
             crash: CrashRecord {
                 signal: AtomicI32::new(0),
                 code: AtomicI32::new(0),
@@ -234,6 +228,23 @@ impl Slot {
         add(&self.hot.heartbeat, 1);
     }
 
+    /// Sets the memory of incomplete messages, in bytes.
+    #[inline]
+    pub fn set_receive_memory(&self, bytes: usize) {
+        self.hot.receive_memory.store(bytes as u64, Relaxed);
+    }
+
+    /// Sets the memory of write queues, in bytes.
+    #[inline]
+    pub fn set_send_memory(&self, bytes: usize) {
+        self.hot.send_memory.store(bytes as u64, Relaxed);
+    }
+
+    /// Counts clients that were closed because all clients together held too much, or a message took too long.
+    pub fn count_shed(&self, clients: usize) {
+        add(&self.hot.shed, clients);
+    }
+
     /// Notes that clients have had to wait for their turn.
     pub fn note_lag(&self, lag: Duration) {
         let (count, ms) =
@@ -275,7 +286,8 @@ impl Slot {
     /// Clears what the last worker wrote, before the next one starts.
     pub fn clear(&self) {
         let hot = &self.hot;
-        for word in [&hot.now, &hot.clients, &hot.accepted, &hot.heartbeat, &hot.lag] {
+        let words = [&hot.now, &hot.clients, &hot.accepted, &hot.heartbeat, &hot.lag];
+        for word in words.into_iter().chain([&hot.receive_memory, &hot.send_memory, &hot.shed]) {
             word.store(0, Relaxed);
         }
         self.crash.signal.store(0, Relaxed);
@@ -329,7 +341,13 @@ impl Slot {
 
     pub fn counters(&self) -> Counters {
         let hot = &self.hot;
-        Counters { callbacks: hot.now.load(Relaxed) >> SEQUENCE_SHIFT, accepted: hot.accepted.load(Relaxed) }
+        Counters {
+            callbacks: hot.now.load(Relaxed) >> SEQUENCE_SHIFT,
+            accepted: hot.accepted.load(Relaxed),
+            shed: hot.shed.load(Relaxed),
+            receive_memory: hot.receive_memory.load(Relaxed),
+            send_memory: hot.send_memory.load(Relaxed),
+        }
     }
 
     /// What the crash handler recorded.

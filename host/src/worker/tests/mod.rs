@@ -2,6 +2,8 @@
 
 mod closing; // the closing handshake and its deadline
 
+mod memory; // what all clients together hold
+
 mod pace; // slow clients, stalls, floods
 
 mod parts; // hub, admission, parent link by themselves

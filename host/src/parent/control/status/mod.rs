@@ -50,6 +50,12 @@ pub struct WorkerStatus {
     pub accepted: u64,
     /// Callbacks that this process has begun.
     pub callbacks: u64,
+    /// Memory of incomplete messages.
+    pub receive_memory_bytes: u64,
+    /// Memory of write queues of clients that are behind.
+    pub send_memory_bytes: u64,
+    /// Clients closed because all together held too much memory, or because a message took too long.
+    pub shed: u64,
     /// Memory of the process. None: it has died, or the system does not tell.
     pub resident_bytes: Option<u64>,
     /// By how much reloads have grown the process.
@@ -147,6 +153,14 @@ impl fmt::Display for Status {
             ]);
             if let Some(ms) = worker.stalled_for_ms {
                 table.note(format!("has not run its event loop for {:.1?}", Duration::from_millis(ms)));
+            }
+            let (received, queued, shed) =
+                (worker.receive_memory_bytes, worker.send_memory_bytes, worker.shed);
+            if received + queued + shed > 0 {
+                let (received, queued) = (mebibytes(received), mebibytes(queued));
+                table.note(format!(
+                    "{received} incomplete messages, {queued} write queues, {shed} clients shed"
+                ));
             }
             match (&worker.running, worker.pid) {
                 (Some(running), _) => table.note(running.to_string()),

@@ -42,6 +42,9 @@ fn tables_fit_into_80_columns_and_say_what_runs() {
                 pid: Some(4799),
                 uptime_ms: Some(59_000),
                 serves: true,
+                receive_memory_bytes: 3 << 19,
+                send_memory_bytes: 200 << 20,
+                shed: 7,
                 plugins: vec![plugin(4, 0)],
                 ..worker.clone()
             },
@@ -68,11 +71,12 @@ config file callsign.toml
 listening on http://127.0.0.1:8080/
 
 WORKER  PROCESS      UP  CLIENTS  ACCEPTED  CALLBACKS    MEMORY    GROWTH
- 0     4712  3h 12m      250      1234      88211  37.1 MiB  31.0 MiB
-    in onmessage handler chat:message (generation 4), for 3.2s
- 1     4799     59s      250      1234      88211         -   0.0 MiB
- 2        -       -        0         0          0         -         -
-    has died; the next one is about to start
+     0     4712  3h 12m      250      1234      88211  37.1 MiB  31.0 MiB
+        in onmessage handler chat:message (generation 4), for 3.2s
+     1     4799     59s      250      1234      88211         -   0.0 MiB
+        1.5 MiB incomplete messages, 200.0 MiB write queues, 7 clients shed
+     2        -       -        0         0          0         -         -
+        has died; the next one is about to start
 
 PLUGIN  VERSION  GENERATION  RETAINED  LIBRARY
 chat    0.1.0    4           0 to 3    target/release/libchat.so
@@ -80,7 +84,7 @@ chat    0.1.0    4           0 to 3    target/release/libchat.so
 ROUTE  HANDLER    CODE          GENERATION
 /*     onrequest  chat:page     4
 /chat  onconnect  chat:join     4
-   onmessage  chat:message  4
+       onmessage  chat:message  4
 ";
     assert_eq!(status.to_string(), expected);
     let json = serde_json::to_string(&status).expect("it is plain data");
