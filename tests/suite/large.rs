@@ -69,13 +69,13 @@ fn a_server_with_10000_routes_reloads() {
     let (good, control) = (good(), control("routes"));
     let config = config_with("reload.toml", &good, "page", 10_000);
     let mut host = Host::start(&["serve", "--config", path(&config), "--control", path(&control)]);
-    let reload = ["reload", "--control", path(&control)];
+    let reload = ["reload", "--force", "--control", path(&control)];
     let (code, stdout, stderr) = run(&reload);
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.contains("p: generation 2; 1 worker"), "{stdout}");
     fs::write(&config, config_text(&good, "page", 10_001)).expect("the scratch folder can be written");
     host.process().signal(Signal::HUP);
-    host.log_line("SIGHUP: reloaded p: generation 3");
+    host.log_line("SIGHUP: reloaded the settings; p: generation 2");
     assert_eq!(host.connect().request("GET", "/10000", &[], b"").text(), "page");
     assert!(host.terminate().success());
 }
@@ -93,8 +93,9 @@ fn a_plugin_with_12000_handlers_is_reported_whole() {
     let mut host = Host::start(&["serve", path(&many), "--route", &route, "--control", path(&control)]);
     assert_eq!(host.connect().request("GET", "/", &[], b"").text(), last);
     assert_eq!(host.stdout().matches(&handlers).count(), 12_000);
-    let (code, stdout, stderr) = run(&["reload", "--control", path(&control)]);
+    let (code, stdout, stderr) = run(&["reload", "--force", "--control", path(&control)]);
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.contains("many: generation 2"), "{stdout}");
     let (_, stdout, _) = run(&["status", "--control", path(&control)]);
     assert!(stdout.contains(&last), "{stdout}");
     assert!(host.terminate().success());

@@ -61,9 +61,13 @@ fn raw_head(client: &mut Raw) -> String {
 #[test]
 fn responses_spell_their_headers_as_the_standards_do() {
     let host = serve(&[]);
-    for (path, headers) in
-        [("/ws", &[][..]), ("/socket", &[("answer-sec-websocket-protocol", "a"), ("answer-x-one", "1")])]
-    {
+    for (path, headers) in [
+        ("/ws", &[][..]),
+        (
+            "/socket",
+            &[("Sec-WebSocket-Protocol", "a"), ("answer-sec-websocket-protocol", "a"), ("answer-x-one", "1")],
+        ),
+    ] {
         let mut client = host.connect();
         client.send_request("GET", path, &[&UPGRADE, headers].concat(), b"");
         let head = raw_head(&mut client);
