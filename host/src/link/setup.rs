@@ -40,9 +40,10 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Sends the setup and the descriptors. Blocks until the child has taken them.
-    pub fn send(&self, socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
-        send(self, socket, descriptors)
+    /// Sends the descriptors, and how long the setup is. Returns the setup, which has to be written to the socket next:
+    /// it may be longer than what the socket holds, and the child may be stopped.
+    pub fn announce(&self, socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<Vec<u8>> {
+        announce(self, socket, descriptors)
     }
 
     /// Receives setup and descriptors.
@@ -53,6 +54,11 @@ impl Setup {
 
 /// Sends a value as JSON, with descriptors. Blocks until the child has taken them.
 pub fn send(setup: &impl Serialize, mut socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+    let json = announce(setup, socket, descriptors)?;
+    Ok(socket.write_all(&json)?)
+}
+
+fn announce(setup: &impl Serialize, socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<Vec<u8>> {
     let json = serde_json::to_vec(setup).context("the settings cannot be handed to a worker")?;
     let length = (json.len() as u64).to_le_bytes();
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
@@ -62,8 +68,7 @@ pub fn send(setup: &impl Serialize, mut socket: &UnixStream, descriptors: &[Borr
     }
     // The descriptors travel with the first byte; eight bytes always fit.
     rustix::net::sendmsg(socket, &[IoSlice::new(&length)], &mut ancillary, SendFlags::empty())?;
-    socket.write_all(&json)?;
-    Ok(())
+    Ok(json)
 }
 
 /// Receives a value and descriptors from [`send`].
@@ -117,7 +122,8 @@ mod tests {
         };
         let (parent, worker) = UnixStream::pair().expect("a pair of sockets");
         let (carried, held) = UnixStream::pair().expect("a pair of sockets");
-        setup.send(&parent, &[carried.as_fd()]).expect("they fit");
+        let json = setup.announce(&parent, &[carried.as_fd()]).expect("they fit");
+        (&parent).write_all(&json).expect("it fits");
         let (received, descriptors) = Setup::receive(&worker).expect("they were sent");
         assert_eq!((received.index, received.workers, received.first_connection), (2, 4, 7));
         assert_eq!(received.settings, setup.settings);

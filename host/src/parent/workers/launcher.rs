@@ -32,6 +32,8 @@ pub struct Launched {
     pub child: Leader,
     /// The parent's end of the link.
     pub link: UnixStream,
+    /// To be written to the link.
+    pub setup: Vec<u8>,
     /// Writes what the worker prints. It ends when no process of the worker can print any more.
     pub printed: JoinHandle<()>,
 }
@@ -89,12 +91,13 @@ impl Launcher {
         let listeners = self.listeners.borrow();
         let mut descriptors = vec![workers.scoreboard_descriptor()];
         descriptors.extend(listeners.iter().map(|bound| bound.listener.as_fd()));
-        if let Err(error) = setup.send(&link, &descriptors) {
+        let setup = setup.announce(&link, &descriptors).unwrap_or_else(|error| {
             log::debug!("worker {} has not taken its setup: {error:#}", slot.index);
             // If the process is dead already, its exit status explains more than this error.
             child.start_kill();
-        }
+            Vec::new()
+        });
         link.set_nonblocking(true)?;
-        Ok(Launched { child, link, printed })
+        Ok(Launched { child, link, setup, printed })
     }
 }

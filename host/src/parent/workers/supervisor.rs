@@ -124,7 +124,7 @@ impl Supervisor {
             return not_started(Progress::DiedBeforeServing, String::new());
         }
         let launched = parent.launcher.launch(slot, &parent.workers, &parent.settings, &plan);
-        let Launched { child, link, mut printed } = match launched {
+        let Launched { child, link, setup, mut printed } = match launched {
             Ok(launched) => launched,
             Err(error) => {
                 let report = format!("worker {} cannot be started: {error:#}", slot.index);
@@ -134,7 +134,7 @@ impl Supervisor {
         let pid = child.pid();
         slot.pid.set(pid);
         let ended = self.reap(child);
-        let reader = WorkerLink::new(parent, slot, pid).read(link);
+        let reader = WorkerLink::new(parent, slot, pid).run(link, setup);
         let mut reader = task::spawn(format!("link of worker {}", slot.index), reader);
         let status = ended.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         // The others are not read from while the queue of a dead worker is full.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::Pid;
+use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
 
 use super::WorkerSlot;
@@ -40,13 +41,18 @@ impl WorkerLink {
         Self { parent, slot, pid, write: None }
     }
 
-    /// Reads until the socket ends. A worker that lives on after that is ended.
-    pub async fn read(mut self, link: UnixStream) {
+    /// Writes the setup, then reads until the socket ends. A worker that lives on after that is ended.
+    pub async fn run(mut self, link: UnixStream, setup: Vec<u8>) {
         let Self { parent, slot, pid, .. } = self;
-        let (read, write) = match tokio::net::UnixStream::from_std(link) {
+        let (read, mut write) = match tokio::net::UnixStream::from_std(link) {
             Ok(link) => link.into_split(),
             Err(error) => return log::error!("worker {}: its link cannot be used: {error}", slot.index),
         };
+        // The worker says nothing before it has its setup.
+        if let Err(error) = write.write_all(&setup).await {
+            log::debug!("worker {} has not taken its setup: {error}", slot.index);
+        }
+        drop(setup);
         self.write = Some(write);
         let max_message = parent.settings.limits.max_message;
         let handle = |tag, payload| self.handle(tag, &payload).is_some();
@@ -167,6 +173,28 @@ mod tests {
         assert_eq!(link.handle(Tag::Failed, &Bytes::new()), None, "a worker that serves has started");
         assert!(link.slot.finish(3));
         assert_eq!((link.slot.accepted_total(), parent.workers.serving()), (3, vec![]));
+    }
+
+    /// A setup of many routes is longer than what a socket holds.
+    #[tokio::test(flavor = "local")]
+    async fn the_event_loop_does_not_wait_for_a_worker_that_takes_its_setup_late() {
+        use tokio::io::AsyncReadExt;
+
+        let parent = Parent::idle(2);
+        let (worker, parents_end) = UnixStream::pair().expect("a pair of sockets");
+        [&worker, &parents_end].into_iter().for_each(|end| end.set_nonblocking(true).expect("it can be set"));
+        let link = WorkerLink::new(parent, &parent.workers.slots()[1], None);
+        let setup = vec![7; 16 << 20];
+        let link = tokio::task::spawn_local(link.run(parents_end, setup.clone()));
+        tokio::task::yield_now().await; // the socket is full
+        let mut worker = tokio::net::UnixStream::from_std(worker).expect("there is a runtime");
+        let mut taken = vec![0; setup.len()];
+        worker.read_exact(&mut taken).await.expect("the parent writes");
+        assert!(taken == setup);
+        worker.write_all(&message(Tag::Failed, b"no")).await.expect("the parent reads");
+        drop(worker);
+        link.await.expect("it ends with the socket");
+        assert_eq!(parent.workers.slots()[1].start_failure.borrow().as_deref(), Some("no"));
     }
 
     #[tokio::test(flavor = "local")]
