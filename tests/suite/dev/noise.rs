@@ -147,6 +147,29 @@ fn a_file_that_cargo_does_not_read_starts_no_build() {
 }
 
 #[test]
+fn what_a_build_script_generates_into_the_target_folder_is_no_source() {
+    let _busy = busy();
+    let project = crate_project("generated", "include_str!(concat!(env!(\"OUT_DIR\"), \"/page.txt\"))");
+    let script = "fn main() {\n    println!(\"cargo::rerun-if-changed=pages\");\n    \
+                  let page = std::fs::read_to_string(\"pages/page.txt\").unwrap();\n    \
+                  let out = std::path::PathBuf::from(std::env::var(\"OUT_DIR\").unwrap());\n    \
+                  std::fs::write(out.join(\"page.txt\"), page.trim()).unwrap();\n}\n";
+    write(project.join("build.rs"), script);
+    write(project.join("pages/page.txt"), "one");
+    let host = dev(&project, &[]);
+    let mut client = host.open("/");
+    assert_answers(&mut client, "one");
+    write(project.join("pages/page.txt"), "two");
+    host.log_line("dev: generated generation 2: ");
+    assert_answers(&mut client, "two");
+    // A new file in a folder that the script names is a source too.
+    write(project.join("pages/more.txt"), "more");
+    host.log_line("dev: pages/more.txt changed; building");
+    host.log_line("the library is the same");
+    assert_eq!(host.log_lines("; building").len(), 2, "{}", host.log());
+}
+
+#[test]
 fn a_build_script_that_writes_into_the_sources_settles() {
     let _busy = busy();
     let project = crate_project("generates", "\"one\"");

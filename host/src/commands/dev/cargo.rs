@@ -67,16 +67,20 @@ impl CargoProject {
         Ok(relative(library))
     }
 
-    /// Reads which files the build has read. Cargo writes a rule with them beside the library. A package whose build
-    /// script does not say what it reads may read any of its files.
+    /// Reads which files the build has read, except for those that build scripts have generated. Cargo writes a rule with
+    /// them beside the library. A package whose build script does not say what it reads may read any of its files.
     fn read_inputs(&self, library: &Path, lines: &[String]) -> Inputs {
         let rules = regular_file::read_to_string(&library.with_extension("d")).unwrap_or_default();
         let read = prerequisites(&rules).into_iter().filter_map(|file| Path::new(&file).canonicalize().ok());
+        let messages: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let folder = |message: &Value| Path::new(message["out_dir"].as_str()?).canonicalize().ok();
+        let generated: Vec<_> = messages.iter().filter_map(folder).collect();
+        let read = read.filter(|path| !generated.iter().any(|folder| path.starts_with(folder)));
         let (folders, files): (BTreeSet<_>, BTreeSet<_>) = read.partition(|path| path.is_dir());
         // Paths in the rule are relative if the config says so (`build.dep-info-basedir`).
         let is_complete = files.iter().any(|file| file.starts_with(&self.folder));
         let known = if is_complete { self.packages.clone() } else { BTreeSet::new() };
-        Inputs { files, folders, known, unknown: unclear_packages(lines) }
+        Inputs { files, folders, known, unknown: unclear_packages(&messages) }
     }
 
     /// What the last build has read.
@@ -181,8 +185,7 @@ fn library_in(line: &str, manifest: &Path) -> Option<PathBuf> {
 }
 
 /// Folders of the packages whose build script has run without saying what it reads (`cargo::rerun-if-changed`).
-fn unclear_packages(lines: &[String]) -> BTreeSet<PathBuf> {
-    let messages: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+fn unclear_packages(messages: &[Value]) -> BTreeSet<PathBuf> {
     let of = |reason: &'static str| messages.iter().filter(move |message| message["reason"] == reason);
     let is_unclear = |message: &&Value| {
         // Cargo keeps the script's output beside its folder for files.

@@ -229,6 +229,7 @@ impl Changes {
                 let builds = self.built_in_vain.entry(file.clone()).or_default();
                 *builds += 1;
                 if *builds == BUILT_IN_VAIN && self.data.insert(file.clone()) {
+                    self.pending.remove(file);
                     // Or the log says already that every build writes it.
                     if self.build_writes.get(file).is_some_and(|builds| *builds > WRITTEN_BY_BUILDS) {
                         continue;
