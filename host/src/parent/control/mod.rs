@@ -9,6 +9,8 @@ mod hangup; // SIGHUP
 
 mod status; // the state of a server, as JSON and as tables
 
+mod table; // tables for people
+
 use std::fmt;
 use std::time::Duration;
 

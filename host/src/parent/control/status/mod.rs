@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::table::Table;
 use crate::serve::summary::url;
 
 /// The state of a server. Workers report what it says about plugins and callbacks.
@@ -241,60 +242,6 @@ fn time(ms: u64) -> String {
         (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
         (0, ..) => format!("{hours}h {}m", minutes % 60),
         _ => format!("{days}d {}h", hours % 24),
-    }
-}
-
-/// A table. Each column is as wide as its widest cell.
-struct Table<const N: usize> {
-    rows: Vec<Line<N>>,
-    /// The number of columns, from the left, that are aligned to the right.
-    numbers: usize,
-}
-
-enum Line<const N: usize> {
-    Cells([String; N]),
-    Note(String),
-}
-
-impl<const N: usize> Table<N> {
-    fn new(head: [&str; N], numbers: usize) -> Self {
-        Self { rows: vec![Line::Cells(head.map(str::to_owned))], numbers }
-    }
-
-    fn row(&mut self, cells: [String; N]) {
-        self.rows.push(Line::Cells(cells));
-    }
-
-    /// A line below the last row.
-    fn note(&mut self, text: String) {
-        self.rows.push(Line::Note(text));
-    }
-}
-
-impl<const N: usize> fmt::Display for Table<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut widths = [0; N];
-        for line in &self.rows {
-            if let Line::Cells(cells) = line {
-                widths
-                    .iter_mut()
-                    .zip(cells)
-                    .for_each(|(width, cell)| *width = cell.chars().count().max(*width));
-            }
-        }
-        for line in &self.rows {
-            let text = match line {
-                Line::Note(text) => format!("        {text}"),
-                Line::Cells(cells) => {
-                    let cells = cells.iter().zip(widths).enumerate().map(|(i, (cell, width))| {
-                        if i < self.numbers { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-                    });
-                    cells.collect::<Vec<_>>().join("  ")
-                }
-            };
-            writeln!(f, "{}", text.trim_end())?;
-        }
-        Ok(())
     }
 }
 
