@@ -38,6 +38,12 @@ impl Limits {
                 "slow networks take longer to carry a Close and its answer",
             ),
             (
+                "message_timeout",
+                self.message_timeout,
+                SECOND,
+                "slow networks take longer to carry a large message, and its client is closed",
+            ),
+            (
                 "ping_interval",
                 self.ping_interval,
                 SECOND,
