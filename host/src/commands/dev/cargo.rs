@@ -98,9 +98,8 @@ impl CargoProject {
         }
         let mut sources = self.manifest_sources.clone().unwrap_or_default();
         let is_below = |file: &PathBuf| sources.folders.iter().any(|folder| file.starts_with(folder));
-        // Git may ignore them. What build scripts generate into the target folder changes with their sources.
-        let is_made = |file: &PathBuf| sources.ignored.iter().any(|folder| file.starts_with(folder));
-        let read: Vec<_> = self.inputs.files.iter().filter(|file| !is_made(file)).cloned().collect();
+        // Git may ignore them.
+        let read: Vec<_> = self.inputs.files.iter().cloned().collect();
         let elsewhere: Vec<_> =
             self.inputs.folders.iter().filter(|folder| !is_below(folder)).cloned().collect();
         sources.files.extend(read);
@@ -123,8 +122,7 @@ impl CargoProject {
                 let Ok(metadata) = metadata(&folder) else { continue };
                 let files = WORKSPACE_FILES.iter().map(|name| metadata.workspace_root.join(name));
                 sources.files.extend(files);
-                let made = [Some(metadata.target_directory), metadata.build_directory].into_iter().flatten();
-                sources.ignored.extend(made.map(|folder| folder.canonicalize().unwrap_or(folder)));
+                sources.ignored.insert(metadata.target_directory);
                 packages.extend(metadata.packages);
             }
             if let Some(package) = packages.iter().find(|package| package.manifest_path == manifest) {
@@ -141,8 +139,6 @@ struct Metadata {
     packages: Vec<Package>,
     workspace_root: PathBuf,
     target_directory: PathBuf,
-    /// For what is no final artifact. Cargo has it since 1.91.
-    build_directory: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
