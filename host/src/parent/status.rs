@@ -147,6 +147,7 @@ mod tests {
     #[test]
     fn it_shows_a_worker_that_serves_and_does_not_run() {
         let workers = Workers::new(2).expect("shared memory");
+        workers.slots()[1].begin_serving(Rc::default(), Rc::default());
         let start = Instant::now();
         for slot in workers.slots() {
             slot.pid.set(Some(rustix::process::getpid()));
@@ -155,7 +156,6 @@ mod tests {
                 slot.stall_timer.borrow_mut().sample(now, workers.score(slot.index), None);
             }
         }
-        workers.slots()[1].begin_serving(Rc::default(), Rc::default());
         let info = ServerInfo { addresses: vec![], config: None, started_at: start };
         let stalled: Vec<_> =
             info.status(&workers, &Shutdown::default()).workers.iter().map(|it| it.stalled_for_ms).collect();
