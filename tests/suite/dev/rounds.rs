@@ -49,8 +49,8 @@ fn the_new_code_answers_soon_after_it_is_compiled() {
         .collect();
     more.sort();
     println!("from saving to the answer, without the build: {:?}, at best {:?}", more[4], more[0]);
-    // An idle machine takes 100 ms; at least one round may find it idle.
-    assert!(more[0] < Duration::from_millis(200), "{more:?}");
+    // Events told, and not the comparison of metadata every two seconds.
+    assert!(more[0] < Duration::from_secs(1), "{more:?}");
 }
 
 #[test]
