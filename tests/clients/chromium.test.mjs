@@ -154,6 +154,17 @@ test("chromium: scripts of the page exchange text and 1 MiB of binary unchanged"
   assert.deepEqual(result, { binary: Array(6).fill(true), text: true });
 });
 
+test("chromium: a page of another host opens no WebSocket, and its own host does", { timeout }, async () => {
+  const page = await context.newPage();
+  await page.goto(url.replace("127.0.0.1", "localhost"));
+  const results = await page.evaluate((addresses) => Promise.all(addresses.map((address) => new Promise((resolve) => {
+    const socket = new WebSocket(address);
+    socket.onmessage = () => resolve("open");
+    socket.onclose = ({ code }) => resolve(code);
+  }))), [url.replace("http", "ws"), url.replace("http", "ws").replace("127.0.0.1", "localhost")]);
+  assert.deepEqual(results, [1006, "open"]);
+});
+
 test("chromium: close codes and reasons are seen on both sides", { timeout }, async () => {
   const [watcher, tab] = [await openTab(), await openTab()];
   const closeEvents = await tab.page.evaluate(async () => {
