@@ -11,6 +11,9 @@ use tungstenite::Message;
 
 use crate::support::{DEADLINE, Host, Peer, Process, WebSocket, alone, busy, flood, serve_crash, worker_of};
 
+/// On a busy machine the clients wait for longer than the default interval, and they know no pings.
+const NO_PINGS: &[&str] = &["--ping-interval", "0"];
+
 /// A client of the hub, which tracks the next expected message of each source.
 struct Listener {
     peer: Peer,
@@ -150,11 +153,11 @@ fn every_client_gets_every_message_once_and_in_order() {
 fn any_number_of_workers_gives_every_client_the_same_messages() {
     let _alone = alone();
     for workers in [1, 2, 4, 8] {
-        let host = serve_crash(workers, &[]);
+        let host = serve_crash(workers, NO_PINGS);
         hub(host.port, workers, 100, 10, 100);
     }
     // Without worker processes.
-    hub(serve_crash(0, &[]).port, 1, 50, 5, 100);
+    hub(serve_crash(0, NO_PINGS).port, 1, 50, 5, 100);
 }
 
 /// Two clients in each of two workers.
