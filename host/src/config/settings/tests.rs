@@ -291,6 +291,20 @@ fn implausible_durations_are_warned_about_with_the_smallest_sensible_value() {
 }
 
 #[test]
+fn each_duration_has_a_smallest_sensible_value() {
+    let settings = serve(None, &["l.so"]).unwrap();
+    let mut limits = serde_json::to_value(&settings.limits).unwrap();
+    let tiny = serde_json::to_value(Duration::from_nanos(1)).unwrap();
+    let durations = limits.as_object_mut().unwrap().iter_mut().filter(|(_, value)| value.is_object());
+    let mut keys: Vec<_> = durations.map(|(key, value)| (key.clone(), *value = tiny.clone()).0).collect();
+    let limits: Limits = serde_json::from_value(limits).unwrap();
+    let mut found: Vec<_> = limits.implausible().into_iter().map(|(key, _)| key.to_owned()).collect();
+    keys.sort();
+    found.sort();
+    assert_eq!(found, keys);
+}
+
+#[test]
 fn each_setting_that_differs_is_named() {
     let settings = |arguments| serve(None, &words(arguments)).unwrap();
     let other = settings("l.so --workers 8 --max-message 1 --hang-timeout 0");
