@@ -47,7 +47,10 @@ fn a_plain_function_is_the_hook_of_a_library_that_has_none() {
 fn a_plain_function_is_passed_to_the_existing_hook() {
     assert_eq!(log_lines(1, None), ["first without a function"]);
     assert_eq!(log_lines(1, Some("init")), ["first with a function", "init with 42"]);
-    assert_eq!(refused(1, Some("refuses")), "its onload hook `first` refused the load: not today");
+    let refused = refused(1, Some("refuses"));
+    let (reason, place) = refused.split_once(" (its config: ").expect("the place of the config");
+    assert_eq!(reason, "its onload hook `first` refused the load: not today");
+    assert!(place.ends_with(".toml:4:1)"), "{refused}");
 }
 
 #[test]

@@ -225,7 +225,10 @@ fn if_no_worker_can_start_the_server_exits_with_1_and_says_why() {
         assert!(last.contains(&format!(") {death} in {ONLOAD}, which had run for ")), "{text}");
     }
     let text = refusal("refuse");
-    assert!(text.starts_with("callsign: plugin `crash`") && text.ends_with("not today\n"), "{text}");
+    assert!(
+        text.starts_with("callsign: plugin `crash`") && text.contains("not today (its config: "),
+        "{text}"
+    );
     assert_eq!(text.lines().count(), 1, "{text}");
 
     fs::write(&config, "[plugin.crash]\npath = '/no/such/libcrash.so'\n").expect("the file can be written");

@@ -125,7 +125,7 @@ fn a_library_without_a_valid_descriptor_is_refused_with_the_way_to_make_one() {
                 "its symbol `callsign_plugin` is no descriptor, which would begin with the bytes `callsign`; {ADD}"
             ),
         ),
-        ("-DFAULT_SHORT", format!("its descriptor has 64 bytes, that of ABI 1.1 has 168; {ADD}")),
+        ("-DFAULT_SHORT", format!("its descriptor has 64 bytes, that of ABI 1.0 has 168; {ADD}")),
         (
             "-DFAULT_NO_SLOT",
             "its descriptor has no place for the host's functions (`host` is NULL)".to_owned(),
