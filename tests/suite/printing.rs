@@ -104,3 +104,18 @@ fn a_slow_reader_gets_what_it_has_not_read() {
     server.stdout.as_mut().expect("it is read").read_exact(&mut bytes).expect("the pipe holds so much");
     assert_eq!(String::from_utf8_lossy(&bytes), format!("printed {long}\n").repeat(100));
 }
+
+#[test]
+fn a_slow_reader_gets_what_was_printed_before_the_end() {
+    let mut server = Printing::serve(&c_plugin("prints.c"));
+    let mut c = server.open();
+    let long = "z".repeat(1000);
+    (0..100).for_each(|_| assert_eq!(c.ask(&long), long));
+    drop(c);
+    let pid = rustix::process::Pid::from_child(&server.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    let mut text = String::new();
+    server.stdout.take().expect("it is read").read_to_string(&mut text).expect("a pipe can be read");
+    assert_eq!(text.matches(&format!("printed {long}\n")).count(), 100);
+    assert!(text.contains("printed last"), "{}", text.len());
+}

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::link::worker_message::WorkerMessage;
 use crate::plugin::deferred::MessageHandler;
+use crate::system::pace::Pace;
 
 /// Bytes that may be queued. The queue grows only during a callback that sends so much that the link is full: the
 /// worker then receives while it sends. Messages beyond the limit are dropped and logged.
@@ -28,6 +29,8 @@ pub struct WorkerMessages {
     /// Messages that were dropped since the last log line about it.
     dropped: Cell<usize>,
     queued: Notify,
+    /// How long messages are delivered before clients have their turn.
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -90,7 +93,13 @@ impl WorkerMessages {
             while !self.queue.borrow().is_empty() {
                 // Messages that arrive during this turn wait for the next, so that other tasks run in between.
                 let count = self.queue.borrow().len();
-                (0..count).for_each(|_| self.deliver_next(&in_use));
+                for _ in 0..count {
+                    if self.pace.is_over() {
+                        break;
+                    }
+                    self.deliver_next(&in_use);
+                }
+                self.pace.end_turn();
                 tokio::task::yield_now().await;
             }
             match self.dropped.take() {

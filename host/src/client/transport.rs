@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
+use crate::system::delivery::{self, Delivery};
 use crate::system::process::fork;
 
 /// Silence before the first probe of [`Transport::keep_alive`]: common proxies and NATs drop a connection that is idle
@@ -91,6 +92,12 @@ impl Transport {
         sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
         sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
         Ok(sockopt::set_socket_keepalive(stream, true)?)
+    }
+
+    /// How much the client's system has acknowledged. None: unknown.
+    pub fn delivery(&self) -> Option<Delivery> {
+        let Self::Tcp(stream) = self else { return None };
+        delivery::of(stream.as_fd())
     }
 
     /// The descriptor, for the reactor. None where there is none.

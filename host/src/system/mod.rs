@@ -28,6 +28,9 @@ pub mod crash; // signal handler, and backtraces of dead processes
 
 pub mod process; // starting a child process, and its first steps
 
+#[expect(unsafe_code, reason = "getsockopt and ioctl that no crate wraps")]
+pub mod delivery; // what a TCP client has acknowledged
+
 pub mod pace; // turns of about a millisecond
 
 pub mod pool; // threads for work that blocks

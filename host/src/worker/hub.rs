@@ -326,6 +326,7 @@ impl Hub {
     /// time to close is up.
     pub fn end_after_queue(&self, c: &Client) {
         c.endpoint.abort(now());
+        self.incoming.forget(c);
         self.closing(c);
     }
 

@@ -6,7 +6,8 @@
 //! together are done in slices, between which other tasks run.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::time::Duration;
 
 use callsign_plugin::abi::op;
@@ -36,6 +37,17 @@ pub struct Keepalive {
     tick: Cell<u32>,
     /// The checks that are due at each of the next ticks.
     wheel: RefCell<VecDeque<Vec<Check>>>,
+    /// Clients whose Ping lies behind bytes that they have not acknowledged, by id.
+    reading: RefCell<HashMap<u64, Reading>>,
+}
+
+/// How far a client is on its way to a Ping.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// Bytes that it had acknowledged at the last look.
+    acknowledged: u64,
+    /// Bytes up to the Ping.
+    ping_at: u64,
 }
 
 /// A look at one client: twice its id, plus 1 if the client has been sent a Ping.
@@ -64,7 +76,7 @@ impl Keepalive {
             u32::try_from(ticks).unwrap_or(TICKS).clamp(1, TICKS)
         });
         let wheel = RefCell::new((0..ticks).map(|_| Vec::new()).collect());
-        Self { interval, ticks, tick: Cell::new(0), wheel }
+        Self { interval, ticks, tick: Cell::new(0), wheel, reading: RefCell::default() }
     }
 
     /// The client is connected.
@@ -125,16 +137,56 @@ impl Keepalive {
     fn check(&self, hub: &Hub, check: Check) {
         let id = check.id();
         // A connection that has ended needs no check any more.
-        let Some(c) = hub.find(id) else { return };
+        let Some(c) = hub.find(id) else { return self.forget(id) };
         let (silent, patience) = (self.tick.get().wrapping_sub(c.last_active.get()), self.patience(&c));
-        if check.pinged() && silent > self.ticks {
-            log::debug!("connection {id} ({}): no answer to a ping; dropping it", c.peer());
-            hub.abort(&c);
-        } else if silent >= patience {
-            hub.send(&c, op::PING, b"");
-            self.push(Check::new(id, true), self.ticks);
-        } else {
+        if silent < patience {
+            self.forget(id);
             self.push(Check::new(id, false), patience - silent);
+        } else if !check.pinged() || silent <= self.ticks {
+            self.ping(hub, &c);
+            self.push(Check::new(id, true), self.ticks);
+        } else if c.turn.queued.get() || c.turn.has_rest.get() {
+            // The client waits for the worker. What it has sent is read before anybody is dropped.
+            self.push(check, 1);
+        } else if self.reads_on(&c) {
+            self.push(check, self.ticks);
+        } else {
+            log::debug!("connection {id} ({}): no answer to a ping; dropping it", c.peer());
+            self.forget(id);
+            hub.abort(&c);
+        }
+    }
+
+    /// Sends a Ping, and notes what lies before it. A client above its backlog gets none, because a message more would
+    /// end the connection; it has to read instead.
+    fn ping(&self, hub: &Hub, c: &Client) {
+        let backlog = c.backlog();
+        let delivery = c.transport().delivery();
+        if let Some(delivery) = delivery.filter(|delivery| delivery.waiting > 0 || backlog > 0) {
+            let ping_at = delivery.acknowledged + delivery.waiting + backlog as u64;
+            self.reading
+                .borrow_mut()
+                .insert(c.id(), Reading { acknowledged: delivery.acknowledged, ping_at });
+        }
+        if backlog <= hub.limits.max_backlog {
+            hub.send(c, op::PING, b"");
+        }
+    }
+
+    /// Whether the client has not read as far as to the Ping at the last look, and has read on since.
+    fn reads_on(&self, c: &Client) -> bool {
+        let mut reading = self.reading.borrow_mut();
+        let (Some(before), Some(delivery)) = (reading.get_mut(&c.id()), c.transport().delivery()) else {
+            return false;
+        };
+        let acknowledged = mem::replace(&mut before.acknowledged, delivery.acknowledged);
+        acknowledged <= before.ping_at && delivery.acknowledged > acknowledged
+    }
+
+    fn forget(&self, id: u64) {
+        let mut reading = self.reading.borrow_mut();
+        if !reading.is_empty() {
+            reading.remove(&id);
         }
     }
 }

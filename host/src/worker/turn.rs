@@ -86,6 +86,7 @@ impl Worker {
 
     fn turn(&self, c: &Rc<Client>) {
         if c.turn.writable.replace(false) && c.turn.blocked.get() {
+            self.hub.keepalive.note_data(c);
             self.hub.flush(c);
         }
         if c.phase() == Phase::Closed {
@@ -196,6 +197,8 @@ impl Worker {
     #[cold]
     fn receive_rest(&self, c: &Client) {
         let Some(mut rest) = c.take_rest() else { return };
+        // The worker was behind, and not the client.
+        self.hub.keepalive.note_data(c);
         self.with_one_write(c, || {
             let mut input = Input::new(&mut rest.bytes[rest.handled..]);
             self.receive_some(c, &mut input);
@@ -232,8 +235,13 @@ impl Worker {
                 }
             }
             Event::Pong(_) => {}
-            // Of the frames for the client only a Pong is subject to the bound of the queue.
-            Event::Send(pong) if c.endpoint.ending().is_none() => _ = self.hub.send_framed(c, pong),
+            // Of the frames for the client only a Pong is subject to the bound of the queue: a client above it gets none,
+            // and later one for all its Pings (RFC 6455 §5.5.3).
+            Event::Send(pong) if c.endpoint.ending().is_none() => {
+                if c.backlog() <= self.hub.limits.max_backlog {
+                    self.hub.send_framed(c, pong);
+                }
+            }
             Event::Send(close) => self.hub.send_last(c, close),
             Event::Violation(violation) => {
                 log::debug!("connection {} ({}): {violation}", c.id(), c.peer());
@@ -254,6 +262,8 @@ impl Worker {
         if let Some(ending) = c.endpoint.ending() {
             log::debug!("connection {} ({}): closed with {}", c.id(), c.peer(), ending.code);
         }
+        // The callback is a piece of the round of turns, and runs whatever the time.
+        let _ = self.pace.is_over();
         self.disconnect(c);
         c.set_closed();
         if c.is_gone() || c.transport().shutdown().is_err() {

@@ -58,3 +58,21 @@ fn without_pings_tcp_keepalive_finds_clients_that_are_gone() {
         eventually("its timer is as expected", || (timer(&host, &client) == "02") == keepalive);
     }
 }
+
+/// The ping lies behind what the client has not read yet.
+#[test]
+fn a_client_that_reads_slowly_is_not_dropped() {
+    const MESSAGES: usize = 3;
+    let host = serve(&["--ping-interval", "500ms"]);
+    let mut client = host.upgraded();
+    client.buffer_little();
+    let message = frame(BINARY, &vec![b'm'; 1 << 20]).repeat(MESSAGES);
+    let mut sender = client.other_half();
+    let sender = thread::spawn(move || sender.send(message));
+    for _ in 0..MESSAGES * 16 {
+        client.read_exact(64 << 10);
+        thread::sleep(Duration::from_millis(60)); // the speed is what is tested
+    }
+    sender.join().expect("all was sent");
+    assert_eq!(host.log_lines("left:"), [""; 0]);
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
+use tokio::time::Instant;
 
 use crate::system::output::Output;
 
@@ -20,6 +21,8 @@ const RETRY: Duration = Duration::from_millis(50);
 
 /// Bytes that wait for stdout: about what a pipe holds. Beyond that they are dropped.
 const WAITING_MAX: usize = 64 * 1024;
+/// Time for stdout to take what a worker has printed last.
+const LAST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The server's stdout, for what all workers print.
 #[derive(Clone)]
@@ -38,7 +41,7 @@ impl Printed {
             let waits = !self.0.borrow().waiting.is_empty();
             tokio::select! {
                 read = from.read_buf(&mut chunk) => match read {
-                    Ok(0) | Err(_) => return,
+                    Ok(0) | Err(_) => break,
                     Ok(_) => {
                         self.0.borrow_mut().write(&chunk);
                         chunk.clear();
@@ -47,6 +50,17 @@ impl Printed {
                 () = tokio::time::sleep(RETRY), if waits => self.0.borrow_mut().write_waiting(),
             }
         }
+        self.finish().await;
+    }
+
+    /// Waits for what is printed last, and reports what nobody has read.
+    async fn finish(&self) {
+        let end = Instant::now() + LAST_TIMEOUT;
+        while !self.0.borrow().waiting.is_empty() && Instant::now() < end {
+            tokio::time::sleep(RETRY).await;
+            self.0.borrow_mut().write_waiting();
+        }
+        self.0.borrow_mut().give_up();
     }
 }
 
@@ -79,6 +93,17 @@ impl Stdout {
                 Err(_) => self.waiting.clear(),
             }
         }
+        self.report();
+    }
+
+    /// Drops what waits.
+    fn give_up(&mut self) {
+        self.dropped += self.waiting.len();
+        self.waiting.clear();
+        self.report();
+    }
+
+    fn report(&mut self) {
         if self.dropped > 0 {
             log::warn!(
                 "{} bytes that plugins printed were dropped, because nobody read stdout",

@@ -20,6 +20,8 @@ use crate::system::task;
 /// Time to read the last messages of a worker that has ended. A process that a plugin started by a bare `clone` system
 /// call, and that left the worker's process group, may hold the socket.
 const LAST_MESSAGES_TIMEOUT: Duration = Duration::from_millis(100);
+/// Time for a slow reader of stdout to take what a worker has printed last, when no other worker follows.
+const LAST_PRINTED_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// The supervisor of one slot.
 pub struct Supervisor {
@@ -143,7 +145,8 @@ impl Supervisor {
             reader.abort();
         }
         // If it takes longer, a process that left the worker's group can still print: the task goes on.
-        let _ = timeout(LAST_MESSAGES_TIMEOUT, &mut printed).await;
+        let limit = if parent.shutdown.has_begun() { LAST_PRINTED_TIMEOUT } else { LAST_MESSAGES_TIMEOUT };
+        let _ = timeout(limit, &mut printed).await;
         let has_served = slot.finish(score.counters().accepted);
         parent.workers.finish_start(slot);
         parent.reloads.ballots.record_death(slot.index);

@@ -129,3 +129,26 @@ async fn slots_are_used_again_and_ids_are_not() {
     })
     .await;
 }
+
+/// RFC 6455 §5.5.3: one Pong may answer several Pings.
+#[tokio::test(start_paused = true)]
+async fn a_ping_of_a_client_above_its_backlog_does_not_end_it() {
+    with_worker(limits(|limits| limits.max_backlog = 1000), async |worker| {
+        let c = TestClient::open(worker, 64, echo()).await;
+        let message = vec![b'm'; 5000];
+        worker.hub.send(&c.client, op::BINARY, &message);
+        c.send(&frame(0x80 | op::PING, b"?"));
+        settle().await;
+        assert!(c.client.is_open());
+        let mut received = Vec::new();
+        while received.len() < message.len() + 4 {
+            received.extend(c.take_all());
+            settle().await;
+        }
+        assert!(received.ends_with(b"m"), "no Pong, because one message more would have been too much");
+        c.send(&frame(0x80 | op::PING, b"?"));
+        settle().await;
+        assert_eq!(c.take_all(), [0x80 | op::PONG, 1, b'?']);
+    })
+    .await;
+}

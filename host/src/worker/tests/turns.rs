@@ -126,3 +126,42 @@ async fn a_wait_for_a_turn_is_noted_on_the_scoreboard() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn a_client_whose_bytes_wait_for_the_worker_is_not_silent() {
+    let limits = limits(|limits| limits.ping_interval = Some(SECOND / 50));
+    with_worker(limits, async |worker| {
+        let c = TestClient::open(worker, 1 << 20, slow(SECOND / 1000)).await;
+        // They take ten intervals, and no Pong is read meanwhile.
+        c.send(&numbered(200));
+        assert_eq!(handled(200).await.len(), 200);
+    })
+    .await;
+}
+
+/// Many clients leave at once, as when a proxy ends.
+#[tokio::test]
+async fn other_tasks_run_between_slow_ondisconnect_handlers() {
+    unsafe extern "C" fn ondisconnect(c: *mut abi::Connection) {
+        let end = Instant::now() + SECOND / 500;
+        while Instant::now() < end {}
+        // SAFETY: the host's own pointer.
+        DISCONNECTED.with_borrow_mut(|disconnected| disconnected.push((unsafe { (*c).id }, 0)));
+    }
+    with_worker(limits(|_| ()), async |worker| {
+        let ondisconnect = handler("leave", Kind::OnDisconnect, Function::OnConnection(ondisconnect));
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            clients.push(TestClient::open(worker, 1 << 20, Callbacks { ondisconnect, ..recording() }).await);
+        }
+        clients.iter().for_each(TestClient::end);
+        let mut between = 0;
+        while DISCONNECTED.with_borrow(Vec::len) < clients.len() {
+            tokio::task::yield_now().await;
+            between += 1;
+        }
+        assert!(between >= clients.len() / 2, "{between}");
+        disconnected();
+    })
+    .await;
+}
