@@ -312,7 +312,13 @@ fn workers_killed_at_random_affect_only_their_clients_and_leak_nothing() {
         let are_there =
             |workers: &[Process]| workers.len() == WORKERS && !workers.iter().any(|it| killed.contains(it));
         while !are_there(&host.workers()) {
-            assert!(Instant::now() < end, "the workers are not replaced");
+            assert!(
+                Instant::now() < end,
+                "not replaced: {:?} of {killed:?} ({:?})\n{}",
+                host.workers(),
+                host.workers().iter().map(|worker| worker.status("State")).collect::<Vec<_>>(),
+                host.log()
+            );
             load.wait_for_echoes(100);
         }
         for worker in host.workers() {
