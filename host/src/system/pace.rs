@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Time after which a turn ends.
-pub const TURN: Duration = Duration::from_millis(1);
+/// Time after which a turn ends, if nothing allows more.
+const TURN: Duration = Duration::from_millis(1);
+/// Most time that is allowed for a turn.
+const TURN_MAX: Duration = Duration::from_millis(10);
 /// Aim for the time between two looks.
 const STEP: Duration = Duration::from_micros(250);
 /// Most pieces between two looks.
@@ -28,6 +30,8 @@ pub struct Pace {
     looked_at: Cell<Option<Instant>>,
     /// Measured time of this turn.
     spent: Cell<Duration>,
+    /// Time after which a turn ends.
+    turn: Cell<Duration>,
 }
 
 impl Default for Pace {
@@ -37,11 +41,22 @@ impl Default for Pace {
             stride: Cell::new(1),
             looked_at: Cell::new(None),
             spent: Cell::new(Duration::ZERO),
+            turn: Cell::new(TURN),
         }
     }
 }
 
 impl Pace {
+    /// Allows a turn as much time as each turn costs behind it, from 1 to 10 ms: shorter turns would multiply that cost.
+    pub fn allow(&self, cost: Duration) {
+        self.turn.set(cost.clamp(TURN, TURN_MAX));
+    }
+
+    /// Time after which a turn ends.
+    pub fn turn(&self) -> Duration {
+        self.turn.get()
+    }
+
     /// Before each piece: whether the turn is over. The piece then belongs to the next turn.
     #[inline]
     pub fn is_over(&self) -> bool {
@@ -58,7 +73,7 @@ impl Pace {
             self.learn(now - before, stride);
         }
         self.countdown.set(self.stride.get());
-        let is_over = self.spent.get() >= TURN;
+        let is_over = self.spent.get() >= self.turn.get();
         if is_over {
             self.looked_at.set(None);
         }
@@ -122,6 +137,18 @@ mod tests {
                     "{count} pieces of {micros} us in turn {number}"
                 );
             }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_may_take_as_long_as_what_it_costs_behind_it() {
+        let (pace, piece) = (Pace::default(), Duration::from_micros(100));
+        for (cost, pieces) in [(0, 10), (5, 50), (1000, 100), (0, 10)] {
+            pace.allow(Duration::from_millis(cost));
+            // The stride is learned.
+            turn(&pace, piece, usize::MAX).await;
+            let count = turn(&pace, piece, usize::MAX).await;
+            assert!((pieces..=pieces + 4).contains(&count), "{count} pieces after a cost of {cost} ms");
         }
     }
 

@@ -4,8 +4,12 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use crate::client::Client;
+
+/// Clients from which on the time of writing to them is measured.
+const MANY: usize = 64;
 
 /// Clients to write to, by slot.
 #[derive(Debug, Default)]
@@ -31,15 +35,17 @@ impl FlushQueue {
     }
 
     /// Calls `flush` for every client that is due, once per turn: woken by the first of them, this task runs after
-    /// every task that was ready in this turn.
-    pub async fn run(&self, mut flush: impl FnMut(u32)) {
+    /// every task that was ready in this turn. Then calls `note` with the time that writing took, zero if it was short.
+    pub async fn run(&self, mut flush: impl FnMut(u32), note: impl Fn(Duration)) {
         let mut turn = Vec::new();
         poll_fn(|cx| {
             if self.waker.borrow().is_none() {
                 *self.waker.borrow_mut() = Some(cx.waker().clone());
             }
             std::mem::swap(&mut turn, &mut *self.due.borrow_mut());
+            let begun = (turn.len() >= MANY).then(Instant::now);
             turn.drain(..).for_each(&mut flush);
+            note(begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
             Poll::<()>::Pending
         })
         .await;

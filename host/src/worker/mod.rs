@@ -135,7 +135,8 @@ impl Worker {
         let _ = self.listeners.set(listeners);
         CURRENT.set(Some(self));
         tokio::task::spawn_local(self.run_turns());
-        tokio::task::spawn_local(self.hub.flush_queue.run(|slot| self.hub.flush_slot(slot)));
+        let (flush, note) = (|slot| self.hub.flush_slot(slot), |took| self.pace.allow(took));
+        tokio::task::spawn_local(self.hub.flush_queue.run(flush, note));
         let slot = self.info.scoreboard.slot(self.info.index);
         tokio::task::spawn_local(heartbeat::run(slot));
         if let Some(slow) = self.hub.limits.slow_callback {

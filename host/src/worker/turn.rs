@@ -14,9 +14,8 @@ use super::{READ_BUFFER, Worker};
 use crate::client::transport::Transport;
 use crate::client::{Client, Phase, Rest};
 use crate::plugin::call;
-use crate::system::pace;
 
-/// Reads after which a client that sends without a pause lets others have their turn, if not [`pace::TURN`] has ended
+/// Reads after which a client that sends without a pause lets others have their turn, if not the time for a turn has ended
 /// the turn before.
 const READS_PER_TURN: usize = 8;
 /// Bytes of a read of a client whose last read was not handled in one turn.
@@ -61,7 +60,7 @@ impl Worker {
             c.turn.queued.set(false);
             self.turn(&c);
             spent += self.pace.end_turn();
-            if spent >= pace::TURN {
+            if spent >= self.pace.turn() {
                 break;
             }
         }
