@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Host, path, run, scratch};
+use crate::support::{Host, eventually, path, run, scratch};
 
 /// A path for a control socket.
 fn socket(name: &str) -> PathBuf {
@@ -25,7 +25,8 @@ fn status(control: &Path) -> Value {
 #[test]
 fn a_server_that_drains_says_so_and_leaves_its_control_socket_to_its_successor() {
     let control = socket("successor");
-    let serve = || Host::serve("echo", &["--control", path(&control), "--drain-timeout", "20s"]);
+    let serve =
+        || Host::serve("echo", &["--control", path(&control), "--drain-timeout", "20s", "--workers", "2"]);
     let mut first = serve();
     assert_eq!(status(&control)["draining_for_ms"], Value::Null);
     let mut client = first.open("/");
@@ -37,6 +38,10 @@ fn a_server_that_drains_says_so_and_leaves_its_control_socket_to_its_successor()
     assert!(found["draining_for_ms"].is_u64(), "{found}");
     let (_, text, _) = run(&["status", "--control", path(&control)]);
     assert!(text.contains("\ndraining for 0s: it accepts no clients"), "{text}");
+    eventually("the worker without clients has ended", || {
+        let (_, text, _) = run(&["status", "--control", path(&control)]);
+        text.contains("\n        has ended\n") && !text.contains("has died")
+    });
 
     let mut second = serve();
     assert_eq!(status(&control)["pid"], second.pid());

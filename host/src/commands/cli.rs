@@ -172,8 +172,8 @@ pub enum Command {
     /// clients yet), clients, accepted, callbacks, resident_bytes, reload_growth_bytes, running (plugin, generation, kind,
     /// name, running_for_ms) and plugins (name, generation, retained). Each of plugins has name, version, generation and
     /// path. Each of routes has path and handlers (kind, plugin, name, generation). Null stands for a value that does not
-    /// exist: a server that is not stopping, no config file, a worker that has died, no running callback, or a time that
-    /// is not measured.
+    /// exist: a server that is not stopping, no config file, a worker that has died, or has ended because the server
+    /// stops, no running callback, or a time that is not measured.
     ///
     /// Exit status: 0 shown; 1 no server to connect to; 2 wrong usage.
     #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = STATUS_EXAMPLES)]

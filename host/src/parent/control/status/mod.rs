@@ -40,7 +40,7 @@ pub struct Status {
 pub struct WorkerStatus {
     /// From 0.
     pub index: usize,
-    /// None: it has died, and the next one has not been started yet.
+    /// None: it has died, and the next one has not been started yet, or it has ended because the server stops.
     pub pid: Option<u32>,
     /// Since the start of that process.
     pub uptime_ms: Option<u64>,
@@ -57,7 +57,7 @@ pub struct WorkerStatus {
     pub send_memory_bytes: u64,
     /// Clients closed because all together held too much memory, or because a message took too long.
     pub shed: u64,
-    /// Memory of the process. None: it has died, or the system does not tell.
+    /// Memory of the process. None: it has ended, or the system does not tell.
     pub resident_bytes: Option<u64>,
     /// By how much reloads have grown the process.
     pub reload_growth_bytes: u64,
@@ -165,6 +165,7 @@ impl fmt::Display for Status {
             }
             match (&worker.running, worker.pid) {
                 (Some(running), _) => table.note(running.to_string()),
+                (None, None) if self.draining_for_ms.is_some() => table.note("has ended".to_owned()),
                 (None, None) => table.note("has died; the next one is about to start".to_owned()),
                 (None, Some(_)) if !worker.serves => table.note("starts".to_owned()),
                 (None, Some(_)) => {}

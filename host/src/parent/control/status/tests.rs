@@ -107,11 +107,13 @@ fn a_worker_that_does_not_run_has_a_note() {
 
 #[test]
 fn a_server_that_is_stopping_says_so() {
-    let text = Status { draining_for_ms: Some(3200), ..Default::default() }.to_string();
+    let workers = vec![WorkerStatus::default()];
+    let text = Status { draining_for_ms: Some(3200), workers, ..Default::default() }.to_string();
     assert!(
         text.contains("\ndraining for 3s: it accepts no clients, and stops when all have closed\n"),
         "{text}"
     );
+    assert!(text.contains("\n        has ended\n"), "{text}");
 }
 
 #[test]
