@@ -43,6 +43,9 @@ fn a_server_that_drains_says_so_and_leaves_its_control_socket_to_its_successor()
         text.contains("\n        has ended\n") && !text.contains("has died")
     });
 
+    let (code, _, stderr) = run(&["reload", "--control", path(&control)]);
+    assert!(code == 1 && stderr.contains("not reloaded: the server stops"), "{code} {stderr}");
+
     let mut second = serve();
     assert_eq!(status(&control)["pid"], second.pid());
     drop(client);

@@ -29,7 +29,7 @@ use crate::system::privileges::Identity;
 pub use ballot::{Ballots, Vote};
 use candidate::Candidate;
 pub use candidate::Plans;
-use transaction::Transaction;
+use transaction::{SERVER_STOPS, Transaction};
 
 /// What reloads of a server share.
 pub struct Reloads {
@@ -87,6 +87,9 @@ impl Reloads {
 
     async fn try_reload(&self, parent: &Parent, which: Which, is_forced: bool) -> Result<Reloaded> {
         let begun = Instant::now();
+        if parent.shutdown.has_begun() {
+            bail!(SERVER_STOPS);
+        }
         if let Some((worker, time)) = parent.workers.stalled() {
             bail!(
                 "worker {worker} has not run its event loop for {time:.1?}; ask again when it runs or has been replaced"
@@ -97,6 +100,7 @@ impl Reloads {
             self.plans.candidate(which, is_forced, &parent.settings, &self.copies, deadline).await?;
         let has_changed = candidate.plan != *self.plans.current();
         let outcomes = match has_changed {
+            _ if parent.shutdown.has_begun() => Err(anyhow!(SERVER_STOPS)),
             true => self.put_into_use(parent, &candidate, deadline).await,
             false => Ok(Vec::new()),
         };
@@ -156,10 +160,22 @@ impl Reloads {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
     use std::rc::Rc;
     use std::time::Duration;
 
     use super::*;
+    use crate::parent::shutdown::StopReason;
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn a_server_that_stops_says_so_instead_of_that_nothing_has_changed() {
+        let parent = Parent::idle(1);
+        let reload = || parent.reloads.reload(parent, Which::All, false, None);
+        assert!(reload().await.expect("there is no plugin").is_nothing());
+        let stop = parent.shutdown.run(StopReason::Requested, &parent.workers, Duration::ZERO, pending());
+        stop.await.expect("no worker runs");
+        assert_eq!(reload().await.expect_err("the server stops").to_string(), SERVER_STOPS);
+    }
 
     #[tokio::test(flavor = "local", start_paused = true)]
     async fn a_reload_is_rejected_at_once_while_a_worker_is_stalled() {

@@ -35,6 +35,9 @@ const HOOKS_WAIT_PER_CLIENT: Duration = Duration::from_micros(20);
 /// Time for the workers to report that they use the new code, which cannot be undone, at the least.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
 
+/// Why a reload is rejected that begins or runs while the server drains.
+pub const SERVER_STOPS: &str = "the server stops";
+
 /// Routes of a plan that the event loop encodes by itself, in about a millisecond.
 const ROUTES_ENCODED_HERE: usize = 1000;
 
@@ -56,14 +59,17 @@ impl Transaction<'_> {
         if self.deadline.bound(self.workers.none_starting()).await.is_none() {
             bail!("a worker had not started {}; ask again when it serves", self.deadline.within());
         }
+        if self.shutdown.has_begun() {
+            bail!(SERVER_STOPS);
+        }
         let workers = self.workers.serving();
-        if workers.is_empty() || self.shutdown.has_begun() {
+        if workers.is_empty() {
             bail!("no worker serves now; ask again when one does");
         }
         let prepared = tokio::select! {
             prepared = self.prepare(&mut ballot, &workers, candidate) => prepared,
             // A worker that has prepared waits for the decision and cannot drain.
-            () = self.shutdown.begun() => Err(anyhow!("the server stops")),
+            () = self.shutdown.begun() => Err(anyhow!(SERVER_STOPS)),
         };
         if let Err(error) = prepared {
             self.order(&mut ballot, &workers, Action::Abort)?;
