@@ -135,5 +135,5 @@ fn sighup_names_each_limit_that_needs_a_restart() {
     let host = Host::start(&["serve", "--config", path(&file)]);
     write(&file, "[worker]\nhang_timeout = '8s'\n[websocket]\nmax_message = 4096");
     host.process().signal(Signal::HUP);
-    host.log_line("needs a restart to take effect: hang_timeout, max_message");
+    host.log_line("SIGHUP: changed, but needs a restart to take effect: hang_timeout, max_message");
 }

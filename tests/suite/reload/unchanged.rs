@@ -76,3 +76,20 @@ fn sighup_loads_a_plugin_again_if_its_settings_have_changed() {
     host.log_line("SIGHUP: reloaded the settings; reload: generation 2 (unchanged); 1 worker");
     assert_eq!(get(&host, "/page").status, 200);
 }
+
+#[test]
+fn sighup_names_the_plugins_that_the_config_file_has_no_more() {
+    let (library, other) = (variant("1", &[]), variant("1", &["-DOTHER_NAME"]));
+    let config = scratch("removed.toml");
+    let write = |plugins: &str| {
+        let text = format!("workers = 1\n{plugins}[[route]]\npath = '/page'\nhandler = 'reload:page'\n");
+        fs::write(&config, text).expect("the scratch folder can be written");
+    };
+    let plugin = format!("[plugin.reload]\npath = {library:?}\n");
+    write(&format!("{plugin}[plugin.other]\npath = {other:?}\n"));
+    let host = Host::start(&["serve", "--config", path(&config)]);
+    write(&plugin);
+    host.process().signal(Signal::HUP);
+    host.log_line("SIGHUP: reloaded other: removed, reload: generation 1 (unchanged); 1 worker");
+    assert_eq!(get(&host, "/page").status, 200);
+}

@@ -57,12 +57,16 @@ impl Reporter {
 
     /// The server has reloaded plugins.
     pub fn reloaded(&self, build_time: Option<Duration>, reloaded: &Reloaded) {
+        if reloaded.is_nothing() {
+            if reloaded.unchanged.is_empty() {
+                self.print(Colour::Plain, "", "neither a library nor the settings have changed");
+            }
+            return self.needs_restart(reloaded);
+        }
         let plugins =
             reloaded.plugins.iter().map(|(name, generation)| format!("{name} generation {generation}"));
-        let mut plugins = plugins.collect::<Vec<_>>().join(", ");
-        if reloaded.is_nothing() {
-            return self.print(Colour::Plain, "", "neither a library nor the settings have changed");
-        }
+        let removed = reloaded.removed.iter().map(|name| format!("{name} removed"));
+        let mut plugins = plugins.chain(removed).collect::<Vec<_>>().join(", ");
         if plugins.is_empty() {
             plugins = "settings".to_owned();
         }
@@ -73,6 +77,10 @@ impl Reporter {
         };
         let text = format!("{built}swapped in {}, {connections} kept", milliseconds(reloaded.took));
         self.print(Colour::Green, &plugins, &text);
+        self.needs_restart(reloaded);
+    }
+
+    fn needs_restart(&self, reloaded: &Reloaded) {
         for setting in &reloaded.unchanged {
             self.print(Colour::Yellow, "not yet", &format!("{setting} needs a restart"));
         }

@@ -68,6 +68,8 @@ pub struct Reloaded {
     pub plugins: Vec<(String, u32)>,
     /// Name and generation of each plugin that was not: neither its library nor its settings have changed.
     pub kept: Vec<(String, u32)>,
+    /// Name of each plugin that is not served any more, because the settings do not have it.
+    pub removed: Vec<String>,
     /// Workers that use the new generations.
     pub workers: usize,
     /// Connections that stayed open.
@@ -96,7 +98,7 @@ impl ControlChannel {
 }
 
 impl Reloaded {
-    /// Whether there was nothing to do.
+    /// Whether no worker had to do anything. Settings may have changed that need a restart.
     pub fn is_nothing(&self) -> bool {
         self.plugins.is_empty() && self.workers == 0
     }
@@ -105,10 +107,15 @@ impl Reloaded {
 /// `chat: generation 4; 2 workers, 500 connections kept; paused 3.7 ms`
 impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plugins, kept, workers, connections, paused, unchanged, .. } = self;
+        let Self { plugins, kept, removed, workers, connections, paused, unchanged, .. } = self;
+        let restart = format!("needs a restart to take effect: {}", unchanged.join(", "));
+        if self.is_nothing() && !unchanged.is_empty() {
+            return write!(f, "changed, but {restart}");
+        }
         let plugin = |(name, generation): &(String, u32)| format!("{name}: generation {generation}");
-        let all: Vec<_> = kept.iter().map(|kept| plugin(kept) + " (unchanged)").collect();
-        let all = plugins.iter().map(plugin).chain(all).collect::<Vec<_>>().join(", ");
+        let kept = kept.iter().map(|kept| plugin(kept) + " (unchanged)");
+        let gone = removed.iter().map(|name| format!("{name}: removed"));
+        let all = plugins.iter().map(plugin).chain(gone).chain(kept).collect::<Vec<_>>().join(", ");
         let plural = |n: usize| if n == 1 { "" } else { "s" };
         if self.is_nothing() {
             write!(f, "nothing has changed; {all}; `callsign reload --force` loads a plugin again")?;
@@ -116,14 +123,14 @@ impl fmt::Display for Reloaded {
             write!(
                 f,
                 "{}{all}; {workers} worker{}, {connections} connection{} kept; paused {:.1} ms",
-                if plugins.is_empty() { "the settings; " } else { "" },
+                if plugins.is_empty() && removed.is_empty() { "the settings; " } else { "" },
                 plural(*workers),
                 plural(*connections),
                 paused.as_secs_f64() * 1000.0
             )?;
         }
         if !unchanged.is_empty() {
-            write!(f, "; needs a restart to take effect: {}", unchanged.join(", "))?;
+            write!(f, "; {restart}")?;
         }
         Ok(())
     }
@@ -167,6 +174,19 @@ mod tests {
         (reloaded.plugins, reloaded.workers) = (Vec::new(), 0);
         let expected = "nothing has changed; chat: generation 3 (unchanged); `callsign reload --force` loads a plugin \
                         again";
+        assert_eq!(reloaded.to_string(), expected);
+        reloaded.unchanged = vec!["workers".to_owned()];
+        let expected = "changed, but needs a restart to take effect: workers";
+        assert_eq!(reloaded.to_string(), expected);
+    }
+
+    #[test]
+    fn plugins_that_are_not_served_any_more_are_named() {
+        let removed = vec!["echo".to_owned()];
+        let kept = vec![("chat".to_owned(), 3)];
+        let reloaded = Reloaded { kept, removed, workers: 1, ..Reloaded::default() };
+        let expected =
+            "echo: removed, chat: generation 3 (unchanged); 1 worker, 0 connections kept; paused 0.0 ms";
         assert_eq!(reloaded.to_string(), expected);
     }
 }

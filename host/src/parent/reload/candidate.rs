@@ -33,6 +33,8 @@ pub struct Candidate {
     pub reloaded: Vec<(String, u32)>,
     /// Name and generation of each plugin that stays, because neither its library nor its settings have changed.
     pub kept: Vec<(String, u32)>,
+    /// Name of each plugin that is served now and not any more.
+    pub removed: Vec<String>,
     /// Settings whose change needs a restart.
     pub unchanged: Vec<String>,
     /// Whether workers were asked to load it.
@@ -120,6 +122,9 @@ impl Plans {
                 }
             }
         }
+        let stays = |name: &String| candidate.plan.plugins.iter().any(|planned| planned.name == *name);
+        let names = plan.plugins.iter().map(|old| old.name.clone());
+        candidate.removed = names.filter(|name| !stays(name)).collect();
         Ok(candidate)
     }
 

@@ -113,6 +113,7 @@ impl Reloads {
         Ok(Reloaded {
             plugins: candidate.reloaded,
             kept: candidate.kept,
+            removed: candidate.removed,
             workers: outcomes.len(),
             connections: outcomes.iter().map(|done| done.connections).fold(0, usize::saturating_add),
             took: begun.elapsed(),
