@@ -177,8 +177,8 @@ pub struct LimitOptions {
     /// All incomplete messages
     ///
     /// Counts the memory of messages that the clients of one worker have sent in part. If it exceeds this size, the
-    /// worker closes the clients that have held most for the longest time with 1013. At least twice --max-message, and
-    /// by default at least sixteen times.
+    /// worker closes the clients that have held most for the longest time with 1013. At least three times
+    /// --max-message, because buffers take more than the messages, and by default at least sixteen times.
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_RECEIVE_MEMORY", value_parser = parse_size)]
     pub receive_memory: Option<usize>,
 

@@ -135,10 +135,11 @@ impl Limits {
         if self.max_message > MAX_MAX_MESSAGE {
             bail!("max_message is {}, expected at most {}", Size(self.max_message), Size(MAX_MAX_MESSAGE));
         }
-        if self.receive_memory / 2 < self.max_message {
+        // Buffers take more than the messages: two may exceed twice their size.
+        if self.receive_memory / 3 < self.max_message {
             bail!(
-                "receive_memory is {}, less than twice max_message, which is {}: two clients with a large message \
-                 would exceed it; raise receive_memory or lower max_message",
+                "receive_memory is {}, less than three times max_message, which is {}: two clients with a large \
+                 message could exceed it; raise receive_memory or lower max_message",
                 Size(self.receive_memory),
                 Size(self.max_message)
             );

@@ -197,9 +197,9 @@ fn settings_that_contradict_each_other_are_rejected() {
              high_water or raise max_backlog",
         ),
         (
-            &["l.so", "--max-message", "200MiB", "--receive-memory", "300MiB"],
-            "receive_memory is 300MiB, less than twice max_message, which is 200MiB: two clients with a large \
-             message would exceed it; raise receive_memory or lower max_message",
+            &["l.so", "--max-message", "200MiB", "--receive-memory", "599MiB"],
+            "receive_memory is 599MiB, less than three times max_message, which is 200MiB: two clients with a large \
+             message could exceed it; raise receive_memory or lower max_message",
         ),
         (
             &["l.so", "--send-memory", "3MiB"],
@@ -321,6 +321,8 @@ fn a_small_backlog_lowers_the_default_high_water_mark() {
 fn large_messages_and_queues_raise_the_default_memory_of_a_worker() {
     let limits = serve(None, &["l.so", "--max-message", "64MiB", "--max-backlog", "100MiB"]).unwrap().limits;
     assert_eq!((limits.receive_memory, limits.send_memory), (1024 << 20, 1600 << 20));
+    let arguments = ["l.so", "--max-message", "200MiB", "--receive-memory", "600MiB"];
+    assert_eq!(serve(None, &arguments).unwrap().limits.receive_memory, 600 << 20, "the minimum");
 }
 
 #[test]

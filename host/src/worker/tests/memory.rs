@@ -54,6 +54,23 @@ async fn of_clients_that_hold_parts_of_messages_those_are_closed_that_hold_most_
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_clients_with_the_largest_message_stay_within_the_least_memory() {
+    let limits = limits(|limits| (limits.max_message, limits.receive_memory) = (64 * KIB, 3 * 64 * KIB));
+    with_worker(limits, async |worker| {
+        let clients =
+            [TestClient::open(worker, 1000, echo()).await, TestClient::open(worker, 1000, echo()).await];
+        for at in 0..64 {
+            clients.iter().for_each(|c| c.send(&part(64 * KIB)[at * KIB..(at + 1) * KIB]));
+            settle().await;
+        }
+        assert!(worker.hub.incoming.memory() > 2 * 63 * KIB);
+        assert_eq!(clients.each_ref().map(code), [None; 2]);
+        clients.iter().for_each(TestClient::end);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_is_not_complete_in_time_is_closed_with_1008() {
     let limits = limits(|limits| limits.message_timeout = Some(16 * SECOND));
     with_worker(limits, async |worker| {
