@@ -10,6 +10,7 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 
 use super::stream::Peer;
+use crate::config::handshake::is_protocol;
 use crate::plugin::dispatch::{Answerer, ResolvedRoute};
 use crate::system::log::repeats::Repeats;
 
@@ -62,7 +63,14 @@ fn offered(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 
 /// Why nothing is selected, and what to set.
 fn unselected(route: &ResolvedRoute, headers: &HeaderMap) -> String {
-    let first = offered(headers).next().map(shorten).unwrap_or_default();
+    let problem = format!(
+        "route `{}` selects none of the subprotocols that the client offers{}; browsers then close the connection.",
+        route.path,
+        offer(headers)
+    );
+    let Some(first) = offered(headers).find(|name| is_protocol(name)) else {
+        return format!("{problem} None can be selected: a name has no spaces, quotes or other separators");
+    };
     let file = route.origins.file.as_ref();
     let place = file.map_or_else(
         || format!("in a [[route]] for `{}` in the config file", route.path),
@@ -74,22 +82,23 @@ fn unselected(route: &ResolvedRoute, headers: &HeaderMap) -> String {
         }
         Answerer::Callbacks(_) => String::new(),
     };
-    let remedy = match route.protocols.is_empty() {
-        true => format!("set protocols = [\"{first}\"] {place}{or}"),
-        false => format!("add \"{first}\" to `protocols` {place}{or}"),
+    let name = shorten(first);
+    let remedy = match (name.as_bytes() == first, route.protocols.is_empty()) {
+        // A snippet with a shortened name would not work.
+        (false, _) => format!("add its full name to `protocols` {place}{or}"),
+        (true, true) => format!("set protocols = [\"{name}\"] {place}{or}"),
+        (true, false) => format!("add \"{name}\" to `protocols` {place}{or}"),
     };
-    format!(
-        "route `{}` selects none of the subprotocols that the client offers{}; browsers then close the connection. To \
-         accept one, {remedy}",
-        route.path,
-        offer(headers)
-    )
+    format!("{problem} To accept one, {remedy}")
 }
 
-/// `` (`mqtt`, `wamp` and 2 more)``, or "".
+/// `` (`mqtt`, `a b`: no subprotocol name and 2 more)``, or "".
 fn offer(headers: &HeaderMap) -> String {
-    let names: Vec<String> =
-        offered(headers).take(NAMES_MAX).map(|name| format!("`{}`", shorten(name))).collect();
+    let quoted = |name: &[u8]| match is_protocol(name) {
+        true => format!("`{}`", shorten(name)),
+        false => format!("`{}`: no subprotocol name", shorten(name)),
+    };
+    let names: Vec<String> = offered(headers).take(NAMES_MAX).map(quoted).collect();
     match offered(headers).count() {
         0 => String::new(),
         count if count > NAMES_MAX => format!(" ({} and {} more)", names.join(", "), count - NAMES_MAX),

@@ -98,7 +98,24 @@ fn a_client_whose_offer_nobody_selects_is_logged_with_what_to_set() {
     select(&host, "/ws", &[&"secret".repeat(20)]);
     let line = host.log_line("`secretsecretsecretsecret…`");
     assert!(!line.contains("secretsecretsecretsecrets"), "{line}");
+    assert!(line.contains("To accept one, add its full name to `protocols` in the route ("), "{line}");
     assert_eq!(host.log_lines("route `/ws` selects none").len(), 2, "{}", host.log());
+}
+
+#[test]
+fn an_offer_that_is_no_name_is_called_so_and_not_suggested() {
+    let host = serve_protocols();
+    for offer in ["\"a\"", "a b", "a;q=1"] {
+        assert_eq!(select(&host, "/none", &[offer]).0.len(), 0);
+        let line = host.log_line(&format!("the client offers (`{offer}`: no subprotocol name)"));
+        assert!(
+            line.ends_with(" None can be selected: a name has no spaces, quotes or other separators"),
+            "{line}"
+        );
+    }
+    assert_eq!(select(&host, "/none", &["a b, mqtt"]).0.len(), 0);
+    let line = host.log_line("offers (`a b`: no subprotocol name, `mqtt`)");
+    assert!(line.contains("To accept one, set protocols = [\"mqtt\"] in the route ("), "{line}");
 }
 
 #[test]
