@@ -26,12 +26,12 @@ thread_local! {
 
 /// Whether the client may open a WebSocket on the route. If not, the log says which page it was, and what to set.
 pub fn is_allowed(dispatch: &Dispatch, route: &ResolvedRoute, headers: &HeaderMap, peer: &Peer) -> bool {
-    let mut lines = headers.get_all(ORIGIN).iter();
-    let Some(line) = lines.next() else { return true };
+    let Some(line) = headers.get(ORIGIN) else { return true };
     if route.origins.rule == OriginRule::Any {
         return true;
     }
-    let origin = line.to_str().ok().and_then(WebOrigin::parse).filter(|_| lines.next().is_none());
+    let count = headers.get_all(ORIGIN).iter().count();
+    let origin = line.to_str().ok().and_then(WebOrigin::parse).filter(|_| count == 1);
     let handshake = Handshake { route, headers, peer, is_proxy: dispatch.is_trusted_proxy(address(peer)) };
     let is_allowed =
         origin.as_ref().is_some_and(|origin| route.origins.rule.allows(origin, handshake.host()));
@@ -39,6 +39,7 @@ pub fn is_allowed(dispatch: &Dispatch, route: &ResolvedRoute, headers: &HeaderMa
         let sent = excerpt(&String::from_utf8_lossy(line.as_bytes()));
         let what = match &origin {
             Some(origin) => handshake.rejection(origin, &sent),
+            None if count > 1 => format!("it has {count} Origin headers"),
             None => format!("its Origin header is malformed: `{sent}`"),
         };
         let (path, now) = (&route.path, Instant::now());

@@ -77,6 +77,7 @@ fn by_default_a_page_must_come_from_the_host_of_the_request() {
         assert_eq!(handshake(&host, path, "example.com", &[]).status, 101);
         let two = [("Origin", "http://example.com"), ("Origin", "http://example.com")];
         assert_eq!(handshake(&host, path, "example.com", &two).status, 403);
+        host.log_line(&format!("on route `{path}`: it has 2 Origin headers"));
     }
     // The handler of `/socket` was called for the accepted ones alone.
     assert_eq!(host.connect().request("GET", "/upgrades", &[], b"").text(), "7");
