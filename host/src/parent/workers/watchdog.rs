@@ -119,10 +119,11 @@ impl Watchdog {
         slot.lag_timer.borrow_mut().note_slow(now);
         Some(match event {
             CallbackEvent::BecameSlow { label, running_for } => Action::Warn(format!(
-                "worker {index}: {label} has run for {running_for:.0?} and blocks the worker's other clients (--slow-callback)"
+                "worker {index}: {label} has run for {} and blocks the worker's other clients (--slow-callback)",
+                rounded(running_for)
             )),
             CallbackEvent::SlowReturned { label, ran_for } => {
-                Action::Warn(format!("worker {index}: {label} has returned after {ran_for:.0?}"))
+                Action::Warn(format!("worker {index}: {label} has returned after {}", rounded(ran_for)))
             }
             CallbackEvent::Hung { label, running_for } => Action::End {
                 reason: format!(
@@ -130,6 +131,14 @@ impl Watchdog {
                 ),
             },
         })
+    }
+}
+
+/// `210ms`, or `1.5s`.
+fn rounded(time: Duration) -> String {
+    match time.as_secs() {
+        0 => format!("{time:.0?}"),
+        _ => format!("{time:.1?}"),
     }
 }
 
@@ -204,6 +213,14 @@ mod tests {
             [
                 warn("has run for 100ms and blocks the worker's other clients (--slow-callback)"),
                 warn("has returned after 210ms"),
+            ]
+        );
+        let watchdog = Watchdog { slow: Some(MS(1400)), hang: None };
+        assert_eq!(
+            actions(watchdog, 1500),
+            [
+                warn("has run for 1.4s and blocks the worker's other clients (--slow-callback)"),
+                warn("has returned after 1.5s"),
             ]
         );
     }
