@@ -285,6 +285,14 @@ mod tests {
         assert!(
             short.contains("\n      --max-message <SIZE>        Largest WebSocket message [default: 1MiB]\n")
         );
+        for line in [
+            "--receive-memory <SIZE>     Memory for partial messages [default: 256MiB]\n",
+            "--send-memory <SIZE>        Memory for write queues [default: 512MiB]\n",
+            "--high-water <SIZE>         Write queue counted as high [default: 64KiB]\n",
+            "--send-timeout <TIME>       Time a response may go unread [default: 1m]\n",
+        ] {
+            assert!(short.contains(line), "{short}");
+        }
         assert!(!short.contains("CALLSIGN_"));
         assert!(long.contains("[default: 127.0.0.1:8080] [env: CALLSIGN_LISTEN]\n"));
         assert!(long.contains("[default: info] [env: CALLSIGN_LOG]\n"));

@@ -23,8 +23,9 @@ use super::web_origin::OriginPattern;
 pub struct ServeOptions {
     /// Config file, in TOML
     ///
-    /// The file sets the same values as the options, except --log, and has a table of settings for each plugin. Paths
-    /// in the file are relative to its folder. examples/callsign.toml shows every key.
+    /// The file sets the same values as the options, except --log, --watch, and the options that only `dev` has, such
+    /// as --build. It has a table of settings for each plugin. Paths in the file are relative to its folder.
+    /// examples/callsign.toml shows every key.
     #[arg(long, value_name = "FILE", env = "CALLSIGN_CONFIG")]
     pub config: Option<PathBuf>,
 
@@ -174,7 +175,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "TIME", env = "CALLSIGN_MESSAGE_TIMEOUT", value_parser = parse_duration)]
     pub message_timeout: Option<Duration>,
 
-    /// All incomplete messages
+    /// Memory for partial messages
     ///
     /// Counts the memory of messages that the clients of one worker have sent in part. If it exceeds this size, the
     /// worker closes the clients that have held most for the longest time with 1013. At least three times
@@ -182,7 +183,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_RECEIVE_MEMORY", value_parser = parse_size)]
     pub receive_memory: Option<usize>,
 
-    /// All write queues
+    /// Memory for write queues
     ///
     /// Counts the memory of what waits for the clients of one worker whose sockets accept no more; a broadcast that
     /// waits for several clients may count once. If it exceeds this size, the worker drops the largest queues and closes
@@ -190,7 +191,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "SIZE", env = "CALLSIGN_SEND_MEMORY", value_parser = parse_size)]
     pub send_memory: Option<usize>,
 
-    /// Queue that counts as high
+    /// Write queue counted as high
     ///
     /// While a client's write queue exceeds this size, sending to it returns QUEUED to the plugin, which can then send
     /// less. At most --max-backlog.
@@ -223,7 +224,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "TIME", env = "CALLSIGN_KEEPALIVE_TIMEOUT", value_parser = parse_duration)]
     pub keepalive_timeout: Option<Duration>,
 
-    /// Time without reading a response
+    /// Time a response may go unread
     ///
     /// A client that reads nothing of a response for this time is disconnected. WebSocket clients are limited by
     /// --max-backlog.
