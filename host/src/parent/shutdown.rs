@@ -100,7 +100,11 @@ impl Shutdown {
                 log::warn!("stopped at once: {why}; no client was cut, and background work was abandoned");
                 return Ok(());
             }
-            bail!("stopped at once: {why}; {clients} clients were cut{left}");
+            let cut = match clients {
+                1 => "1 client was cut".to_owned(),
+                n => format!("{n} clients were cut"),
+            };
+            bail!("stopped at once: {why}; {cut}{left}");
         }
         match reason {
             StopReason::StartFailed(error) => return Err(error),
@@ -175,14 +179,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn workers_that_take_too_long_are_killed() {
         let (took, result) = stop(StopReason::Requested, SECONDS(60), pending()).await;
-        let error = "stopped at once: workers did not end in time (--drain-timeout); 1 clients were cut";
+        let error = "stopped at once: workers did not end in time (--drain-timeout); 1 client was cut";
         assert_eq!((took.as_secs(), result), (11, Err(error.to_owned())));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_second_request_kills_them() {
         let (took, result) = stop(StopReason::Requested, SECONDS(60), sleep(SECONDS(2))).await;
-        let error = "stopped at once: asked a second time; 1 clients were cut";
+        let error = "stopped at once: asked a second time; 1 client was cut";
         assert_eq!((took.as_secs(), result), (2, Err(error.to_owned())));
     }
 

@@ -256,5 +256,8 @@ async fn drain(worker: &Worker, limits: &Limits, hurry: impl Future<Output = ()>
     }
     // A callback that takes longer is ended by the parent.
     let _ = tokio::time::timeout(patience, worker.drop_all()).await;
-    bail!("stopped: {connections} connections {why}, and were cut");
+    match connections {
+        1 => bail!("stopped: 1 connection {why}, and was cut"),
+        n => bail!("stopped: {n} connections {why}, and were cut"),
+    }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::hub::Hub;
-use super::outgoing::{FREED_PART, TRY_AGAIN_LATER};
+use super::outgoing::{FREED_PART, TRY_AGAIN_LATER, clients};
 use crate::client::Client;
 use crate::config::settings::Limits;
 use crate::config::units::{Size, Time};
@@ -139,9 +139,10 @@ impl Hub {
             closed += 1;
         }
         incoming.score.count_shed(closed);
+        let clients = clients(closed);
         log::warn!(
-            "incomplete messages take {before} bytes, more than --receive-memory ({}); closed the {closed} clients \
-             that held most for the longest time with {TRY_AGAIN_LATER}",
+            "incomplete messages take {before} bytes, more than --receive-memory ({}); closed the {clients} that held \
+             most for the longest time with {TRY_AGAIN_LATER}",
             Size(max)
         );
     }

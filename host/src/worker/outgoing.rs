@@ -45,6 +45,14 @@ impl Outgoing {
     }
 }
 
+/// `client` or `3 clients`, for the log, behind an article.
+pub fn clients(count: usize) -> String {
+    match count {
+        1 => "client".to_owned(),
+        n => format!("{n} clients"),
+    }
+}
+
 impl Hub {
     /// Adds to a client's queue; returns how many bytes then wait. None: the client was closed for it.
     #[inline]
@@ -98,9 +106,10 @@ impl Hub {
         }
         self.outgoing.score.count_shed(closed);
         self.outgoing.score.set_send_memory(self.outgoing.memory(&self.pool));
+        let clients = clients(closed);
         log::warn!(
             "clients read slower than they are sent to: {before} bytes wait for them, more than --send-memory ({}); \
-             closed the {closed} for which most waited with {TRY_AGAIN_LATER}",
+             closed the {clients} for which most waited with {TRY_AGAIN_LATER}",
             Size(max)
         );
     }

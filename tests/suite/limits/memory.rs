@@ -26,6 +26,7 @@ fn incomplete_messages_of_many_clients_are_bounded() {
     eventually("the others are closed", || host.log_lines("left: 1013").len() >= 36);
     let line = host.log_line("more than --receive-memory (4MiB)");
     assert!(line.contains("closed the") && line.contains("with 1013"), "{line}");
+    assert!(!line.contains("the 1 clients"), "{line}");
     let grown = resident(&host).saturating_sub(before);
     assert!(grown < 16 << 10, "{grown} KiB");
     assert_eq!(witness.ask("still here"), "still here");

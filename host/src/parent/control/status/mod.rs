@@ -159,8 +159,9 @@ impl fmt::Display for Status {
                 (worker.receive_memory_bytes, worker.send_memory_bytes, worker.shed);
             if received + queued + shed > 0 {
                 let (received, queued) = (mebibytes(received), mebibytes(queued));
+                let clients = if shed == 1 { "client" } else { "clients" };
                 table.note(format!(
-                    "{received} incomplete messages, {queued} write queues, {shed} clients shed"
+                    "{received} incomplete messages, {queued} write queues, {shed} {clients} shed"
                 ));
             }
             match (&worker.running, worker.pid) {

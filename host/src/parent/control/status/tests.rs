@@ -94,6 +94,7 @@ ROUTE  HANDLER    CODE          GENERATION
 #[test]
 fn a_worker_that_does_not_run_has_a_note() {
     let worker = WorkerStatus {
+        shed: 1,
         pid: Some(4712),
         uptime_ms: Some(59_000),
         serves: true,
@@ -103,6 +104,7 @@ fn a_worker_that_does_not_run_has_a_note() {
     let text = Status { workers: vec![worker], ..Default::default() }.to_string();
     let row = "     0     4712  59s        0         0          0       -  0.0 MiB\n";
     assert!(text.contains(&format!("{row}        has not run its event loop for 3.2s\n")), "{text}");
+    assert!(text.contains("0.0 MiB write queues, 1 client shed\n"), "{text}");
 }
 
 #[test]
