@@ -52,7 +52,12 @@ impl ServerRequests {
         to_event: impl FnOnce(Option<T>) -> Option<DevEvent> + Send + 'static,
     ) -> io::Result<()> {
         let events = self.events.clone();
-        let forward = move || to_event(answered.blocking_recv().ok()).map(|event| events.send(event));
+        let forward = move || {
+            if let Some(event) = to_event(answered.blocking_recv().ok()) {
+                // Nobody receives it once the loop of `dev` has ended.
+                let _ = events.send(event);
+            }
+        };
         thread::Builder::new().name("dev answer".to_owned()).spawn(forward).map(drop)
     }
 }
