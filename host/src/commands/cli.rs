@@ -161,19 +161,20 @@ pub enum Command {
     /// CLIENTS is the number of clients of a worker now, with and without WebSocket. ACCEPTED is the number of
     /// WebSocket connections that the worker process has accepted, CALLBACKS the number of callbacks that it has begun:
     /// handlers, hooks, and functions of timers and background work. Old generations stay in the memory of a worker
-    /// until the worker ends; RETAINED is their number, rejected ones included. MEMORY is the resident memory of the process, libraries that
-    /// workers share included, and GROWTH the part by which reloads have grown it.
+    /// until the worker ends; RETAINED is their number, rejected ones included. MEMORY is the resident memory of the
+    /// process, libraries that workers share included, and GROWTH the part by which reloads have grown it.
     ///
     /// A server that is stopping is marked too. It has left its control socket to its successor: `status` shows it until
     /// another server starts there.
     ///
-    /// The JSON has the keys version, pid, uptime_ms, draining_for_ms, config, addresses, workers, plugins, routes, and routes_more, the
-    /// number of routes that are not listed. Each of workers has index, pid, uptime_ms, serves (whether it serves
-    /// clients yet), clients, accepted, callbacks, resident_bytes, reload_growth_bytes, running (plugin, generation, kind,
-    /// name, running_for_ms) and plugins (name, generation, retained). Each of plugins has name, version, generation and
-    /// path. Each of routes has path and handlers (kind, plugin, name, generation). Null stands for a value that does not
-    /// exist: a server that is not stopping, no config file, a worker that has died, or has ended because the server
-    /// stops, no running callback, or a time that is not measured.
+    /// The JSON has the keys version, pid, uptime_ms, draining_for_ms, config, addresses, workers, plugins, routes, and
+    /// routes_more, the number of routes that are not listed. Each of workers has index, pid, uptime_ms, serves
+    /// (whether it serves clients yet), clients, accepted, callbacks, resident_bytes, reload_growth_bytes,
+    /// receive_memory_bytes, send_memory_bytes, shed (clients closed for the memory), stalled_for_ms, running (plugin,
+    /// generation, kind, name, running_for_ms) and plugins (name, generation, retained). Each of plugins has name,
+    /// version, generation and path. Each of routes has path and handlers (kind, plugin, name, generation). Null
+    /// stands for a value that does not exist: a server that is not stopping, no config file, a worker that has died,
+    /// or has ended because the server stops, no running callback, or a time that is not measured.
     ///
     /// Exit status: 0 shown; 1 no server to connect to; 2 wrong usage.
     #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = STATUS_EXAMPLES)]

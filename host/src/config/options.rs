@@ -256,9 +256,9 @@ pub struct LimitOptions {
     /// Callback that counts as slow
     ///
     /// A callback that runs longer is logged with its name, because it blocks the other clients of its worker. A worker
-    /// whose clients wait longer for their turn, because of many callbacks, is logged with the name of the callback that
-    /// takes most of the time. 0 disables both. At most --hang-timeout. A worker that does not run for 1s outside of any callback is
-    /// always logged. Has no effect with --workers 0.
+    /// whose clients wait longer for their turn, because of many callbacks, is logged with the name of the callback
+    /// that takes most of the time. 0 disables both. At most --hang-timeout. A worker that does not run for 1s outside
+    /// of any callback is always logged. Has no effect with --workers 0.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_SLOW_CALLBACK", value_parser = parse_duration)]
     pub slow_callback: Option<Duration>,
 

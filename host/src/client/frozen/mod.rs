@@ -1,5 +1,6 @@
 //! A client as bytes and a descriptor, to continue elsewhere: id, handlers by name, head, protocol state with any
-//! partial message, the write queue, and what was read and not handled. The format begins with its version; all of it is validated when it is thawed.
+//! partial message, the write queue, and what was read and not handled. The format begins with its version; all of it
+//! is validated when it is thawed.
 
 use std::cell::RefCell;
 use std::fmt;

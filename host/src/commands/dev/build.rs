@@ -1,5 +1,5 @@
-//! A running build, or the question whether one is needed. It has a process group of its own, so that Ctrl-C reaches only the server, and so that a signal
-//! reaches all its processes.
+//! A running build, or the question whether one is needed. It has a process group of its own, so that Ctrl-C reaches
+//! only the server, and so that a signal reaches all its processes.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
