@@ -4,8 +4,11 @@
 mod listen;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use crate::support::{Host, c_plugin_with, faulty, good, path, plugin, run, scratch};
 
@@ -79,6 +82,26 @@ fn a_library_that_is_still_being_written_is_refused() {
     let message = "the file is damaged or cut short; is the build still writing it?";
     assert_refused(&file("half.so", &whole[..whole.len() / 2]), message);
     assert_refused(&file("little.so", &whole[..20]), message);
+}
+
+/// As when `dev` builds again while the server starts.
+#[test]
+fn a_start_waits_for_a_library_that_is_being_written() {
+    let whole = fs::read(plugin("echo")).expect("the plugin was built");
+    let library = scratch("libgrowing.so");
+    let mut growing = fs::File::create(&library).expect("the scratch folder can be written");
+    let (first, rest) = whole.split_at(whole.len() / 2);
+    growing.write_all(first).expect("the file can be written");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for piece in rest.chunks(rest.len() / 20) {
+                thread::sleep(Duration::from_millis(50)); // a linker that writes in pieces
+                growing.write_all(piece).expect("the file can be written");
+            }
+        });
+        let host = Host::start(&["serve", path(&library)]);
+        assert_eq!(host.open("/").ask("whole"), "whole");
+    });
 }
 
 #[test]

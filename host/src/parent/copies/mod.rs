@@ -20,7 +20,8 @@ use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
@@ -77,7 +78,7 @@ impl Copies {
     /// Copies the libraries that a server starts with.
     pub fn first_plan(&self, settings: &Settings) -> Result<Plan> {
         let plan = |source: &PluginSource| {
-            let copied = self.store.copy(&source.path, self.next_number(), None);
+            let copied = self.first_copy(&source.path, settings.limits.reload_timeout);
             let (file, image) = copied.with_context(|| source.label())?;
             let name = source.name.clone().unwrap_or(image.name);
             Ok(PlannedPlugin { name, source: source.clone(), file, generation: 1 })
@@ -85,6 +86,27 @@ impl Copies {
         let plugins = settings.plugins.iter().map(plan).collect::<Result<_>>()?;
         let Settings { routes, handshake, .. } = settings;
         Ok(Plan { plugins, routes: routes.clone(), handshake: handshake.clone() })
+    }
+
+    /// Copies a library before there is an event loop, as [`Self::copy_when_complete`] does: `dev` may be building it
+    /// again.
+    fn first_copy(&self, path: &Path, limit: Duration) -> Result<(PathBuf, Image)> {
+        let (mut looks, end) = (Looks::default(), Instant::now() + limit);
+        loop {
+            let seen = complete::look(path);
+            match looks.next(seen) {
+                Next::Wait => {}
+                Next::GiveUp(error) => return Err(error),
+                Next::Copy => match self.store.copy(path, self.next_number(), None) {
+                    Err(error) if Instant::now() < end => looks.failed(seen, error),
+                    copied => return copied,
+                },
+            }
+            if Instant::now() >= end {
+                return Err(looks.error().unwrap_or_else(|| anyhow!("it is being written to")));
+            }
+            thread::sleep(LOOK_INTERVAL);
+        }
     }
 
     /// Copies a library as soon as it is complete. What cannot be copied is looked at again only if it changes.
