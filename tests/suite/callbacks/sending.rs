@@ -9,7 +9,9 @@ fn a_send_returns_a_status() {
     assert_eq!(c.ask("statuses"), "x");
     let bad = ["BadArgument"; 7].join(", ");
     assert_eq!(c.next_text(), format!("Sent TooLarge TooLarge TooLarge [{bad}]"));
-    let lines = host.log_lines("was not sent, because it exceeds --max-message (4KiB)");
+    const TOO_LARGE: &str = "was not sent, because it exceeds --max-message (4KiB)";
+    host.log_line(TOO_LARGE);
+    let lines = host.log_lines(TOO_LARGE);
     assert_eq!(lines.len(), 1, "only the first: {lines:?}");
 }
 

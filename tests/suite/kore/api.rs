@@ -41,6 +41,7 @@ fn hooks_that_run_elsewhere_or_never_are_logged_once() {
         "kore_parent_teardown is never called",
         "kore_worker_signal is never called",
     ] {
+        host.log_line(hook);
         assert_eq!(host.log_lines(hook).len(), 1, "{hook}: {}", host.log());
     }
     assert_eq!(host.log_lines("kore_seccomp_hook"), [""; 0], "the plugin has none");
