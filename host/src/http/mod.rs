@@ -3,6 +3,8 @@
 
 pub mod upgrade; // which requests are WebSocket upgrades, RFC 6455 §4.2.1
 
+mod list; // headers that are lists
+
 mod validate; // rules for every request
 
 mod body; // the body of a request

@@ -15,6 +15,7 @@ use super::stream::Peer;
 use crate::config::web_origin::{OriginRule, WebOrigin};
 use crate::plugin::dispatch::{Dispatch, ResolvedRoute};
 use crate::system::log::repeats::Repeats;
+use crate::system::sanitize::excerpt;
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// Characters of a client's text that a log line repeats.
@@ -36,7 +37,7 @@ pub fn is_allowed(dispatch: &Dispatch, route: &ResolvedRoute, headers: &HeaderMa
     let is_allowed =
         origin.as_ref().is_some_and(|origin| route.origins.rule.allows(origin, handshake.host()));
     if !is_allowed {
-        let sent = excerpt(&String::from_utf8_lossy(line.as_bytes()));
+        let sent = excerpt(&String::from_utf8_lossy(line.as_bytes()), EXCERPT_MAX);
         let what = match &origin {
             Some(origin) => handshake.rejection(origin, &sent),
             None if count > 1 => format!("it has {count} Origin headers"),
@@ -74,7 +75,7 @@ impl Handshake<'_> {
     /// Why the page is rejected, and what to set if it may open WebSockets.
     fn rejection(&self, origin: &WebOrigin, sent: &str) -> String {
         let rule = &self.route.origins;
-        let host = excerpt(self.host());
+        let host = excerpt(self.host(), EXCERPT_MAX);
         let page = match sent {
             "null" => "the page has no origin (null: a file, or a sandboxed frame of any page)".to_owned(),
             _ => format!("the page is from {sent}"),
@@ -101,7 +102,7 @@ impl Handshake<'_> {
             let _ = match self.forwarded_host().filter(|host| origin.is_from(host)) {
                 Some(forwarded) => {
                     let proxy = address(self.peer).map_or("unix:".to_owned(), |address| address.to_string());
-                    let forwarded = excerpt(forwarded);
+                    let forwarded = excerpt(forwarded, EXCERPT_MAX);
                     write!(
                         text,
                         ". If {proxy} is your reverse proxy, start with --trusted-proxy {proxy}, or set \
@@ -121,12 +122,5 @@ fn address(peer: &Peer) -> Option<IpAddr> {
     match peer {
         Peer::Address(address) => Some(address.ip().to_canonical()),
         Peer::Unix => None,
-    }
-}
-
-fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(EXCERPT_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }

@@ -9,10 +9,12 @@ use std::time::Instant;
 use hyper::HeaderMap;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 
+use super::list;
 use super::stream::Peer;
 use crate::config::handshake::is_protocol;
 use crate::plugin::dispatch::{Answerer, ResolvedRoute};
 use crate::system::log::repeats::Repeats;
+use crate::system::sanitize::excerpt;
 
 /// Names of a client's offer that a log line repeats, and characters of each. Some applications put a secret there.
 const NAMES_MAX: usize = 3;
@@ -56,9 +58,7 @@ pub fn select(
 
 /// The subprotocols that a client offers, in its order.
 fn offered(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    let names = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-    names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty())
+    list::elements(headers, SEC_WEBSOCKET_PROTOCOL).filter(|name| !name.is_empty())
 }
 
 /// Why nothing is selected, and what to set.
@@ -107,11 +107,7 @@ fn offer(headers: &HeaderMap) -> String {
 }
 
 fn shorten(name: &[u8]) -> String {
-    let name = String::from_utf8_lossy(name);
-    match name.char_indices().nth(NAME_MAX) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name.into_owned(),
-    }
+    excerpt(&String::from_utf8_lossy(name), NAME_MAX)
 }
 
 fn warn(peer: &Peer, text: &str) {

@@ -10,6 +10,8 @@ use hyper::header::{
 use hyper::{HeaderMap, Method, Version};
 use tungstenite::handshake::derive_accept_key;
 
+use super::list;
+
 /// What a request means to the WebSocket protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Upgrade {
@@ -68,11 +70,9 @@ pub fn classify(method: &Method, version: Version, headers: &HeaderMap) -> Upgra
     }
 }
 
-/// Whether a comma-separated list, perhaps over several header lines, contains `token` in any case.
+/// Whether a list contains `token` in any case.
 fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let mut tokens =
-        headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-    tokens.any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    list::elements(headers, name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// The value of a header that occurs exactly once.

@@ -7,6 +7,8 @@ use hyper::header::{HOST, TRANSFER_ENCODING};
 use hyper::http::Request;
 use hyper::{HeaderMap, Version};
 
+use super::list;
+
 /// Checks the head of a request. Err: the status and the reason for the client.
 pub fn validate<B>(request: &Request<B>) -> Result<(), (u16, &'static str)> {
     let mut hosts = request.headers().get_all(HOST).iter();
@@ -72,10 +74,8 @@ fn is_port(port: &[u8]) -> bool {
 
 /// Whether there is no transfer coding, or chunked alone. hyper requires only that chunked is the last one.
 fn is_only_chunked(headers: &HeaderMap) -> bool {
-    let mut codings =
-        headers.get_all(TRANSFER_ENCODING).iter().flat_map(|line| line.as_bytes().split(|&b| b == b','));
-    codings.next().is_none_or(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
-        && codings.next().is_none()
+    let mut codings = list::elements(headers, TRANSFER_ENCODING);
+    codings.next().is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
 #[cfg(test)]

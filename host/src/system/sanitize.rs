@@ -11,6 +11,14 @@ pub fn sanitize_line(text: &str) -> String {
     text.chars().map(printable).collect()
 }
 
+/// The first `max` characters of the text, and an ellipsis if there are more.
+pub fn excerpt(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 fn printable(c: char) -> char {
     if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }
 }

@@ -15,8 +15,8 @@ use crate::client::transport::Transport;
 use crate::client::{Client, Phase, Rest};
 use crate::plugin::call;
 
-/// Reads after which a client that sends without a pause lets others have their turn, if not the time for a turn has ended
-/// the turn before.
+/// Reads after which a client that sends without a pause lets others have their turn, unless the time for a turn is
+/// over earlier.
 const READS_PER_TURN: usize = 8;
 /// Bytes of a read of a client whose last read was not handled in one turn.
 const HEAVY_READ: usize = 64 * 1024;
