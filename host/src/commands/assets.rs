@@ -172,8 +172,7 @@ fn header(files: &BTreeMap<String, PathBuf>, mime: &[(String, String)]) -> Resul
         };
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         let mime = c_string(content_type(&extension, &content, mime).as_bytes());
-        let hash =
-            Sha256::digest(&content).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let hash: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
         // Declared first: in C++ a constant is otherwise local to its file.
         write!(
             out,

@@ -64,7 +64,7 @@ pub fn run(options: CheckOptions) -> Result<()> {
     let (trial, settings) = trial(options)?;
     if has_config {
         preflight::check(&settings)?;
-        settings.warnings().iter().for_each(|warning| eprintln!("callsign: warning: {}", sanitize(warning)));
+        warn(&settings.warnings());
     }
     let (count, advice) = (trial.plugins.len(), advice(&trial));
     let started = Instant::now();
@@ -72,12 +72,16 @@ pub fn run(options: CheckOptions) -> Result<()> {
     let limit = TimeLimit { left: timeout, within: format!("within {timeout:?}") };
     let loaded = runtime.block_on(probe(trial, None, limit)).map_err(|why| anyhow!(why))?;
     let plural = if count == 1 { "plugin" } else { "plugins" };
-    loaded.warnings().iter().for_each(|warning| eprintln!("callsign: warning: {}", sanitize(warning)));
+    warn(&loaded.warnings());
     let loaded = sanitize(&loaded.to_string());
     print(&format!(
         "{loaded}{advice}good: {count} {plural}, loaded within {} ms\n",
         started.elapsed().as_millis()
     ))
+}
+
+fn warn(warnings: &[String]) {
+    warnings.iter().for_each(|warning| eprintln!("callsign: warning: {}", sanitize(warning)));
 }
 
 /// What to know about the plugins although they load, one line for each fact.

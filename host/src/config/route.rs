@@ -111,10 +111,8 @@ impl RoutePath {
         }
         Ok(if prefix { Self::Prefix(path.to_owned()) } else { Self::Exact(path.to_owned()) })
     }
-}
 
-impl RoutePath {
-    /// Whether it is a prefix, and the path in the spelling in which paths are compared.
+    /// True for a prefix; and the path in the spelling in which paths are compared.
     fn normalized(&self) -> (bool, Cow<'_, str>) {
         match self {
             Self::Exact(path) => (false, normalize(path)),

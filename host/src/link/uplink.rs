@@ -105,30 +105,17 @@ impl Uplink {
         scoreboard::current().set_waiting(true);
         while self.queue.borrow().len() > QUEUE_MAX / 2 {
             // A failed link ends the worker: `run` returns the error next.
-            if self.exchange(&mut deliver).is_err() {
+            if self.wait(scoreboard::HEARTBEAT_INTERVAL, &mut deliver).is_err() {
                 break;
             }
         }
         scoreboard::current().set_waiting(false);
     }
 
-    /// Blocks this thread until the parent sends something, and writes what is queued. Returns after `limit` at the
-    /// latest, and after one heartbeat interval.
+    /// Blocks this thread until the parent sends something, or takes what is queued; then reads and writes. Returns after
+    /// `limit` or one heartbeat interval at the latest, because the event loop, which counts the heartbeat otherwise,
+    /// does not run.
     pub fn wait(&self, limit: Duration, mut deliver: impl FnMut(ParentMessage<'_>)) -> io::Result<()> {
-        self.exchange_within(limit, &mut deliver)
-    }
-
-    fn exchange(&self, deliver: &mut impl FnMut(ParentMessage<'_>)) -> io::Result<()> {
-        self.exchange_within(scoreboard::HEARTBEAT_INTERVAL, deliver)
-    }
-
-    /// Waits until the socket is readable, or writable if something is queued; then reads and writes. Returns after one
-    /// heartbeat interval at the latest, because the event loop, which counts the heartbeat otherwise, does not run.
-    fn exchange_within(
-        &self,
-        limit: Duration,
-        deliver: &mut impl FnMut(ParentMessage<'_>),
-    ) -> io::Result<()> {
         let limit = limit.min(scoreboard::HEARTBEAT_INTERVAL);
         let limit = Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos() as _ };
         let out = if self.queue.borrow().is_empty() { PollFlags::empty() } else { PollFlags::OUT };
@@ -144,7 +131,7 @@ impl Uplink {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        self.deliver(deliver, || false)?;
+        self.deliver(&mut deliver, || false)?;
         self.write(|bytes| self.write_now(bytes)).map(drop)
     }
 
@@ -250,7 +237,7 @@ impl Uplink {
     /// because the parent may have to write them before it reads.
     pub fn flush(&self) -> io::Result<()> {
         while !self.write(|bytes| self.write_now(bytes))? {
-            self.exchange(&mut |_| ())?;
+            self.wait(scoreboard::HEARTBEAT_INTERVAL, |_| ())?;
         }
         Ok(())
     }

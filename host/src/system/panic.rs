@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::panic;
+use std::panic::{self, PanicHookInfo};
 
 use log::Level;
 
@@ -29,8 +29,7 @@ pub fn abort_on_panic() {
             );
             std::process::abort();
         }
-        let location = info.location().map(|location| format!(" ({location})")).unwrap_or_default();
-        log::error!("bug in callsign: {message}{location}; aborting this process");
+        log::error!("bug in callsign: {message}{}; aborting this process", place(info));
         std::process::abort();
     }));
 }
@@ -39,14 +38,18 @@ pub fn abort_on_panic() {
 pub fn log_panics() {
     panic::set_hook(Box::new(|info| {
         let message = message(info.payload());
-        let location = info.location().map(|location| format!(" ({location})")).unwrap_or_default();
         let backtrace = Backtrace::capture();
         let stack = match backtrace.status() {
             BacktraceStatus::Captured => format!("\n{backtrace}"),
             _ => String::new(),
         };
-        logging::lines(Level::Error, &format!("panic: {message}{location}{stack}"));
+        logging::lines(Level::Error, &format!("panic: {message}{}{stack}", place(info)));
     }));
+}
+
+/// ` (file:line:column)`, or "".
+fn place(info: &PanicHookInfo<'_>) -> String {
+    info.location().map(|location| format!(" ({location})")).unwrap_or_default()
 }
 
 /// The message of a panic.

@@ -1,4 +1,4 @@
-//! Who else can use a folder, or replace what is in it.
+//! Checks on who else can use a folder, or replace what is in it.
 
 use std::fs;
 use std::io;
@@ -17,11 +17,10 @@ pub fn is_private(folder: &Path) -> io::Result<bool> {
 /// anywhere. Returns who that is, in words, and None if only root can. For other users only what everybody can do counts.
 pub fn who_can_replace(folder: &Path) -> io::Result<Option<String>> {
     let (path, real) = (std::path::absolute(folder)?, folder.canonicalize()?);
+    let (us, is_in_namespace) = (geteuid().as_raw(), is_in_namespace());
     for folder in path.ancestors().chain(real.ancestors()) {
         let about = fs::metadata(folder)?;
-        let who =
-            who_can_write(about.uid(), about.gid(), about.mode(), geteuid().as_raw(), is_in_namespace());
-        if let Some(who) = who {
+        if let Some(who) = who_can_write(about.uid(), about.gid(), about.mode(), us, is_in_namespace) {
             return Ok(Some(format!("{who} can replace what is in {}", folder.display())));
         }
     }

@@ -6,6 +6,10 @@ use std::io::{self, IsTerminal};
 use rustix::process::{Signal as Name, getpid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// The signals that stop a server, reload it, or are ignored and logged.
+pub const HANDLED: [Name; 7] =
+    [Name::INT, Name::TERM, Name::QUIT, Name::HUP, Name::USR1, Name::USR2, Name::ALARM];
+
 /// SIGINT, SIGTERM and SIGQUIT, which this process catches from the creation of this value on.
 pub struct Stop {
     interrupt: Signal,

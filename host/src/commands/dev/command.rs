@@ -114,8 +114,10 @@ impl CommandProject {
         let beside = made_files(&self.folder, "d")
             .into_iter()
             .filter_map(|(_, file)| regular_file::read_to_string(&file).ok());
-        let read = [rules].into_iter().chain(beside).flat_map(|rules| prerequisites(&rules));
-        let read = read.filter_map(|file| self.folder.join(file).canonicalize().ok());
+        // Many objects name the same headers.
+        let named: BTreeSet<_> =
+            [rules].into_iter().chain(beside).flat_map(|rules| prerequisites(&rules)).collect();
+        let read = named.into_iter().filter_map(|file| self.folder.join(file).canonicalize().ok());
         let read: Vec<_> = read
             .filter(|file| file.is_file() && !SYSTEM_FOLDERS.iter().any(|folder| file.starts_with(folder)))
             .collect();

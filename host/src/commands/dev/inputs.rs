@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::command::MAKEFILES;
+
 /// What the last build has read. Real paths.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
@@ -51,8 +53,7 @@ fn decides_build(file: &Path) -> bool {
 
 /// Whether only people and generators write files of this name: source code and build files.
 pub fn is_code(file: &Path) -> bool {
-    const NAMES: &[&str] =
-        &["Makefile", "makefile", "GNUmakefile", "CMakeLists.txt", "meson.build", "configure"];
+    const NAMES: [&str; 3] = ["CMakeLists.txt", "meson.build", "configure"];
     const SUFFIXES: &[&str] = &[
         "c", "h", "cc", "cpp", "cxx", "c++", "hh", "hpp", "hxx", "inc", "inl", "ipp", "tpp", "cppm", "ixx",
         "m", "mm", "s", "S", "asm", "ld", "rs", "zig", "zon", "nim", "nims", "d", "di", "go", "swift",
@@ -61,7 +62,7 @@ pub fn is_code(file: &Path) -> bool {
     ];
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let suffix = file.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
-    NAMES.contains(&name) || SUFFIXES.contains(&suffix)
+    MAKEFILES.contains(&name) || NAMES.contains(&name) || SUFFIXES.contains(&suffix)
 }
 
 #[cfg(test)]

@@ -76,6 +76,9 @@ impl FolderWatcher {
     /// if a watch was added: earlier events in that folder are unknown. The first folder that cannot be watched is
     /// logged.
     pub fn set(&mut self, folders: impl IntoIterator<Item = PathBuf>) -> bool {
+        if self.watcher.is_none() {
+            return false;
+        }
         let wanted: BTreeSet<_> = folders.into_iter().filter_map(nearest_existing).collect();
         let unwanted: Vec<_> =
             self.watched.keys().filter(|folder| !wanted.contains(*folder)).cloned().collect();

@@ -220,7 +220,8 @@ impl SourceWatcher {
             let stamp = fs::metadata(file).ok().filter(Metadata::is_file).map(|about| stamp(&about));
             stamp != self.known.get(*file).map(|known| known.stamp)
         };
-        let touched: Vec<_> = found.iter().chain(self.known.keys()).filter(is_touched).cloned().collect();
+        let gone = self.known.keys().filter(|file| !found.contains(*file));
+        let touched: Vec<_> = found.iter().chain(gone).filter(is_touched).cloned().collect();
         self.touched.extend(touched);
     }
 

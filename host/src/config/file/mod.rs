@@ -153,20 +153,14 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
 
 /// Reads one address or an array of them.
 fn listen(top: &Section, folder: &Path) -> anyhow::Result<Option<Vec<String>>> {
-    let Some(value) = top.get("listen") else { return Ok(None) };
-    let addresses = match value.get_ref() {
-        DeValue::Array(addresses) => addresses.iter().collect(),
-        _ => vec![value],
-    };
-    if addresses.is_empty() {
-        return Err(top.rejection("listen", value, "expected at least one HOST:PORT in it"));
+    let parse = |value: &DeValue| parse_listen(text(value)).map(|address| relative_to(&address, folder));
+    let addresses = top.list("listen", parse)?;
+    match (top.get("listen"), &addresses) {
+        (Some(value), Some(addresses)) if addresses.is_empty() => {
+            Err(top.rejection("listen", value, "expected at least one HOST:PORT in it"))
+        }
+        _ => Ok(addresses),
     }
-    let parse = |address: &Spanned<DeValue>| {
-        parse_listen(text(address.get_ref()))
-            .map(|address| relative_to(&address, folder))
-            .map_err(|expected| top.rejection("listen", address, &expected))
-    };
-    addresses.into_iter().map(parse).collect::<Result<_, _>>().map(Some)
 }
 
 fn control(top: &Section, folder: &Path) -> anyhow::Result<Option<ControlAddress>> {

@@ -35,9 +35,10 @@ impl<'a> Document<'a> {
 
     /// `file:line:column` of byte `at`.
     pub fn position(&self, at: usize) -> String {
-        let before = self.text.char_indices().take_while(|&(start, c)| start + c.len_utf8() <= at);
-        let column = before.fold(1, |column, (_, c)| if c == '\n' { 1 } else { column + 1 });
-        format!("{}:{column}", self.location(at))
+        let before = self.line_ends.partition_point(|&end| end < at).checked_sub(1);
+        let start = before.map_or(0, |line| self.line_ends[line] + 1);
+        let columns = self.text[start..].char_indices().take_while(|&(i, c)| start + i + c.len_utf8() <= at);
+        format!("{}:{}", self.location(at), columns.count() + 1)
     }
 
     /// `file:line` of byte `at`.

@@ -74,12 +74,10 @@ impl Limits {
                 "a busy machine takes longer to load a library, and the reload is rejected",
             ),
         ];
-        let is_short =
-            |(_, time, least, _): &(_, Option<Duration>, Duration, _)| time.is_some_and(|time| time < *least);
-        let text = |(key, time, least, why): (&'static str, Option<Duration>, Duration, &str)| {
-            let time = Time(time.unwrap_or_default());
-            (key, format!("{key} is {time}: {why}; the smallest sensible value is {}", Time(least)))
+        let warning = |(key, time, least, why): (&'static str, Option<Duration>, Duration, &str)| {
+            let time = Time(time.filter(|time| *time < least)?);
+            Some((key, format!("{key} is {time}: {why}; the smallest sensible value is {}", Time(least))))
         };
-        durations.into_iter().filter(is_short).map(text).collect()
+        durations.into_iter().filter_map(warning).collect()
     }
 }

@@ -50,11 +50,13 @@ pub struct Limits {
     pub ping_interval: Option<Duration>,
     /// Time for connections to close when the server stops.
     pub drain_timeout: Duration,
-    /// A callback that runs longer is logged. None: none is. At most `hang_timeout`.
+    /// A callback that runs longer is logged, and so are callbacks that together keep clients waiting for as long. None: none
+    /// is. At most `hang_timeout`.
     pub slow_callback: Option<Duration>,
-    /// A worker whose callback runs longer is killed and replaced. None: none is.
+    /// A worker whose callback runs longer, or whose event loop does not run for as long, is killed and replaced. None: none
+    /// is.
     pub hang_timeout: Option<Duration>,
-    /// Time for each step of a reload; not zero.
+    /// Time for a reload; not zero.
     pub reload_timeout: Duration,
     /// Connections of all workers together; not zero. None: the limit on open files applies.
     pub max_connections: Option<usize>,

@@ -55,17 +55,19 @@ pub fn finish() {
 
 /// Writes a last error, or a text of a process without a log, to stderr. Bounded in time.
 pub fn print_error(text: &str) {
-    stderr::write_stderr(text, PATIENCE);
+    finish();
+    stderr::write_within(rustix::stdio::stderr(), text, PATIENCE);
 }
 
 /// Logs a line in a child that a plugin forked.
 pub fn print_in_child(text: &str) {
-    stderr::write_without_log(&format!("callsign: {}\n", escape(text)), PATIENCE);
+    // Not behind the log, whose lock another thread may have held when this process was forked.
+    stderr::write_within(rustix::stdio::stderr(), &format!("callsign: {}\n", escape(text)), PATIENCE);
 }
 
 /// Writes the text to stdout. Bounded in time: serving does not depend on somebody reading it.
 pub fn print(text: &str) {
-    stderr::write_stdout(text, PATIENCE);
+    stderr::write_within(rustix::stdio::stdout(), text, PATIENCE);
 }
 
 /// Escapes control characters in each line, and indents all lines but the first.

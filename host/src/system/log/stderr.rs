@@ -61,11 +61,6 @@ pub fn flush_within(patience: Duration) {
     }
 }
 
-/// Writes text to stderr without the log, whose lock another thread may have held when this process was forked.
-pub fn write_without_log(text: &str, patience: Duration) {
-    write_within(rustix::stdio::stderr(), text, patience);
-}
-
 fn with_log(f: impl FnOnce(&mut RecordQueue, &mut dyn FnMut(&[u8]) -> io::Result<usize>)) {
     let (mut log, fd) = (LOG.lock().unwrap_or_else(PoisonError::into_inner), rustix::stdio::stderr());
     let Log { queue, stderr } = &mut *log;
@@ -74,18 +69,8 @@ fn with_log(f: impl FnOnce(&mut RecordQueue, &mut dyn FnMut(&[u8]) -> io::Result
     PENDING.store(queue.has_pending(), Relaxed);
 }
 
-/// Writes text to stderr, behind the records that wait. Gives up if stderr takes nothing for `patience`.
-pub fn write_stderr(text: &str, patience: Duration) {
-    flush_within(patience);
-    write_within(rustix::stdio::stderr(), text, patience);
-}
-
-/// Writes text to stdout. Gives up if stdout takes nothing for `patience`.
-pub fn write_stdout(text: &str, patience: Duration) {
-    write_within(rustix::stdio::stdout(), text, patience);
-}
-
-fn write_within(fd: BorrowedFd<'_>, text: &str, patience: Duration) {
+/// Writes text without the log. Gives up if the descriptor takes nothing for `patience`.
+pub fn write_within(fd: BorrowedFd<'_>, text: &str, patience: Duration) {
     let (output, mut rest) = (Output::of(fd), text.as_bytes());
     let mut end = Instant::now() + patience;
     while !rest.is_empty() {

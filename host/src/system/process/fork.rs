@@ -1,9 +1,8 @@
 //! Children that a plugin forks in a worker. A forked child has copies of the worker's descriptors and of its event
 //! loop, and must not serve clients with them. [`watch`] has libc call [`on_fork`] in every such child. That marks the
-//! child as forked, closes the worker's sockets in it, so that the port and the clients stay the worker's alone, and gives
-//! signals that the host handles their default effect. The
-//! callers of plugin code check [`is_forked`] when the code returns, and end a child that returned with
-//! [`end_returned`].
+//! child as forked, closes the worker's sockets in it, so that the port and the clients stay the worker's alone, and
+//! gives signals that the host handles their default effect. The callers of plugin code check [`is_forked`] when the code
+//! returns, and end a child that returned with [`end_returned`].
 //!
 //! Only `fork` calls [`on_fork`]. `posix_spawn`, `system` and `popen` need no such call, because exec closes the
 //! worker's descriptors. A child of a bare `clone` system call goes unnoticed.
@@ -20,8 +19,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::Relaxed};
 
 use libc::{sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un, socklen_t};
+use rustix::process::Signal;
 
 use crate::system::log as logging;
+use crate::system::signals::HANDLED;
 
 /// Exit status of a child that returned from plugin code.
 const RETURNED: c_int = 1;
@@ -34,17 +35,6 @@ static HIGHEST: AtomicI32 = AtomicI32::new(-1);
 
 /// The host's handler for signals, the same for all of them. 0: there is none yet.
 static HANDLER: AtomicUsize = AtomicUsize::new(0);
-/// Signals that the host may handle.
-const HANDLED: [c_int; 8] = [
-    libc::SIGINT,
-    libc::SIGTERM,
-    libc::SIGQUIT,
-    libc::SIGHUP,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGALRM,
-    libc::SIGXFSZ,
-];
 
 struct Sockets {
     /// The link to the parent.
@@ -123,7 +113,8 @@ extern "C" fn on_fork() {
     }
     let host = HANDLER.load(Relaxed);
     // The child has no event loop that would act on a signal, and could only be killed. Handlers of plugins stay.
-    for signal in HANDLED.into_iter().filter(|signal| host != 0 && handler(*signal) == host) {
+    let handled = HANDLED.into_iter().map(Signal::as_raw).chain([libc::SIGXFSZ]);
+    for signal in handled.filter(|signal| host != 0 && handler(*signal) == host) {
         // SAFETY: SIG_DFL is a valid disposition.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }

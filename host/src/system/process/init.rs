@@ -6,16 +6,13 @@ use std::env;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 
 use anyhow::{Context, Result};
-use rustix::process::{Signal, kill_process};
+use rustix::process::kill_process;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::orphans::Reaper;
 use super::{Leader, OWN_FILE, block_on};
-
-/// The signals that mean something to a server. For process 1, the kernel ignores all others.
-const PASSED_ON: [Signal; 7] =
-    [Signal::INT, Signal::TERM, Signal::QUIT, Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM];
+use crate::system::signals::HANDLED;
 
 /// Whether this process is process 1.
 pub fn is_needed() -> bool {
@@ -26,7 +23,8 @@ pub fn is_needed() -> bool {
 pub fn run() -> Result<()> {
     let status = block_on(async {
         let mut signals = Vec::new();
-        for name in PASSED_ON {
+        // For process 1, the kernel ignores all others.
+        for name in HANDLED {
             signals.push((name, signal(SignalKind::from_raw(name.as_raw()))?));
         }
         let mut arguments = env::args_os();

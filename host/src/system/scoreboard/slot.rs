@@ -286,10 +286,9 @@ impl Slot {
     /// Clears what the last worker wrote, before the next one starts.
     pub fn clear(&self) {
         let hot = &self.hot;
-        let words = [&hot.now, &hot.clients, &hot.accepted, &hot.heartbeat, &hot.lag];
-        for word in words.into_iter().chain([&hot.receive_memory, &hot.send_memory, &hot.shed]) {
-            word.store(0, Relaxed);
-        }
+        let seen = [&hot.now, &hot.clients, &hot.accepted, &hot.heartbeat];
+        let load = [&hot.lag, &hot.receive_memory, &hot.send_memory, &hot.shed];
+        [seen, load].as_flattened().iter().for_each(|word| word.store(0, Relaxed));
         self.crash.signal.store(0, Relaxed);
         self.labels.iter().for_each(|label| label.write(""));
         self.modules.write("");
