@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::dynamic::below_origin;
 use super::image::Image;
 use super::kore;
 use super::library::defined_by_process;
@@ -55,14 +56,12 @@ pub fn preempted(image: &Image) -> Option<String> {
     ))
 }
 
-/// The libraries that it needs and that its run path leads to. Those of the system are not among them.
+/// The libraries that a plugin needs and that its run path leads to. Those of the system are not among them.
 fn beside(image: &Image, path: &Path) -> Vec<PathBuf> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let folders = image.dynamic.run_path.iter().map(|entry| {
-        let rest = entry.strip_prefix("$ORIGIN").or_else(|| entry.strip_prefix("${ORIGIN}"));
-        rest.map_or_else(|| PathBuf::from(entry), |rest| folder.join(rest.trim_start_matches('/')))
-    });
-    let folders: Vec<PathBuf> = folders.collect();
+    let expand =
+        |entry: &String| below_origin(entry).map_or_else(|| PathBuf::from(entry), |rest| folder.join(rest));
+    let folders: Vec<PathBuf> = image.dynamic.run_path.iter().map(expand).collect();
     let find = |name: &String| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file());
     image.dynamic.needs.iter().filter_map(find).collect()
 }

@@ -54,11 +54,17 @@ impl Function {
 /// Why a handler failed, as the plugin reported it. Untrusted text.
 pub type Failure = String;
 
+/// Plugin code that runs on a thread.
+#[derive(Clone, Copy)]
+enum Running {
+    Nothing,
+    Handler(HandlerRef),
+    /// A hook of the plugin with this index.
+    Hook(usize),
+}
+
 thread_local! {
-    static RUNNING: Cell<Option<HandlerRef>> = const { Cell::new(None) };
-    /// The plugin of a hook that is running.
-    static HOOK_OF: Cell<Option<usize>> = const { Cell::new(None) };
-    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+    static RUNNING: Cell<Running> = const { Cell::new(Running::Nothing) };
     static FAILED: Cell<bool> = const { Cell::new(false) };
     static FAILURE: RefCell<Failure> = const { RefCell::new(String::new()) };
     static MUTED: Cell<bool> = const { Cell::new(false) };
@@ -98,17 +104,24 @@ pub fn store_saved(state: &[u8]) -> bool {
 
 /// The handler that is running on this thread; None for hooks and outside of plugin code.
 pub fn running_handler() -> Option<HandlerRef> {
-    RUNNING.get()
+    match RUNNING.get() {
+        Running::Handler(handler) => Some(handler),
+        _ => None,
+    }
 }
 
 /// The plugin whose code is running on this thread, by its index.
 pub fn running_plugin() -> Option<usize> {
-    running_handler().map(|handler| handler.plugin).or(HOOK_OF.get())
+    match RUNNING.get() {
+        Running::Handler(handler) => Some(handler.plugin),
+        Running::Hook(plugin) => Some(plugin),
+        Running::Nothing => None,
+    }
 }
 
 /// Whether plugin code is running on this thread.
 pub fn in_callback() -> bool {
-    IN_CALLBACK.get()
+    !matches!(RUNNING.get(), Running::Nothing)
 }
 
 /// Records that the running callback failed. False: no callback is running.
@@ -128,32 +141,22 @@ pub(super) fn run_hook<R>(
     guard: Option<Guard>,
     f: impl FnOnce() -> R,
 ) -> Result<R, Failure> {
-    HOOK_OF.set(Some(plugin));
-    let result = run(None, index, guard, f);
-    HOOK_OF.set(None);
-    result
+    run(Running::Hook(plugin), index, guard, f)
 }
 
-/// Runs plugin code as `handler`, or as the hook with that index on the scoreboard. What it throws is its failure.
+/// Runs plugin code, which has that index on the scoreboard. What it throws is its failure.
 #[inline]
-fn run<R>(
-    handler: Option<HandlerRef>,
-    index: u32,
-    guard: Option<Guard>,
-    f: impl FnOnce() -> R,
-) -> Result<R, Failure> {
+fn run<R>(running: Running, index: u32, guard: Option<Guard>, f: impl FnOnce() -> R) -> Result<R, Failure> {
     let slot = scoreboard::current();
-    RUNNING.set(handler);
-    IN_CALLBACK.set(true);
+    RUNNING.set(running);
     slot.enter(index);
     let result = guard::call(guard, f);
     // Before anything that the worker shares with its children is changed, such as the scoreboard.
     if fork::is_forked() {
-        end_returned(handler, index);
+        end_returned(running, index);
     }
     slot.leave();
-    IN_CALLBACK.set(false);
-    RUNNING.set(None);
+    RUNNING.set(Running::Nothing);
     match result {
         Ok(result) if !FAILED.get() => Ok(result),
         Ok(_) => Err(take_failure()),
@@ -167,15 +170,15 @@ fn run<R>(
 /// Runs plugin code as that handler.
 #[inline]
 pub(super) fn run_handler<R>(handler: HandlerRef, f: impl FnOnce() -> R) -> Result<R, Failure> {
-    run(Some(handler), handler.index.get(), handler.guard.get(), f)
+    run(Running::Handler(handler), handler.index.get(), handler.guard.get(), f)
 }
 
 /// Ends this process: a child that plugin code forked, and that returned.
 #[cold]
-fn end_returned(handler: Option<HandlerRef>, index: u32) -> ! {
-    match handler {
-        Some(handler) => fork::end_returned(handler),
-        None => fork::end_returned(&scoreboard::current().label(index.into())),
+fn end_returned(running: Running, index: u32) -> ! {
+    match running {
+        Running::Handler(handler) => fork::end_returned(handler),
+        _ => fork::end_returned(&scoreboard::current().label(index.into())),
     }
 }
 

@@ -135,7 +135,8 @@ impl Dispatch {
 }
 
 fn convention(registry: &Registry) -> Result<Answerer> {
-    let existing = |name, kind| registry.plugins().any(|plugin| plugin.has(name, kind)).then_some(name);
+    let existing =
+        |name, kind| registry.plugins().any(|plugin| plugin.image.exports(name, kind)).then_some(name);
     let unclear = |unresolved: Unresolved| {
         anyhow!(
             "{unresolved}. Without a route, the handlers called `onrequest`, or `onconnect`, `onmessage` and \

@@ -17,6 +17,12 @@ pub struct Dynamic {
     pub static_tls: Option<u64>,
 }
 
+/// The rest of an entry of a run path that begins with `$ORIGIN`, the library's folder. None: it begins otherwise.
+pub fn below_origin(entry: &str) -> Option<&str> {
+    let rest = entry.strip_prefix("$ORIGIN").or_else(|| entry.strip_prefix("${ORIGIN}"))?;
+    (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))
+}
+
 impl Dynamic {
     /// Reads the section; empty if it is damaged.
     pub fn of<'f, R: ReadRef<'f>>(file: &object::File<'f, R>) -> Self {

@@ -80,60 +80,49 @@ impl Generation {
         retained: u32,
         host: HostTable,
     ) -> Result<Self> {
-        let generation = planned.generation;
         let config = serde_json::to_string(&planned.source.config)
             .context("its config table cannot be written as JSON")?;
-        let label = |kind: &str| CodeLabel {
-            plugin: name.clone(),
-            kind: kind.into(),
-            generation,
-            ..CodeLabel::default()
-        };
-        let hooks = scoreboard::define(&label("loading"));
+        let outline = Self::outline(planned, image, name, index);
+        let Self { ref image, ref name, generation, .. } = outline;
+        let hooks = scoreboard::define(&outline.code_label("loading"));
         // Labelled on the scoreboard, because a library's constructors can crash or hang.
         scoreboard::current().enter(hooks);
-        let library = Library::open(&planned.file, &image, index, &name, generation, hooks, host);
+        let library = Library::open(&planned.file, image, index, name, generation, hooks, host);
         scoreboard::current().leave();
         scoreboard::current().set_modules(&crash::modules());
         let library = library.inspect_err(|_| scoreboard::undefine(hooks))?;
-        let (path, onload) = (planned.source.path.clone(), planned.source.onload.clone());
-        let config_position = planned.source.config_position.clone();
-        let broadcasts_to_all = planned.source.broadcast == BroadcastTo::All;
-        let (library, retained) = (Some(library), Cell::new(retained));
         Ok(Self {
-            name,
-            path,
-            generation,
-            retained,
-            image,
-            index,
-            broadcasts_to_all,
+            retained: Cell::new(retained),
+            broadcasts_to_all: planned.source.broadcast == BroadcastTo::All,
             config,
-            config_position,
-            onload,
-            library,
+            config_position: planned.source.config_position.clone(),
+            library: Some(library),
+            ..outline
         })
     }
 
     /// A generation of which only the file was read, to look up names before any code is loaded. Its functions are
     /// [`Function::None`], and it has no hooks.
     pub fn outline(planned: &PlannedPlugin, image: Image, name: String, index: usize) -> Self {
-        let (path, onload) = (planned.source.path.clone(), planned.source.onload.clone());
-        let (generation, config) = (planned.generation, String::new());
-        let (retained, config_position) = (Cell::default(), None);
         Self {
             name,
-            path,
-            generation,
-            retained,
+            path: planned.source.path.clone(),
+            generation: planned.generation,
+            retained: Cell::default(),
             image,
             index,
             broadcasts_to_all: false,
-            config,
-            config_position,
-            onload,
+            config: String::new(),
+            config_position: None,
+            onload: planned.source.onload.clone(),
             library: None,
         }
+    }
+
+    /// The label of code of this generation on the scoreboard.
+    fn code_label(&self, kind: &str) -> CodeLabel {
+        let (plugin, kind, generation) = (self.name.clone(), kind.to_owned(), self.generation);
+        CodeLabel { plugin, kind, generation, ..CodeLabel::default() }
     }
 
     /// Whether code was loaded.
@@ -209,9 +198,7 @@ impl Generation {
     /// The hooks of the descriptor. The scoreboard shows `label` for all of them from now on.
     pub fn hooks(&self, label: &str) -> &Hooks {
         let hooks = self.library().hooks();
-        let (plugin, kind, generation) = (self.name.clone(), label.to_owned(), self.generation);
-        scoreboard::current()
-            .define(hooks.index(), &CodeLabel { plugin, kind, generation, ..CodeLabel::default() });
+        scoreboard::current().define(hooks.index(), &self.code_label(label));
         hooks
     }
 
@@ -270,20 +257,23 @@ impl Generation {
     }
 
     fn hook(&self, name: &str, kind: Kind) -> Result<HandlerRef> {
-        let function =
-            self.function(name, kind).with_context(|| format!("cannot find its {kind} hook `{name}`"))?;
         // Leaked: one or two for each load, and the library itself stays in memory too.
-        let hook: HandlerRef = Box::leak(Box::new(Handler {
+        self.new_handler(name, kind).with_context(|| format!("cannot find its {kind} hook `{name}`"))
+    }
+
+    /// A new handler that calls the function of that name; it is leaked. None: there is no such function.
+    pub fn new_handler(&self, name: &str, kind: Kind) -> Option<HandlerRef> {
+        let handler: HandlerRef = Box::leak(Box::new(Handler {
             plugin: self.index,
             plugin_name: self.name.clone(),
             name: name.to_owned(),
             kind,
-            function: Cell::new(function),
+            function: Cell::new(self.function(name, kind)?),
             guard: Cell::new(self.guard()),
             index: Cell::new(0),
         }));
-        hook.index.set(scoreboard::define(&hook.label(self.generation)));
-        Ok(hook)
+        handler.index.set(scoreboard::define(&handler.label(self.generation)));
+        Some(handler)
     }
 
     /// Why that name is not a load hook, and what to do, as the end of a sentence.
@@ -307,11 +297,6 @@ impl Generation {
     pub fn names(&self, kind: Kind) -> impl Iterator<Item = &str> + Clone {
         let handlers = self.image.handlers.iter().filter(move |(_, its_kind)| *its_kind == kind);
         handlers.map(|(name, _)| name.as_str()).chain(self.image.functions.iter().map(String::as_str))
-    }
-
-    /// Whether [`names`](Self::names) contains that name.
-    pub fn has(&self, name: &str, kind: Kind) -> bool {
-        self.names(kind).any(|other| other == name)
     }
 
     /// Calls the plugin's release hook, which frees the data that the plugin keeps in a connection.

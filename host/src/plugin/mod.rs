@@ -6,7 +6,7 @@
 
 pub mod image; // the contents of a library file, read without running its code
 
-mod dynamic; // the ELF dynamic section
+pub mod dynamic; // the ELF dynamic section
 
 pub mod unique; // symbols of which the loader keeps one in the whole process
 

@@ -185,6 +185,11 @@ impl Copies {
     }
 }
 
+/// The folder of a library. An empty parent is the server's working directory.
+fn folder_of(original: &Path) -> PathBuf {
+    Path::new(".").join(original.parent().unwrap_or(Path::new("")))
+}
+
 impl Store {
     fn copy(&self, original: &Path, number: u32, deadline: Option<Deadline>) -> Result<(PathBuf, Image)> {
         let (copied, image) = Copied::new(original, || self.folder(), number, &self.key, deadline)?;

@@ -7,6 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
 use super::folder::Access;
+use super::folder_of;
+use crate::plugin::dynamic::below_origin;
 
 /// Most `..` at the beginning of an entry. An entry with more is ignored.
 const UP_MAX: usize = 8;
@@ -25,11 +27,7 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// None: the entry does not begin with `$ORIGIN`, or reaches too far up.
     fn parse(text: &'a str) -> Option<Self> {
-        let rest = text.strip_prefix("$ORIGIN").or_else(|| text.strip_prefix("${ORIGIN}"))?;
-        if !rest.is_empty() && !rest.starts_with('/') {
-            return None;
-        }
-        let path = Path::new(rest.trim_start_matches('/'));
+        let path = Path::new(below_origin(text)?);
         let (mut up, mut down) = (0, PathBuf::new());
         for component in path.components() {
             match component {
@@ -65,8 +63,7 @@ pub fn link_dependencies(
     }
     let file = folders[up].join(name);
     fs::rename(&copy, &file)?;
-    // An empty parent is the server's working directory.
-    let origin = Path::new(".").join(original.parent().unwrap_or(Path::new("")));
+    let origin = folder_of(original);
     // Short paths first: a link to a folder covers the folders below it.
     entries.sort_by_key(|entry| entry.down.components().count());
     for entry in entries {

@@ -6,14 +6,15 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use super::folder_of;
+
 /// Most entries of a folder that are linked. A folder with more is one for libraries, such as /usr/lib.
 pub const SIBLINGS_MAX: usize = 1000;
 
 /// Links what is beside the original and has no name that is in the folder of the copy already. False: that is too much,
 /// and nothing is linked.
 pub fn link_siblings(copy: &Path, original: &Path) -> io::Result<bool> {
-    // An empty parent is the server's working directory.
-    let beside = Path::new(".").join(original.parent().unwrap_or(Path::new(""))).canonicalize()?;
+    let beside = folder_of(original).canonicalize()?;
     let folder = copy.parent().unwrap_or(Path::new("/"));
     let real = folder.canonicalize()?;
     let mut names = Vec::new();

@@ -7,13 +7,12 @@ mod candidate; // the registry that a reload prepares
 
 mod unresolved; // why a name is not a handler
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::generation::Generation;
-use super::handler::{Callbacks, Handler, HandlerRef, Kind};
-use crate::system::scoreboard;
+use super::handler::{Callbacks, HandlerRef, Kind};
 
 pub use candidate::CandidateRegistry;
 pub use unresolved::Unresolved;
@@ -92,19 +91,8 @@ impl Registry {
         if let Some(handler) = self.interned.borrow().get(&key) {
             return Some(handler);
         }
-        let owner = &self.plugins[plugin];
-        let function = owner.function(name, kind)?;
         // Leaked, because connections refer to it until the worker exits. The libraries' symbols bound the number.
-        let handler: HandlerRef = Box::leak(Box::new(Handler {
-            plugin,
-            plugin_name: owner.name.clone(),
-            name: name.to_owned(),
-            kind,
-            function: Cell::new(function),
-            guard: Cell::new(owner.guard()),
-            index: Cell::new(0),
-        }));
-        handler.index.set(scoreboard::define(&handler.label(owner.generation)));
+        let handler = self.plugins[plugin].new_handler(name, kind)?;
         self.interned.borrow_mut().insert(key, handler);
         Some(handler)
     }
