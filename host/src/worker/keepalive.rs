@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::hub::Hub;
 use crate::client::Client;
+use crate::system::delivery::Delivery;
 
 /// Ticks of an interval, unless they would be shorter than [`TICK_MIN`].
 const TICKS: u32 = 64;
@@ -161,12 +162,12 @@ impl Keepalive {
     /// end the connection; it has to read instead.
     fn ping(&self, hub: &Hub, c: &Client) {
         let backlog = c.backlog();
-        let delivery = c.transport().delivery();
-        if let Some(delivery) = delivery.filter(|delivery| delivery.waiting > 0 || backlog > 0) {
-            let ping_at = delivery.acknowledged + delivery.waiting + backlog as u64;
-            self.reading
-                .borrow_mut()
-                .insert(c.id(), Reading { acknowledged: delivery.acknowledged, ping_at });
+        match c.transport().delivery() {
+            Some(Delivery { acknowledged, waiting }) if waiting > 0 || backlog > 0 => {
+                let ping_at = acknowledged + waiting + backlog as u64;
+                self.reading.borrow_mut().insert(c.id(), Reading { acknowledged, ping_at });
+            }
+            _ => self.forget(c.id()),
         }
         if backlog <= hub.limits.max_backlog {
             hub.send(c, op::PING, b"");
