@@ -209,7 +209,7 @@ impl Generation {
 
     /// The guard that calls of the library need.
     pub fn guard(&self) -> Option<Guard> {
-        self.library.as_ref()?.guard()
+        self.library.as_ref()?.hooks().guard()
     }
 
     /// The function of that name, to be called as a handler of that kind.

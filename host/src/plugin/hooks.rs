@@ -87,6 +87,11 @@ impl Hooks {
         Self { release, save, restore, save_plugin, restore_plugin, state_version, plugin, index, guard }
     }
 
+    /// The guard that calls of the library need.
+    pub fn guard(&self) -> Option<Guard> {
+        self.guard
+    }
+
     /// Index on the scoreboard.
     pub fn index(&self) -> u32 {
         self.index.get()

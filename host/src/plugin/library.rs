@@ -36,7 +36,6 @@ pub struct Library {
     /// identifies the generation.
     host_slot: *mut *const abi::Host,
     hooks: Hooks,
-    guard: Option<Guard>,
     /// Where the library is loaded.
     base: *const c_void,
 }
@@ -99,7 +98,7 @@ impl Library {
         // SAFETY: the library follows the ABI, which its descriptor promises; `ManuallyDrop` keeps it loaded.
         let hooks = unsafe { Hooks::new(descriptor, plugin, scoreboard_index, guard) };
         let base = place_of(ptr::from_ref(descriptor).cast()).map_or(ptr::null(), |place| place.base);
-        Ok(Self { loaded: ManuallyDrop::new(loaded), host_slot: descriptor.host, hooks, guard, base })
+        Ok(Self { loaded: ManuallyDrop::new(loaded), host_slot: descriptor.host, hooks, base })
     }
 
     /// The function of a handler of that name and kind: an exported handler, or else a plain function of that name.
@@ -142,11 +141,6 @@ impl Library {
         // SAFETY: `Image::read` found this symbol among the functions that the library itself defines, so it is the
         // address of code. `Plain` claims no signature; the code that calls the function has to know it.
         unsafe { self.loaded.get::<Plain>(format!("{name}\0").as_bytes()).ok().map(|symbol| *symbol) }
-    }
-
-    /// The guard that calls of the library need.
-    pub fn guard(&self) -> Option<Guard> {
-        self.guard
     }
 
     /// The hooks of its descriptor.

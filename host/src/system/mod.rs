@@ -16,6 +16,8 @@ pub mod privileges; // --user and --group
 
 pub mod private_folder; // who can use a folder, or replace what is in it
 
+pub mod file_stamp; // versions of a file
+
 pub mod static_tls; // room for thread-local data of plugins
 
 pub mod open_files; // the limit on open files

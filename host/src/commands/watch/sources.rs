@@ -13,6 +13,7 @@ use super::fingerprint;
 use super::folders::{FileEvent, FolderWatcher};
 use super::ignored::{Ignored, Patterns};
 use crate::config::regular_file;
+use crate::system::file_stamp::{Stamp, stamp};
 
 /// Bytes. Larger files are compared by size and date, because reading them at each event takes too long.
 const READ_MAX: u64 = 4 << 20;
@@ -85,10 +86,6 @@ struct Known {
     /// None: the product of a compiler, to be ignored.
     content: Option<ContentId>,
 }
-
-/// Device, inode, size, and times of the last writing and of the last change in seconds and nanoseconds. Differs after
-/// each change of a file.
-type Stamp = (u64, u64, u64, [i64; 4]);
 
 /// Differs between two contents of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -348,11 +345,6 @@ impl SourceWatcher {
         let content = (!is_product).then(|| ContentId::Fingerprint(fingerprint(&content)));
         Some(Known { stamp, content })
     }
-}
-
-fn stamp(about: &Metadata) -> Stamp {
-    let times = [about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec()];
-    (about.dev(), about.ino(), about.size(), times)
 }
 
 fn content(known: Option<Known>) -> Option<ContentId> {

@@ -1,15 +1,15 @@
-//! Whether a build may still be writing a library. What the file system says of the file enters, look by look; leaves
+//! Finds out whether a build may still be writing a library. What the file system says of the file enters, look by look; leaves
 //! whether to copy the file, to look again, or to give up.
 //!
 //! Invariant: a version of a file that could not be copied is not opened a second time.
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Error;
 
-use super::library::{Stamp, stamp};
+use crate::system::file_stamp::{Stamp, stamp};
 
 /// Time between two looks. A file that has changed in between is being written.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(25);
@@ -22,7 +22,7 @@ pub type Look = Option<(Stamp, Option<Duration>)>;
 /// Looks at the file without opening it.
 pub fn look(path: &Path) -> Look {
     let about = fs::metadata(path).ok()?;
-    let age = about.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    let age = about.modified().ok().and_then(|at| at.elapsed().ok());
     Some((stamp(&about), age))
 }
 

@@ -22,15 +22,13 @@ use crate::config::regular_file;
 use crate::parent::deadline::Deadline;
 use crate::plugin::image::{self, Image};
 use crate::plugin::unique::Unique;
+use crate::system::file_stamp::{Stamp, stamp};
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 64 * 1024;
 const UNREADABLE: &str = "cannot be copied";
 /// Age of a file up to which two versions may have the same times: file systems count in ticks, or in seconds.
 const YOUNG: Duration = Duration::from_secs(2);
-
-/// Identifies a version of a file: device, inode, size, time of the last write, and time of the last change.
-pub type Stamp = ((u64, u64), u64, (i64, i64), (i64, i64));
 
 /// A copy, as the parent knows it.
 pub struct Copied {
@@ -102,7 +100,7 @@ impl Copied {
         }
         let image = Image::read_from(&content, original)?;
         let (original, run_path) = (original.to_owned(), image.dynamic.run_path.clone());
-        let version = Some(stamp(before)).filter(|_| is_older_than(before, YOUNG));
+        let version = Some(stamp(before)).filter(|_| is_old(before));
         let mut copied = Self {
             file,
             folder: numbered,
@@ -128,7 +126,7 @@ impl Copied {
         Ok((copied, image))
     }
 
-    /// Adds what the library finds by `$ORIGIN`, and remembers the state of the folder.
+    /// Links what the library's run path leads to and what is beside the original, and remembers the state of the folder.
     fn finish(&mut self, folder: &Folder) -> Result<()> {
         let file = self.folder.join(self.file.file_name().unwrap_or_default());
         self.file = origin::link_dependencies(file, &self.original, &self.run_path, folder.access)
@@ -234,18 +232,11 @@ fn unwritable(folder: &Folder) -> String {
     )
 }
 
-/// The version of the file that these metadata describe.
-pub fn stamp(about: &Metadata) -> Stamp {
-    let (written, changed) = ((about.mtime(), about.mtime_nsec()), (about.ctime(), about.ctime_nsec()));
-    ((about.dev(), about.ino()), about.len(), written, changed)
-}
-
-/// Whether nothing has changed the file for that long.
-fn is_older_than(about: &Metadata, age: Duration) -> bool {
-    let at =
-        |seconds: i64| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?));
-    let age_of = |seconds| SystemTime::now().duration_since(at(seconds)?).ok();
-    age_of(about.ctime()).is_some_and(|found| found > age)
+/// Whether nothing has changed the file for longer than [`YOUNG`].
+fn is_old(about: &Metadata) -> bool {
+    let time = u64::try_from(about.ctime()).ok().map(Duration::from_secs);
+    let changed = time.and_then(|time| SystemTime::UNIX_EPOCH.checked_add(time));
+    changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > YOUNG)
 }
 
 /// What is copied, and until when.

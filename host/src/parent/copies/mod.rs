@@ -54,7 +54,7 @@ pub struct Copies {
 struct Store {
     access: Access,
     folder: Mutex<Arc<Folder>>,
-    /// Of the hashes of copies.
+    /// Key of the copies' hashes.
     key: RandomState,
     /// By the file in the plan. If the folder has to move, the copy is in another file.
     copies: Mutex<HashMap<PathBuf, Copied>>,
@@ -145,7 +145,8 @@ impl Copies {
     /// Makes the copies that a plan needs again if something has deleted them. A worker is about to load them. Returns
     /// the plan with the files that the worker loads.
     pub async fn restore(&self, plan: &Plan) -> Result<Plan> {
-        // Usually there is nothing to do, and the worker starts at once: this takes a few calls of `stat`.
+        // Usually there is nothing to do, and the worker starts at once: this takes a call of `stat` for each file beside
+        // the library.
         if let Some(plan) = self.store.intact(plan) {
             return Ok(plan);
         }
@@ -168,12 +169,14 @@ impl Copies {
         }
     }
 
-    /// Whether the operator's file still has the content of the plugin's copy.
-    pub async fn is_unchanged(&self, planned: &PlannedPlugin, deadline: Deadline) -> Result<bool> {
+    /// Whether the operator's file still has the content of the plugin's copy. One that cannot be read has changed:
+    /// copying it says why not.
+    pub async fn is_unchanged(&self, planned: &PlannedPlugin, deadline: Deadline) -> bool {
         let content = lock(&self.store.copies).get(&planned.file).map(Copied::content);
-        let Some(content) = content else { return Ok(false) };
+        let Some(content) = content else { return false };
         let (store, original) = (self.store.clone(), planned.source.path.clone());
-        in_time(deadline, self.pool.call(move || content.is_in(&original, &store.key, deadline))).await
+        let compared = self.pool.call(move || content.is_in(&original, &store.key, deadline));
+        in_time(deadline, compared).await.unwrap_or(false)
     }
 
     /// Removes the copies that are not in the plan, except the last [`KEPT`] of each library: backtraces need them.

@@ -48,7 +48,7 @@ impl Relay {
         queue
     }
 
-    /// Removes the queue of a worker that has ended.
+    /// Removes the queue of a worker that has ended or is being ended.
     pub fn leave(&self, worker: usize) {
         self.queues.borrow_mut().retain(|(other, _)| *other != worker);
         self.room_made.notify_waiters();

@@ -109,7 +109,7 @@ impl Plans {
                     candidate.plan.plugins.push(old.clone());
                 }
                 Some(old)
-                    if !is_forced && old.source == source && is_unchanged(old, copies, deadline).await =>
+                    if !is_forced && old.source == source && copies.is_unchanged(old, deadline).await =>
                 {
                     candidate.kept.push((old.name.clone(), old.generation));
                     candidate.plan.plugins.push(old.clone());
@@ -153,11 +153,6 @@ impl Plans {
         candidate.plan.plugins.push(PlannedPlugin { name, source, file, generation });
         Ok(())
     }
-}
-
-/// Whether the library has the content of its copy. One that cannot be read has changed: copying it says why not.
-async fn is_unchanged(old: &PlannedPlugin, copies: &Copies, deadline: Deadline) -> bool {
-    copies.is_unchanged(old, deadline).await.unwrap_or(false)
 }
 
 fn is_loaded(name: &str, names: &[&str]) -> Result<()> {

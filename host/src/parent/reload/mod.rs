@@ -1,11 +1,12 @@
 //! A reload: copy the libraries that have changed, try them in a probe, and then a transaction over all workers, which
-//! load, prepare, and commit or abort together. A reload that is rejected at any step changes nothing: every worker keeps its code.
+//! check names, load, pause, prepare, and commit or abort together. A reload that is rejected at any step changes nothing:
+//! every worker keeps its code.
 
 mod ballot; // the votes of the workers
 
 mod candidate; // the plan, and what may follow it
 
-mod transaction; // load, prepare, commit or abort
+mod transaction; // check, load, pause, prepare, then commit or abort
 
 use std::cell::RefCell;
 

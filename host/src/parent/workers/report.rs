@@ -17,7 +17,7 @@ pub struct Death<'w> {
     pub pid: i32,
     pub status: ExitStatus,
     pub lived: Duration,
-    /// The watchdog's interval, which bounds how exact times of callbacks are. None: no watchdog runs.
+    /// The watchdog's interval, which bounds how exact times of callbacks are. None: callbacks have no limit, and are not sampled.
     pub interval: Option<Duration>,
 }
 

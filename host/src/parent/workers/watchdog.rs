@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_no_worker_is_sampled() {
+    fn without_limits_no_callback_is_sampled() {
         assert_eq!(Watchdog { slow: None, hang: None }.interval(), None);
         assert_eq!(Watchdog { slow: None, hang: Some(MS(1000)) }.interval(), Some(MS(100)));
         assert_eq!(actions(Watchdog { slow: None, hang: None }, 5000), []);

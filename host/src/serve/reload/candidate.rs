@@ -49,7 +49,7 @@ impl Candidate {
     /// Loads the new generations of a plan and resolves its routes. No hook runs, and clients are served as before.
     pub fn load(worker: &Worker, transaction: u32, plan: &Plan) -> Result<Self> {
         let plugins = worker.registry().load_candidate(&plan.plugins, host_api::table())?;
-        let Plan { routes, handshake, .. } = plan.clone();
+        let (routes, handshake) = (plan.routes.clone(), plan.handshake.clone());
         match Dispatch::resolve(&plugins.registry, &routes, &handshake) {
             Ok(dispatch) => {
                 let (transfer, paused) = (Transfer::default(), Duration::ZERO);

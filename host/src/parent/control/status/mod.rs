@@ -77,7 +77,7 @@ pub struct RunningStatus {
     pub kind: String,
     /// The handler's name; empty for code without one.
     pub name: String,
-    /// For how long, as far as the watchdog has measured. None: it has just begun, or the watchdog is off.
+    /// For how long, as far as the watchdog has measured. None: it has just begun, or callbacks have no limit.
     pub running_for_ms: Option<u64>,
 }
 

@@ -1,5 +1,6 @@
-//! One transaction over all workers that serve: Check, Load, Pause, Prepare, then Commit or Abort everywhere. The decision is
-//! the moment when the candidate becomes the plan: a worker that dies later is followed by one that loads the candidate.
+//! One transaction over all workers that serve: Check, Load, Ready, Pause, Prepare, then Commit or Abort everywhere. The
+//! decision is the moment when the candidate becomes the plan: a worker that dies later is followed by one that loads the
+//! candidate.
 //!
 //! Invariant: no worker pauses before all workers are ready to, and none waits long for the others while it is paused.
 
@@ -144,16 +145,10 @@ impl Transaction<'_> {
         // Hooks that need one lock run one after the other.
         let all = begun.elapsed().saturating_mul(u32::try_from(workers.len()).unwrap_or(u32::MAX));
         let wait = HOOKS_WAIT.saturating_add(for_clients).max(all).min(self.deadline.at - begun);
-        while !missing.is_empty() {
-            let done = ballot.one_done(&mut missing, begun + wait).await;
-            done.map_err(|failure| {
-                self.explain(
-                    failure,
-                    &format!("{WHAT} within {wait:.1?}, and the other workers waited for it"),
-                )
-            })?;
-        }
-        Ok(())
+        let done = ballot.all_done(&missing, begun + wait).await;
+        done.map_err(|failure| {
+            self.explain(failure, &format!("{WHAT} within {wait:.1?}, and the other workers waited for it"))
+        })
     }
 
     /// Has all workers carry out an order. `what` says what a late worker had not done.
