@@ -23,7 +23,7 @@ fn incomplete_messages_of_many_clients_are_bounded() {
         client.send(part(PART));
     }
     // 4 MiB are at most four such parts.
-    eventually("the others are closed", || host.log_lines("left: 1013").len() >= 36);
+    host.log_has("left: 1013", 36);
     let line = host.log_line("more than --receive-memory (4MiB)");
     assert!(line.contains("closed the") && line.contains("with 1013"), "{line}");
     assert!(!line.contains("the 1 clients"), "{line}");

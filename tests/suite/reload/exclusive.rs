@@ -1,15 +1,10 @@
 //! A plugin that holds a port: one worker has it, a restarted worker gets it again, and in a reload it goes from the old
 //! generation to the new one, or stays.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use super::*;
-
-/// A free port, which was never used for a connection.
-fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    socket.local_addr().expect("it is bound").port()
-}
+use crate::support::free_port;
 
 struct Server {
     host: Host,

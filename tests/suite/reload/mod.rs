@@ -186,7 +186,7 @@ fn sighup_rereads_the_configuration() {
     assert!(line.contains("no onrequest handler `pge`; did you mean `page`?"), "{line}");
     write("[[route]]\npath = 'newer'\n");
     hangup(&host);
-    host.log_line("SIGHUP: nothing was reloaded: ");
+    host.log_has("SIGHUP: nothing was reloaded: ", 2);
     assert_eq!(get(&host, "/new").status, 200);
 }
 

@@ -18,6 +18,7 @@ fn a_library_with_the_same_content_is_not_loaded_again_unless_that_is_forced() {
     let file = fs::File::options().append(true).open(&reloading.library).expect("the file exists");
     file.set_modified(now).expect("the test may set the time");
     assert!(reloading.ask("reload", &["reload"]).expect("nothing is wrong").starts_with(NOTHING));
+    reloading.host.log_has("loaded as generation", 2);
     assert_eq!(reloading.host.log_lines("loaded as generation").len(), 2, "once in each worker");
 
     let said = reloading.ask("reload", &["--force"]).expect("the reload is accepted");
