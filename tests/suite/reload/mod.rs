@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::support::{
     Answer, Host, Process, ROUTE, Reloading, WebSocket, c_plugin_with, compile_c, path, run, scratch, variant,
@@ -152,9 +152,7 @@ fn a_reload_can_name_a_plugin_or_use_sighup() {
     reloading.ask("reload", &["reload"]).expect("the reload is accepted");
     assert_eq!(client.ask("who"), "2");
     reloading.put(&variant("3", &[]));
-    let parent =
-        rustix::process::Pid::from_raw(reloading.host.pid().cast_signed()).expect("the process id is valid");
-    kill_process(parent, Signal::HUP).expect("the test may signal the server");
+    reloading.host.process().signal(Signal::HUP);
     reloading.host.log_line("SIGHUP: reloaded reload: generation 3");
     assert_eq!(client.ask("who"), "3");
 }
@@ -167,25 +165,20 @@ fn sighup_rereads_the_configuration() {
         let plugin = format!("workers = 2\n[plugin.reload]\npath = {library:?}\n{text}");
         fs::write(&config, plugin).expect("the scratch folder can be written");
     };
-    let hangup = |host: &Host| {
-        let parent =
-            rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("the process id is valid");
-        kill_process(parent, Signal::HUP).expect("the test may signal the server");
-    };
     write("[[route]]\npath = '/old'\nhandler = 'page'\n");
     let host = Host::start(&["serve", "--config", path(&config), "--workers", "2"]);
     assert_eq!(get(&host, "/old").status, 200);
     write("[[route]]\npath = '/new'\nhandler = 'page'\n[worker]\nhang_timeout = '7s'\n");
-    hangup(&host);
+    host.process().signal(Signal::HUP);
     host.log_line("SIGHUP: reloaded the settings; reload: generation 1 (unchanged)");
     host.log_line("needs a restart to take effect: hang_timeout");
     assert_eq!((get(&host, "/old").status, get(&host, "/new").status), (404, 200));
     write("[[route]]\npath = '/newer'\nhandler = 'pge'\n");
-    hangup(&host);
+    host.process().signal(Signal::HUP);
     let line = host.log_line("SIGHUP: nothing was reloaded: ");
     assert!(line.contains("no onrequest handler `pge`; did you mean `page`?"), "{line}");
     write("[[route]]\npath = 'newer'\n");
-    hangup(&host);
+    host.process().signal(Signal::HUP);
     host.log_has("SIGHUP: nothing was reloaded: ", 2);
     assert_eq!(get(&host, "/new").status, 200);
 }

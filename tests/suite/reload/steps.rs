@@ -86,8 +86,7 @@ fn a_request_whose_handler_is_removed_before_its_call_gets_an_error() {
     client.send("POST /page HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.read_exact(25), b"HTTP/1.1 100 Continue\r\n\r\n");
     write(&variant("2", &["-DNO_PAGE"]), "path = '/'\nhandler = 'upgrade'");
-    let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("the process id is valid");
-    kill_process(parent, Signal::HUP).expect("the test may signal the server");
+    host.process().signal(Signal::HUP);
     host.log_line("SIGHUP: reloaded");
     client.send("body");
     let answer = client.read_answer(true);
@@ -172,13 +171,12 @@ fn rejected_reloads_take_no_room_on_the_scoreboard() {
     let host = Host::start(&["serve", "--config", path(&config)]);
     // One handler that is not in use yet, and one that does not exist.
     write(&(route("/", "upgrade") + &route("/none", "none")));
-    let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("the process id is valid");
     for count in 1..=130 {
-        kill_process(parent, Signal::HUP).expect("the test may signal the server");
+        host.process().signal(Signal::HUP);
         host.log_has("SIGHUP: nothing was reloaded: ", count);
     }
     write(&(route("/page", "page") + &route("/", "upgrade") + &route("/hang", "hang")));
-    kill_process(parent, Signal::HUP).expect("the test may signal the server");
+    host.process().signal(Signal::HUP);
     host.log_line("SIGHUP: reloaded");
     let mut client = host.connect();
     client.send_request("GET", "/hang", &[], b"");

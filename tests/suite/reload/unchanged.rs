@@ -63,17 +63,13 @@ fn sighup_loads_a_plugin_again_if_its_settings_have_changed() {
     };
     write("");
     let host = Host::start(&["serve", "--config", path(&config)]);
-    let hangup = || {
-        let parent = rustix::process::Pid::from_raw(host.pid().cast_signed()).expect("a valid id");
-        kill_process(parent, Signal::HUP).expect("the test may signal the server");
-    };
-    hangup();
+    host.process().signal(Signal::HUP);
     host.log_line(&format!("SIGHUP: {NOTHING}"));
     write("[plugin.reload.config]\ntopic = 'birds'\n");
-    hangup();
+    host.process().signal(Signal::HUP);
     host.log_line("SIGHUP: reloaded reload: generation 2; 1 worker");
     write("[plugin.reload.config]\ntopic = 'birds'\n[[route]]\npath = '/page'\nhandler = 'page'\n");
-    hangup();
+    host.process().signal(Signal::HUP);
     host.log_line("SIGHUP: reloaded the settings; reload: generation 2 (unchanged); 1 worker");
     assert_eq!(get(&host, "/page").status, 200);
 }
