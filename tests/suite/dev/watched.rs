@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use super::{c_project, c_source, dev, write};
-use crate::support::{Host, WebSocket, empty_folder, path};
+use crate::support::{Host, WebSocket, empty_folder, may_run, path};
 
 #[track_caller]
 fn assert_answers(client: &mut WebSocket, answer: &str) {
@@ -86,16 +86,6 @@ fn with_poll_dev_looks_for_changes_itself() {
     assert_answers(&mut client, "two");
     write(project.join("new/part.inc"), "");
     host.log_line("dev: new/part.inc changed; building");
-}
-
-/// Whether this script runs in a user namespace of its own.
-fn may_run(unshare: &[&str]) -> bool {
-    let output = Command::new(unshare[0]).args(&unshare[1..]).arg("true").output();
-    let may = output.is_ok_and(|output| output.status.success());
-    if !may {
-        eprintln!("unshare is not permitted: the test is not run");
-    }
-    may
 }
 
 #[test]

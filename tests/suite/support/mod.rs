@@ -36,7 +36,9 @@ pub use plugins::{
     c_plugin, c_plugin_with, compile_c, compile_cpp, cpp_plugin_with, crash_config, empty_folder, faulty,
     good, made_plugin, path, plugin, plugin_variant, replace, root, scratch,
 };
-pub use process::{Process, alone, busy, eventually, free_port, is_root, may_unshare, needs_root, skip};
+pub use process::{
+    Process, alone, busy, eventually, free_port, is_root, may_run, may_unshare, needs_root, skip,
+};
 pub use raw::{
     Answer, BINARY, BINARY_BEGINS, CLOSE, ENDS, GOES_ON, PING, PONG, Raw, TEXT, TEXT_BEGINS, UPGRADE, frame,
 };

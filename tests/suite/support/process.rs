@@ -204,7 +204,11 @@ pub fn skip(why: &str) -> bool {
 
 /// Whether the test may run a program in mount and process namespaces of its own: root may, outside of some containers.
 pub fn may_unshare() -> bool {
-    let output =
-        Command::new("unshare").args(["--mount", "--pid", "--fork", "--mount-proc", "true"]).output();
-    output.is_ok_and(|output| output.status.success()) || skip("unshare is not permitted")
+    may_run(&["unshare", "--mount", "--pid", "--fork", "--mount-proc"])
+}
+
+/// Whether the test may run a program through this one, such as `unshare`. Notes it if not.
+pub fn may_run(program: &[&str]) -> bool {
+    let output = Command::new(program[0]).args(&program[1..]).arg("true").output();
+    output.is_ok_and(|output| output.status.success()) || skip(&format!("{} is not permitted", program[0]))
 }
