@@ -1,11 +1,11 @@
 //! The first build, and the end: projects that cannot be built, waiting for a fix, cleaning up.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use super::{c_project, c_source, crate_project, dev, rust_source, write};
+use super::{assert_answers, c_project, c_source, crate_project, dev, rust_source, write};
 use crate::support::{Host, Process, busy, empty_folder, eventually, path, run, scratch};
 
 #[track_caller]
@@ -60,9 +60,7 @@ fn a_first_build_that_fails_waits_for_a_change() {
     assert!(line.ends_with("; waiting for a change"), "{line}");
     write(project.join("plugin.c"), &c_source("one"));
     let host = host.served();
-    let mut client = host.open("/");
-    client.text("?");
-    assert_eq!(client.next_text(), "one");
+    assert_answers(&mut host.open("/"), "one");
 }
 
 #[test]
@@ -79,8 +77,9 @@ fn a_crate_that_makes_no_library_is_explained() {
     host.served();
 }
 
-/// The process whose id a build has written to this file.
-fn process_in(file: &Path) -> Process {
+/// The process of a build, which writes its id to this file when it begins.
+fn begun(file: &Path) -> Process {
+    eventually("the build has begun", || file.exists());
     let pid = fs::read_to_string(file).unwrap();
     Process(pid.trim().parse().expect("the number of a process"))
 }
@@ -91,8 +90,7 @@ fn a_signal_ends_the_first_build_and_all_its_processes() {
     let pid = project.join("pid");
     let command = format!("sh -c 'echo $$ > {0:?}.tmp; mv {0:?}.tmp {0:?}; exec sleep 1000'; true", pid);
     let mut host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
-    eventually("the build has begun", || pid.exists());
-    let build = process_in(&pid);
+    let build = begun(&pid);
     assert!(build.is_alive());
     assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
     build.wait_for_end();
@@ -121,8 +119,7 @@ fn a_build_that_ignores_the_signal_is_killed() {
     let command =
         format!("trap '' INT TERM; echo $$ > {0:?}.tmp; mv {0:?}.tmp {0:?}; while :; do sleep 1; done", pid);
     let mut host = Host::begin(&["dev", path(&project), "--build", &command, "--library", "plugin.so"]);
-    eventually("the build has begun", || pid.exists());
-    let build = process_in(&pid);
+    let build = begun(&pid);
     assert_eq!(host.terminate().code(), Some(0), "{}", host.log());
     build.wait_for_end();
 }
@@ -131,20 +128,25 @@ fn a_build_that_ignores_the_signal_is_killed() {
 fn a_signal_drains_the_server_and_ends_the_build() {
     let _busy = busy();
     let project = crate_project("stopped", "\"one\"");
-    let (pid, go) = (scratch("stopped.pid"), scratch("stopped.go"));
-    // Removes the files of an earlier run.
-    let _ = (fs::remove_file(&pid), fs::remove_file(&go));
+    let (pid, go) = pid_and_go("stopped");
     let mut host = dev(&project, &[]);
     let mut client = host.open("/");
     write(project.join("build.rs"), &build_script(&pid, &go));
-    eventually("the build has begun", || pid.exists());
-    let build = process_in(&pid);
+    let build = begun(&pid);
     assert!(build.is_alive());
     host.ask_to_stop();
     assert_eq!(client.peek_close(), 1001);
     drop(client);
     assert_eq!(host.ended().code(), Some(0), "{}", host.log());
     build.wait_for_end();
+}
+
+/// The two files of [`build_script`], which are not there yet.
+fn pid_and_go(name: &str) -> (PathBuf, PathBuf) {
+    let files = (scratch(&format!("{name}.pid")), scratch(&format!("{name}.go")));
+    // Removes the files of an earlier run.
+    let _ = (fs::remove_file(&files.0), fs::remove_file(&files.1));
+    files
 }
 
 /// A build script that writes its process id to `pid` and waits until `go` exists.
@@ -160,44 +162,35 @@ fn build_script(pid: &Path, go: &Path) -> String {
     )
 }
 
+/// `dev` with a crate that has changed during its first build, and whose second build has begun: the crate, and the
+/// file that lets the build end.
+fn overtaken(name: &str) -> (Host, PathBuf, PathBuf) {
+    let project = crate_project(name, "\"one\"");
+    let (pid, go) = pid_and_go(name);
+    write(project.join("build.rs"), &build_script(&pid, &go));
+    let host = Host::begin(&["dev", path(&project)]);
+    let first = begun(&pid);
+    write(project.join("src/lib.rs"), &rust_source("\"two\""));
+    host.log_line("dev: src/lib.rs changed");
+    eventually("another build has begun", || begun(&pid) != first);
+    (host, project, go)
+}
+
 #[test]
 fn a_change_during_a_cargo_build_restarts_the_build() {
     let _busy = busy();
-    let project = crate_project("overtaken", "\"one\"");
-    let (pid, go) = (scratch("overtaken.pid"), scratch("overtaken.go"));
-    // Removes the files of an earlier run.
-    let _ = (fs::remove_file(&pid), fs::remove_file(&go));
-    write(project.join("build.rs"), &build_script(&pid, &go));
-    let host = Host::begin(&["dev", path(&project)]);
-    eventually("the build has begun", || pid.exists());
-    let first = fs::read_to_string(&pid).unwrap();
-    write(project.join("src/lib.rs"), &rust_source("\"two\""));
-    host.log_line("dev: src/lib.rs changed");
-    eventually("another build has begun", || {
-        fs::read_to_string(&pid).is_ok_and(|pid| !pid.is_empty() && pid != first)
-    });
+    let (host, _, go) = overtaken("overtaken");
     write(&go, "");
     let host = host.served();
     assert_eq!(host.log_lines("the build failed"), [""; 0]);
-    let mut client = host.open("/");
-    client.text("?");
-    assert_eq!(client.next_text(), "two");
+    assert_answers(&mut host.open("/"), "two");
 }
 
 /// Otherwise a person who saves faster than the crate builds would never see new code.
 #[test]
 fn after_a_cancelled_build_the_next_one_runs_to_its_end() {
     let _busy = busy();
-    let project = crate_project("hurried", "\"one\"");
-    let (pid, go) = (scratch("hurried.pid"), scratch("hurried.go"));
-    // Removes the files of an earlier run.
-    let _ = (fs::remove_file(&pid), fs::remove_file(&go));
-    write(project.join("build.rs"), &build_script(&pid, &go));
-    let host = Host::begin(&["dev", path(&project)]);
-    eventually("the build has begun", || pid.exists());
-    let first = fs::read_to_string(&pid).unwrap();
-    write(project.join("src/lib.rs"), &rust_source("\"two\""));
-    eventually("another build has begun", || fs::read_to_string(&pid).is_ok_and(|pid| pid != first));
+    let (host, project, go) = overtaken("hurried");
     write(project.join("src/lib.rs"), &rust_source("\"three\""));
     write(&go, "");
     let host = host.served();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 
-use crate::support::{Host, empty_folder, path, root, scratch};
+use crate::support::{Host, WebSocket, empty_folder, path, root, scratch};
 
 fn write(file: impl AsRef<Path>, text: &str) {
     let file = file.as_ref();
@@ -103,6 +103,13 @@ fn cargo() -> std::ffi::OsString {
 fn succeeds(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The plugins of these tests answer every message.
+#[track_caller]
+fn assert_answers(client: &mut WebSocket, answer: &str) {
+    client.text("?");
+    assert_eq!(client.next_text(), answer);
 }
 
 fn dev(folder: &Path, options: &[&str]) -> Host {

@@ -2,14 +2,8 @@
 
 use std::fs;
 
-use super::{c_project, c_source, crate_project, dev, rust_source, write};
-use crate::support::{Host, WebSocket, busy, eventually, path, scratch};
-
-#[track_caller]
-fn assert_answers(client: &mut WebSocket, answer: &str) {
-    client.text("?");
-    assert_eq!(client.next_text(), answer);
-}
+use super::{assert_answers, c_project, c_source, crate_project, dev, rust_source, write};
+use crate::support::{Host, busy, eventually, path, scratch};
 
 /// A plugin in C that appends to a file in its folder at every message.
 fn writing(answer: &str, file: &str) -> String {

@@ -3,14 +3,8 @@
 use std::fs::{self, File};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{c_project, c_source, crate_project, dev, rust_source, write};
-use crate::support::{Host, WebSocket, alone, busy, c_plugin_with, empty_folder, eventually, path, scratch};
-
-#[track_caller]
-fn assert_answers(client: &mut WebSocket, answer: &str) {
-    client.text("?");
-    assert_eq!(client.next_text(), answer);
-}
+use super::{assert_answers, c_project, c_source, crate_project, dev, rust_source, write};
+use crate::support::{Host, alone, busy, c_plugin_with, empty_folder, eventually, path, scratch};
 
 #[test]
 fn a_source_that_changes_is_built_and_answers_on_the_open_connection() {

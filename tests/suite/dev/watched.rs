@@ -4,14 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use super::{c_project, c_source, dev, write};
-use crate::support::{Host, WebSocket, empty_folder, may_run, path};
-
-#[track_caller]
-fn assert_answers(client: &mut WebSocket, answer: &str) {
-    client.text("?");
-    assert_eq!(client.next_text(), answer);
-}
+use super::{assert_answers, c_project, c_source, dev, write};
+use crate::support::{Host, empty_folder, may_run, path};
 
 /// A source that answers with `ANSWER`, from a header.
 fn including(header: &str) -> String {
