@@ -11,7 +11,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{DEADLINE, Host, crash_config, path, plugin, run, scratch};
+use crate::support::{DEADLINE, Host, crash_config, path, plugin, run, scratch, status};
 
 /// A path for a control socket.
 fn socket(name: &str) -> PathBuf {
@@ -34,12 +34,6 @@ fn refusal(control: &Path) -> String {
         run(&["serve", path(&chat), "--listen", "127.0.0.1:0", "--control", path(control)]);
     assert_eq!(code, 1, "{stderr}");
     stderr
-}
-
-fn status(control: &Path) -> Value {
-    let (code, stdout, stderr) = run(&["status", "--json", "--control", path(control)]);
-    assert_eq!((code, stderr.as_str()), (0, ""));
-    serde_json::from_str(&stdout).expect("the answer is JSON")
 }
 
 fn connect(control: &Path) -> UnixStream {

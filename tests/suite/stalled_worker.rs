@@ -8,18 +8,12 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::{
-    Host, Process, WebSocket, alone, eventually, flood, path, run, scratch, serve_crash, worker_of,
+    Host, Process, WebSocket, alone, eventually, flood, path, run, scratch, serve_crash, status, worker_of,
 };
 
 fn with_control(name: &str, options: &[&str]) -> (Host, PathBuf) {
     let control = scratch(&format!("stall-{name}.sock"));
     (serve_crash(2, &[&["--control", path(&control)], options].concat()), control)
-}
-
-fn status(control: &Path) -> serde_json::Value {
-    let (code, json, stderr) = run(&["status", "--json", "--control", path(control)]);
-    assert_eq!(code, 0, "{stderr}");
-    serde_json::from_str(&json).expect("it is JSON")
 }
 
 /// The status of the worker with that process.

@@ -1,12 +1,12 @@
 //! A server that stops: what it says about itself, what it leaves to its successor, and what it does not wait for.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Host, eventually, path, run, scratch};
+use crate::support::{Host, eventually, path, run, scratch, status};
 
 /// A path for a control socket.
 fn socket(name: &str) -> PathBuf {
@@ -14,12 +14,6 @@ fn socket(name: &str) -> PathBuf {
     // Removes the sockets of an earlier run that was killed.
     let _ = (fs::remove_file(&path), fs::remove_file(path.with_extension("sock.draining")));
     path
-}
-
-fn status(control: &Path) -> Value {
-    let (code, stdout, stderr) = run(&["status", "--json", "--control", path(control)]);
-    assert_eq!((code, stderr.as_str()), (0, ""));
-    serde_json::from_str(&stdout).expect("the answer is JSON")
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! What all clients of a worker together may hold, and for how long.
 
-use serde_json::Value;
-
 use super::*;
-use crate::support::{run, scratch};
+use crate::support::{scratch, status};
 
 /// The beginning of a message of 1 MiB.
 fn part(length: usize) -> Vec<u8> {
@@ -30,8 +28,8 @@ fn incomplete_messages_of_many_clients_are_bounded() {
     let grown = resident(&host).saturating_sub(before);
     assert!(grown < 16 << 10, "{grown} KiB");
     assert_eq!(witness.ask("still here"), "still here");
-    let (_, status, _) = run(&["status", "--json", "--control", path(&control)]);
-    let worker = &serde_json::from_str::<Value>(&status).expect("the status is JSON")["workers"][0];
+    let status = status(&control);
+    let worker = &status["workers"][0];
     let number = |field: &str| worker[field].as_u64().unwrap_or_else(|| panic!("no {field}: {status}"));
     assert!((36..40).contains(&number("shed")), "{status}");
     assert!((1 << 20..=4 << 20).contains(&number("receive_memory_bytes")), "{status}");

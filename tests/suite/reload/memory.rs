@@ -88,7 +88,7 @@ fn the_growth_by_reloads_is_shown_and_logged_when_it_is_large() {
     let options = ["--workers", "1", "--route", ROUTE];
     let reloading = Reloading::serve(&variant("1", &[&table]), &options);
     let number = |key: &str| {
-        let value = find(&status(&reloading), key).pop_first().expect("the status has it");
+        let value = find(&reloading.status(), key).pop_first().expect("the status has it");
         value.parse::<u64>().expect("a number")
     };
     assert_eq!(number("reload_growth_bytes"), 0);

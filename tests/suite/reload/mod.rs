@@ -46,8 +46,8 @@ pub fn clients(reloading: &Reloading, count: usize) -> Vec<WebSocket> {
 /// The processes of the workers, after all of them serve.
 fn workers(reloading: &Reloading) -> Vec<Process> {
     let end = Instant::now() + Duration::from_secs(10);
-    while find(&status(reloading)["workers"], "serves") != BTreeSet::from(["true".to_owned()]) {
-        assert!(Instant::now() < end, "{}", status(reloading));
+    while find(&reloading.status()["workers"], "serves") != BTreeSet::from(["true".to_owned()]) {
+        assert!(Instant::now() < end, "{}", reloading.status());
         thread::sleep(Duration::from_millis(1)); // no event announces this
     }
     reloading.host.workers()
@@ -73,11 +73,6 @@ impl Gate {
     fn open(&self) {
         fs::write(&self.0, "").expect("the scratch folder can be written");
     }
-}
-
-fn status(reloading: &Reloading) -> serde_json::Value {
-    serde_json::from_str(&reloading.ask("status", &["--json"]).expect("the server answers"))
-        .expect("the answer is JSON")
 }
 
 fn get(host: &Host, path: &str) -> Answer {
@@ -216,7 +211,7 @@ fn status_reports_generations_and_retained_libraries() {
     reloading.reload_with(&variant("2", &[])).expect("the reload is accepted");
     reloading.reload_with(&variant("3", &["-DREFUSE_IN_WORKER"])).expect_err("the reload must be rejected");
     reloading.reload_with(&variant("3", &[])).expect("the reload is accepted");
-    let status = status(&reloading);
+    let status = reloading.status();
     let found = |key: &str| find(&status, key);
     assert!(found("generation").contains("3"), "{status}");
     assert!(found("retained").contains("3"), "two earlier ones, and the rejected one: {status}");

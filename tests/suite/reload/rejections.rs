@@ -44,7 +44,7 @@ impl Untouched {
         }
         assert_eq!(self.reloading.host.workers(), self.workers);
         assert!(self.reloading.host.log_lines("left with").is_empty());
-        let status = status(&self.reloading);
+        let status = self.reloading.status();
         assert_eq!(find(&status["plugins"], "generation"), BTreeSet::from(["1".to_owned()]), "{status}");
     }
 

@@ -123,9 +123,9 @@ fn a_worker_that_commits_late_is_accepted_later() {
     reloading.host.log_line("worker 1 has not said that it uses the new code");
     reloading.host.log_has("1: unloaded", 2);
     let end = Instant::now() + Duration::from_secs(10);
-    let generations = || find(&status(&reloading)["workers"], "generation");
+    let generations = || find(&reloading.status()["workers"], "generation");
     while generations() != BTreeSet::from(["2".to_owned()]) {
-        assert!(Instant::now() < end, "{}", status(&reloading));
+        assert!(Instant::now() < end, "{}", reloading.status());
         thread::sleep(Duration::from_millis(10)); // no event announces this
     }
 }

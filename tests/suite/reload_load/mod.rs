@@ -31,8 +31,7 @@ fn serve(plan: Plan) -> (Reloading, Clients) {
     let route = ["--route", ROUTE, "--workers", "2", "--log", "warn"];
     let reloading = Reloading::serve(&variant("1", &DEFINES), &route);
     let clients = Clients::start(reloading.host.port, plan);
-    let status = reloading.ask("status", &["--json"]).expect("the server answers");
-    let status: serde_json::Value = serde_json::from_str(&status).expect("the answer is JSON");
+    let status = reloading.status();
     let workers = status["workers"].as_array().expect("the status lists workers");
     let counts: Vec<_> = workers.iter().filter_map(|worker| worker["clients"].as_u64()).collect();
     assert!(counts.len() == 2 && counts.iter().all(|&count| count > CLIENTS as u64 / 10), "{counts:?}");

@@ -5,12 +5,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, Once};
 use std::thread;
 use std::time::Instant;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{DEADLINE, Process, Raw, WebSocket, path, plugin};
@@ -203,6 +205,14 @@ pub fn run<A: AsRef<OsStr>>(args: &[A]) -> (i32, String, String) {
     let status = child.wait().expect("the test may wait for its child");
     stdout.wait_for_end().expect("the pipe closes when the program exits");
     (status.code().unwrap_or_else(|| panic!("{status}")), stdout.text(), stderr.text())
+}
+
+/// The status of the server with this control socket.
+#[track_caller]
+pub fn status(control: &Path) -> Value {
+    let (code, stdout, stderr) = run(&["status", "--json", "--control", path(control)]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    serde_json::from_str(&stdout).expect("the answer is JSON")
 }
 
 fn spawn<A: AsRef<OsStr>>(args: &[A], more: &[&str]) -> (Child, TempDir) {

@@ -29,7 +29,7 @@ mod process; // information about processes; locks between tests
 mod checker; // a server under AddressSanitizer or valgrind
 
 pub use checker::{Checked, Checker, SANITIZED};
-pub use host::{Host, flood, isolate, run, serve_crash, worker_of};
+pub use host::{Host, flood, isolate, run, serve_crash, status, worker_of};
 pub use load::{End, Load, Plan, State};
 pub use peer::Peer;
 pub use plugins::{

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use serde_json::Value;
+
 use super::{Host, c_plugin_with, path, run, scratch};
 
 /// A server that serves a copied library, and ways to replace that file.
@@ -59,6 +61,11 @@ impl Reloading {
             1 => Err(err),
             _ => panic!("status {code}: {out}{err}"),
         }
+    }
+
+    /// The status of the server.
+    pub fn status(&self) -> Value {
+        super::status(&self.control)
     }
 
     /// Replaces the library and reloads.
