@@ -100,10 +100,7 @@ async fn a_broken_socket_ends_the_connection_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_closes_everybody_with_1001_and_waits_for_their_ends() {
     with_worker(limits(|limits| limits.close_timeout = TIMEOUT), async |worker| {
-        let [polite, silent] = [
-            TestClient::open(worker, 1000, recording()).await,
-            TestClient::open(worker, 1000, recording()).await,
-        ];
+        let [polite, silent] = TestClient::open_many(worker, 1000, recording).await;
         let begun = tokio::time::Instant::now();
         let drain = tokio::task::spawn_local(worker.drain());
         settle().await;

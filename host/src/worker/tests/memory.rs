@@ -2,7 +2,6 @@
 
 use super::*;
 
-const SECOND: Duration = Duration::from_secs(1);
 const KIB: usize = 1 << 10;
 
 /// The first part of a message of 64 KiB.
@@ -17,18 +16,11 @@ fn receiving() -> Limits {
     })
 }
 
-fn code(c: &TestClient) -> Option<u16> {
-    c.client.endpoint.ending().map(|ending| ending.code)
-}
-
 #[tokio::test(start_paused = true)]
 async fn of_clients_that_hold_parts_of_messages_those_are_closed_that_hold_most_for_the_longest_time() {
     with_worker(receiving(), async |worker| {
-        let mut clients = Vec::new();
-        for _ in 0..8 {
-            clients.push(TestClient::open(worker, 1000, echo()).await);
-        }
-        let [small, first, second, third, new, newer, ..] = &clients[..] else { unreachable!("there are 8") };
+        let clients = TestClient::open_many::<8>(worker, 1000, echo).await;
+        let [small, first, second, third, new, newer, ..] = &clients;
         small.send(&part(1000));
         first.send(&part(50 * KIB));
         for (c, kib) in [(second, 60), (third, 60), (new, 63), (newer, 63)] {
@@ -36,7 +28,7 @@ async fn of_clients_that_hold_parts_of_messages_those_are_closed_that_hold_most_
             c.send(&part(kib * KIB));
             settle().await;
         }
-        let codes: Vec<_> = clients.iter().map(code).collect();
+        let codes: Vec<_> = clients.iter().map(TestClient::code).collect();
         assert_eq!(codes, [None, Some(1013), Some(1013), None, None, None, None, None]);
         assert_eq!(first.take_all(), close_frame(1013, "too much data of incomplete messages"));
         assert!(worker.hub.incoming.memory() <= worker.hub.limits.receive_memory);
@@ -57,14 +49,13 @@ async fn of_clients_that_hold_parts_of_messages_those_are_closed_that_hold_most_
 async fn two_clients_with_the_largest_message_stay_within_the_least_memory() {
     let limits = limits(|limits| (limits.max_message, limits.receive_memory) = (64 * KIB, 3 * 64 * KIB));
     with_worker(limits, async |worker| {
-        let clients =
-            [TestClient::open(worker, 1000, echo()).await, TestClient::open(worker, 1000, echo()).await];
+        let clients = TestClient::open_many::<2>(worker, 1000, echo).await;
         for at in 0..64 {
             clients.iter().for_each(|c| c.send(&part(64 * KIB)[at * KIB..(at + 1) * KIB]));
             settle().await;
         }
         assert!(worker.hub.incoming.memory() > 2 * 63 * KIB);
-        assert_eq!(clients.each_ref().map(code), [None; 2]);
+        assert_eq!(clients.each_ref().map(TestClient::code), [None; 2]);
         clients.iter().for_each(TestClient::end);
     })
     .await;
@@ -74,11 +65,7 @@ async fn two_clients_with_the_largest_message_stay_within_the_least_memory() {
 async fn a_message_that_is_not_complete_in_time_is_closed_with_1008() {
     let limits = limits(|limits| limits.message_timeout = Some(16 * SECOND));
     with_worker(limits, async |worker| {
-        let [slow, fragments, many] = [
-            TestClient::open(worker, 1 << 20, echo()).await,
-            TestClient::open(worker, 1 << 20, echo()).await,
-            TestClient::open(worker, 1 << 20, echo()).await,
-        ];
+        let [slow, fragments, many] = TestClient::open_many(worker, 1 << 20, echo).await;
         let whole = frame(0x80 | op::BINARY, b"message");
         many.send(&whole[..3]);
         for second in 0..15 {
@@ -88,10 +75,10 @@ async fn a_message_that_is_not_complete_in_time_is_closed_with_1008() {
             many.send(&[&whole[3..], &whole[..3]].concat());
             tokio::time::sleep(SECOND).await;
         }
-        assert_eq!([&slow, &fragments, &many].map(code), [None; 3]);
+        assert_eq!([&slow, &fragments, &many].map(TestClient::code), [None; 3]);
         many.send(&[&whole[3..], &whole[..3]].concat());
         tokio::time::sleep(4 * SECOND).await;
-        assert_eq!([&slow, &fragments, &many].map(code), [Some(1008), Some(1008), None]);
+        assert_eq!([&slow, &fragments, &many].map(TestClient::code), [Some(1008), Some(1008), None]);
         assert_eq!(MESSAGES.take().len(), 16);
         assert_eq!(slow.take_all(), close_frame(1008, "message took too long"));
     })
@@ -139,10 +126,7 @@ fn sending() -> Limits {
 #[tokio::test(start_paused = true)]
 async fn of_clients_that_do_not_read_those_are_closed_for_which_most_waits() {
     with_worker(sending(), async |worker| {
-        let mut clients = Vec::new();
-        for _ in 0..10 {
-            clients.push(TestClient::open(worker, 1000, recording()).await);
-        }
+        let clients = TestClient::open_many::<10>(worker, 1000, recording).await;
         let queue = |c: &TestClient, kib: usize| {
             (0..kib).for_each(|n| _ = worker.hub.send(&c.client, op::BINARY, &[n as u8; KIB]))
         };
@@ -154,7 +138,7 @@ async fn of_clients_that_do_not_read_those_are_closed_for_which_most_waits() {
             queue(&clients[number], kib);
             settle().await;
         }
-        let closed: Vec<_> = (0..10).filter(|n| code(&clients[*n]) == Some(1013)).collect();
+        let closed: Vec<_> = (0..10).filter(|n| clients[*n].code() == Some(1013)).collect();
         assert_eq!(closed, [7]);
         assert!(worker.hub.outgoing.memory(&worker.hub.pool) <= 500 * KIB);
         // What was begun is completed, then comes the Close.
@@ -178,10 +162,7 @@ async fn of_clients_that_do_not_read_those_are_closed_for_which_most_waits() {
 #[tokio::test(start_paused = true)]
 async fn a_broadcast_that_waits_for_many_counts_once() {
     with_worker(sending(), async |worker| {
-        let mut clients = Vec::new();
-        for _ in 0..50 {
-            clients.push(TestClient::open(worker, 1000, recording()).await);
-        }
+        let clients = TestClient::open_many::<50>(worker, 1000, recording).await;
         for _ in 0..2 {
             worker.broadcast(None, op::BINARY, &[1; 90 * KIB], scope::LOCAL);
             settle().await;

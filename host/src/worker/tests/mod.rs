@@ -35,6 +35,7 @@ use crate::system::scoreboard::Scoreboard;
 
 /// Long enough for every task that is ready to run; far below every limit.
 const MOMENT: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The defaults, changed by a test.
 fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
@@ -56,7 +57,7 @@ async fn with_worker(limits: Limits, test: impl AsyncFnOnce(&'static Worker)) {
     LocalSet::new()
         .run_until(async {
             let serving = (Registry::default(), Dispatch::nothing());
-            let worker = Worker::new(&limits, info(1), 1000, serving).expect("a worker");
+            let worker = Worker::new(&limits, info(1), 2000, serving).expect("a worker");
             let listeners = Listeners { on_leave: Box::new(|_| ()), on_worker_message: Box::new(|_| ()) };
             worker.start(listeners);
             test(worker).await;
@@ -87,6 +88,19 @@ impl TestClient {
         Self { worker, client, peer }
     }
 
+    /// So many of them, equal.
+    async fn open_many<const N: usize>(
+        worker: &'static Worker,
+        capacity: usize,
+        handlers: impl Fn() -> Callbacks,
+    ) -> [Self; N] {
+        let mut clients = Vec::new();
+        for _ in 0..N {
+            clients.push(Self::open(worker, capacity, handlers()).await);
+        }
+        clients.try_into().unwrap_or_else(|_| unreachable!("there are N"))
+    }
+
     /// Sends bytes, as an event of the reactor would report them.
     fn send(&self, bytes: &[u8]) {
         self.peer.send(bytes);
@@ -114,6 +128,11 @@ impl TestClient {
         self.peer.end();
         self.client.turn.read_closed.set(true);
         self.touch();
+    }
+
+    /// The code with which the connection ends or has ended.
+    fn code(&self) -> Option<u16> {
+        self.client.endpoint.ending().map(|ending| ending.code)
     }
 
     fn touch(&self) {

@@ -2,8 +2,6 @@
 
 use super::*;
 
-const SECOND: Duration = Duration::from_secs(1);
-
 /// A queue of at most a few hundred bytes, and a socket that takes 100.
 fn small() -> Limits {
     limits(|limits| (limits.high_water, limits.max_backlog) = (200, 1000))
@@ -48,7 +46,7 @@ async fn a_client_that_takes_nothing_for_a_second_is_read_from_until_its_queue_i
         assert_eq!((MESSAGES.take().len(), c.client.is_open()), (1, true));
         tokio::time::sleep(10 * MOMENT).await;
         assert_eq!(MESSAGES.take().len(), 3, "the third exceeds the queue and closes the connection");
-        assert_eq!(c.client.endpoint.ending().map(|ending| ending.code), Some(1013));
+        assert_eq!(c.code(), Some(1013));
         // What waited is delivered before the Close.
         let mut out = Vec::new();
         while !c.client.is_gone() && out.len() < 10_000 && !c.peer.is_ended() {

@@ -19,7 +19,7 @@ async fn admission_lets_the_next_client_in_when_one_has_left() {
         async move { admission.admit().await }
     };
     let mut third = std::pin::pin!(third);
-    let waiting = tokio::time::timeout(Duration::from_secs(1), third.as_mut()).await;
+    let waiting = tokio::time::timeout(SECOND, third.as_mut()).await;
     assert!(waiting.is_err(), "there is no room");
     drop(first);
     let _third = tokio::time::timeout(MOMENT, third).await.expect("there is room now");

@@ -2,7 +2,6 @@
 
 use super::*;
 
-const SECOND: Duration = Duration::from_secs(1);
 /// The interval of these tests.
 const INTERVAL: Duration = Duration::from_secs(64);
 /// The part of the interval over which pings are spread, and two ticks.
@@ -55,10 +54,7 @@ async fn a_ping_comes_at_most_one_interval_after_the_last_byte_whenever_that_was
 #[tokio::test(start_paused = true)]
 async fn a_client_that_answers_no_ping_is_dropped_one_interval_after_it() {
     with_worker(pinging(), async |worker| {
-        let [silent, answering] = [
-            TestClient::open(worker, 100, recording()).await,
-            TestClient::open(worker, 100, recording()).await,
-        ];
+        let [silent, answering] = TestClient::open_many(worker, 100, recording).await;
         silent.next_ping().await;
         tokio::time::sleep(2 * SECOND).await;
         answering.take_all();
@@ -80,34 +76,21 @@ async fn a_client_that_answers_no_ping_is_dropped_one_interval_after_it() {
 #[tokio::test(start_paused = true)]
 async fn clients_that_connect_at_once_are_pinged_over_several_ticks_and_turns() {
     const CLIENTS: usize = 1000;
-    let limits = limits(|limits| limits.ping_interval = Some(INTERVAL));
-    let scoreboard = info(1);
-    LocalSet::new()
-        .run_until(async {
-            let serving = (Registry::default(), Dispatch::nothing());
-            let worker = Worker::new(&limits, scoreboard, 2 * CLIENTS, serving).expect("a worker");
-            worker.start(Listeners { on_leave: Box::new(|_| ()), on_worker_message: Box::new(|_| ()) });
-            let mut clients = Vec::new();
-            for _ in 0..CLIENTS {
-                clients.push(TestClient::open(worker, 100, recording()).await);
-            }
-            let pinged = || clients.iter().filter(|c| c.peer.writes() > 0).count();
-            let mut steps = vec![0];
-            while pinged() < CLIENTS {
-                assert!(steps.len() < 10_000, "{} are pinged", pinged());
-                // Every task that is ready runs once; the clock moves on when all have.
-                tokio::time::advance(if steps.last() == Some(&pinged()) {
-                    SECOND / 2
-                } else {
-                    Duration::ZERO
-                })
-                .await;
-                steps.push(pinged());
-            }
-            let most = steps.windows(2).map(|pair| pair[1] - pair[0]).max().expect("there are steps");
-            assert!(most <= CLIENTS / 8, "{most} at once");
-        })
-        .await;
+    with_worker(pinging(), async |worker| {
+        let clients = TestClient::open_many::<CLIENTS>(worker, 100, recording).await;
+        let pinged = || clients.iter().filter(|c| c.peer.writes() > 0).count();
+        let mut steps = vec![0];
+        while pinged() < CLIENTS {
+            assert!(steps.len() < 10_000, "{} are pinged", pinged());
+            // Every task that is ready runs once; the clock moves on when all have.
+            let step = if steps.last() == Some(&pinged()) { SECOND / 2 } else { Duration::ZERO };
+            tokio::time::advance(step).await;
+            steps.push(pinged());
+        }
+        let most = steps.windows(2).map(|pair| pair[1] - pair[0]).max().expect("there are steps");
+        assert!(most <= CLIENTS / 8, "{most} at once");
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,10 +6,7 @@ use crate::plugin::handler::HandlerRef;
 #[tokio::test(start_paused = true)]
 async fn a_broadcast_reaches_every_open_connection_but_its_source() {
     with_worker(limits(|_| ()), async |worker| {
-        let mut clients = Vec::new();
-        for _ in 0..4 {
-            clients.push(TestClient::open(worker, 100_000, recording()).await);
-        }
+        let clients = TestClient::open_many::<4>(worker, 100_000, recording).await;
         worker.hub.close(&clients[3].client, 1000, "");
         settle().await;
         clients[3].take_all();
@@ -17,7 +14,7 @@ async fn a_broadcast_reaches_every_open_connection_but_its_source() {
             assert_eq!(worker.broadcast(Some(2), op, &payload, scope::LOCAL), status::SENT);
             settle().await;
             let expected = server_frame(op, &payload);
-            let received: Vec<_> = clients.iter().map(|c| c.take_all()).collect();
+            let received = clients.each_ref().map(TestClient::take_all);
             assert_eq!(received, [expected.clone(), vec![], expected, vec![]]);
         }
         assert_eq!(worker.broadcast(None, op::TEXT, b"\xff", scope::LOCAL), status::BAD_UTF8);
@@ -62,10 +59,7 @@ async fn a_broadcast_to_the_clients_of_a_plugin_reaches_those_with_any_handler_o
 #[tokio::test(start_paused = true)]
 async fn what_is_sent_in_one_turn_leaves_in_one_write() {
     with_worker(limits(|_| ()), async |worker| {
-        let [c, other] = [
-            TestClient::open(worker, 100_000, echo()).await,
-            TestClient::open(worker, 100_000, echo()).await,
-        ];
+        let [c, other] = TestClient::open_many(worker, 100_000, echo).await;
         let messages: Vec<u8> = (0..32).flat_map(|n| frame(0x80 | op::BINARY, &[n; 20])).collect();
         c.send(&messages);
         settle().await;

@@ -4,8 +4,6 @@ use std::time::Instant;
 
 use super::*;
 
-const SECOND: Duration = Duration::from_secs(1);
-
 /// Handlers that record, echo every message, and take that long for each.
 fn slow(time: Duration) -> Callbacks {
     thread_local!(static TIME: Cell<Duration> = const { Cell::new(Duration::ZERO) });
@@ -43,10 +41,7 @@ async fn handled(count: usize) -> Vec<Vec<u8>> {
 async fn a_turn_ends_after_about_a_millisecond_however_much_was_read() {
     with_worker(limits(|_| ()), async |worker| {
         const MESSAGES: u32 = 300;
-        let [busy, other] = [
-            TestClient::open(worker, 1 << 20, slow(SECOND / 1000)).await,
-            TestClient::open(worker, 1 << 20, slow(SECOND / 1000)).await,
-        ];
+        let [busy, other] = TestClient::open_many(worker, 1 << 20, || slow(SECOND / 1000)).await;
         // In one read.
         busy.send(&numbered(MESSAGES));
         other.message(b"me too");
@@ -106,25 +101,14 @@ async fn a_client_that_is_dropped_in_between_leaves_nothing() {
 #[tokio::test]
 async fn a_wait_for_a_turn_is_noted_on_the_scoreboard() {
     let limits = limits(|limits| limits.slow_callback = Some(Duration::from_millis(50)));
-    let info = info(1);
-    LocalSet::new()
-        .run_until(async {
-            let serving = (Registry::default(), Dispatch::nothing());
-            let worker = Worker::new(&limits, info, 1000, serving).expect("a worker");
-            worker.start(Listeners { on_leave: Box::new(|_| ()), on_worker_message: Box::new(|_| ()) });
-            let mut clients = Vec::new();
-            for _ in 0..30 {
-                clients.push(TestClient::open(worker, 1 << 20, slow(SECOND / 200)).await);
-            }
-            clients.iter().for_each(|c| c.send(&numbered(5)));
-            handled(150).await;
-            let (noted, waited_for) = info.scoreboard.slot(0).lag();
-            assert!(
-                noted != 0 && waited_for >= SECOND / 20,
-                "{waited_for:?}, with 5 ms for each of 30 clients"
-            );
-        })
-        .await;
+    with_worker(limits, async |worker| {
+        let clients = TestClient::open_many::<30>(worker, 1 << 20, || slow(SECOND / 200)).await;
+        clients.iter().for_each(|c| c.send(&numbered(5)));
+        handled(150).await;
+        let (noted, waited_for) = worker.info.scoreboard.slot(0).lag();
+        assert!(noted != 0 && waited_for >= SECOND / 20, "{waited_for:?}, with 5 ms for each of 30 clients");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -150,10 +134,8 @@ async fn other_tasks_run_between_slow_ondisconnect_handlers() {
     }
     with_worker(limits(|_| ()), async |worker| {
         let ondisconnect = handler("leave", Kind::OnDisconnect, Function::OnConnection(ondisconnect));
-        let mut clients = Vec::new();
-        for _ in 0..20 {
-            clients.push(TestClient::open(worker, 1 << 20, Callbacks { ondisconnect, ..recording() }).await);
-        }
+        let handlers = || Callbacks { ondisconnect, ..recording() };
+        let clients = TestClient::open_many::<20>(worker, 1 << 20, handlers).await;
         clients.iter().for_each(TestClient::end);
         let mut between = 0;
         while DISCONNECTED.with_borrow(Vec::len) < clients.len() {
