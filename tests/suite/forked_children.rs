@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 
 use rustix::process::Signal;
 
@@ -12,11 +13,27 @@ const ROUTE: [&str; 2] = ["--route", "/=,command,"];
 
 /// A server with that many workers and the plugin `forks`.
 fn start(workers: usize, options: &[&str]) -> Host {
-    let (forks, count) = (c_plugin("forks.c"), workers.to_string());
-    let first = ["serve", path(&forks), "--workers", &count, "--log", "debug"];
-    let host = Host::start(&[&first[..], &ROUTE, options].concat());
+    start_through(&["env"], &c_plugin("forks.c"), workers, options)
+}
+
+/// The same through a program that executes the server, and with this library of the plugin.
+fn start_through(program: &[&str], forks: &Path, workers: usize, options: &[&str]) -> Host {
+    let count = workers.to_string();
+    let first = ["serve", path(forks), "--workers", &count, "--log", "debug"];
+    let host = Host::start_through(program, &[&first[..], &ROUTE, options].concat());
     host.workers_serve(workers);
     host
+}
+
+/// A server in a process namespace of its own, and its process, which is the first one there. None: not permitted.
+fn start_as_process_1(workers: usize) -> Option<(Host, Process)> {
+    if !may_unshare() {
+        return None;
+    }
+    let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    let host = start_through(&unshare, &c_plugin("forks.c"), workers, &[]);
+    let server = host.workers()[0]; // the child of `unshare`
+    Some((host, server))
 }
 
 fn ask_process(c: &mut WebSocket, what: &str) -> Process {
@@ -148,9 +165,7 @@ fn a_child_that_is_forked_when_the_library_is_loaded_ends_there() {
         ("-DFORK_IN_ONLOAD", "plugin `forks`: onload hook `load_hook`"),
     ] {
         let forks = c_plugin_with("forks.c", &[option]);
-        let args = ["serve", path(&forks), "--workers", "1", "--log", "debug"];
-        let host = Host::start(&[&args[..], &ROUTE].concat());
-        host.workers_serve(1);
+        let host = start_through(&["env"], &forks, 1, &[]);
         let line = host.log_line(" forked process ");
         assert!(line.contains(what), "{line}");
         assert_eq!(ask_process(&mut host.open("/"), "who"), host.workers()[0]);
@@ -201,9 +216,7 @@ fn a_child_of_a_child_keeps_its_own_files() {
 
 #[test]
 fn a_child_can_log_although_another_thread_logged_when_it_was_forked() {
-    let forks = c_plugin("forks.c");
-    let args = ["serve", path(&forks), "--workers", "1", "--hang-timeout", "0"];
-    let host = Host::start(&[&args[..], &ROUTE].concat());
+    let host = start(1, &["--hang-timeout", "0"]);
     assert_eq!(host.open("/").ask("log"), "0", "children that did not end in order");
     assert!(host.log_line("in a child").starts_with("callsign: plugin `forks`: in a child"));
 }
@@ -220,11 +233,8 @@ fn children_that_exit_or_exec_work_as_ever() {
 /// As process 1 of a container; here it has children that another program has left to it.
 #[test]
 fn orphans_are_reaped_and_workers_are_waited_for() {
-    let forks = c_plugin("forks.c");
     let shell = ["sh", "-c", "sleep 0.1 & sleep 0.2 & exec \"$0\" \"$@\""];
-    let args = ["serve", path(&forks), "--workers", "1", "--log", "debug"];
-    let host = Host::start_through(&shell, &[&args[..], &ROUTE].concat());
-    host.workers_serve(1);
+    let host = start_through(&shell, &c_plugin("forks.c"), 1, &[]);
     eventually("only the worker is left", || host.workers().len() == 1);
     for deaths in 1..=3 {
         let worker = host.workers()[0];
@@ -237,15 +247,7 @@ fn orphans_are_reaped_and_workers_are_waited_for() {
 
 #[test]
 fn as_process_1_the_server_reaps_what_plugins_leave_to_it() {
-    if !may_unshare() {
-        return;
-    }
-    let forks = c_plugin("forks.c");
-    let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
-    let args = ["serve", path(&forks), "--workers", "2", "--log", "debug"];
-    let host = Host::start_through(&unshare, &[&args[..], &ROUTE].concat());
-    host.workers_serve(2);
-    let server = host.workers()[0]; // the child of `unshare`
+    let Some((host, server)) = start_as_process_1(2) else { return };
     let mut c = host.open("/");
     for _ in 0..20 {
         assert_eq!(c.ask("orphan"), "0");
@@ -262,14 +264,7 @@ fn as_process_1_the_server_reaps_what_plugins_leave_to_it() {
 
 #[test]
 fn as_process_1_without_workers_orphans_are_reaped_and_signals_arrive() {
-    if !may_unshare() {
-        return;
-    }
-    let forks = c_plugin("forks.c");
-    let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
-    let args = ["serve", path(&forks), "--workers", "0", "--log", "debug"];
-    let mut host = Host::start_through(&unshare, &[&args[..], &ROUTE].concat());
-    let first = host.workers()[0]; // the child of `unshare`
+    let Some((mut host, first)) = start_as_process_1(0) else { return };
     let mut c = host.open("/");
     for _ in 0..20 {
         assert_eq!(c.ask("orphan"), "0");
