@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Host, c_plugin, empty_folder, path, run};
+use crate::support::{Host, c_plugin, change, empty_folder, path, run};
 
 #[test]
 fn a_plugin_finds_and_writes_the_files_beside_its_library() {
@@ -13,7 +13,9 @@ fn a_plugin_finds_and_writes_the_files_beside_its_library() {
     for (name, text) in [("motd.txt", "be kind"), ("pages/index.html", "a page"), ("book.txt", "")] {
         fs::write(folder.join(name), text).expect("the folder can be written");
     }
-    let control = std::env::temp_dir().join(format!("callsign-beside-{}", std::process::id()));
+    // A short path, because the path of a Unix socket is limited to about 100 bytes.
+    let short = tempfile::tempdir().expect("a folder can be made");
+    let control = short.path().join("control");
     let host =
         Host::start_through(&["env", &tmpdir], &["serve", path(&library), "--control", path(&control)]);
     let mut c = host.open("/");
@@ -27,10 +29,7 @@ fn a_plugin_finds_and_writes_the_files_beside_its_library() {
     // A new file is found from the next generation on.
     fs::write(folder.join("new.txt"), "new").expect("the folder can be written");
     assert_eq!(c.ask("read new.txt"), "no such file");
-    let mut bytes = fs::read(&library).expect("it is there");
-    bytes.push(b' '); // another file, with the same code
-    fs::write(folder.join("next"), bytes).expect("the folder can be written");
-    fs::rename(folder.join("next"), &library).expect("the folder can be written");
+    change(&library);
     let (code, _, stderr) = run(&["reload", "--control", path(&control)]);
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(c.ask("read new.txt"), "new");

@@ -1,14 +1,15 @@
 //! What the loader would share between two generations of a plugin, or between two plugins: unique symbols, which g++
 //! makes of statics, and the room for thread-local data.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Host, Reloading, c_plugin_with, compile_cpp, cpp_plugin_with, empty_folder, path, run};
+use crate::support::{
+    Host, Reloading, c_plugin_with, change, compile_cpp, cpp_plugin_with, empty_folder, path, run,
+};
 
 /// `room.cpp` as plugin `name`, whose onmessage handler has the same name and which answers with `version`.
 fn room(name: &str, version: &str, options: &[&str]) -> PathBuf {
@@ -105,38 +106,21 @@ fn with_tls(size: usize) -> PathBuf {
     c_plugin_with("tls.c", &[&format!("-DSIZE={size}")])
 }
 
-/// A server with that library, started through `program`, and its control socket.
-fn serve_tls(program: &[&str], library: &Path) -> (Host, String) {
-    let folder = tempfile::Builder::new().prefix("callsign-tls-").tempdir().expect("a folder can be made");
-    let control = format!("{}.sock", path(folder.path()));
-    let host = Host::start_through(program, &["serve", path(library), "--control", &control]);
-    (host, control)
-}
-
 /// Changes the file, and reloads.
-fn reload_changed(library: &Path, control: &str) -> Result<(), String> {
-    let mut bytes = fs::read(library).expect("it is there");
-    // The loader ignores what follows the section headers.
-    bytes.push(b' ');
-    let new = library.with_extension("new");
-    let written = OpenOptions::new().write(true).create(true).truncate(true).open(&new);
-    written.and_then(|mut file| file.write_all(&bytes)).expect("the folder can be written");
-    fs::rename(new, library).expect("the folder can be written");
-    let (code, _, stderr) = run(&["reload", "--control", control]);
-    if code == 0 { Ok(()) } else { Err(stderr) }
+fn reload_changed(server: &Reloading) -> Result<String, String> {
+    change(&server.library);
+    server.reload()
 }
 
 /// By default, a process has room for about two of these.
 #[test]
 fn a_plugin_with_static_thread_local_data_is_reloaded_many_times() {
-    let library = empty_folder("tls").join("tls.so");
-    fs::copy(with_tls(1000), &library).expect("the folder can be written");
     // The operator's own tunable stays.
     let program = ["env", "GLIBC_TUNABLES=glibc.malloc.arena_max=2"];
-    let (host, control) = serve_tls(&program, &library);
-    let mut c = host.open("/");
+    let server = Reloading::serve_through(&program, &with_tls(1000), &[]);
+    let mut c = server.host.open("/");
     for generation in 2..=20 {
-        reload_changed(&library, &control).unwrap_or_else(|error| panic!("generation {generation}: {error}"));
+        reload_changed(&server).unwrap_or_else(|error| panic!("generation {generation}: {error}"));
     }
     let expected = "GLIBC_TUNABLES=glibc.malloc.arena_max=2:glibc.rtld.optional_static_tls=65536";
     assert_eq!(c.ask("environment"), expected);
@@ -144,10 +128,9 @@ fn a_plugin_with_static_thread_local_data_is_reloaded_many_times() {
 
 #[test]
 fn a_refusal_for_lack_of_static_room_says_what_helps_and_check_says_it_before() {
-    let library = empty_folder("tls-small").join("tls.so");
-    fs::copy(with_tls(1000), &library).expect("the folder can be written");
-    let (host, control) = serve_tls(&["env", "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=600"], &library);
-    let refusal = (0..20).find_map(|_| reload_changed(&library, &control).err());
+    let program = ["env", "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=600"];
+    let server = Reloading::serve_through(&program, &with_tls(1000), &[]);
+    let refusal = (0..20).find_map(|_| reload_changed(&server).err());
     let refusal = refusal.expect("the room is for about two generations");
     for part in [
         "static TLS",
@@ -157,14 +140,14 @@ fn a_refusal_for_lack_of_static_room_says_what_helps_and_check_says_it_before() 
     ] {
         assert!(refusal.contains(part), "no `{part}` in {refusal}");
     }
-    assert_eq!(host.open("/").ask("still here"), "still here");
+    assert_eq!(server.host.open("/").ask("still here"), "still here");
 
-    let (code, stdout, stderr) = run(&["check", path(&library)]);
+    let (code, stdout, stderr) = run(&["check", path(&server.library)]);
     assert_eq!((code, stderr.as_str()), (0, ""));
     for part in
         ["note: plugin `tls` (", "1000 bytes of its thread-local data", "about 65 reloads", "-ftls-model="]
     {
         assert!(stdout.contains(part), "no `{part}` in {stdout}");
     }
-    assert_eq!(inspect(&library)["static_tls"], 1000);
+    assert_eq!(inspect(&server.library)["static_tls"], 1000);
 }

@@ -33,8 +33,8 @@ pub use host::{Host, flood, isolate, run, serve_crash, status, worker_of};
 pub use load::{End, Load, Plan, State};
 pub use peer::Peer;
 pub use plugins::{
-    c_plugin, c_plugin_with, compile_c, compile_cpp, cpp_plugin_with, crash_config, empty_folder, faulty,
-    good, made_plugin, path, plugin, plugin_variant, replace, root, scratch,
+    c_plugin, c_plugin_with, change, compile_c, compile_cpp, cpp_plugin_with, crash_config, empty_folder,
+    faulty, good, made_plugin, path, plugin, plugin_variant, replace, root, scratch,
 };
 pub use process::{
     Process, alone, busy, eventually, free_port, is_root, may_run, may_unshare, needs_root, skip,

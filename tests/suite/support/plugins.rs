@@ -32,6 +32,16 @@ pub fn replace(library: &Path, by: &Path) {
     fs::rename(&new, library).expect("the scratch folder can be written");
 }
 
+/// Replaces a library by another file with the same code.
+pub fn change(library: &Path) {
+    let new = library.with_extension("new");
+    let mut bytes = fs::read(library).expect("the library was built");
+    // The loader ignores what follows the section headers.
+    bytes.push(b' ');
+    fs::write(&new, bytes).expect("the folder can be written");
+    fs::rename(new, library).expect("the folder can be written");
+}
+
 /// The library built from `tests/plugins/c/FILE`.
 pub fn c_plugin(file: &str) -> PathBuf {
     c_plugin_with(file, &[])

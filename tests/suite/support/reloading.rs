@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-use super::{Host, c_plugin_with, path, run, scratch};
+use super::{Host, c_plugin_with, path, replace, run, scratch};
 
 /// A server that serves a copied library, and ways to replace that file.
 pub struct Reloading {
@@ -19,6 +19,11 @@ pub struct Reloading {
 impl Reloading {
     /// Serves a copy of this library with these options.
     pub fn serve(first: &Path, options: &[&str]) -> Self {
+        Self::serve_through(&["env"], first, options)
+    }
+
+    /// The same through a program that executes the server.
+    pub fn serve_through(program: &[&str], first: &Path, options: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = scratch(&name);
@@ -27,7 +32,8 @@ impl Reloading {
         // A short path, because the path of a Unix socket is limited to about 100 bytes.
         let control = std::env::temp_dir().join(format!("callsign-test-{name}"));
         fs::copy(first, &library).expect("the library was built");
-        let host = Host::start(&[&["serve", path(&library), "--control", path(&control)], options].concat());
+        let serve = ["serve", path(&library), "--control", path(&control)];
+        let host = Host::start_through(program, &[&serve, options].concat());
         Self { host, library, control }
     }
 
@@ -38,9 +44,7 @@ impl Reloading {
 
     /// Replaces the served library atomically, as a linker does.
     pub fn put(&self, library: &Path) {
-        let new = self.library.with_extension("new");
-        fs::copy(library, &new).expect("the library was built");
-        fs::rename(new, &self.library).expect("the scratch folder can be written");
+        replace(&self.library, library);
     }
 
     /// Runs `callsign reload`. Ok: its output; Err: its error.
@@ -77,8 +81,9 @@ impl Reloading {
 
 impl Drop for Reloading {
     fn drop(&mut self) {
-        // A server that is killed does not remove its socket.
+        // A server that is killed does not remove its socket, which has another name while it drains.
         let _ = fs::remove_file(&self.control);
+        let _ = fs::remove_file(format!("{}.draining", path(&self.control)));
         if let Some(folder) = self.library.parent() {
             let _ = fs::remove_dir_all(folder);
         }
