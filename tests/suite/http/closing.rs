@@ -1,11 +1,8 @@
 //! The end of an HTTP connection: a response arrives whole at a client that has ended its side, and at one that is still
 //! sending.
 
-use super::{assert_still_serves, echoed_request, serve};
+use super::{LARGE, assert_still_serves, echoed_request, serve};
 use crate::support::{Answer, Raw, TEXT, UPGRADE, frame};
-
-/// More than the sockets of both sides hold.
-const LARGE: usize = 32 << 20;
 
 #[test]
 fn a_client_that_ends_its_side_after_its_request_gets_the_whole_response() {

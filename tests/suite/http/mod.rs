@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Host, Raw, c_plugin_with, path, plugin};
 
+/// More than the sockets of both sides hold.
+const LARGE: usize = 32 << 20;
+
 /// Serves the web example at `/` and `/echo`, handlers of the test plugin `requests` under their names, and
 /// handlers in C at `/many`, `/elsewhere` and `/zero`, which returns 0. `/ws` is a WebSocket route without an
 /// onrequest handler.

@@ -5,17 +5,13 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use crate::support::{Answer, DEADLINE, Host, Raw, path, plugin, scratch};
+use crate::support::{Answer, DEADLINE, Host, path, plugin, scratch};
 
-/// The status of a handshake for `host` by a page from `origin`, and the socket.
+/// The answer to a handshake for `host` with these headers.
 fn handshake(server: &Host, path: &str, host: &str, headers: &[(&str, &str)]) -> Answer {
     let mut client = server.connect();
-    send_handshake(&mut client, path, host, headers);
-    client.read_answer(true)
-}
-
-fn send_handshake(client: &mut Raw, path: &str, host: &str, headers: &[(&str, &str)]) {
     client.send(request(path, host, headers));
+    client.read_answer(true)
 }
 
 fn request(path: &str, host: &str, headers: &[(&str, &str)]) -> String {

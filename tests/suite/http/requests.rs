@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{assert_still_serves, echoed_request, get, serve};
-use crate::support::{DEADLINE, Host, Raw, UPGRADE};
+use crate::support::{DEADLINE, Host, UPGRADE};
 
 /// A request for `/` whose head has exactly this many bytes.
 fn request_of(bytes: usize) -> String {
@@ -48,15 +48,6 @@ fn a_head_may_have_1000_headers() {
     }
 }
 
-/// The head of the next response, as it was sent.
-fn raw_head(client: &mut Raw) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.extend(client.read_exact(1));
-    }
-    String::from_utf8(head).expect("the server writes ASCII")
-}
-
 /// Some embedded clients compare the names byte by byte.
 #[test]
 fn responses_spell_their_headers_as_the_standards_do() {
@@ -70,7 +61,7 @@ fn responses_spell_their_headers_as_the_standards_do() {
     ] {
         let mut client = host.connect();
         client.send_request("GET", path, &[&UPGRADE, headers].concat(), b"");
-        let head = raw_head(&mut client);
+        let head = client.read_head();
         for line in [
             "HTTP/1.1 101 Switching Protocols\r\n",
             "\r\nUpgrade: websocket\r\n",
@@ -84,12 +75,12 @@ fn responses_spell_their_headers_as_the_standards_do() {
     }
     let mut client = host.connect();
     client.send_request("GET", "/answer", &[("answer-etag", "1"), ("answer-www-authenticate", "x")], b"");
-    let head = raw_head(&mut client);
+    let head = client.read_head();
     for name in ["ETag", "WWW-Authenticate", "Content-Length", "Date"] {
         assert!(head.contains(&format!("\r\n{name}: ")), "no {name}: {head}");
     }
     client.send_request("GET", "/ws", &[], b"");
-    assert!(raw_head(&mut client).contains("\r\nSec-WebSocket-Version: 13\r\n"));
+    assert!(client.read_head().contains("\r\nSec-WebSocket-Version: 13\r\n"));
 }
 
 /// Browsers encode what a URL cannot contain; other clients encode more, or nothing (RFC 3986 §6.2.2).

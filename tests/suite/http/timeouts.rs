@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{assert_still_serves, get, serve};
+use super::{LARGE, assert_still_serves, get, serve};
 use crate::support::{Process, eventually};
 
 /// The client of a load balancer may be idle for a minute, and one that sends half a request is not worth that long.
@@ -40,9 +40,6 @@ fn a_later_request_has_the_handshake_timeout_from_its_first_byte() {
         assert_eq!(client.read_to_eof(), b"", "{begun}");
     }
 }
-
-/// More than the sockets of both sides hold.
-const LARGE: usize = 32 << 20;
 
 #[test]
 fn a_client_may_pause_reading_for_longer_than_the_handshake_timeout() {

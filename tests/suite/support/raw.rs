@@ -138,13 +138,18 @@ impl Raw {
         self.send([text.as_bytes(), body].concat());
     }
 
-    /// Reads the next response, with its body if `body` says that it has one.
-    pub fn read_answer(&mut self, body: bool) -> Answer {
+    /// Reads the head of the next response, as it was sent.
+    pub fn read_head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.extend(self.read_exact(1));
         }
-        let head = String::from_utf8(head).expect("the server writes ASCII");
+        String::from_utf8(head).expect("the server writes ASCII")
+    }
+
+    /// Reads the next response, with its body if `body` says that it has one.
+    pub fn read_answer(&mut self, body: bool) -> Answer {
+        let head = self.read_head();
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
         let header =
