@@ -79,44 +79,17 @@ fn without_threads_a_crashed_worker_is_replaced_and_a_reload_is_answered() {
 #[test]
 fn a_log_that_nobody_reads_blocks_neither_clients_nor_the_shutdown() {
     let library = plugin("test-probe");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
-    isolate(&mut command);
-    command.args([
-        "serve",
-        path(&library),
-        "--route",
-        "/*=page",
-        "--listen",
-        "127.0.0.1:0",
-        "--workers",
-        "2",
-    ]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the program can be run");
-    let mut stdout = std::io::BufReader::new(child.stdout.take().expect("it was asked for"));
-    let port = loop {
-        let mut line = String::new();
-        assert!(std::io::BufRead::read_line(&mut stdout, &mut line).expect("it is text") > 0, "no port");
-        if let Some(rest) = line.strip_prefix("listening on http://127.0.0.1:") {
-            break rest.trim().trim_end_matches('/').parse().expect("a port");
-        }
-    };
-    let mut client = Raw::connect(port);
+    let arguments = [path(&library), "--route", "/*=page", "--workers", "2"];
+    let mut server = Bare::start(Stdio::piped(), Stdio::piped(), &arguments);
+    let mut client = server.connect();
     for _ in 0..2000 {
         // Each is logged with about 100 bytes.
         assert_eq!(client.request("GET", "/fail", &[], b"").status, 500);
     }
     drop(client);
-    let parent = Process(child.id());
-    parent.signal(Signal::TERM);
-    let mut status = None;
-    eventually("the server ends", || {
-        status = child.try_wait().expect("it is ours to wait for");
-        status.is_some()
-    });
-    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    server.stop();
     let mut log = String::new();
-    child.stderr.take().expect("it was asked for").read_to_string(&mut log).expect("it is text");
+    server.child.stderr.take().expect("it was asked for").read_to_string(&mut log).expect("it is text");
     assert!(log.len() < 1 << 20, "what was not read was dropped: {} bytes", log.len());
 }
 

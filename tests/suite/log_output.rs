@@ -3,9 +3,8 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
-use std::net::TcpStream;
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
@@ -14,57 +13,13 @@ use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::support::{
-    DEADLINE, Host, Process, Raw, WebSocket, c_plugin, eventually, free_port, isolate, needs_root, path,
-    scratch,
+    Bare, DEADLINE, Host, c_plugin, eventually, exit_of, isolate, needs_root, path, scratch,
 };
 
-/// A server with the plugin `log-lines`. Dropping it kills it.
-struct Server {
-    child: Child,
-    port: u16,
-    _copies: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(stdout: Stdio, stderr: Stdio, options: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
-        command.stdin(Stdio::null());
-        Self::start_with(command, stdout, stderr, options)
-    }
-
-    fn start_with(mut command: Command, stdout: Stdio, stderr: Stdio, options: &[&str]) -> Self {
-        let (library, port) = (c_plugin("log_lines.c"), free_port());
-        let copies = tempfile::tempdir().expect("a folder can be made");
-        isolate(&mut command);
-        command.args(["serve", path(&library), "--route", "/*=,message,"]).args(options);
-        command.args(["--listen", &format!("127.0.0.1:{port}")]).env("TMPDIR", copies.path());
-        let child = command.stdout(stdout).stderr(stderr).spawn();
-        let server = Self { child: child.expect("the program can be run"), port, _copies: copies };
-        eventually("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        server
-    }
-
-    fn open(&self) -> WebSocket {
-        Raw::connect(self.port).upgrade("/", &[])
-    }
-
-    /// Stops it; it has to end in order.
-    fn stop(&mut self) {
-        Process(self.child.id()).signal(Signal::TERM);
-        let mut status = None;
-        eventually("the server ends", || {
-            status = self.child.try_wait().expect("it is ours to wait for");
-            status.is_some()
-        });
-        assert!(status.is_some_and(|status| status.success()), "{status:?}");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A server with the plugin `log-lines`.
+fn start(stdout: Stdio, stderr: Stdio, options: &[&str]) -> Bare {
+    let library = c_plugin("log_lines.c");
+    Bare::start(stdout, stderr, &[&[path(&library), "--route", "/*=,message,"], options].concat())
 }
 
 fn pipe() -> (PipeReader, PipeWriter) {
@@ -93,7 +48,7 @@ fn lines(reader: PipeReader) -> mpsc::Receiver<String> {
 #[test]
 fn what_finds_no_room_is_written_as_soon_as_somebody_reads() {
     let (reader, writer) = pipe();
-    let server = Server::start(Stdio::null(), writer.into(), &["--workers", "2"]);
+    let server = start(Stdio::null(), writer.into(), &["--workers", "2"]);
     let mut clients = [server.open(), server.open(), server.open()];
     for n in 0..600 {
         // Text that would pass for a record at the start of a line.
@@ -129,7 +84,7 @@ fn a_record_longer_than_the_pipe_is_continued() {
 fn a_long_record_in_a_file_is_whole() {
     let file = scratch("long.log");
     let log = File::create(&file).expect("the scratch folder can be written");
-    let mut server = Server::start(Stdio::null(), log.into(), &[]);
+    let mut server = start(Stdio::null(), log.into(), &[]);
     assert_eq!(server.open().ask("long 1000000"), "logged");
     server.stop();
     let text = fs::read_to_string(&file).expect("it is text");
@@ -143,19 +98,14 @@ fn a_start_that_fails_ends_although_nobody_reads_why() {
     isolate(&mut command);
     let mut child =
         command.args(["serve", "/none.so"]).stderr(writer).spawn().expect("the program can be run");
-    let mut status = None;
-    eventually("it ends", || {
-        status = child.try_wait().expect("it is ours to wait for");
-        status.is_some()
-    });
-    assert_eq!(status.and_then(|status| status.code()), Some(1));
+    assert_eq!(exit_of(&mut child).code(), Some(1));
 }
 
 #[test]
 fn a_server_whose_output_nobody_reads_serves_and_stops() {
     for workers in ["0", "2"] {
         let ((_reader, stdout), (_log_reader, stderr)) = (full_pipe(), full_pipe());
-        let mut server = Server::start(stdout.into(), stderr.into(), &["--workers", workers]);
+        let mut server = start(stdout.into(), stderr.into(), &["--workers", workers]);
         let mut c = server.open();
         for _ in 0..10 {
             assert_eq!(c.ask("hello"), "logged");
@@ -183,7 +133,7 @@ fn a_terminal_that_shows_nothing_blocks_nobody() {
             return;
         }
         let (_terminal, screen) = terminal();
-        let mut server = Server::start(Stdio::null(), screen.into(), options);
+        let mut server = start(Stdio::null(), screen.into(), options);
         let mut c = server.open();
         for n in 0..2000 {
             assert_eq!(c.ask(&format!("{n} {}", "x".repeat(200))), "logged", "{options:?}");
@@ -208,7 +158,9 @@ fn a_terminal_that_stops_background_jobs_stops_no_worker() {
         env!("CARGO_BIN_EXE_callsign"),
     ]);
     command.stdin(input);
-    let mut server = Server::start_with(command, Stdio::null(), screen.into(), &[]);
+    let library = c_plugin("log_lines.c");
+    let arguments = [path(&library), "--route", "/*=,message,"];
+    let mut server = Bare::start_with(command, Stdio::null(), screen.into(), &arguments);
     let mut c = server.open();
     for _ in 0..10 {
         assert_eq!(c.ask("hello"), "logged");

@@ -1,33 +1,23 @@
 //! What plugins print: it appears at once, and its reader may stop reading or go away.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{ChildStdout, Stdio};
 
-use crate::support::{Host, Raw, WebSocket, c_plugin, isolate, path, plugin};
+use crate::support::{Bare, Host, c_plugin, path, plugin};
 
 /// A server whose stdout the test reads or does not read.
 struct Printing {
-    child: Child,
-    stdout: Option<BufReader<File>>,
-    port: u16,
-    copies: tempfile::TempDir,
+    server: Bare,
+    stdout: Option<BufReader<ChildStdout>>,
 }
 
 impl Printing {
     fn serve(library: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_callsign"));
-        isolate(&mut command);
-        let copies = tempfile::tempdir().expect("a folder can be made");
-        command.args(["serve", path(library), "--listen", "127.0.0.1:0"]).env("TMPDIR", copies.path());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("the program can be run");
-        let stdout = OwnedFd::from(child.stdout.take().expect("it is a pipe"));
-        let mut printing = Self { child, stdout: Some(BufReader::new(File::from(stdout))), port: 0, copies };
-        let line = printing.line_with("listening on http://127.0.0.1:");
-        printing.port = line.trim_end_matches("/\n").rsplit(':').next().unwrap().parse().expect("a port");
+        let mut server = Bare::start(Stdio::piped(), Stdio::null(), &[path(library)]);
+        let stdout = server.child.stdout.take().map(BufReader::new);
+        let mut printing = Self { server, stdout };
+        printing.line_with("listening on http://127.0.0.1:");
         printing
     }
 
@@ -41,19 +31,6 @@ impl Printing {
                 return line;
             }
         }
-    }
-
-    fn open(&self) -> WebSocket {
-        Raw::connect(self.port).upgrade("/", &[])
-    }
-}
-
-impl Drop for Printing {
-    fn drop(&mut self) {
-        // The server may already have exited.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = self.copies.path();
     }
 }
 
@@ -74,7 +51,7 @@ fn a_plugin_prints_on_when_nobody_reads_and_when_the_reader_is_gone() {
         [(c_plugin("prints.c"), "", false), (plugin("test-state"), "print ", true)]
     {
         let mut server = Printing::serve(&library);
-        let mut c = server.open();
+        let mut c = server.server.open();
         if greets {
             c.next_text();
         }
@@ -96,7 +73,7 @@ fn a_plugin_prints_on_when_nobody_reads_and_when_the_reader_is_gone() {
 #[test]
 fn a_slow_reader_gets_what_it_has_not_read() {
     let mut server = Printing::serve(&c_plugin("prints.c"));
-    let mut c = server.open();
+    let mut c = server.server.open();
     let long = "y".repeat(1000);
     // 100 kB: what the pipe of the server's stdout does not hold, the server keeps.
     (0..100).for_each(|_| assert_eq!(c.ask(&long), long));
@@ -108,12 +85,11 @@ fn a_slow_reader_gets_what_it_has_not_read() {
 #[test]
 fn a_slow_reader_gets_what_was_printed_before_the_end() {
     let mut server = Printing::serve(&c_plugin("prints.c"));
-    let mut c = server.open();
+    let mut c = server.server.open();
     let long = "z".repeat(1000);
     (0..100).for_each(|_| assert_eq!(c.ask(&long), long));
     drop(c);
-    let pid = rustix::process::Pid::from_child(&server.child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    server.server.ask_to_stop();
     let mut text = String::new();
     server.stdout.take().expect("it is read").read_to_string(&mut text).expect("a pipe can be read");
     assert_eq!(text.matches(&format!("printed {long}\n")).count(), 100);

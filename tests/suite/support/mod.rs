@@ -12,6 +12,8 @@ use std::time::Duration;
 
 mod host; // starts `callsign`, reads its output, stops it
 
+mod bare; // starts it with output of a test's own
+
 mod plugins; // builds Rust and C sources
 
 mod raw; // a socket for handmade HTTP and frames
@@ -28,6 +30,7 @@ mod process; // information about processes; locks between tests
 
 mod checker; // a server under AddressSanitizer or valgrind
 
+pub use bare::{Bare, exit_of};
 pub use checker::{Checked, Checker, SANITIZED};
 pub use host::{Host, flood, isolate, run, serve_crash, status, worker_of};
 pub use load::{End, Load, Plan, State};
