@@ -11,8 +11,8 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::{
-    Host, Process, Raw, c_plugin, c_plugin_with, eventually, isolate, needs_root, path, plugin, run,
-    serve_crash, worker_of,
+    Bare, Host, Process, c_plugin, c_plugin_with, eventually, needs_root, path, plugin, run, serve_crash,
+    worker_of,
 };
 
 /// Starts a server as a user of its own that may have so many processes and threads.
