@@ -78,9 +78,12 @@ fn a_second_signal_while_only_background_work_runs_is_no_failure() {
         let mut client = host.open("/");
         client.text("wait endless");
         host.log_line("begun endless");
+        let server = host.workers().first().copied().unwrap_or(host.process());
+        let descriptors = server.descriptors();
         drop(client);
-        // The client has gone, and the work runs on.
+        // The work runs on. The client counts until its socket is closed, which follows its last callback.
         host.log_line("left; timer false, work Closed");
+        eventually("the client's socket is closed", || server.descriptors() < descriptors);
         host.ask_to_stop();
         host.log_line("stopping");
         host.process().signal(Signal::INT);
