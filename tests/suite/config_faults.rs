@@ -46,6 +46,18 @@ fn check_rejects_what_serve_rejects_and_both_name_the_place() {
         ("unix", "listen = 'unix:nowhere/a.sock'", "1:10", "its folder cannot be opened"),
         ("file", "listen = 'unix:callsign.toml'", "1:10", "there is a file already, which is no socket"),
         (
+            "table",
+            "[[listen]]\naddress = '127.0.0.1:0'\n[[listen]]\naddress = '192.0.2.1:80'",
+            "4:11",
+            "cannot listen on 192.0.2.1:80: this machine has no such address; choose another address",
+        ),
+        (
+            "owner",
+            "[[listen]]\naddress = 'unix:a.sock'\nowner = 'nobdy'",
+            "2:11",
+            "/a.sock: no user `nobdy` on this machine",
+        ),
+        (
             "control",
             "listen = '127.0.0.1:0'\ncontrol = 'nowhere/c.sock'",
             "2:11",
@@ -136,4 +148,20 @@ fn sighup_names_each_limit_that_needs_a_restart() {
     write(&file, "[worker]\nhang_timeout = '8s'\n[websocket]\nmax_message = 4096");
     host.process().signal(Signal::HUP);
     host.log_line("SIGHUP: changed, but needs a restart to take effect: hang_timeout, max_message");
+}
+
+#[test]
+fn sighup_names_each_address_that_needs_a_restart() {
+    let tables =
+        |mode| format!("[[listen]]\naddress = '127.0.0.1:0'\n[[listen]]\naddress = 'unix:a.sock'\n{mode}");
+    let file = config("listen-restart", &tables(""));
+    let host = Host::exactly(&["serve", "--config", path(&file)]);
+    host.stdout_line("listening on unix:");
+    write(&file, &format!("# moved\n\n{}", tables("mode = '600'")));
+    host.process().signal(Signal::HUP);
+    let socket = file.with_file_name("a.sock");
+    host.log_line(&format!(
+        "SIGHUP: changed, but needs a restart to take effect: listen (unix:{})",
+        socket.display()
+    ));
 }

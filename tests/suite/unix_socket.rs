@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, getegid, geteuid};
 use tungstenite::{Message, WebSocket};
 
-use crate::support::{DEADLINE, Host, path, plugin, run, scratch};
+use crate::support::{DEADLINE, Host, empty_folder, is_root, path, plugin, run, scratch};
 
 /// A path for a socket that does not exist yet.
 fn socket(name: &str) -> PathBuf {
@@ -103,6 +103,33 @@ fn the_socket_has_the_configured_mode_or_0660() {
         assert!(about.file_type().is_socket());
         assert_eq!(about.permissions().mode() & 0o777, mode, "{name}");
     }
+}
+
+#[test]
+fn a_listen_table_sets_mode_and_owner_of_its_socket() {
+    let folder = empty_folder("listen-table");
+    let file = folder.join("callsign.toml");
+    // Only root can give a file away.
+    let (user, group) = match is_root() {
+        true => (65534, 65533),
+        false => (geteuid().as_raw(), getegid().as_raw()),
+    };
+    let text = format!(
+        "[[listen]]\naddress = '127.0.0.1:0'\n\n[[listen]]\naddress = 'unix:a.sock'\nmode = '606'\n\
+         owner = '{user}:{group}'\n\n[plugin.echo]\npath = {:?}\n",
+        plugin("echo")
+    );
+    fs::write(&file, text).expect("the scratch folder can be written");
+    let mut host = Host::exactly(&["serve", "--config", path(&file)]);
+    host.stdout_line("listening on http://127.0.0.1:");
+    let socket = folder.join("a.sock");
+    host.stdout_line(&format!("listening on {}", address(&socket)));
+    echo(&mut open(&socket), b"over a file");
+    let about = fs::symlink_metadata(&socket).expect("the path exists");
+    assert_eq!(about.permissions().mode() & 0o777, 0o606);
+    assert_eq!((about.uid(), about.gid()), (user, group));
+    assert!(host.terminate().success());
+    assert!(!socket.exists(), "the server removes its socket");
 }
 
 #[test]

@@ -229,6 +229,7 @@ mod tests {
 
     use super::*;
     use crate::config::defaults::MAX_WORKERS;
+    use crate::config::listen::Listen;
 
     #[test]
     fn dev_takes_a_folder_and_the_options_of_serve() {
@@ -239,7 +240,7 @@ mod tests {
         };
         assert_eq!(folder, Path::new("plugins/chat"));
         assert!(release);
-        assert_eq!(options.listen, ["a:0"]);
+        assert_eq!(options.listen, [Listen::parse("a:0").unwrap()]);
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! An address that clients connect to: `HOST:PORT`, or `unix:PATH` for a Unix socket.
-//!
-//! Settings keep addresses as text, because a reload compares them with the config file; [`ListenAddress`] is parsed
-//! again where the socket is bound.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::defaults::{DEFAULT_LISTEN, DEFAULT_UNIX_MODE};
+use serde::{Deserialize, Serialize};
 
-/// Marks a Unix socket.
+use super::account::Owner;
+use super::defaults::DEFAULT_LISTEN;
+
+/// Begins the address of a Unix socket.
 pub const UNIX_PREFIX: &str = "unix:";
 /// The largest mode: permissions of user, group and others, without setuid, setgid and sticky bits.
 const MODE_MAX: u32 = 0o777;
 
 /// An address that clients connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListenAddress {
     /// `HOST:PORT`. The host is a name, an IPv4 address or an IPv6 address in brackets; for port 0 the system chooses
     /// a port.
@@ -22,8 +23,10 @@ pub enum ListenAddress {
     Unix {
         /// The socket's file.
         path: PathBuf,
-        /// Permission bits of the file; [`DEFAULT_UNIX_MODE`] if the address has none.
-        mode: u32,
+        /// Permission bits of the file. None: [`DEFAULT_UNIX_MODE`](super::defaults::DEFAULT_UNIX_MODE).
+        mode: Option<u32>,
+        /// None: the user and group of the workers.
+        owner: Option<Owner>,
     },
 }
 
@@ -45,6 +48,24 @@ impl ListenAddress {
             false => Err(format!("expected HOST:PORT, such as {DEFAULT_LISTEN}, 0.0.0.0:80 or [::1]:8080")),
         }
     }
+
+    /// Makes the relative path of a Unix socket relative to `folder`, the folder of the config file.
+    pub fn relative_to(self, folder: &Path) -> Self {
+        match self {
+            Self::Unix { path, mode, owner } => Self::Unix { path: folder.join(path), mode, owner },
+            tcp => tcp,
+        }
+    }
+}
+
+/// `127.0.0.1:8080` or `unix:/run/chat.sock`.
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix { path, .. } => write!(f, "{UNIX_PREFIX}{}", path.display()),
+        }
+    }
 }
 
 /// Parses what follows `unix:`.
@@ -58,33 +79,21 @@ fn parse_unix(text: &str) -> Result<ListenAddress, String> {
                 "expected unix:PATH?mode=MODE with MODE in octal, at most 777, such as \
                  unix:/run/chat.sock?mode=660",
             )?;
-            (path, mode)
+            (path, Some(mode))
         }
-        None => (text, DEFAULT_UNIX_MODE),
+        None => (text, None),
     };
     if path.is_empty() || path.contains('\0') {
         return Err("expected unix:PATH, such as unix:/run/chat.sock".to_owned());
     }
-    Ok(ListenAddress::Unix { path: path.into(), mode })
+    Ok(ListenAddress::Unix { path: path.into(), mode, owner: None })
 }
 
-fn parse_mode(digits: &str) -> Option<u32> {
+/// Parses permission bits in octal. None: `digits` are none.
+pub fn parse_mode(digits: &str) -> Option<u32> {
     // `from_str_radix` also accepts a sign.
     let only_digits = digits.bytes().all(|digit| digit.is_ascii_digit());
     u32::from_str_radix(digits, 8).ok().filter(|&mode| only_digits && mode <= MODE_MAX)
-}
-
-/// Makes the relative path of a Unix socket relative to `folder`, the folder of the config file.
-pub fn relative_to(address: &str, folder: &Path) -> String {
-    match address.strip_prefix(UNIX_PREFIX).map(|path| folder.join(path)) {
-        Some(path) => format!("{UNIX_PREFIX}{}", path.display()),
-        None => address.to_owned(),
-    }
-}
-
-/// Validates an address and returns it as text. The error states what was expected.
-pub fn parse_listen(text: &str) -> Result<String, String> {
-    ListenAddress::parse(text).map(|_| text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -93,9 +102,9 @@ mod tests {
 
     #[test]
     fn unix_addresses_have_a_path_and_may_have_a_mode() {
-        let unix = |path: &str, mode| Ok(ListenAddress::Unix { path: path.into(), mode });
-        assert_eq!(ListenAddress::parse("unix:/run/a.sock"), unix("/run/a.sock", DEFAULT_UNIX_MODE));
-        assert_eq!(ListenAddress::parse(" unix:a.sock?mode=0666 "), unix("a.sock", 0o666));
+        let unix = |path: &str, mode| Ok(ListenAddress::Unix { path: path.into(), mode, owner: None });
+        assert_eq!(ListenAddress::parse("unix:/run/a.sock"), unix("/run/a.sock", None));
+        assert_eq!(ListenAddress::parse(" unix:a.sock?mode=0666 "), unix("a.sock", Some(0o666)));
         for bad in [
             "unix:",
             "unix:?mode=600",
@@ -145,9 +154,12 @@ mod tests {
 
     #[test]
     fn a_relative_unix_path_is_relative_to_the_config_file() {
-        let folder = Path::new("/etc/chat");
-        assert_eq!(relative_to("unix:a.sock?mode=600", folder), "unix:/etc/chat/a.sock?mode=600");
-        assert_eq!(relative_to("unix:/a.sock", folder), "unix:/a.sock");
-        assert_eq!(relative_to("127.0.0.1:80", folder), "127.0.0.1:80");
+        let in_folder = |address| {
+            let address = ListenAddress::parse(address).expect("it is valid");
+            address.relative_to(Path::new("/etc/chat")).to_string()
+        };
+        assert_eq!(in_folder("unix:a.sock?mode=600"), "unix:/etc/chat/a.sock");
+        assert_eq!(in_folder("unix:/a.sock"), "unix:/a.sock");
+        assert_eq!(in_folder("127.0.0.1:80"), "127.0.0.1:80");
     }
 }

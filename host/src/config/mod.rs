@@ -11,7 +11,7 @@ pub mod log_level;
 
 pub mod defaults; // default and bounds of each setting
 
-pub mod account; // user or group
+pub mod account; // user, group, owner of a file
 
 pub mod web_origin; // which pages may open WebSockets
 
@@ -22,6 +22,8 @@ pub mod uri_path; // spellings of a path
 pub mod route; // request path to handler names
 
 pub mod listen_address; // HOST:PORT or unix:PATH
+
+pub mod listen; // an address with its settings
 
 pub mod control_address; // path of the control socket
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::account::parse_account;
 use super::control_address::ControlAddress;
 use super::handshake::TrustedProxy;
-use super::listen_address::parse_listen;
+use super::listen::Listen;
 use super::log_level::LogLevel;
 use super::route::Route;
 use super::units::{parse_duration, parse_size};
@@ -36,7 +36,8 @@ pub struct ServeOptions {
     ///
     /// unix:PATH listens on a Unix socket, for a reverse proxy on this machine. Its permissions are 660, or MODE in
     /// unix:PATH?mode=MODE (octal). With --user or --group, the socket belongs to the user and group of the workers.
-    /// The server removes the socket when it stops.
+    /// The server removes the socket when it stops. In the config file, `owner` of a [[listen]] names another user and
+    /// group.
     ///
     /// Repeat the option for more addresses, or separate them by commas. They replace the addresses of the config file.
     #[arg(
@@ -44,9 +45,9 @@ pub struct ServeOptions {
         value_name = "HOST:PORT",
         env = "CALLSIGN_LISTEN",
         value_delimiter = ',',
-        value_parser = parse_listen
+        value_parser = Listen::parse
     )]
-    pub listen: Vec<String>,
+    pub listen: Vec<Listen>,
 
     /// Handlers of a path; may be repeated
     ///

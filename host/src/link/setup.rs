@@ -14,6 +14,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
 
@@ -35,6 +36,8 @@ pub struct Setup {
     pub first_connection: u64,
     /// The server's settings.
     pub settings: Settings,
+    /// Those of each listening socket, in the order of the descriptors.
+    pub listeners: Vec<ListenerSettings>,
     /// The plugins and routes to serve.
     pub plan: Plan,
 }
@@ -117,6 +120,7 @@ mod tests {
             workers: 4,
             parent: 1,
             first_connection: 7,
+            listeners: vec![settings.listen[0].settings("127.0.0.1:80".to_owned())],
             plan: Plan::in_place(&settings),
             settings,
         };
@@ -126,7 +130,7 @@ mod tests {
         (&parent).write_all(&json).expect("it fits");
         let (received, descriptors) = Setup::receive(&worker).expect("they were sent");
         assert_eq!((received.index, received.workers, received.first_connection), (2, 4, 7));
-        assert_eq!(received.settings, setup.settings);
+        assert_eq!((received.settings, received.listeners), (setup.settings, setup.listeners));
         let [descriptor] = <[OwnedFd; 1]>::try_from(descriptors).expect("one was sent");
         UnixStream::from(descriptor).write_all(b"!").expect("it is the same socket");
         let mut byte = [0];

@@ -72,7 +72,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     let identity = identity.map_err(|error| settings.located(error.key, error.into()))?;
     open_files::raise_limit();
     let reloads = Reloads::new(&settings, identity)?;
-    let launcher = Launcher::bind(&settings, identity).map_err(|error| settings.located("listen", error))?;
+    let launcher = Launcher::bind(&settings, identity)?;
     let workers = Workers::new(settings.workers).context("no shared memory for the scoreboard")?;
     let (startup, startup_events) = Startup::new();
     // Lives as long as the process, because its tasks refer to it.

@@ -22,7 +22,7 @@ pub fn check(settings: &Settings) -> Result<()> {
     if identity.is_some() && !privileges::is_root() {
         return Ok(());
     }
-    listen::check(&settings.listen).map_err(|error| settings.located("listen", error))?;
+    listen::check(&settings.listen)?;
     if settings.workers != 0 {
         Launcher::check_count(settings.listen.len()).map_err(|error| settings.located("listen", error))?;
         control::check(&settings.control).map_err(|error| settings.located("control", error))?;

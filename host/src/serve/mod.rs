@@ -21,6 +21,7 @@ use crate::bridge::identity;
 use crate::bridge::timers::Timers;
 use crate::bridge::worker_messages::WorkerMessages;
 use crate::config::control_address::ControlAddress;
+use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
 use crate::config::settings::{Limits, Settings};
 use crate::link::inventory::Inventory;
@@ -61,7 +62,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     open_files::raise_limit();
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(Scoreboard::private()?));
     scoreboard::adopt(scoreboard.slot(0));
-    let bound = listen::bind(&settings.listen, None).map_err(|error| settings.located("listen", error))?;
+    let bound = listen::bind(&settings.listen, None)?;
     let listening: Vec<_> = bound.iter().map(|bound| bound.listener.as_fd()).collect();
     fork::watch(None, &listening).context("cannot watch for forks")?;
     let info = WorkerInfo { scoreboard, index: 0, workers: 1, first_connection: 0 };
@@ -72,7 +73,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
         warn_of_shared_objects(worker);
         let mut stop = Stop::new()?;
         tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
-        let addresses: Vec<String> = bound.iter().map(|bound| bound.address.clone()).collect();
+        let addresses: Vec<String> = bound.iter().map(|bound| bound.settings.address.clone()).collect();
         let loaded = loaded(worker);
         logging::print(&sanitize(&summary::startup_summary(&loaded, 0, &addresses)));
         loaded.warnings().iter().for_each(|warning| log::warn!("{warning}"));
@@ -126,7 +127,7 @@ pub fn check_alone(settings: &Settings) -> Result<()> {
 pub fn run_worker() -> Result<()> {
     let socket = take_link("`callsign worker` is started by `callsign serve`, not by hand")?;
     let (setup, descriptors) = Setup::receive(&socket)?;
-    let Setup { index, workers, parent, first_connection, settings, plan } = setup;
+    let Setup { index, workers, parent, first_connection, settings, listeners, plan } = setup;
     set_name(&format!("callsign-w{index}"));
     write_in_background();
     logging::start(settings.log.into(), Some(index));
@@ -166,8 +167,8 @@ pub fn run_worker() -> Result<()> {
         let stop_requested = async {
             tokio::select! { () = worker.parent.drain_requested() => {} () = stop.requested() => {} }
         };
-        let listeners = descriptors.map(Listener::from_descriptor).collect::<Result<_>>()?;
-        serve(worker, listeners, stop_requested).await?;
+        let sockets = descriptors.map(Listener::from_descriptor).collect::<Result<Vec<_>>>()?;
+        serve(worker, sockets.into_iter().zip(listeners).collect(), stop_requested).await?;
         // A signal to the whole group reaches parent and workers: only the parent acts on a second one.
         let drained = drain(worker, &settings.limits, std::future::pending()).await;
         carried.abort();
@@ -215,10 +216,11 @@ fn warn_of_shared_objects(worker: &Worker) {
 /// Accepts and serves clients until `stop` is ready. The listening sockets close with it.
 async fn serve(
     worker: &'static Worker,
-    listeners: Vec<Listener>,
+    listeners: Vec<(Listener, ListenerSettings)>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let acceptors = listeners.into_iter().map(Acceptor::new).collect::<io::Result<Vec<_>>>()?;
+    let acceptors = listeners.into_iter().map(|(listener, settings)| Acceptor::new(listener, settings));
+    let acceptors = acceptors.collect::<io::Result<Vec<_>>>()?;
     let accepting: Vec<_> = acceptors
         .into_iter()
         .map(|acceptor| tokio::task::spawn_local(listen::accept(worker, acceptor)))

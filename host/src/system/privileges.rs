@@ -4,6 +4,8 @@ use std::fmt;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
+use crate::config::account::Owner;
+
 /// What an operator has to know who starts the server as root without `--user`.
 pub const AS_ROOT: &str = "plugins run as root, because --user is not given: a fault in a plugin is one in the whole \
                            system; name a user, such as --user www-data, or `user` in the config file";
@@ -48,14 +50,22 @@ pub fn look_up(user: Option<&str>, group: Option<&str>) -> Result<Option<Identit
     if user.is_none() && group.is_none() {
         return Ok(None);
     }
-    let user = user.map(find_user).transpose()?;
+    let wrong = |key, why| AccountError { key, why: format!("{why} (--{key})") };
+    let user = user.map(find_user).transpose().map_err(|why| wrong("user", why))?;
     let group = match (group, &user) {
-        (Some(name), _) => find_group(name)?,
+        (Some(name), _) => find_group(name).map_err(|why| wrong("group", why))?,
         (None, Some((_, group))) => *group,
         (None, None) => Gid::effective().as_raw(),
     };
     let user = user.map_or_else(|| Uid::effective().as_raw(), |(user, _)| user);
     Ok(Some(Identity { user, group }))
+}
+
+/// Looks up the owner of a file.
+pub fn look_up_owner(owner: &Owner) -> Result<Identity, String> {
+    let (user, primary) = find_user(&owner.user)?;
+    let group = owner.group.as_deref().map_or(Ok(primary), find_group)?;
+    Ok(Identity { user, group })
 }
 
 /// Whether this process is root.
@@ -64,8 +74,7 @@ pub fn is_root() -> bool {
 }
 
 /// The numbers of a user and of the user's primary group.
-fn find_user(name: &str) -> Result<(u32, u32), AccountError> {
-    let error = |why: String| AccountError { key: "user", why };
+fn find_user(name: &str) -> Result<(u32, u32), String> {
     let (found, number) = match name.parse() {
         Ok(number) => (User::from_uid(Uid::from_raw(number)), Some(number)),
         Err(_) => (User::from_name(name), None),
@@ -73,20 +82,19 @@ fn find_user(name: &str) -> Result<(u32, u32), AccountError> {
     match (found, number) {
         (Ok(Some(user)), _) => Ok((user.uid.as_raw(), user.gid.as_raw())),
         (Ok(None), Some(number)) => Ok((number, number)),
-        (Ok(None), None) => Err(error(format!("no user `{name}` on this machine (--user)"))),
-        (Err(why), _) => Err(error(format!("user `{name}` cannot be looked up (--user): {why}"))),
+        (Ok(None), None) => Err(format!("no user `{name}` on this machine")),
+        (Err(why), _) => Err(format!("user `{name}` cannot be looked up: {why}")),
     }
 }
 
-fn find_group(name: &str) -> Result<u32, AccountError> {
+fn find_group(name: &str) -> Result<u32, String> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }
-    let error = |why: String| AccountError { key: "group", why };
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => Err(error(format!("no group `{name}` on this machine (--group)"))),
-        Err(why) => Err(error(format!("group `{name}` cannot be looked up (--group): {why}"))),
+        Ok(None) => Err(format!("no group `{name}` on this machine")),
+        Err(why) => Err(format!("group `{name}` cannot be looked up: {why}")),
     }
 }
 

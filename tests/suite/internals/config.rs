@@ -17,12 +17,16 @@ fn refusal(text: &str) -> String {
     config::parse(text, Path::new("callsign.toml")).unwrap_err().to_string()
 }
 
+fn addresses(config: &Config) -> Vec<String> {
+    config.listen.iter().flatten().map(|entry| entry.address.to_string()).collect()
+}
+
 #[test]
 fn the_example_file_sets_every_key_and_shows_the_defaults() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/callsign.toml");
     let config = config::read(&file).unwrap();
 
-    assert_eq!(config.listen, Some(vec![settings::DEFAULT_LISTEN.to_owned()]));
+    assert_eq!(addresses(&config), [settings::DEFAULT_LISTEN]);
     assert_eq!(
         config.limits,
         LimitOptions {
@@ -50,14 +54,21 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
     // These keys work only for root, so the example has them as a comment. The comment must show valid
     // settings.
     assert_eq!((config.user, config.group), (None, None));
-    let accounts: String = fs::read_to_string(&file)
-        .unwrap()
+    let text = fs::read_to_string(&file).unwrap();
+    let accounts: String = text
         .lines()
-        .filter_map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ")))
+        .filter_map(|line| {
+            line.strip_prefix("# ").filter(|line| !line.starts_with(' ') && line.contains(" = "))
+        })
         .map(|line| format!("{line}\n"))
         .collect();
     let accounts = parse(&accounts);
     assert!(accounts.user.is_some() && accounts.group.is_some());
+    // The example uses the short form of `listen`, and shows the tables in a comment.
+    let tables = text.lines().map(|line| line.strip_prefix("#     ").unwrap_or_default());
+    let tables: Vec<_> =
+        tables.skip_while(|line| *line != "[[listen]]").take_while(|line| !line.is_empty()).collect();
+    assert!(parse(&tables.join("\n")).listen.is_some());
     assert_eq!(config.plugins[0].path, file.parent().unwrap().join("../target/release/libchat.so"));
     assert_eq!(config.plugins[0].onload.as_deref(), Some("configure"));
     assert_eq!(config.plugins[0].broadcast, BroadcastTo::Plugin);
@@ -105,8 +116,7 @@ fn numbers_are_bytes_and_seconds_and_strings_have_units() {
 
 #[test]
 fn several_addresses_stand_in_an_array() {
-    let listen = ["localhost:0", "[::1]:8080"].map(String::from).to_vec();
-    assert_eq!(parse("listen = ['localhost:0', '[::1]:8080']").listen, Some(listen));
+    assert_eq!(addresses(&parse("listen = ['localhost:0', '[::1]:8080']")), ["localhost:0", "[::1]:8080"]);
 }
 
 #[test]

@@ -44,6 +44,12 @@ impl Host {
         Self::spawned(spawn(args, &["--listen", "127.0.0.1:0"]))
     }
 
+    /// Starts the program with no other arguments than these; a config file or the environment says where it listens.
+    /// Does not wait.
+    pub fn exactly<A: AsRef<OsStr>>(args: &[A]) -> Self {
+        Self::spawned(spawn(args, &[]))
+    }
+
     fn of(child: (Child, TempDir)) -> Self {
         Self::spawned(child).served()
     }
@@ -82,6 +88,11 @@ impl Host {
         self.stderr
             .wait_for_lines(text, count)
             .unwrap_or_else(|why| panic!("{why}, {count} times `{text}`\n{}", self.log()));
+    }
+
+    /// Waits until a line on stdout contains `text`; earlier lines count.
+    pub fn stdout_line(&self, text: &str) -> String {
+        self.stdout.wait_for(text).unwrap_or_else(|why| panic!("{why}, with `{text}`\n{}", self.log()))
     }
 
     /// All lines of the log so far that contain `text`. To test that something is not logged, first wait for

@@ -5,6 +5,8 @@
 
 mod kore; // configurations of Kore
 
+mod listen; // what the server listens on
+
 mod walk; // sections, keys and typed values with their positions
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +21,7 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 use crate::config::account::parse_account;
 use crate::config::control_address::ControlAddress;
 use crate::config::handshake::{TrustedProxy, parse_protocol};
-use crate::config::listen_address::{parse_listen, relative_to};
+use crate::config::listen::Listen;
 use crate::config::options::LimitOptions;
 use crate::config::plugin_source::{BroadcastTo, PluginSource, is_plugin_name};
 use crate::config::regular_file;
@@ -72,8 +74,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
 /// The settings of a config file; None or empty where the file does not set them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
-    /// Valid addresses ([`parse_listen`]). Paths of Unix sockets are joined to the file's folder.
-    pub listen: Option<Vec<String>>,
+    /// In the order of the file, at least one. Paths of Unix sockets are joined to the file's folder.
+    pub listen: Option<Vec<Listen>>,
     pub workers: Option<usize>,
     pub user: Option<String>,
     pub group: Option<String>,
@@ -118,7 +120,7 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
     let sections =
         [(&top, TOP_KEYS), (&worker, WORKER_KEYS), (&websocket, WEBSOCKET_KEYS), (&http, HTTP_KEYS)];
     Ok(Config {
-        listen: listen(&top, folder)?,
+        listen: listen::entries(&top, folder)?,
         workers: top.value("workers", count)?,
         user: top.value("user", account)?,
         group: top.value("group", account)?,
@@ -149,18 +151,6 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         },
         positions: sections.into_iter().flat_map(|(section, keys)| section.positions(keys)).collect(),
     })
-}
-
-/// Reads one address or an array of them.
-fn listen(top: &Section, folder: &Path) -> anyhow::Result<Option<Vec<String>>> {
-    let parse = |value: &DeValue| parse_listen(text(value)).map(|address| relative_to(&address, folder));
-    let addresses = top.list("listen", parse)?;
-    match (top.get("listen"), &addresses) {
-        (Some(value), Some(addresses)) if addresses.is_empty() => {
-            Err(top.rejection("listen", value, "expected at least one HOST:PORT in it"))
-        }
-        _ => Ok(addresses),
-    }
 }
 
 fn control(top: &Section, folder: &Path) -> anyhow::Result<Option<ControlAddress>> {
@@ -302,44 +292,5 @@ fn library(value: &DeValue) -> Result<PathBuf, String> {
     match text(value) {
         "" => Err("expected the path of a library, such as \"libchat.so\"".into()),
         path => Ok(path.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_listen_of(text: &str) -> anyhow::Result<Vec<String>> {
-        parse(text, Path::new("/etc/chat/callsign.toml")).map(|config| config.listen.unwrap_or_default())
-    }
-
-    #[test]
-    fn a_relative_unix_socket_is_in_the_folder_of_the_file() {
-        let listen = parse_listen_of("listen = ['unix:a.sock?mode=600', 'unix:/run/b.sock', 'c:1']").unwrap();
-        assert_eq!(listen, ["unix:/etc/chat/a.sock?mode=600", "unix:/run/b.sock", "c:1"]);
-    }
-
-    #[test]
-    fn a_wrong_unix_address_gets_its_line_and_column() {
-        for (text, message) in [
-            (
-                "listen = 'unix:'",
-                "1:10: `listen` at the top level: found string `'unix:'`, expected unix:PATH, such as \
-                 unix:/run/chat.sock",
-            ),
-            (
-                "listen = [\n  'unix:a.sock?user=www'\n]",
-                "2:3: `listen` at the top level: found string `'unix:a.sock?user=www'`, expected unix:PATH with no \
-                 parameter but `mode`, such as unix:/run/chat.sock?mode=660",
-            ),
-            (
-                "workers = 1\nlisten = 'unix:a.sock?mode=888'",
-                "2:10: `listen` at the top level: found string `'unix:a.sock?mode=888'`, expected \
-                 unix:PATH?mode=MODE with MODE in octal, at most 777, such as unix:/run/chat.sock?mode=660",
-            ),
-        ] {
-            let error = parse_listen_of(text).unwrap_err().to_string();
-            assert_eq!(error, format!("/etc/chat/callsign.toml:{message}"));
-        }
     }
 }

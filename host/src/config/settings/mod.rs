@@ -14,9 +14,10 @@ use anyhow::{anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::config::control_address::ControlAddress;
-use crate::config::defaults::{DEFAULT_LISTEN, DEFAULT_LOG, MAX_WORKERS};
+use crate::config::defaults::{DEFAULT_LOG, MAX_WORKERS};
 use crate::config::file::Config;
 use crate::config::handshake::HandshakePolicy;
+use crate::config::listen::{self, Listen};
 use crate::config::log_level::LogLevel;
 use crate::config::options::ServeOptions;
 use crate::config::route::{Route, RoutePath};
@@ -27,8 +28,8 @@ pub use limits::Limits;
 /// The complete settings of a server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Valid addresses ([`super::listen_address`]), at least one.
-    pub listen: Vec<String>,
+    /// At least one.
+    pub listen: Vec<Listen>,
     /// Number of worker processes, at most [`MAX_WORKERS`]. 0: everything runs in one process.
     pub workers: usize,
     /// User of the workers, by name or number.
@@ -54,7 +55,6 @@ impl Settings {
     /// Returns the keys of the settings that differ in `other` and that a reload cannot change.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let pairs = [
-            ("listen", self.listen != other.listen),
             ("workers", self.workers != other.workers),
             ("user", self.user != other.user),
             ("group", self.group != other.group),
@@ -62,7 +62,8 @@ impl Settings {
             ("log", self.log != other.log),
         ];
         let names = pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
-        names.chain(self.limits.differences(&other.limits)).collect()
+        let listen = listen::differences(&self.listen, &other.listen);
+        listen.into_iter().chain(names).chain(self.limits.differences(&other.limits)).collect()
     }
 
     /// Adds to an error about the setting `key` where it is in the config file, if that decides it.
@@ -127,7 +128,7 @@ impl Settings {
             locate(&positions, key, error)
         })?;
         Ok(Self {
-            listen: listen.unwrap_or_else(|| vec![DEFAULT_LISTEN.to_owned()]),
+            listen: listen.unwrap_or_else(|| vec![Listen::default()]),
             workers,
             user: options.user.or(config.user),
             group: options.group.or(config.group),

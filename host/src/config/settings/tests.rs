@@ -8,7 +8,7 @@ use clap::Parser;
 use super::*;
 use crate::commands::cli::{Cli, Command};
 use crate::config::control_address::ControlAddress;
-use crate::config::defaults::{DEFAULT_SLOW_CALLBACK, default_serve_workers};
+use crate::config::defaults::{DEFAULT_LISTEN, DEFAULT_SLOW_CALLBACK, default_serve_workers};
 use crate::config::file;
 use crate::config::handshake::TrustedProxy;
 use crate::config::route::Target;
@@ -36,10 +36,14 @@ fn paths(settings: &Settings) -> Vec<String> {
     settings.routes.iter().map(|route| route.path.to_string()).collect()
 }
 
+fn addresses(settings: &Settings) -> Vec<String> {
+    settings.listen.iter().map(|entry| entry.address.to_string()).collect()
+}
+
 #[test]
 fn without_file_and_options_the_defaults_apply() {
     let settings = serve(None, &["libchat.so"]).unwrap();
-    assert_eq!(settings.listen, [DEFAULT_LISTEN]);
+    assert_eq!(addresses(&settings), [DEFAULT_LISTEN]);
     assert_eq!(settings.workers, 3);
     assert_eq!((settings.user, settings.group), (None, None));
     assert_eq!(settings.log, LogLevel::Info);
@@ -79,7 +83,7 @@ fn options_take_precedence_over_the_file_and_the_file_over_the_defaults() {
                 [websocket]\nmax_message = 1000\nping_interval = 5\nclose_timeout = 1\n\
                 [http]\nmax_body = 7\n";
     let from_file = serve(Some(parse(file)), &["--config", "callsign.toml"]).unwrap();
-    assert_eq!(from_file.listen, ["a:1", "b:2"]);
+    assert_eq!(addresses(&from_file), ["a:1", "b:2"]);
     assert_eq!(from_file.workers, 2);
     assert_eq!((from_file.user.as_deref(), from_file.group.as_deref()), (Some("www-data"), Some("33")));
     assert_eq!(from_file.limits.slow_callback, None);
@@ -90,7 +94,7 @@ fn options_take_precedence_over_the_file_and_the_file_over_the_defaults() {
     let arguments = "libq.so --listen c:3 --listen d:4,e:5 --workers 8 --user chat --log debug --max-message 2k \
                      --ping-interval 0 --handshake-timeout 1m --hang-timeout 0";
     let merged = serve(Some(parse(file)), &words(arguments)).unwrap();
-    assert_eq!(merged.listen, ["c:3", "d:4", "e:5"]);
+    assert_eq!(addresses(&merged), ["c:3", "d:4", "e:5"]);
     assert_eq!(merged.workers, 8);
     assert_eq!((merged.user.as_deref(), merged.group.as_deref()), (Some("chat"), Some("33")));
     assert_eq!(merged.log, LogLevel::Debug);
@@ -354,7 +358,8 @@ fn workers_are_0_to_the_maximum_and_the_default_of_serve_is_one_per_core() {
 
 #[test]
 fn settings_survive_json() {
-    let file = "[plugin.p]\npath = 'libp.so'\n\
+    let file = "listen = ['a:1', { address = 'unix:b', mode = '600', owner = 'c:d' }]\n\
+                [plugin.p]\npath = 'libp.so'\n\
                 config = { day = 1979-05-27, big = inf, z = 1, a = { b = [1.5] } }\n\
                 [http]\ntrusted_proxies = ['10.0.0.0/8', '::1', 'unix:']\norigins = 'https://a.example'\n\
                 [[route]]\npath = '/x/*'\nonmessage = 'p:m'\nprotocols = 'a'\norigins = '*'\n";

@@ -42,7 +42,7 @@ impl Launcher {
     /// Binds the listening sockets.
     pub fn bind(settings: &Settings, identity: Option<Identity>) -> Result<Self> {
         let listeners = listen::bind(&settings.listen, identity)?;
-        Self::check_count(listeners.len())?;
+        Self::check_count(listeners.len()).map_err(|error| settings.located("listen", error))?;
         Ok(Self { identity, listeners: RefCell::new(listeners), printed: Printed::new() })
     }
 
@@ -55,7 +55,7 @@ impl Launcher {
     }
 
     pub fn addresses(&self) -> Vec<String> {
-        self.listeners.borrow().iter().map(|bound| bound.address.clone()).collect()
+        self.listeners.borrow().iter().map(|bound| bound.settings.address.clone()).collect()
     }
 
     pub fn close_listeners(&self) {
@@ -80,6 +80,7 @@ impl Launcher {
                 printed.copy(stdout).await;
             }
         });
+        let listeners = self.listeners.borrow();
         let setup = Setup {
             index: slot.index,
             workers: workers.slots().len(),
@@ -87,8 +88,8 @@ impl Launcher {
             first_connection: slot.accepted_total(),
             plan: plan.clone(),
             settings: settings.clone(),
+            listeners: listeners.iter().map(|bound| bound.settings.clone()).collect(),
         };
-        let listeners = self.listeners.borrow();
         let mut descriptors = vec![workers.scoreboard_descriptor()];
         descriptors.extend(listeners.iter().map(|bound| bound.listener.as_fd()));
         let setup = setup.announce(&link, &descriptors).unwrap_or_else(|error| {

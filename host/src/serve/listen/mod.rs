@@ -1,33 +1,27 @@
 //! Listening sockets: bound by the parent, shared by the workers, each of which accepts its part of the clients.
 
-use std::future::poll_fn;
+mod accept; // clients, one after the other
+
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
 
+use crate::config::account::Owner;
+use crate::config::defaults::DEFAULT_UNIX_MODE;
+use crate::config::listen::{Listen, ListenerSettings};
 use crate::config::listen_address::{ListenAddress, UNIX_PREFIX};
-use crate::http::{self, Peer, Stream};
-use crate::system::privileges::Identity;
-use crate::system::process::fork;
+use crate::system::privileges::{self, Identity};
 use crate::system::socket_file::{self, SocketFile};
-use crate::worker::Worker;
+
+pub use accept::{Acceptor, accept};
 
 /// Clients that may wait for their accept: what the kernel allows by default.
 const ACCEPT_QUEUE: i32 = 4096;
-/// Pause after a failed accept, so that a lasting failure does not become a busy loop.
-const FAILED_PAUSE: Duration = Duration::from_millis(100);
-/// Clients that a worker accepts after its [`TURN`] before it compares itself with the others again.
-const BATCH: usize = 4;
-/// Time that a worker with more clients than others lets those accept first.
-const TURN: Duration = Duration::from_millis(2);
 
 /// A listening socket.
 #[derive(Debug)]
@@ -38,13 +32,13 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// A listening socket and its address.
+/// A bound listening socket.
 #[derive(Debug)]
 pub struct Bound {
     /// The socket.
     pub listener: Listener,
-    /// `127.0.0.1:8080` or `unix:/run/chat.sock`.
-    pub address: String,
+    /// What workers have to know about it.
+    pub settings: ListenerSettings,
     /// The socket's file, removed when this is dropped.
     file: Option<SocketFile>,
 }
@@ -69,53 +63,67 @@ impl Listener {
     }
 }
 
-/// Binds every address. A Unix socket's file belongs to `owner`, if there is one.
-pub fn bind(addresses: &[String], owner: Option<Identity>) -> Result<Vec<Bound>> {
+/// Binds the sockets of every entry. A Unix socket's file belongs to its `owner`, else to the user of the workers.
+pub fn bind(listen: &[Listen], workers: Option<Identity>) -> Result<Vec<Bound>> {
     let mut bound = Vec::new();
-    for address in addresses {
-        match ListenAddress::parse(address).map_err(|expected| anyhow!("`{address}`: {expected}"))? {
-            ListenAddress::Tcp(address) => {
-                bind_resolved(&address, resolve(&address)?, &mut bound)?;
-            }
-            ListenAddress::Unix { path, mode } => {
-                let hint = || cannot_listen(&path);
-                let (listener, file) = socket_file::bind(&path, mode).with_context(hint)?;
-                listener.set_nonblocking(true)?;
-                if let Some(owner) = owner {
-                    file.give_to(owner.user, owner.group).with_context(hint)?;
-                }
-                let address = format!("{UNIX_PREFIX}{}", file.path.display());
-                bound.push(Bound { listener: Listener::Unix(listener), address, file: Some(file) });
-            }
-        }
+    for entry in listen {
+        bind_entry(entry, workers, &mut bound).map_err(|error| entry.located(error))?;
     }
     Ok(bound)
 }
 
+fn bind_entry(entry: &Listen, workers: Option<Identity>, bound: &mut Vec<Bound>) -> Result<()> {
+    match &entry.address {
+        ListenAddress::Tcp(address) => bind_resolved(entry, resolve(address)?, bound),
+        ListenAddress::Unix { path, mode, owner } => {
+            let hint = || cannot_listen(entry);
+            let owner = match owner {
+                Some(owner) => Some((look_up(entry, owner)?, owner.to_string())),
+                None => workers.map(|workers| (workers, "the user of the workers (--user)".to_owned())),
+            };
+            let (listener, file) =
+                socket_file::bind(path, mode.unwrap_or(DEFAULT_UNIX_MODE)).with_context(hint)?;
+            listener.set_nonblocking(true)?;
+            if let Some((Identity { user, group }, owner)) = owner {
+                file.give_to(user, group)
+                    .with_context(|| format!("{} cannot be given to {owner}", entry.address))?;
+            }
+            let settings = entry.settings(format!("{UNIX_PREFIX}{}", file.path.display()));
+            bound.push(Bound { listener: Listener::Unix(listener), settings, file: Some(file) });
+            Ok(())
+        }
+    }
+}
+
 /// Whether [`bind`] could succeed, without listening. Another program may listen there already: it may be the server that
 /// runs now.
-pub fn check(addresses: &[String]) -> Result<()> {
-    for address in addresses {
-        match ListenAddress::parse(address).map_err(|expected| anyhow!("`{address}`: {expected}"))? {
-            ListenAddress::Tcp(address) => {
-                let checked = resolve(&address)?.map(|address| match bind_socket(address) {
-                    Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                        Err(unusable(address, &error, &[]))
-                    }
-                    _ => Ok(()),
-                });
-                let checked: Vec<_> = checked.collect();
-                // A name may stand for addresses of a protocol that is turned off.
-                if !checked.iter().any(Result::is_ok) {
-                    checked.into_iter().collect::<Result<()>>()?;
-                }
+pub fn check(listen: &[Listen]) -> Result<()> {
+    listen.iter().try_for_each(|entry| check_entry(entry).map_err(|error| entry.located(error)))
+}
+
+fn check_entry(entry: &Listen) -> Result<()> {
+    match &entry.address {
+        ListenAddress::Tcp(address) => {
+            let checked = resolve(address)?.map(|address| match bind_socket(address) {
+                Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(unusable(address, &error, &[])),
+                _ => Ok(()),
+            });
+            let checked: Vec<_> = checked.collect();
+            // A name may stand for addresses of a protocol that is turned off.
+            if !checked.iter().any(Result::is_ok) {
+                checked.into_iter().collect::<Result<()>>()?;
             }
-            ListenAddress::Unix { path, mode: _ } => {
-                socket_file::check(&path).with_context(|| cannot_listen(&path))?;
-            }
+        }
+        ListenAddress::Unix { path, owner, .. } => {
+            socket_file::check(path).with_context(|| cannot_listen(entry))?;
+            owner.iter().try_for_each(|owner| look_up(entry, owner).map(drop))?;
         }
     }
     Ok(())
+}
+
+fn look_up(entry: &Listen, owner: &Owner) -> Result<Identity> {
+    privileges::look_up_owner(owner).map_err(|why| anyhow!("the owner of {}: {why}", entry.address))
 }
 
 /// Binds the addresses that a name stands for. Those that this machine does not have are skipped, because `localhost`
@@ -124,7 +132,7 @@ pub fn check(addresses: &[String]) -> Result<()> {
 /// # Errors
 /// The machine has none of the addresses, or another program listens on one: clients of the name could reach it.
 fn bind_resolved(
-    name: &str,
+    entry: &Listen,
     resolved: impl Iterator<Item = SocketAddr>,
     bound: &mut Vec<Bound>,
 ) -> Result<()> {
@@ -141,8 +149,8 @@ fn bind_resolved(
         tried.push(address);
         match listen_on(address) {
             Ok(listener) => {
-                let address = listener.local_addr()?.to_string();
-                bound.push(Bound { listener: Listener::Tcp(listener), address, file: None });
+                let settings = entry.settings(listener.local_addr()?.to_string());
+                bound.push(Bound { listener: Listener::Tcp(listener), settings, file: None });
                 is_served = true;
             }
             Err(error) if is_missing(&error) => missing.push((address, error)),
@@ -155,7 +163,7 @@ fn bind_resolved(
         return Err(unusable(*address, error, bound));
     }
     for (address, error) in missing {
-        log::info!("{name} is also {address}, which is skipped: {}", explain(&error));
+        log::info!("{} is also {address}, which is skipped: {}", entry.address, explain(&error));
     }
     Ok(())
 }
@@ -164,13 +172,13 @@ fn resolve(address: &str) -> Result<impl Iterator<Item = SocketAddr>> {
     address.to_socket_addrs().with_context(|| format!("cannot resolve `{address}` (--listen)"))
 }
 
-fn cannot_listen(path: &Path) -> String {
-    format!("cannot listen on {UNIX_PREFIX}{}; choose another address with --listen", path.display())
+fn cannot_listen(entry: &Listen) -> String {
+    format!("cannot listen on {}; choose another address with --listen", entry.address)
 }
 
 /// Whether a bound socket gets the clients of this address.
 fn is_covered(address: SocketAddr, bound: &[Bound]) -> bool {
-    bound.iter().filter_map(|other| other.address.parse::<SocketAddr>().ok()).any(|other| {
+    bound.iter().filter_map(|other| other.settings.address.parse::<SocketAddr>().ok()).any(|other| {
         let is_wildcard = other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4();
         other == address || is_wildcard && other.port() == address.port()
     })
@@ -197,14 +205,14 @@ fn explain(error: &io::Error) -> String {
 fn unusable(address: SocketAddr, error: &io::Error, bound: &[Bound]) -> Error {
     // A wildcard address includes those that were bound before.
     let is_included = |other: &&Bound| {
-        let other = other.address.parse::<SocketAddr>();
+        let other = other.settings.address.parse::<SocketAddr>();
         other.is_ok_and(|other| other.port() == address.port() && other.is_ipv4() == address.is_ipv4())
     };
     let included = bound.iter().find(is_included).filter(|_| address.ip().is_unspecified());
     match included {
         Some(included) if error.kind() == io::ErrorKind::AddrInUse => anyhow!(
             "cannot listen on {address}: it includes {}, which is also an address of --listen; keep one of them",
-            included.address
+            included.settings.address
         ),
         _ => {
             anyhow!("cannot listen on {address}: {}; choose another address with --listen", explain(error))
@@ -234,80 +242,10 @@ fn bind_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A listening socket of the runtime.
-pub enum Acceptor {
-    /// TCP.
-    Tcp(tokio::net::TcpListener),
-    /// A Unix socket.
-    Unix(tokio::net::UnixListener),
-}
-
-impl Acceptor {
-    /// Needs a tokio runtime.
-    pub fn new(listener: Listener) -> io::Result<Self> {
-        match listener {
-            Listener::Tcp(listener) => tokio::net::TcpListener::from_std(listener).map(Self::Tcp),
-            Listener::Unix(listener) => tokio::net::UnixListener::from_std(listener).map(Self::Unix),
-        }
-    }
-
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
-        Poll::Ready(Ok(match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = ready!(listener.poll_accept(cx))?;
-                fork::add_socket(stream.as_raw_fd());
-                // Otherwise small messages wait for acknowledgements of earlier ones.
-                if let Err(error) = stream.set_nodelay(true) {
-                    log::debug!("{peer}: {error}");
-                }
-                (stream.into(), Peer::Address(peer))
-            }
-            Self::Unix(listener) => {
-                let (stream, _) = ready!(listener.poll_accept(cx))?;
-                fork::add_socket(stream.as_raw_fd());
-                (stream.into(), Peer::Unix)
-            }
-        }))
-    }
-}
-
-/// Accepts clients until it is dropped.
-pub async fn accept(worker: &'static Worker, acceptor: Acceptor) {
-    // How many clients this worker may accept although it has more than others.
-    let mut turn = 0;
-    loop {
-        let next = poll_fn(|cx| {
-            // Checked when a client may be there: the counts may have changed during the wait.
-            if !worker.admission.has_room() || turn == 0 && worker.admission.is_ahead() {
-                return Poll::Ready(None);
-            }
-            let next = acceptor.poll_accept(cx);
-            turn = if next.is_ready() { usize::saturating_sub(turn, 1) } else { 0 };
-            next.map(Some)
-        });
-        match next.await {
-            Some(Ok((stream, peer))) => {
-                // Another worker may have accepted in the same moment; then this client waits.
-                let permit = worker.admission.admit().await;
-                tokio::task::spawn_local(http::serve(worker, stream, peer, permit));
-            }
-            Some(Err(error)) => {
-                log::error!("cannot accept a client: {error}; trying again");
-                tokio::time::sleep(FAILED_PAUSE).await;
-            }
-            None if !worker.admission.has_room() => worker.admission.room().await,
-            None => {
-                tokio::time::sleep(TURN).await;
-                turn = BATCH;
-            }
-        }
-    }
-}
-
-/// The sockets, and apart from them their files: those are removed when the second part is dropped.
-pub fn split(bound: Vec<Bound>) -> (Vec<Listener>, Vec<SocketFile>) {
+/// The sockets with their settings, and apart from them their files: those are removed when the second part is dropped.
+pub fn split(bound: Vec<Bound>) -> (Vec<(Listener, ListenerSettings)>, Vec<SocketFile>) {
     let (listeners, files): (Vec<_>, Vec<_>) =
-        bound.into_iter().map(|bound| (bound.listener, bound.file)).unzip();
+        bound.into_iter().map(|bound| ((bound.listener, bound.settings), bound.file)).unzip();
     (listeners, files.into_iter().flatten().collect())
 }
 
@@ -321,7 +259,8 @@ mod tests {
     /// Binds a name that stands for these addresses, beside `bound`.
     fn bind_name(addresses: &[&str], bound: &mut Vec<Bound>) -> Result<(), String> {
         let resolved = addresses.iter().map(|address| address.parse().expect("an address"));
-        bind_resolved("name", resolved, bound).map_err(|error| error.to_string())
+        let entry = Listen::parse("name:80").expect("it is valid");
+        bind_resolved(&entry, resolved, bound).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -338,7 +277,7 @@ mod tests {
     fn an_address_is_bound_once_however_often_it_is_listed() {
         let mut bound = Vec::new();
         assert_eq!(bind_name(&["127.0.0.1:0", "127.0.0.1:0"], &mut bound), Ok(()));
-        let address = bound[0].address.clone();
+        let address = bound[0].settings.address.clone();
         assert_eq!(bind_name(&[&address, MISSING, &address], &mut bound), Ok(()));
         assert_eq!(bound.len(), 1);
         let wildcard = address.replace("127.0.0.1", "0.0.0.0");
@@ -350,7 +289,7 @@ mod tests {
 
         bound.clear();
         assert_eq!(bind_name(&["0.0.0.0:0"], &mut bound), Ok(()));
-        let included = bound[0].address.replace("0.0.0.0", "127.0.0.1");
+        let included = bound[0].settings.address.replace("0.0.0.0", "127.0.0.1");
         assert_eq!(bind_name(&[&included], &mut bound), Ok(()));
         assert_eq!(bound.len(), 1);
     }

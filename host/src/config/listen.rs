@@ -1,0 +1,87 @@
+//! What the server listens on: an address, and what holds for the clients that connect to it.
+
+use anyhow::{Error, anyhow};
+use serde::{Deserialize, Serialize};
+
+use super::defaults::DEFAULT_LISTEN;
+use super::listen_address::ListenAddress;
+
+/// An entry of `listen`: a `[[listen]]` table, an address of the short form, or one of `--listen`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    pub address: ListenAddress,
+    /// Where it is in the config file: `file:line:column`. None: it is not from the file.
+    pub position: Option<String>,
+}
+
+/// What a worker has to know about a listening socket. An entry may stand for several sockets, as `localhost` does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerSettings {
+    /// The address of the socket: `127.0.0.1:8080` or `unix:/run/chat.sock`.
+    pub address: String,
+}
+
+impl Listen {
+    /// An entry of the command line. The error states what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        ListenAddress::parse(text).map(|address| Self { address, position: None })
+    }
+
+    /// The settings of the socket at `address`, one of those that this entry stands for.
+    pub fn settings(&self, address: String) -> ListenerSettings {
+        ListenerSettings { address }
+    }
+
+    /// Adds to an error about this entry where the entry is in the config file. Hints at the option then lead astray.
+    pub fn located(&self, error: Error) -> Error {
+        let Some(position) = &self.position else { return error };
+        let text = format!("{error:#}").replace(" (--listen)", "").replace(" with --listen", "");
+        anyhow!("{position}: {}", text.replace("--listen", "`listen`"))
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { address: ListenAddress::Tcp(DEFAULT_LISTEN.to_owned()), position: None }
+    }
+}
+
+/// Names the entries that only one of the two lists has: `listen (127.0.0.1:80, unix:/run/chat.sock)`. An entry whose
+/// settings differ counts. None: the lists have the same entries.
+pub fn differences(old: &[Listen], new: &[Listen]) -> Option<String> {
+    let anywhere = |entry: &Listen| Listen { position: None, ..entry.clone() };
+    let [old, new] = [old, new].map(|list| list.iter().map(anywhere).collect::<Vec<_>>());
+    let gone = old.iter().filter(|entry| !new.contains(entry));
+    let added = new.iter().filter(|entry| !old.contains(entry));
+    let mut names = Vec::new();
+    for name in gone.chain(added).map(|entry| entry.address.to_string()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    (!names.is_empty()).then(|| format!("listen ({})", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(addresses: &[&str], position: &str) -> Vec<Listen> {
+        let entry = |address: &&str| {
+            let entry = Listen::parse(address).expect("it is valid");
+            Listen { position: Some(position.to_owned()), ..entry }
+        };
+        addresses.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn entries_that_differ_are_named_by_their_addresses() {
+        let differ = |old: &[&str], new: &[&str]| differences(&entries(old, "a:1:1"), &entries(new, "a:2:2"));
+        assert_eq!(differ(&["a:1", "b:2"], &["b:2", "a:1"]), None);
+        assert_eq!(differ(&["a:1", "b:2"], &["b:2", "unix:/c"]), Some("listen (a:1, unix:/c)".to_owned()));
+        assert_eq!(
+            differ(&["unix:/c", "a:1"], &["b:2", "unix:/c?mode=600"]),
+            Some("listen (unix:/c, a:1, b:2)".to_owned())
+        );
+    }
+}
