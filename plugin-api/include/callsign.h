@@ -263,7 +263,9 @@ struct callsign_request {
 	const char *path;
 	/* The part after the `?`; "" without one. */
 	const char *query;
-	/* Address and port of the client. */
+	/* Address and port of the client: "192.0.2.7:51314", "[2001:db8::7]:51314", or "unix:"
+	 * for a client of a Unix socket. Behind a reverse proxy that the operator trusts, it is
+	 * what the proxy says, with port 0 if it says none. */
 	const char *peer;
 	/* `body_length` bytes, then a NUL; never NULL. */
 	const uint8_t *body;
@@ -548,7 +550,8 @@ struct callsign_host {
 	/* Returns the open connection of this worker with that id, or NULL. The pointer is valid
 	 * until the running callback returns. */
 	struct connection *(*find)(uint64_t id);
-	/* Address and port of the client. Valid as long as the connection. */
+	/* Address and port of the client, as in struct callsign_request. Valid as long as the
+	 * connection. */
 	const char *(*peer)(const struct connection *c);
 	/* Path of the upgrade request, as in struct callsign_request. Valid as long as the
 	 * connection. */

@@ -223,7 +223,8 @@ pub struct Request {
     pub path: *const c_char,
     /// The part after the `?`; "" without one.
     pub query: *const c_char,
-    /// Address and port of the client.
+    /// Address and port of the client: "192.0.2.7:51314", "[2001:db8::7]:51314", or "unix:" for a client of a Unix
+    /// socket. Behind a reverse proxy that the operator trusts, it is what the proxy says, with port 0 if it says none.
     pub peer: *const c_char,
     /// `body_length` bytes, then a NUL; never NULL.
     pub body: *const u8,
@@ -503,7 +504,7 @@ pub struct Host {
     /// Returns the open connection of this worker with that id, or NULL. The pointer is valid until the
     /// running callback returns.
     pub find: unsafe extern "C" fn(id: u64) -> *mut Connection,
-    /// Address and port of the client. Valid as long as the connection.
+    /// Address and port of the client, as in [`Request`]. Valid as long as the connection.
     pub peer: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
     /// Path of the upgrade request, as in [`Request`]. Valid as long as the connection.
     pub path: unsafe extern "C" fn(c: *const Connection) -> *const c_char,

@@ -73,7 +73,8 @@ impl Connection {
         boundary::with_connection(id, f)
     }
 
-    /// Address and port of the client: "192.0.2.7:51314", "\[2001:db8::7\]:51314".
+    /// Address and port of the client: "192.0.2.7:51314", "\[2001:db8::7\]:51314", or "unix:" for a client of a Unix
+    /// socket. Behind a reverse proxy that the operator trusts, it is what the proxy says, with port 0 if it says none.
     pub fn peer(&self) -> &str {
         self.raw.peer()
     }

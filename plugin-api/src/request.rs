@@ -62,7 +62,7 @@ impl Request {
         self.raw.body()
     }
 
-    /// Address and port of the client.
+    /// Address and port of the client, as [`Connection::peer`](crate::Connection::peer) describes.
     pub fn peer(&self) -> &str {
         self.raw.peer()
     }

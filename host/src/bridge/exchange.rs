@@ -14,7 +14,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::client::Client;
 use crate::client::head::Head;
-use crate::config::handshake::is_protocol;
+use crate::config::handshake::is_token;
 use crate::plugin::exposed::{ExposedConnection, ExposedRequest};
 use crate::plugin::handler::Callbacks;
 use crate::plugin::registry::Unresolved;
@@ -121,7 +121,7 @@ impl Exchange {
             (Ok(name), Ok(value)) if !SET_BY_HOST.contains(&name) => {
                 let headers = &mut self.response.borrow_mut().headers;
                 let is_protocol_fit = name != header::SEC_WEBSOCKET_PROTOCOL
-                    || is_protocol(value.as_bytes()) && !headers.contains_key(&name);
+                    || is_token(value.as_bytes()) && !headers.contains_key(&name);
                 is_protocol_fit && headers.len() < HEADERS_MAX && headers.try_append(name, value).is_ok()
             }
             _ => false,

@@ -15,6 +15,8 @@ pub mod account; // user, group, owner of a file
 
 pub mod web_origin; // which pages may open WebSockets
 
+pub mod trusted_proxies; // reverse proxies
+
 pub mod handshake; // which handshakes are accepted
 
 pub mod uri_path; // spellings of a path

@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::account::parse_account;
 use super::control_address::ControlAddress;
-use super::handshake::TrustedProxy;
 use super::listen::Listen;
 use super::log_level::LogLevel;
 use super::route::Route;
+use super::trusted_proxies::TrustedProxy;
 use super::units::{parse_duration, parse_size};
 use super::web_origin::OriginPattern;
 
@@ -81,8 +81,10 @@ pub struct ServeOptions {
 
     /// Reverse proxy in front of the server; may be repeated
     ///
-    /// NETWORK is an address (127.0.0.1), a network (10.0.0.0/8), or unix: for clients of Unix sockets. If such a
-    /// client sends X-Forwarded-Host, that host is compared with the page's origin, instead of the Host header.
+    /// NETWORK is an address (127.0.0.1), a network (10.0.0.0/8), or unix: for clients of Unix sockets. What such a client
+    /// says about its own client counts: the headers Forwarded or X-Forwarded-For tell handlers and the log the address,
+    /// and X-Forwarded-Host and X-Forwarded-Proto replace the Host header when the origin of a page is checked. Several
+    /// proxies in a row must all be listed. A client that is not listed cannot set its address.
     ///
     /// Separate several by commas. They replace `trusted_proxies` of the config file.
     #[arg(

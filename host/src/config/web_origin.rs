@@ -1,8 +1,9 @@
 //! Which web pages may open WebSockets: origins (RFC 6454) as browsers send them, and the rule of a route.
 //!
-//! Text of the operator or of a browser enters. An [`OriginRule`] leaves, which decides by the Origin header and the host
-//! that a request is for.
+//! Text of the operator or of a browser enters. An [`OriginRule`] leaves, which decides by the Origin header and by where a
+//! request is sent to.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -32,12 +33,17 @@ impl WebOrigin {
         Some(Self(format!("{scheme}://{}{port}", host.to_ascii_lowercase())))
     }
 
-    /// Whether the page comes from the host of a request, the value of its Host header. The ports must be equal too;
-    /// the scheme of the page implies a port that is not written. The host does not tell the scheme, because a reverse
-    /// proxy may add TLS.
-    pub fn is_from(&self, host: &str) -> bool {
+    /// Whether the page comes from where a request is sent to. The ports must be equal too; the scheme of the page
+    /// implies a port that is not written. A page without TLS, which anybody on its way may have written, is not from a
+    /// host with TLS. A page with TLS may be from a host that seems to have none, because a reverse proxy may add TLS.
+    pub fn is_from(&self, target: &RequestTarget) -> bool {
         let Some((scheme, authority)) = self.0.split_once("://") else { return false };
-        let (Some(page), Some(host)) = (host_and_port(authority), host_and_port(host)) else { return false };
+        if target.is_tls && scheme == "http" {
+            return false;
+        }
+        let (Some(page), Some(host)) = (host_and_port(authority), host_and_port(&target.host)) else {
+            return false;
+        };
         let default = default_port(scheme);
         !host.0.is_empty() && page.0.eq_ignore_ascii_case(host.0) && page.1.or(default) == host.1.or(default)
     }
@@ -76,6 +82,15 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
+/// Where a request is sent to, as far as the server knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestTarget<'r> {
+    /// `HOST` or `HOST:PORT`; "" if it is unknown.
+    pub host: Cow<'r, str>,
+    /// Whether the client has sent it over TLS.
+    pub is_tls: bool,
+}
+
 /// One entry of a list of origins: an origin, or `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OriginPattern {
@@ -108,10 +123,10 @@ pub enum OriginRule {
 }
 
 impl OriginRule {
-    /// Whether a page of this origin may open a WebSocket on `host`, the host that the request is for.
-    pub fn allows(&self, origin: &WebOrigin, host: &str) -> bool {
+    /// Whether a page of this origin may open a WebSocket there.
+    pub fn allows(&self, origin: &WebOrigin, target: &RequestTarget) -> bool {
         match self {
-            Self::SameHost => origin.is_from(host),
+            Self::SameHost => origin.is_from(target),
             Self::Any => true,
             Self::Listed(origins) => origins.contains(origin),
         }
@@ -176,6 +191,10 @@ mod tests {
         }
     }
 
+    fn plain(host: &str) -> RequestTarget<'_> {
+        RequestTarget { host: host.into(), is_tls: false }
+    }
+
     #[test]
     fn a_page_is_from_the_host_if_name_and_port_are_equal() {
         for (page, host) in [
@@ -186,7 +205,7 @@ mod tests {
             ("http://127.0.0.1:8080", "127.0.0.1:8080"),
             ("http://[::1]:8080", "[::1]:8080"),
         ] {
-            assert!(origin(page).is_from(host), "{page} {host}");
+            assert!(origin(page).is_from(&plain(host)), "{page} {host}");
         }
         for (page, host) in [
             ("http://example.com", "example.com:8080"),
@@ -201,7 +220,22 @@ mod tests {
             ("http://example.com", ""),
             ("http://example.com", "example.com, evil.example"),
         ] {
-            assert!(!origin(page).is_from(host), "{page} {host}");
+            assert!(!origin(page).is_from(&plain(host)), "{page} {host}");
+        }
+    }
+
+    #[test]
+    fn a_page_without_tls_is_not_from_a_host_with_tls() {
+        for (page, host, is_tls, is_from) in [
+            ("https://example.com", "example.com", true, true),
+            ("https://example.com", "example.com", false, true),
+            ("http://example.com", "example.com", false, true),
+            ("http://example.com", "example.com", true, false),
+            ("http://example.com:8443", "example.com:8443", true, false),
+            ("https://example.com:8443", "example.com:8443", true, true),
+        ] {
+            let target = RequestTarget { host: host.into(), is_tls };
+            assert_eq!(origin(page).is_from(&target), is_from, "{page} {target:?}");
         }
     }
 
@@ -211,8 +245,8 @@ mod tests {
             entries.iter().map(|entry| OriginPattern::parse(entry).expect(entry)).collect()
         };
         let own = origin("http://own.example");
-        let allows = |rule: &OriginRule, page| rule.allows(&origin(page), "own.example");
-        assert!(OriginRule::default().allows(&own, "own.example"));
+        let allows = |rule: &OriginRule, page| rule.allows(&origin(page), &plain("own.example"));
+        assert!(OriginRule::default().allows(&own, &plain("own.example")));
         let listed = rule(&["https://example.com", "null"]);
         assert!(allows(&listed, "https://example.com") && allows(&listed, "null"));
         assert!(!allows(&listed, "http://own.example") && !allows(&listed, "http://example.com"));

@@ -19,7 +19,7 @@ thread_local! {
 }
 
 /// Logs that a client speaks another protocol, if it does.
-pub fn report(peer: &Peer, beginning: &[u8]) {
+pub fn report(peer: Peer, beginning: &[u8]) {
     if let Some(what) = recognize(beginning)
         && let Some(held_back) = REPEATS.with(|repeats| repeats.admit(what, Instant::now()))
     {

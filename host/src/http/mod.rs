@@ -17,6 +17,8 @@ mod timed; // its time limits
 
 mod foreign; // other protocols
 
+mod forwarded; // clients behind reverse proxies
+
 mod origin; // which pages may open WebSockets
 
 mod protocol; // which subprotocol a connection has
@@ -60,6 +62,7 @@ const HEADERS_MAX: usize = 1000;
 #[derive(Clone)]
 struct Sender {
     worker: &'static Worker,
+    /// The client, or the proxy that the request came from as long as its headers were not looked at.
     peer: Peer,
     permit: Rc<Permit>,
     /// From the first request on, a drain waits until its response is written.
@@ -71,7 +74,7 @@ pub async fn serve(worker: &'static Worker, stream: Stream, peer: Peer, permit: 
     let limits = &worker.hub.limits;
     let (permit, phase) = (Rc::new(permit), Phase::default());
     let stream = Timed::new(stream, phase.clone(), limits);
-    let sender = Sender { worker, peer: peer.clone(), permit: permit.clone(), pending: Rc::default() };
+    let sender = Sender { worker, peer, permit: permit.clone(), pending: Rc::default() };
     let service = service_fn(move |request| {
         phase.begin_request();
         sender.pending.get_or_init(|| worker.handshakes.begin());
@@ -104,7 +107,7 @@ pub async fn serve(worker: &'static Worker, stream: Stream, peer: Peer, permit: 
     let stream = parts.io.into_inner();
     if let Err(error) = result {
         log::debug!("{peer}: {:#}", anyhow::Error::new(error));
-        foreign::report(&peer, stream.beginning());
+        foreign::report(peer, stream.beginning());
     }
     // A drain does not wait for this client any more.
     drop(parts.service);
@@ -112,7 +115,7 @@ pub async fn serve(worker: &'static Worker, stream: Stream, peer: Peer, permit: 
     drop(permit);
 }
 
-async fn respond(sender: Sender, request: Request<Incoming>) -> HttpResponse {
+async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse {
     let accept = match classify(request.method(), request.version(), request.headers()) {
         Upgrade::None => None,
         Upgrade::Valid { accept } => Some(accept),
@@ -125,9 +128,12 @@ async fn respond(sender: Sender, request: Request<Incoming>) -> HttpResponse {
     let Some(route) = dispatch.find(request.uri().path()) else {
         return text(StatusCode::NOT_FOUND, "no route for this path");
     };
-    if accept.is_some() && !origin::is_allowed(&dispatch, route, request.headers(), &sender.peer) {
+    let headers = request.headers();
+    let client = forwarded::client(&dispatch.trusted_proxies, sender.peer, headers);
+    if accept.is_some() && !origin::is_allowed(&dispatch, route, headers, sender.peer, client) {
         return text(StatusCode::FORBIDDEN, "this page may not open a WebSocket here");
     }
+    sender.peer = client;
     match (route.answerer, accept) {
         (Answerer::Callbacks(callbacks), Some(accept)) => switch(sender, request, &accept, route, callbacks),
         (Answerer::Callbacks(_), None) => refused(426, "this path is for WebSocket clients"),
@@ -143,7 +149,7 @@ async fn call_handler(
     route: &ResolvedRoute,
     handler: HandlerRef,
 ) -> HttpResponse {
-    let Sender { worker, ref peer, .. } = sender;
+    let Sender { worker, peer, .. } = sender;
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let body = match body::read(&worker.hub.limits, body).await {
@@ -208,8 +214,8 @@ fn switch(
 ) -> HttpResponse {
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
-    let protocol = protocol::select(route, &parts.headers, None, &sender.peer);
-    let client = Rc::new(Client::requested(Head::new(&parts, &sender.peer)));
+    let protocol = protocol::select(route, &parts.headers, None, sender.peer);
+    let client = Rc::new(Client::requested(Head::new(&parts, sender.peer)));
     protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
     hand_over(sender, on_upgrade, client, callbacks, None);
     switching(accept, protocol)

@@ -11,7 +11,7 @@ use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 
 use super::list;
 use super::stream::Peer;
-use crate::config::handshake::is_protocol;
+use crate::config::handshake::is_token;
 use crate::plugin::dispatch::{Answerer, ResolvedRoute};
 use crate::system::log::repeats::Repeats;
 use crate::system::sanitize::excerpt;
@@ -30,7 +30,7 @@ pub fn select(
     route: &ResolvedRoute,
     headers: &HeaderMap,
     of_handler: Option<HeaderValue>,
-    peer: &Peer,
+    peer: Peer,
 ) -> Option<HeaderValue> {
     let is_offered = |name: &[u8]| offered(headers).any(|other| other == name);
     let of_route = || route.protocols.iter().find(|name| is_offered(name.as_bytes()));
@@ -68,7 +68,7 @@ fn unselected(route: &ResolvedRoute, headers: &HeaderMap) -> String {
         route.path,
         offer(headers)
     );
-    let Some(first) = offered(headers).find(|name| is_protocol(name)) else {
+    let Some(first) = offered(headers).find(|name| is_token(name)) else {
         return format!("{problem} None can be selected: a name has no spaces, quotes or other separators");
     };
     let file = route.origins.file.as_ref();
@@ -94,7 +94,7 @@ fn unselected(route: &ResolvedRoute, headers: &HeaderMap) -> String {
 
 /// `` (`mqtt`, `a b`: no subprotocol name and 2 more)``, or "".
 fn offer(headers: &HeaderMap) -> String {
-    let quoted = |name: &[u8]| match is_protocol(name) {
+    let quoted = |name: &[u8]| match is_token(name) {
         true => format!("`{}`", shorten(name)),
         false => format!("`{}`: no subprotocol name", shorten(name)),
     };
@@ -110,7 +110,7 @@ fn shorten(name: &[u8]) -> String {
     excerpt(&String::from_utf8_lossy(name), NAME_MAX)
 }
 
-fn warn(peer: &Peer, text: &str) {
+fn warn(peer: Peer, text: &str) {
     if let Some(held_back) = REPEATS.with(|repeats| repeats.admit(text, Instant::now())) {
         log::warn!("{peer}: {text}{held_back}");
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,12 +30,22 @@ pub enum Stream {
 }
 
 /// Where a client comes from, for messages and for plugins.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Address and port.
+    /// Address and port. The port is 0 if a proxy tells the address alone.
     Address(SocketAddr),
     /// A client on a Unix socket has no address.
     Unix,
+}
+
+impl Peer {
+    /// The address. None: a client on a Unix socket.
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(address.ip().to_canonical()),
+            Self::Unix => None,
+        }
+    }
 }
 
 impl fmt::Display for Peer {

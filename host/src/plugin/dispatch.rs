@@ -1,12 +1,11 @@
 //! Which handlers answer a request: the routes with their names resolved, or the convention if there are no routes. A
 //! path enters, handlers leave.
 
-use std::net::IpAddr;
-
 use anyhow::{Result, anyhow, bail};
 
-use crate::config::handshake::{HandshakePolicy, TrustedProxy};
+use crate::config::handshake::HandshakePolicy;
 use crate::config::route::{Route, RoutePath, Routes, Target};
+use crate::config::trusted_proxies::TrustedProxies;
 use crate::config::web_origin::OriginRule;
 use crate::plugin::generation::Generation;
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
@@ -48,7 +47,8 @@ pub struct RouteOrigins {
 pub struct Dispatch {
     paths: Routes,
     routes: Vec<ResolvedRoute>,
-    trusted_proxies: Vec<TrustedProxy>,
+    /// Who tells the addresses of clients.
+    pub trusted_proxies: TrustedProxies,
 }
 
 impl Dispatch {
@@ -103,17 +103,12 @@ impl Dispatch {
 
     /// No routes; every path is a 404.
     pub fn nothing() -> Self {
-        Self { paths: Routes::from_iter([]), routes: Vec::new(), trusted_proxies: Vec::new() }
+        Self { paths: Routes::from_iter([]), routes: Vec::new(), trusted_proxies: TrustedProxies::default() }
     }
 
     /// The route of a path; None: 404.
     pub fn find(&self, path: &str) -> Option<&ResolvedRoute> {
         self.paths.find(path).map(|index| &self.routes[index])
-    }
-
-    /// Whether a client with that address is a trusted reverse proxy. None: a client of a Unix socket.
-    pub fn is_trusted_proxy(&self, client: Option<IpAddr>) -> bool {
-        self.trusted_proxies.iter().any(|proxy| proxy.includes(client))
     }
 
     /// An onrequest handler of the plugin, if it has one and no route reaches any of its. None also if there are no

@@ -5,6 +5,8 @@ mod handshake;
 
 mod origin;
 
+mod forwarded;
+
 mod subprotocol;
 
 mod boundary;

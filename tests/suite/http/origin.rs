@@ -208,7 +208,7 @@ fn the_forwarded_host_of_a_trusted_proxy_replaces_the_host() {
     assert!(
         line.ends_with(
             "If 127.0.0.1 is your reverse proxy, start with --trusted-proxy 127.0.0.1, or set trusted_proxies = \
-             [\"127.0.0.1\"] in [http]: it says X-Forwarded-Host: example.com"
+             [\"127.0.0.1\"] in [http]: it says that the request is for host `example.com`"
         ),
         "{line}"
     );

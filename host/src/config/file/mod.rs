@@ -20,12 +20,13 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::config::account::parse_account;
 use crate::config::control_address::ControlAddress;
-use crate::config::handshake::{TrustedProxy, parse_protocol};
+use crate::config::handshake::parse_protocol;
 use crate::config::listen::Listen;
 use crate::config::options::LimitOptions;
 use crate::config::plugin_source::{BroadcastTo, PluginSource, is_plugin_name};
 use crate::config::regular_file;
 use crate::config::route::{Route, RoutePath, Target, parse_handler};
+use crate::config::trusted_proxies::TrustedProxy;
 use crate::config::units::{parse_duration, parse_size};
 use crate::config::web_origin::{OriginPattern, OriginRule};
 use walk::{Document, Section};

@@ -134,7 +134,10 @@ impl Settings {
             group: options.group.or(config.group),
             plugins,
             routes: merge_routes(config.routes, options.route)?,
-            handshake: HandshakePolicy { origins: origins.unwrap_or_default(), trusted_proxies },
+            handshake: HandshakePolicy {
+                origins: origins.unwrap_or_default(),
+                trusted_proxies: trusted_proxies.into(),
+            },
             limits,
             control: options.control.or(config.control).unwrap_or_default(),
             config: options.config,

@@ -10,8 +10,8 @@ use crate::commands::cli::{Cli, Command};
 use crate::config::control_address::ControlAddress;
 use crate::config::defaults::{DEFAULT_LISTEN, DEFAULT_SLOW_CALLBACK, default_serve_workers};
 use crate::config::file;
-use crate::config::handshake::TrustedProxy;
 use crate::config::route::Target;
+use crate::config::trusted_proxies::{TrustedProxies, TrustedProxy};
 use crate::config::web_origin::{OriginPattern, OriginRule};
 
 fn parse(text: &str) -> Config {
@@ -161,8 +161,9 @@ fn origins_and_proxies_of_the_options_replace_those_of_the_file() {
     let origins = |list: &[&str]| -> OriginRule {
         list.iter().map(|origin| OriginPattern::parse(origin).unwrap()).collect()
     };
-    let proxies = |list: &[&str]| -> Vec<TrustedProxy> {
-        list.iter().map(|proxy| TrustedProxy::parse(proxy).unwrap()).collect()
+    let proxies = |list: &[&str]| {
+        let proxies = list.iter().map(|proxy| TrustedProxy::parse(proxy).unwrap());
+        TrustedProxies::from(proxies.collect::<Vec<_>>())
     };
     let of_file = handshake(&[]);
     assert_eq!(of_file.origins, origins(&["https://a.example", "null"]));
