@@ -95,7 +95,9 @@ fn a_worker_that_is_stopped_while_it_starts_is_replaced() {
     before[0].signal(Signal::KILL);
     let mut next = None;
     eventually("another one starts", || {
-        next = host.workers().into_iter().find(|worker| !before.contains(worker));
+        // A child that has not executed the program yet is not the worker: the parent waits for it in fork and exec.
+        let is_worker = |worker: &Process| worker.command_line().starts_with("callsign: worker ");
+        next = host.workers().into_iter().find(|worker| !before.contains(worker) && is_worker(worker));
         next.is_some_and(|worker| {
             worker.signal(Signal::STOP);
             true

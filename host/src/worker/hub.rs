@@ -178,9 +178,15 @@ impl Hub {
     #[inline]
     pub fn send(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
         match self.sendable(op, data) {
-            Ok(()) => self.queue(c, |outbox| outbox.push(op, data, &self.pool)),
+            Ok(()) => self.queue_message(c, op, data),
             Err(status) => status,
         }
+    }
+
+    /// Gets in registers what a closure would get in memory.
+    #[inline(never)]
+    fn queue_message(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
+        self.queue(c, |outbox| outbox.push(op, data, &self.pool))
     }
 
     /// Queues a frame within the bound of the queue; a [`status`].

@@ -57,13 +57,14 @@ impl Hub {
     /// Adds to a client's queue; returns how many bytes then wait. None: the client was closed for it.
     #[inline]
     pub(super) fn push(&self, c: &Client, push: impl FnOnce(&mut Outbox)) -> Option<usize> {
-        if !c.turn.blocked.get() {
-            return Some(c.queue(push));
-        }
-        let (before, was_open) = (c.own_queue_memory(), c.is_open());
+        // Called in one place, `push` is compiled into this function.
+        let counted = c.turn.blocked.get().then(|| (c.own_queue_memory(), c.is_open()));
         let waiting = c.queue(push);
-        self.count_queue(c, before);
-        (c.is_open() == was_open).then_some(waiting)
+        if let Some((before, was_open)) = counted {
+            self.count_queue(c, before);
+            return (c.is_open() == was_open).then_some(waiting);
+        }
+        Some(waiting)
     }
 
     /// What is counted for a client.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use callsign_websocket::{Event, Input, State};
+use callsign_websocket::{Event, Input, Payload, State};
 
 use super::schedule::now;
 use super::{READ_BUFFER, Worker};
@@ -225,15 +225,15 @@ impl Worker {
         let onmessage = c.handlers.get().onmessage;
         let was_open = c.is_open();
         let (is_over, max_message) = (|| self.pace.is_over(), self.hub.limits.max_message);
-        c.endpoint.receive_until(is_over, input, max_message, now, |event| match event {
-            Event::Message { op, data } => {
-                if let Some(handler) = onmessage
-                    && let Err(reason) = call::on_message(handler, c, op, data)
-                {
-                    self.handler_failed(c, handler, &reason);
-                }
+        let message = |op, data: Payload<'_>| {
+            if let Some(handler) = onmessage
+                && let Err(reason) = call::on_message(handler, c, op, data)
+            {
+                self.handler_failed(c, handler, &reason);
             }
-            Event::Pong(_) => {}
+        };
+        c.endpoint.receive_until(is_over, input, max_message, now, message, |event| match event {
+            Event::Message { .. } | Event::Pong(_) => {}
             // Of the frames for the client only a Pong is subject to the bound of the queue: a client above it gets none,
             // and later one for all its Pings (RFC 6455 §5.5.3).
             Event::Send(pong) if c.endpoint.ending().is_none() => {

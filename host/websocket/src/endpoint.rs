@@ -119,11 +119,16 @@ impl Endpoint {
         now: impl Fn() -> Instant,
         handle: impl FnMut(Event<'_>),
     ) {
-        self.receive_until(|| false, input, max_message, now, handle);
+        let handle = RefCell::new(handle);
+        let message = |op, data: Payload<'_>| handle.borrow_mut()(Event::Message { op, data });
+        self.receive_until(|| false, input, max_message, now, message, |event| handle.borrow_mut()(event));
     }
 
     /// [`Endpoint::receive`] until `stop`, which is asked before each message. What is left of `input` then
     /// comes first in the next call. The end of the connection leaves nothing.
+    ///
+    /// `message` gets what [`Event::Message`] has, and `handle` gets every other event: with one place that calls it,
+    /// `message` is compiled into the loop.
     #[inline]
     pub fn receive_until(
         &self,
@@ -131,6 +136,7 @@ impl Endpoint {
         input: &mut Input<'_>,
         max_message: usize,
         now: impl Fn() -> Instant,
+        mut message: impl FnMut(u8, Payload<'_>),
         mut handle: impl FnMut(Event<'_>),
     ) {
         let mut receiver = self.receiver.borrow_mut();
@@ -141,7 +147,7 @@ impl Endpoint {
             match receiver.next(input, max_message) {
                 Ok(Some(Received::Message { op, data })) => {
                     if self.is_open() {
-                        data.terminated(|data| handle(Event::Message { op, data }));
+                        data.terminated(|data| message(op, data));
                     }
                 }
                 Ok(None) => break,
@@ -149,7 +155,7 @@ impl Endpoint {
                 Err(violation) => self.receive_violation(violation, &now, &mut handle),
             }
         }
-        // `handle` may have failed the connection inside a message.
+        // `message` may have failed the connection.
         if self.state.get() == State::Closed {
             receiver.stop();
             input.discard();

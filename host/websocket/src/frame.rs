@@ -129,13 +129,18 @@ pub fn frame_header(op: u8, length: usize) -> ([u8; 10], usize) {
 /// Appends one unfragmented server frame to `out`. Servers do not mask, RFC 6455 section 5.1.
 #[inline]
 pub fn write_frame(out: &mut Vec<u8>, op: u8, payload: &[u8]) {
-    out.reserve(10 + payload.len());
-    if payload.len() <= SHORT_MAX {
-        out.extend_from_slice(&[FIN | op, payload.len() as u8]);
-    } else {
-        let (header, size) = frame_header(op, payload.len());
-        out.extend_from_slice(&header[..size]);
+    if payload.len() > SHORT_MAX {
+        return write_long_frame(out, op, payload);
     }
+    out.extend_from_slice(&[FIN | op, payload.len() as u8]);
+    out.extend_from_slice(payload);
+}
+
+#[inline(never)]
+fn write_long_frame(out: &mut Vec<u8>, op: u8, payload: &[u8]) {
+    let (header, size) = frame_header(op, payload.len());
+    out.reserve(size + payload.len());
+    out.extend_from_slice(&header[..size]);
     out.extend_from_slice(payload);
 }
 

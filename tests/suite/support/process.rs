@@ -55,6 +55,12 @@ impl Process {
         value.unwrap_or_else(|| panic!("no {field}: {status}")).trim().to_owned()
     }
 
+    /// Its name and arguments. Empty: it has ended.
+    pub fn command_line(self) -> String {
+        let line = fs::read(format!("/proc/{}/cmdline", self.0)).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ")
+    }
+
     /// Resident memory in KiB.
     pub fn resident_kib(self) -> u64 {
         self.status("VmRSS").trim_end_matches(" kB").parse().expect("the value is a number")

@@ -1,6 +1,8 @@
 //! RFC 6455 section 5: the rules that a server keeps and the violations that it detects. Each test cites its
 //! section.
 
+use std::cell::RefCell;
+
 use super::*;
 
 pub(super) fn open() -> Endpoint {
@@ -228,7 +230,8 @@ fn what_is_not_handled_comes_first_in_the_next_call_and_nothing_is_lost() {
     for limit in [1, 2, 7] {
         let (mut wire, _) = conversation(&mut random, 60, SHORT);
         let whole = events(&Endpoint::new(Extensions::default()), &wire, || usize::MAX);
-        let (endpoint, mut seen) = (Endpoint::new(Extensions::default()), Vec::<Seen>::new());
+        let (endpoint, seen) = (Endpoint::new(Extensions::default()), RefCell::new(Vec::<Seen>::new()));
+        let see = |event: Event<'_>| seen.borrow_mut().push(event.into());
         wire.push(SPARE);
         while wire.len() > 1 {
             let (before, mut asked) = (wire.len(), 0);
@@ -237,12 +240,13 @@ fn what_is_not_handled_comes_first_in_the_next_call_and_nothing_is_lost() {
                 asked > limit
             };
             let mut input = Input::new(&mut wire);
-            endpoint.receive_until(stop, &mut input, MAX, Instant::now, |event| seen.push(event.into()));
+            let message = |op, data: Payload<'_>| see(Event::Message { op, data });
+            endpoint.receive_until(stop, &mut input, MAX, Instant::now, message, see);
             let left = input.rest().len();
             wire.drain(..before - left);
             assert!(left < before && wire.ends_with(&[SPARE]));
         }
-        assert_eq!(seen, whole);
+        assert_eq!(seen.into_inner(), whole);
     }
 }
 
@@ -256,8 +260,7 @@ fn the_end_of_the_connection_leaves_nothing_to_handle() {
         asked > 2
     };
     let mut input = Input::new(&mut wire);
-    endpoint.receive_until(stop, &mut input, MAX, Instant::now, |_| {
-        endpoint.fail(1011, "", Instant::now());
-    });
+    let fail = |_, _: Payload<'_>| _ = endpoint.fail(1011, "", Instant::now());
+    endpoint.receive_until(stop, &mut input, MAX, Instant::now, fail, |_| ());
     assert!(input.is_empty());
 }
