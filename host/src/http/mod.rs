@@ -13,6 +13,8 @@ mod answer; // responses of the host itself
 
 mod stream; // an accepted socket
 
+mod request_end; // where a request ends
+
 mod timed; // its time limits
 
 mod foreign; // other protocols
@@ -30,7 +32,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -75,8 +77,8 @@ pub async fn serve(worker: &'static Worker, stream: Stream, peer: Peer, permit: 
     let (permit, phase) = (Rc::new(permit), Phase::default());
     let stream = Timed::new(stream, phase.clone(), limits);
     let sender = Sender { worker, peer, permit: permit.clone(), pending: Rc::default() };
-    let service = service_fn(move |request| {
-        phase.begin_request();
+    let service = service_fn(move |request: Request<Incoming>| {
+        phase.begin_request(request.body().size_hint().exact());
         sender.pending.get_or_init(|| worker.handshakes.begin());
         let (sender, phase) = (sender.clone(), phase.clone());
         async move {
@@ -244,7 +246,10 @@ fn hand_over(
         let transport = upgraded
             .downcast::<TokioIo<Timed>>()
             .map_err(|_| io::Error::other("hyper returned another kind of socket than it was given"))
-            .and_then(|parts| Ok((parts.io.into_inner().into_inner().into_transport()?, parts.read_buf)));
+            .and_then(|parts| {
+                let (stream, behind) = parts.io.into_inner().into_inner();
+                Ok((stream.into_transport()?, [parts.read_buf, behind].concat()))
+            });
         let (transport, early) = match transport {
             Ok(transport) => transport,
             Err(error) => {
@@ -257,6 +262,6 @@ fn hand_over(
         let old =
             called.filter(|called| in_use.get(called.index).is_none_or(|plugin| !Rc::ptr_eq(plugin, called)));
         old.iter().for_each(|old| release_request(old, &client));
-        worker.open(client, transport, handlers, Permit::take(permit), early.to_vec());
+        worker.open(client, transport, handlers, Permit::take(permit), early);
     });
 }

@@ -1,21 +1,24 @@
 //! A socket that serves requests within time limits: for each head to arrive, and for a client that has sent no request
 //! after its last response. hyper reads and writes it. A service says when a request begins and ends ([`Phase`]).
 //!
-//! Invariant: hyper reads only for the next bytes of a request (`half_close`), so that a read that waits is the client's
-//! turn.
+//! Invariants: hyper reads only for the next bytes of a request (`half_close`), so that a read that waits is the client's
+//! turn. hyper gets no byte of the next request with those of a request, so that the socket knows whether the next one
+//! has begun.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::Stream;
+use super::request_end::{ChunksEnd, HeadEnd};
 use crate::config::settings::Limits;
 
 /// Bytes of a client that tell which protocol it speaks.
@@ -29,7 +32,14 @@ const LINGER_READ: usize = 16 * 1024;
 
 /// What the socket waits for. The socket and the service that answers its requests share it.
 #[derive(Clone, Debug, Default)]
-pub struct Phase(Arc<AtomicU8>);
+pub struct Phase(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    phase: AtomicU8,
+    /// Bytes of the request's body that have not been read.
+    body: AtomicU64,
+}
 
 impl Phase {
     /// The head of a request.
@@ -41,8 +51,12 @@ impl Phase {
     /// The next request, of which nothing has arrived.
     const IDLE: u8 = 3;
 
-    /// The head of a request has arrived.
-    pub fn begin_request(&self) {
+    /// A body in chunks has no length.
+    const CHUNKS: u64 = u64::MAX;
+
+    /// The head of a request has arrived. `body`: the length of its body, None if it comes in chunks.
+    pub fn begin_request(&self, body: Option<u64>) {
+        self.0.body.store(body.unwrap_or(Self::CHUNKS), Relaxed);
         self.set(Self::REQUEST);
     }
 
@@ -52,11 +66,16 @@ impl Phase {
     }
 
     fn set(&self, phase: u8) {
-        self.0.store(phase, Relaxed);
+        self.0.phase.store(phase, Relaxed);
     }
 
     fn get(&self) -> u8 {
-        self.0.load(Relaxed)
+        self.0.phase.load(Relaxed)
+    }
+
+    /// Bytes of the body that have not been read.
+    fn body(&self) -> u64 {
+        self.0.body.load(Relaxed)
     }
 }
 
@@ -68,6 +87,10 @@ pub struct Timed {
     keepalive_timeout: Duration,
     /// The end of the current phase, if it is limited.
     deadline: Option<Pin<Box<Sleep>>>,
+    head_end: HeadEnd,
+    chunks_end: ChunksEnd,
+    /// What was read behind the current request.
+    behind: Bytes,
     /// The client's first bytes, and their number.
     beginning: ([u8; BEGINNING], usize),
     /// Whether the client has closed its side, or was idle for too long.
@@ -86,15 +109,18 @@ impl Timed {
             head_timeout: limits.handshake_timeout,
             keepalive_timeout: limits.keepalive_timeout,
             deadline: None,
+            head_end: HeadEnd::new(),
+            chunks_end: ChunksEnd::new(),
+            behind: Bytes::new(),
             beginning: ([0; BEGINNING], 0),
             is_ended: false,
             is_shut: false,
         }
     }
 
-    /// The socket, after an upgrade.
-    pub fn into_inner(self) -> Stream {
-        self.stream
+    /// The socket, after an upgrade, and what was read behind the request.
+    pub fn into_inner(self) -> (Stream, Bytes) {
+        (self.stream, self.behind)
     }
 
     /// The client's first bytes.
@@ -114,6 +140,41 @@ impl Timed {
         match &mut self.deadline {
             Some(deadline) => deadline.as_mut().reset(Instant::now() + time),
             None => self.deadline = Some(Box::pin(sleep(time))),
+        }
+    }
+
+    /// The first read after a response is for the next request, unless hyper discards the rest of a body.
+    fn begin_next(&mut self) {
+        match self.phase.body() {
+            Phase::CHUNKS if !matches!(self.chunks_end, ChunksEnd::Over) => return,
+            Phase::CHUNKS | 0 => {}
+            _ => return,
+        }
+        (self.head_end, self.chunks_end) = (HeadEnd::new(), ChunksEnd::new());
+        if self.behind.is_empty() {
+            self.phase.set(Phase::IDLE);
+            self.limit(self.keepalive_timeout);
+        } else {
+            self.await_head();
+        }
+    }
+
+    fn await_head(&mut self) {
+        self.phase.set(Phase::HEAD);
+        self.limit(self.head_timeout);
+    }
+
+    /// How many of the next bytes are of the current request, at least one.
+    fn own_part(&mut self, bytes: &[u8]) -> usize {
+        match (self.phase.get(), self.phase.body()) {
+            (Phase::HEAD | Phase::IDLE, _) => self.head_end.length(bytes),
+            (_, Phase::CHUNKS) => self.chunks_end.length(bytes),
+            (_, 0) => bytes.len(),
+            (_, left) => {
+                let length = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                self.phase.0.body.store(left - length as u64, Relaxed);
+                length
+            }
         }
     }
 
@@ -151,10 +212,14 @@ impl AsyncRead for Timed {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // The first read after a response is for the next request.
         if this.phase.get() == Phase::RESPONSE {
-            this.phase.set(Phase::IDLE);
-            this.limit(this.keepalive_timeout);
+            this.begin_next();
+        }
+        if !this.behind.is_empty() {
+            let offered = this.behind.slice(..this.behind.len().min(buffer.remaining()));
+            let length = this.own_part(&offered);
+            buffer.put_slice(&this.behind.split_to(length));
+            return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buffer) {
@@ -167,12 +232,17 @@ impl AsyncRead for Timed {
                 beginning[*known..*known + new].copy_from_slice(&read[..new]);
                 *known += new;
                 if this.phase.get() == Phase::IDLE {
-                    this.phase.set(Phase::HEAD);
-                    this.limit(this.head_timeout);
+                    this.await_head();
                 }
+                let length = this.own_part(read);
+                this.behind = Bytes::copy_from_slice(&read[length..]);
+                buffer.set_filled(before + length);
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => {
+                if this.phase.get() == Phase::RESPONSE {
+                    this.await_head();
+                }
                 ready!(this.poll_expired(cx));
                 match this.phase.get() {
                     // Read as the end of the stream, after which hyper closes the connection in order.

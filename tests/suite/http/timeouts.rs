@@ -41,6 +41,42 @@ fn a_later_request_has_the_handshake_timeout_from_its_first_byte() {
     }
 }
 
+/// Whole requests of each kind of body.
+const WHOLE: [&str; 3] = [
+    "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n",
+    "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\na\n\nb\n\n",
+    "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+];
+
+/// The beginning of the second request comes in one segment with the end of the first, and lies in the server's buffer
+/// when the response ends.
+#[test]
+fn half_a_request_behind_others_has_the_handshake_timeout() {
+    let host = serve(&["--handshake-timeout", "300ms", "--keepalive-timeout", "1h"]);
+    for whole in WHOLE {
+        for half in ["G", "POST /echo HTTP/1.1\r\nHost: a\r\nx: half"] {
+            for before in 1..3 {
+                let mut client = host.connect();
+                client.send(whole.repeat(before) + half);
+                (0..before).for_each(|_| assert_eq!(client.read_answer(true).status, 200));
+                assert_eq!(client.read_to_eof(), b"", "{half:?} behind {before} times {whole:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_that_has_sent_whole_requests_at_once_is_idle_after_them() {
+    let host = serve(&["--handshake-timeout", "300ms", "--keepalive-timeout", "1h"]);
+    let mut clients: Vec<_> = WHOLE.iter().map(|whole| (host.connect(), whole)).collect();
+    for (client, whole) in &mut clients {
+        client.send(whole.repeat(3) + WHOLE[1]);
+        (0..4).for_each(|_| assert_eq!(client.read_answer(true).status, 200));
+    }
+    thread::sleep(Duration::from_secs(1)); // the clients are idle
+    clients.iter_mut().for_each(|(client, _)| assert_still_serves(client));
+}
+
 #[test]
 fn a_client_may_pause_reading_for_longer_than_the_handshake_timeout() {
     let host = serve(&["--handshake-timeout", "300ms"]);
