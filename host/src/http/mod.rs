@@ -38,6 +38,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use log::Level;
 
 use crate::bridge::exchange::{Exchange, Handshake};
 use crate::client::Client;
@@ -48,7 +49,7 @@ use crate::plugin::generation::Generation;
 use crate::plugin::handler::{Callbacks, HandlerRef};
 use crate::worker::Worker;
 use crate::worker::admission::Permit;
-use crate::worker::callbacks::release_request;
+use crate::worker::callbacks::{log_failure, release_request};
 use crate::worker::handshakes::Pending;
 use answer::{HttpResponse, close, refused, spell, switching, text};
 pub use stream::{Peer, Stream};
@@ -169,21 +170,19 @@ async fn call_handler(
     }
     let Exchange { client, response, .. } = exchange;
     let mut answer = response.into_inner();
-    let failed = |reason: &dyn std::fmt::Display| {
-        log::error!(
-            "{handler} failed: {reason} (500 for {} {} from {peer}, route `{}`)",
-            parts.method,
-            parts.uri.path(),
-            route.path
+    let failed = |reason: &str| {
+        let (method, path) = (&parts.method, parts.uri.path());
+        log_failure(
+            handler,
+            reason,
+            format_args!(" (500 for {method} {path} from {peer}, route `{}`)", route.path),
         );
         text(StatusCode::INTERNAL_SERVER_ERROR, "the handler failed")
     };
     match (result, answer.handshake) {
         (Err(reason), _) => failed(&reason),
-        (Ok(_), Some(Handshake::Unresolved(unresolved))) => {
-            failed(&format_args!("its handshake: {unresolved}"))
-        }
-        (Ok(false), _) => failed(&"it gave no reason"),
+        (Ok(_), Some(Handshake::Unresolved(unresolved))) => failed(&format!("its handshake: {unresolved}")),
+        (Ok(false), _) => failed("it gave no reason"),
         (Ok(true), Some(Handshake::NotUpgrade)) => refused(426, "this path is for WebSocket clients"),
         (Ok(true), Some(Handshake::Bound(callbacks))) => {
             let chosen = answer.headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
@@ -253,7 +252,11 @@ fn hand_over(
         let (transport, early) = match transport {
             Ok(transport) => transport,
             Err(error) => {
-                log::error!("{peer}: its socket cannot be used: {error}");
+                worker.hub.repeats.log(
+                    Level::Error,
+                    "socket",
+                    format_args!("{peer}: its socket cannot be used: {error}"),
+                );
                 return called.iter().for_each(|called| release_request(called, &client));
             }
         };

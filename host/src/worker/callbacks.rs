@@ -1,11 +1,21 @@
 //! The callbacks of a connection besides onmessage: onconnect first, ondisconnect last, then the release of what
 //! plugins keep in it. A handler that fails closes its connection.
 
+use std::fmt;
+
+use log::Level;
+
 use super::Worker;
 use crate::client::Client;
 use crate::plugin::call;
 use crate::plugin::generation::Generation;
 use crate::plugin::handler::HandlerRef;
+use crate::system::log::repeats::{FEW, Repeats};
+
+thread_local! {
+    /// Clients can make some handlers fail at will.
+    static REPEATS: Repeats = Repeats::allowing(FEW);
+}
 
 /// Close code for a handler that failed (RFC 6455 §7.4.1).
 const INTERNAL_ERROR: u16 = 1011;
@@ -14,7 +24,11 @@ impl Worker {
     /// The handler failed: logs why, and closes the connection with 1011.
     #[cold]
     pub fn handler_failed(&self, c: &Client, handler: HandlerRef, reason: &str) {
-        log::error!("{handler} failed: {reason}; closing connection {} ({}) with 1011", c.id(), c.peer());
+        log_failure(
+            handler,
+            reason,
+            format_args!("; closing connection {} ({}) with {INTERNAL_ERROR}", c.id(), c.peer()),
+        );
         self.hub.fail(c, INTERNAL_ERROR, "handler failed");
     }
 
@@ -33,7 +47,11 @@ impl Worker {
             && !c.departed.get()
             && let Err(reason) = call::on_connection(handler, c)
         {
-            log::error!("{handler} failed: {reason}; connection {} ({}) has ended already", c.id(), c.peer());
+            log_failure(
+                handler,
+                &reason,
+                format_args!("; connection {} ({}) has ended already", c.id(), c.peer()),
+            );
         }
         self.release(c);
     }
@@ -65,6 +83,16 @@ impl Worker {
     }
 }
 
+/// Logs that a handler failed, why, and what follows.
+#[cold]
+pub fn log_failure(handler: HandlerRef, reason: &str, consequence: fmt::Arguments<'_>) {
+    log(&handler.to_string(), format_args!("{handler} failed: {reason}{consequence}"));
+}
+
+fn log(kind: &str, line: fmt::Arguments<'_>) {
+    REPEATS.with(|repeats| repeats.log(Level::Error, kind, line));
+}
+
 /// Has a plugin release what it keeps in a connection, or in the request that could have become one.
 pub fn release(plugin: &Generation, c: &Client) {
     if let Err(reason) = plugin.release(c) {
@@ -72,7 +100,10 @@ pub fn release(plugin: &Generation, c: &Client) {
             Client::NO_ID => format!("a request from {}", c.peer()),
             id => format!("connection {id}"),
         };
-        log::error!("plugin `{}`: the data of {what} cannot be dropped: {reason}", plugin.name);
+        log(
+            &format!("release {}", plugin.name),
+            format_args!("plugin `{}`: the data of {what} cannot be dropped: {reason}", plugin.name),
+        );
     }
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use callsign_plugin::abi::{op, status};
 use callsign_websocket::write_frame;
+use log::Level;
 use tokio::sync::Notify;
 
 use super::admission::Permit;
@@ -18,6 +19,7 @@ use crate::client::Client;
 use crate::client::outbox::{Outbox, Pool};
 use crate::config::settings::Limits;
 use crate::config::units::Size;
+use crate::system::log::repeats::{FEW, Repeats};
 use crate::system::scoreboard::Slot;
 
 /// A broadcast frame of at least this many bytes is shared by its recipients' queues; a smaller one is cheaper to copy
@@ -49,6 +51,8 @@ pub struct Hub {
     departures: Notify,
     /// A message was too large to be sent.
     logged_too_large: Cell<bool>,
+    /// Log lines that clients cause.
+    pub repeats: Repeats,
 }
 
 struct Entry {
@@ -73,6 +77,7 @@ impl Hub {
             members: RefCell::default(),
             departures: Notify::new(),
             logged_too_large: Cell::new(false),
+            repeats: Repeats::allowing(FEW),
         }
     }
 
@@ -247,11 +252,16 @@ impl Hub {
 
     #[cold]
     fn overflow(&self, c: &Client) -> i32 {
-        log::warn!(
-            "connection {} ({}) reads slower than it is sent to: {} bytes wait for it, more than --max-backlog; closing it with 1013",
-            c.id(),
-            c.peer(),
-            c.backlog()
+        self.repeats.log(
+            Level::Warn,
+            "max_backlog",
+            format_args!(
+                "connection {} ({}) reads slower than it is sent to: {} bytes wait for it, more than --max-backlog; \
+                 closing it with {TRY_AGAIN_LATER}",
+                c.id(),
+                c.peer(),
+                c.backlog()
+            ),
         );
         self.close(c, TRY_AGAIN_LATER, "too slow to receive");
         status::CLOSED

@@ -7,6 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use log::Level;
+
 use super::hub::Hub;
 use super::outgoing::{FREED_PART, TRY_AGAIN_LATER, clients};
 use crate::client::Client;
@@ -140,10 +142,14 @@ impl Hub {
         }
         incoming.score.count_shed(closed);
         let clients = clients(closed);
-        log::warn!(
-            "incomplete messages take {before} bytes, more than --receive-memory ({}); closed the {clients} that held \
-             most for the longest time with {TRY_AGAIN_LATER}",
-            Size(max)
+        self.repeats.log(
+            Level::Warn,
+            "receive_memory",
+            format_args!(
+                "incomplete messages take {before} bytes, more than --receive-memory ({}); closed the {clients} that \
+                 held most for the longest time with {TRY_AGAIN_LATER}",
+                Size(max)
+            ),
         );
     }
 
@@ -191,11 +197,16 @@ impl Hub {
             }
         }
         for c in &late {
-            log::info!(
-                "connection {} ({}): a message is not complete after {} (--message-timeout); closing it with {POLICY_VIOLATION}",
-                c.id(),
-                c.peer(),
-                Time(timeout)
+            self.repeats.log(
+                Level::Info,
+                "message_timeout",
+                format_args!(
+                    "connection {} ({}): a message is not complete after {} (--message-timeout); closing it with \
+                     {POLICY_VIOLATION}",
+                    c.id(),
+                    c.peer(),
+                    Time(timeout)
+                ),
             );
             self.fail(c, POLICY_VIOLATION, "message took too long");
         }

@@ -41,6 +41,7 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use callsign_plugin::abi::{ALL_WORKERS, scope, status};
+use log::Level;
 use tokio::sync::Notify;
 
 use crate::client::Client;
@@ -174,9 +175,13 @@ impl Worker {
         self.hub.join(client.clone(), permit);
         log::debug!("connection {id} ({}): open", client.peer());
         if let Err(error) = self.reactor.register(&client.transport(), client.turn.slot.get()) {
-            log::error!(
-                "connection {id} ({}): cannot wait for its socket: {error}; dropping it",
-                client.peer()
+            self.hub.repeats.log(
+                Level::Error,
+                "register",
+                format_args!(
+                    "connection {id} ({}): cannot wait for its socket: {error}; dropping it",
+                    client.peer()
+                ),
             );
             self.hub.abort(&client);
         }

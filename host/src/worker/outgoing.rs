@@ -7,6 +7,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use log::Level;
+
 use super::hub::Hub;
 use super::schedule::now;
 use crate::client::Client;
@@ -108,10 +110,14 @@ impl Hub {
         self.outgoing.score.count_shed(closed);
         self.outgoing.score.set_send_memory(self.outgoing.memory(&self.pool));
         let clients = clients(closed);
-        log::warn!(
-            "clients read slower than they are sent to: {before} bytes wait for them, more than --send-memory ({}); \
-             closed the {clients} for which most waited with {TRY_AGAIN_LATER}",
-            Size(max)
+        self.repeats.log(
+            Level::Warn,
+            "send_memory",
+            format_args!(
+                "clients read slower than they are sent to: {before} bytes wait for them, more than --send-memory ({}); \
+                 closed the {clients} for which most waited with {TRY_AGAIN_LATER}",
+                Size(max)
+            ),
         );
     }
 

@@ -1,6 +1,8 @@
 //! What one client may cost: message sizes, time, memory, descriptors. Each test takes a server with small
 //! limits to them and beyond, and checks that other clients are still served.
 
+mod log_lines; // what one client may log
+
 mod memory; // what all clients together may hold
 
 mod pace; // clients that send without a pause
@@ -153,15 +155,16 @@ fn flood_message(number: usize) -> Vec<u8> {
     message
 }
 
-/// Broadcasts until the server has closed `slow` clients. A client that reads must receive everything, and no
-/// queue may exceed the backlog by more than one message.
-fn flood(host: &Host, slow: usize) {
+const GIVEN_UP: &str = "closing it with 1013";
+
+/// Broadcasts until the server has closed `slow` clients, of which the log has that text. A client that reads must receive
+/// everything, and no queue may exceed the backlog by more than one message.
+fn flood(host: &Host, slow: usize, closed: &str) {
     const BATCH: usize = 16; // shorter than the backlog, so the reader always keeps up
     const MOST: usize = 64 << 20; // far more than the kernel buffers for the slow clients
-    const GIVEN_UP: &str = "closing it with 1013";
     let (mut source, mut reader) = (host.upgraded(), host.upgraded());
     let mut sent = 0;
-    while host.log_lines(GIVEN_UP).len() < slow {
+    while host.log_lines(closed).len() < slow {
         assert!(sent * PAYLOAD < MOST, "no slow client was closed");
         for _ in 0..8 {
             let batch: Vec<_> = (sent..sent + BATCH).map(flood_message).collect();
@@ -186,7 +189,7 @@ fn clients_that_stop_reading_cost_only_their_backlog() {
     let host = serve(&["--max-backlog", "64KiB", "--close-timeout", "500ms"]);
     let mut slow: Vec<_> = (0..SLOW).map(|_| host.upgraded()).collect();
     let before = resident(&host);
-    flood(&host, SLOW);
+    flood(&host, SLOW, GIVEN_UP);
     let grown = resident(&host).saturating_sub(before);
     assert!(grown < 4096, "{grown} KiB for {SLOW} backlogs of 64 KiB");
     assert_eq!(host.open("/").ask("served on"), "served on");
@@ -201,7 +204,7 @@ fn clients_that_stop_reading_cost_only_their_backlog() {
 fn a_slow_client_that_reads_again_gets_the_queued_messages_and_then_1013() {
     let host = serve(&["--max-backlog", "64KiB", "--close-timeout", "30s"]);
     let mut slow = host.upgraded();
-    flood(&host, 1);
+    flood(&host, 1, GIVEN_UP);
     let mut received = 0;
     let close = loop {
         match slow.read_frame() {

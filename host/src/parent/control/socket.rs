@@ -2,11 +2,13 @@
 //! answer to each. Bytes, time and number of clients are bounded, so that no client can disturb the server. Requests go
 //! to the parent's channel.
 
+use std::fmt;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use log::Level;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -16,6 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::{ControlRequest, Reloaded, RequestSender, Status, Which};
+use crate::system::log::repeats::Repeats;
 use crate::system::task;
 
 /// Most bytes of a request.
@@ -26,6 +29,10 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 const CLIENTS_MAX: usize = 64;
 /// Pause after a failed accept, so that a lasting failure does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+thread_local! {
+    static REPEATS: Repeats = Repeats::default();
+}
 
 /// A request of a client.
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,11 +87,16 @@ async fn accept(listener: UnixListener, sender: RequestSender) -> io::Result<()>
                 });
             }
             Err(error) => {
-                log::warn!("control socket: no client can be accepted: {error}");
+                warn("accept", format_args!("no client can be accepted: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+}
+
+/// Logs what clients may cause at will.
+fn warn(kind: &str, line: fmt::Arguments<'_>) {
+    REPEATS.with(|repeats| repeats.log(Level::Warn, kind, format_args!("control socket: {line}")));
 }
 
 /// Answers the requests of one client until it closes its end.
@@ -92,7 +104,7 @@ async fn serve_client(client: UnixStream, sender: &RequestSender) -> io::Result<
     let (peer, own) = (client.peer_cred()?.uid(), geteuid().as_raw());
     // The mode of the file ensures this already, except on file systems that ignore it.
     if peer != own && peer != 0 {
-        log::warn!("control socket: rejected a client of user {peer}; only user {own} and root may connect");
+        warn("user", format_args!("rejected a client of user {peer}; only user {own} and root may connect"));
         return Ok(());
     }
     let (read, mut write) = client.into_split();

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use log::Level;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::Listener;
@@ -84,7 +85,11 @@ pub async fn accept(worker: &'static Worker, acceptor: Acceptor) {
             }
             Some(Err(error)) => {
                 let address = &acceptor.settings.address;
-                log::error!("cannot accept a client of {address}: {error}; trying again");
+                worker.hub.repeats.log(
+                    Level::Error,
+                    "accept",
+                    format_args!("cannot accept a client: {error}; trying again"),
+                );
                 tokio::time::sleep(FAILED_PAUSE).await;
             }
             None if !worker.admission.has_room() => worker.admission.room().await,

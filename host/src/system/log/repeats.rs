@@ -1,19 +1,25 @@
-//! Holds back log lines that clients cause and that repeat: one of a kind is logged in each interval, with the number of
-//! those before it. The kinds are bounded too, because clients choose parts of the text.
+//! Holds back log lines that clients cause and that repeat: one of a kind, or a few, are logged in each interval, with the
+//! number of those that were held back before. The kinds are bounded too, because clients choose parts of the text.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Time between two lines of one kind.
+use log::Level;
+
+/// From the first line of a kind to the end of its interval.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// Lines of a kind in one interval, where each of them names another client or another failure.
+pub const FEW: usize = 10;
 /// Kinds that are logged in one interval.
 const KINDS_MAX: usize = 32;
 
 /// The lines that were logged lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Repeats {
+    /// Lines of a kind in one interval.
+    burst: usize,
     kinds: RefCell<HashMap<String, Kind>>,
     /// Lines of kinds that had no room.
     others: Cell<usize>,
@@ -21,17 +27,40 @@ pub struct Repeats {
 
 #[derive(Debug)]
 struct Kind {
-    logged_at: Instant,
+    since: Instant,
+    logged: usize,
     held_back: usize,
 }
 
+impl Default for Repeats {
+    fn default() -> Self {
+        Self::allowing(1)
+    }
+}
+
 impl Repeats {
+    /// Allows that many lines of a kind in each interval.
+    pub fn allowing(burst: usize) -> Self {
+        Self { burst, kinds: RefCell::default(), others: Cell::new(0) }
+    }
+
+    /// Logs a line of that kind, or holds it back.
+    pub fn log(&self, level: Level, kind: &str, line: fmt::Arguments<'_>) {
+        if let Some(held_back) = self.admit(kind, Instant::now()) {
+            log::log!(level, "{line}{held_back}");
+        }
+    }
+
     /// Whether to log a line of that kind now. None: it is held back.
     pub fn admit(&self, kind: &str, now: Instant) -> Option<HeldBack> {
         let mut kinds = self.kinds.borrow_mut();
-        let is_recent = |kind: &Kind| now.saturating_duration_since(kind.logged_at) < INTERVAL;
+        let is_recent = |kind: &Kind| now.saturating_duration_since(kind.since) < INTERVAL;
         let mut held_back = 0;
         if let Some(known) = kinds.get_mut(kind) {
+            if is_recent(known) && known.logged < self.burst {
+                known.logged += 1;
+                return Some(HeldBack(0));
+            }
             if is_recent(known) {
                 known.held_back += 1;
                 return None;
@@ -44,7 +73,7 @@ impl Repeats {
                 return None;
             }
         }
-        kinds.insert(kind.to_owned(), Kind { logged_at: now, held_back: 0 });
+        kinds.insert(kind.to_owned(), Kind { since: now, logged: 1, held_back: 0 });
         Some(HeldBack(held_back + self.others.take()))
     }
 }
@@ -76,6 +105,17 @@ mod tests {
         assert_eq!(admit("b", 59), Some(HeldBack(0)));
         assert_eq!(admit("a", 60), Some(HeldBack(2)));
         assert_eq!(admit("a", 120), Some(HeldBack(0)));
+    }
+
+    #[test]
+    fn a_few_lines_of_a_kind_can_be_allowed() {
+        let (repeats, start) = (Repeats::allowing(3), Instant::now());
+        let admit = |kind, seconds| repeats.admit(kind, start + Duration::from_secs(seconds));
+        for seconds in 0..3 {
+            assert_eq!(admit("a", seconds), Some(HeldBack(0)));
+        }
+        assert_eq!((admit("a", 3), admit("b", 3), admit("a", 59)), (None, Some(HeldBack(0)), None));
+        assert_eq!((admit("a", 60), admit("a", 61)), (Some(HeldBack(2)), Some(HeldBack(0))));
     }
 
     #[test]
