@@ -165,3 +165,18 @@ fn sighup_names_each_address_that_needs_a_restart() {
         socket.display()
     ));
 }
+
+#[test]
+fn sighup_warns_of_what_the_next_start_will_reject() {
+    let file = config("rejects-restart", "");
+    let host = Host::start(&["serve", "--config", path(&file)]);
+    for (key, place) in [("user", "1:8"), ("group", "1:9")] {
+        write(&file, &format!("{key} = 'nobdy'"));
+        host.process().signal(Signal::HUP);
+        let error = match is_root() {
+            true => format!("no {key} `nobdy` on this machine"),
+            false => "--user and --group need a start as root".to_owned(),
+        };
+        let place = format!("{}:{place}", file.display());
+        host.log_line(&format!("WARN  SIGHUP: the next start of the server will fail: {place}: {error}"));
+    }

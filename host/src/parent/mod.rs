@@ -115,7 +115,7 @@ impl Parent {
             task::spawn("control socket", control::serve(listener, sender.clone()));
             socket_file = Some(file);
         }
-        task::spawn("SIGHUP", control::reload_on(hangup, read_settings, sender));
+        task::spawn("SIGHUP", control::reload_on(hangup, read_settings, preflight::check_restart, sender));
         let reason = tokio::select! {
             error = self.serve(startup_events, receiver) => StopReason::StartFailed(error),
             () = stop.requested() => StopReason::Requested,

@@ -10,6 +10,13 @@ use crate::config::settings::Settings;
 use crate::serve::{self, listen};
 use crate::system::privileges::{self, AS_ROOT};
 
+/// Whether this server could start with these settings, as it is started now.
+pub fn check_restart(settings: &Settings) -> Result<()> {
+    let account = privileges::resolve(settings.user.as_deref(), settings.group.as_deref());
+    account.map_err(|error| settings.located(error.key, error.into()))?;
+    check(settings)
+}
+
 /// Whether a server could start here.
 pub fn check(settings: &Settings) -> Result<()> {
     let (user, group) = (settings.user.as_deref(), settings.group.as_deref());

@@ -13,16 +13,29 @@ use crate::system::log as logging;
 use crate::system::pool::Pool;
 use crate::system::signals::Hangup;
 
+/// Whether the server could start with the settings.
+pub type CheckRestart = fn(&Settings) -> Result<()>;
+
 /// Reads the settings again, from the same options and the same config file as at the start.
 pub type ReadSettings = Arc<dyn Fn() -> Result<Settings> + Send + Sync>;
 
-/// Reloads at each SIGHUP, for as long as the future is polled.
-pub async fn reload_on(mut hangup: Hangup, read_settings: ReadSettings, sender: RequestSender) {
+/// Reloads at each SIGHUP, for as long as the future is polled. A restart may need more than a reload.
+pub async fn reload_on(
+    mut hangup: Hangup,
+    read_settings: ReadSettings,
+    check_restart: CheckRestart,
+    sender: RequestSender,
+) {
     let pool = Pool::new("settings", 1);
     while hangup.requested().await {
         // The parent logs the outcome.
         match read(&pool, &read_settings).await {
-            Ok(settings) => reload(settings, &sender).await,
+            Ok(settings) => {
+                reload(settings.clone(), &sender).await;
+                if let Err(error) = pool.call(move || check_restart(&settings)).await {
+                    log::warn!("SIGHUP: the next start of the server will fail: {error:#}");
+                }
+            }
             Err(error) => logging::lines(Level::Error, &format!("SIGHUP: nothing was reloaded: {error:#}")),
         }
     }

@@ -88,7 +88,7 @@ pub async fn accept(worker: &'static Worker, acceptor: Acceptor) {
                 worker.hub.repeats.log(
                     Level::Error,
                     "accept",
-                    format_args!("cannot accept a client: {error}; trying again"),
+                    format_args!("cannot accept a client of {address}: {error}; trying again"),
                 );
                 tokio::time::sleep(FAILED_PAUSE).await;
             }
