@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
 
 use super::call::{self, Failure, Function};
+use super::cpp::{CppFunction, is_mangled};
 use super::exposed::ExposedConnection;
 use super::guard::Guard;
 use super::handler::{Handler, HandlerRef, Kind};
@@ -281,9 +282,12 @@ impl Generation {
         if let Some((_, kind)) = self.image.handlers.iter().find(|(name, _)| name == named) {
             return format!(", which is an {}; name an onload hook or a plain function", kind.noun());
         }
-        let hint = match nearest(named, self.names(Kind::OnLoad)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "export it, or fix the name".to_owned(),
+        let hint = if let Some(function) = CppFunction::find(CppFunction::all(&self.image), named) {
+            function.hint(Kind::OnLoad)
+        } else if let Some(near) = nearest(named, self.names(Kind::OnLoad)) {
+            format!("did you mean `{near}`?")
+        } else {
+            "export it, or fix the name".to_owned()
         };
         format!(", and there is no such function; {hint}")
     }
@@ -296,7 +300,8 @@ impl Generation {
     /// The names that can be called as handlers of that kind.
     pub fn names(&self, kind: Kind) -> impl Iterator<Item = &str> + Clone {
         let handlers = self.image.handlers.iter().filter(move |(_, its_kind)| *its_kind == kind);
-        handlers.map(|(name, _)| name.as_str()).chain(self.image.functions.iter().map(String::as_str))
+        let functions = self.image.functions.iter().filter(|name| !is_mangled(name));
+        handlers.map(|(name, _)| name.as_str()).chain(functions.map(String::as_str))
     }
 
     /// Calls the plugin's release hook, which frees the data that the plugin keeps in a connection.

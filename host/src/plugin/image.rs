@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use callsign_plugin::abi;
 use object::{Object, ObjectKind, ObjectSection, ObjectSymbol, ReadCache, RelocationTarget, SymbolKind};
 
+use super::cpp::is_mangled;
 use super::dynamic::Dynamic;
 use super::handler::Kind;
 use super::unique::Unique;
@@ -310,7 +311,10 @@ impl fmt::Display for Image {
         }
         for (i, name) in self.functions.iter().enumerate() {
             let comma = if i == 0 && self.handlers.is_empty() { "" } else { ", " };
-            write!(f, "{comma}{name} (a plain function)")?;
+            match is_mangled(name) {
+                true => write!(f, "{comma}{name} (a C++ function without extern \"C\")")?,
+                false => write!(f, "{comma}{name} (a plain function)")?,
+            }
         }
         Ok(())
     }

@@ -10,6 +10,8 @@ pub mod dynamic; // the ELF dynamic section
 
 pub mod unique; // symbols of which the loader keeps one in the whole process
 
+mod cpp; // names of C++ functions
+
 mod kore; // hooks of Kore
 
 pub mod advice; // what to know about a library that loads

@@ -1,6 +1,8 @@
 //! Handlers are found by name: in routes, in handshakes and by convention, in one plugin or in several. A
 //! function that a library only imports is never a handler.
 
+mod cpp;
+
 mod several;
 
 use std::fs;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Registry;
 use crate::config::nearest::nearest;
+use crate::plugin::cpp::CppFunction;
 use crate::plugin::generation::Generation;
 use crate::plugin::handler::{Handler, HandlerRef, Kind};
 
@@ -87,14 +88,20 @@ impl Unresolved {
         } else {
             let labels: Vec<String> = searched.iter().map(|plugin| plugin.label()).collect();
             let fitting = searched.iter().flat_map(|plugin| plugin.names(kind));
-            let hint = match nearest(symbol, fitting.clone()) {
-                Some(near) => format!("; did you mean `{near}`?"),
-                None => match fitting.collect::<Vec<_>>() {
-                    names if names.is_empty() => "; none of that kind is exported".to_owned(),
-                    names => format!("; found: {}", names.join(", ")),
-                },
+            let cpp = searched.iter().flat_map(|plugin| CppFunction::all(&plugin.image));
+            let hint = if let Some(function) = CppFunction::find(cpp.clone(), symbol) {
+                function.hint(kind)
+            } else if let Some(near) = nearest(symbol, fitting.clone()) {
+                format!("did you mean `{near}`?")
+            } else if let Some(function) = CppFunction::nearest(cpp, symbol) {
+                function.hint(kind)
+            } else {
+                match fitting.collect::<Vec<_>>() {
+                    names if names.is_empty() => "none of that kind is exported".to_owned(),
+                    names => format!("found: {}", names.join(", ")),
+                }
             };
-            format!("{}: no {kind} handler `{symbol}`{hint}", labels.join(", "))
+            format!("{}: no {kind} handler `{symbol}`; {hint}", labels.join(", "))
         };
         let missing = other_kind.is_none();
         let remedy = if missing { "export it" } else { "change the handler's kind" };
