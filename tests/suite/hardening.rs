@@ -143,7 +143,7 @@ fn where_a_worker_was_that_dies_while_the_server_stops_is_logged() {
     host.log_line("stopping: ");
     worker.signal(Signal::SEGV);
     assert_eq!(host.ended().code(), Some(1));
-    host.log_line("worker 0 was here when it ended");
+    host.log_line(&format!("worker 0 (process {}) was here when it ended", worker.0));
     drop(silent);
 }
 

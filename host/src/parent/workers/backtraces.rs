@@ -22,21 +22,20 @@ static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::new("backtrace", 1));
 /// Backtraces that are not looked up yet. Nothing else depends on the order.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// Logs soon where the worker was.
-pub fn log(worker: usize, crash: Crash) {
+/// Logs soon where the worker was. `worker`: its index and process.
+pub fn log(worker: String, crash: Crash) {
     if WAITING.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
         WAITING.fetch_sub(1, Ordering::Relaxed);
-        return log::error!("worker {worker} has left a backtrace, but too many are being looked up already");
+        return log::error!("{worker} has left a backtrace, but too many are being looked up already");
     }
+    let of = worker.clone();
     let look_up = Box::new(move || {
         WAITING.fetch_sub(1, Ordering::Relaxed);
-        look_up(worker, &crash);
+        look_up(&of, &crash);
     });
     if let Err((_, error)) = POOL.run(look_up) {
         WAITING.fetch_sub(1, Ordering::Relaxed);
-        log::error!(
-            "worker {worker} has left a backtrace, but no thread can be created to look it up: {error}"
-        );
+        log::error!("{worker} has left a backtrace, but no thread can be created to look it up: {error}");
     }
 }
 
@@ -45,15 +44,15 @@ pub fn wait(patience: Duration) {
     POOL.wait(patience);
 }
 
-fn look_up(worker: usize, crash: &Crash) {
+fn look_up(worker: &str, crash: &Crash) {
     match catch_unwind(|| crash::describe(crash)) {
         Ok(lines) if lines.is_empty() => {}
         Ok(stack) => {
-            let report = format!("worker {worker} was here when it ended:\n{}", stack.join("\n"));
+            let report = format!("{worker} was here when it ended:\n{}", stack.join("\n"));
             logging::lines(Level::Error, &report);
         }
         Err(payload) => log::error!(
-            "bug in callsign: the lookup of worker {worker}'s backtrace panicked: {}",
+            "bug in callsign: the lookup of the backtrace of {worker} panicked: {}",
             panic::message(&*payload)
         ),
     }

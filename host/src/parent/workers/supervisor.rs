@@ -34,6 +34,8 @@ pub struct Supervisor {
 /// How a worker ended.
 struct End {
     progress: Progress,
+    /// 0: there was no process, or its id is not known.
+    pid: i32,
     /// Whether the exit status is 0.
     is_clean: bool,
     /// How it ended, for the log.
@@ -61,7 +63,7 @@ impl Supervisor {
             // end first, so its own signal gets a turn.
             tokio::task::yield_now().await;
             if let Some(crash) = end.crash {
-                backtraces::log(slot.index, crash);
+                backtraces::log(format!("worker {} (process {})", slot.index, end.pid), crash);
             }
             if parent.shutdown.has_begun() {
                 slot.is_unclean.set(matches!(end.progress, Progress::Served { .. }) && !end.is_clean);
@@ -110,7 +112,7 @@ impl Supervisor {
         score.clear();
         let not_started = |progress, report| {
             parent.workers.finish_start(slot);
-            End { progress, is_clean: false, report, crash: None }
+            End { progress, pid: 0, is_clean: false, report, crash: None }
         };
         // A disk that is stuck must not keep the server from stopping.
         let plan = tokio::select! {
@@ -133,7 +135,7 @@ impl Supervisor {
                 return not_started(Progress::DiedBeforeServing, report);
             }
         };
-        let pid = child.pid();
+        let (pid, number) = (child.pid(), child.pid().map_or(0, |pid| pid.as_raw_nonzero().get()));
         slot.pid.set(pid);
         let ended = self.reap(child);
         let reader = WorkerLink::new(parent, slot, pid).run(link, setup);
@@ -156,9 +158,8 @@ impl Supervisor {
         let is_clean = status.as_ref().is_ok_and(ExitStatus::success);
         let report = match status {
             Ok(status) => {
-                let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
                 let interval = Watchdog::new(&parent.settings.limits).interval();
-                Death { slot, score, crash: crash.as_ref(), pid, status, lived, interval }.report()
+                Death { slot, score, crash: crash.as_ref(), pid: number, status, lived, interval }.report()
             }
             Err(error) => format!("worker {} cannot be waited for: {error}", slot.index),
         };
@@ -167,7 +168,7 @@ impl Supervisor {
             None if has_served => Progress::Served { lived },
             None => Progress::DiedBeforeServing,
         };
-        End { progress, is_clean, report, crash }
+        End { progress, pid: number, is_clean, report, crash }
     }
 
     /// Waits for the end of the process, and kills what its plugins have started in its process group. In a task of its
