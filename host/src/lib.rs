@@ -31,10 +31,9 @@ pub mod testing; // for tests, fuzz targets and the benchmark
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 
 use commands::cli::{Cli, Command};
-use commands::{assets, check, control, dev, inspect, new, serve as serve_command};
+use commands::{assets, check, control, dev, inspect, new, serve as serve_command, usage};
 use system::log as logging;
 use system::sanitize::sanitize;
 
@@ -45,7 +44,7 @@ pub fn main() -> ExitCode {
     let result = match command.to_str() {
         Some("worker") => serve::run_worker(),
         Some("probe") => serve::probe::run_probe(),
-        _ => run(Cli::parse()),
+        _ => run(usage::parse()),
     };
     let status = match result {
         Ok(()) => ExitCode::SUCCESS,

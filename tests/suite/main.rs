@@ -15,6 +15,8 @@ mod names; // handlers found by name
 
 mod startup; // starts that fail, and their messages
 
+mod usage; // arguments and environment variables that are wrong
+
 mod callbacks; // callbacks of a connection, as a plugin sees them
 
 mod protocol; // RFC 6455, frame by frame

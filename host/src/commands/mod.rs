@@ -2,6 +2,8 @@
 
 pub mod cli; // commands and their options
 
+pub mod usage; // what is wrong with arguments and environment
+
 mod help; // defaults, environment variables and examples in the help
 
 mod output; // standard output

@@ -2,6 +2,7 @@
 //!
 //! An option that is not given stays None: the config file and then the defaults decide ([`super::settings`]).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::listen::Listen;
 use super::log_level::LogLevel;
 use super::route::Route;
 use super::trusted_proxies::TrustedProxy;
-use super::units::{parse_duration, parse_size};
+use super::units::{parse_count, parse_duration, parse_size};
 use super::web_origin::OriginPattern;
 
 // Doc comments are help texts: the first line for `-h`, all of it for `--help`. Defaults are added by `commands::help`.
@@ -100,7 +101,7 @@ pub struct ServeOptions {
     ///
     /// Each worker serves a share of the clients. A plugin that crashes disconnects only the clients of its worker. At
     /// most 256. 0 runs everything in one process, for a debugger.
-    #[arg(long, value_name = "N", env = "CALLSIGN_WORKERS")]
+    #[arg(long, value_name = "N", env = "CALLSIGN_WORKERS", value_parser = parse_count)]
     pub workers: Option<usize>,
 
     /// User of the workers
@@ -134,6 +135,10 @@ pub struct ServeOptions {
 
     #[command(flatten)]
     pub limits: LimitOptions,
+
+    /// The environment variables that decide values, by the keys of the settings.
+    #[arg(skip)]
+    pub variables: BTreeMap<String, String>,
 }
 
 impl ServeOptions {
@@ -286,7 +291,7 @@ pub struct LimitOptions {
     ///
     /// Counts clients with and without WebSocket. Further clients wait until one disconnects. Without this option, the
     /// system's limit on open files applies.
-    #[arg(long, value_name = "N", env = "CALLSIGN_MAX_CONNECTIONS")]
+    #[arg(long, value_name = "N", env = "CALLSIGN_MAX_CONNECTIONS", value_parser = parse_count)]
     pub max_connections: Option<usize>,
 }
 

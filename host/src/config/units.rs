@@ -10,6 +10,8 @@ pub const SIZE_EXPECTED: &str = "expected a size in bytes, such as 65536, 64KiB 
 pub const DURATION_EXPECTED: &str =
     "expected a duration of at most 365 days, such as 10s, 250ms, 1.5m or 10 (seconds)";
 
+pub const COUNT_EXPECTED: &str = "expected a whole number, such as 4";
+
 /// Adding this duration to the current time never overflows.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -27,6 +29,11 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
         .map(|&(_, _, factor)| factor);
     let number = number.parse::<usize>().ok();
     number.zip(factor).and_then(|(n, factor)| n.checked_mul(factor)).ok_or_else(|| SIZE_EXPECTED.to_owned())
+}
+
+/// Parses a whole number. The error is [`COUNT_EXPECTED`], also if it is too large for the machine.
+pub fn parse_count(text: &str) -> Result<usize, String> {
+    text.trim().parse().map_err(|_| COUNT_EXPECTED.to_owned())
 }
 
 /// Parses a duration: a decimal number and, after optional spaces, a unit (`ms`, `s`, `m` or `h`). No unit means

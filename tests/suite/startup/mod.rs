@@ -378,7 +378,7 @@ fn a_max_message_that_exceeds_the_link_is_refused() {
 #[test]
 fn wrong_usage_ends_with_2_and_names_the_option() {
     for (arguments, named) in [
-        (&["serve"][..], "<PATH>"),
+        (&["serve"][..], "--config FILE"),
         (&["serve", "libchat.so", "--rout", "/=page"], "'--route'"),
         (&["serve", "libchat.so", "--route", "/chat"], "'--route <PATH=HANDLERS>'"),
         (&["serve", "libchat.so", "--listen", "8080"], "'--listen <HOST:PORT>'"),

@@ -47,7 +47,8 @@ pub struct Settings {
     /// The config file, which `callsign status` shows.
     pub config: Option<PathBuf>,
     pub log: LogLevel,
-    /// Where the settings that the config file decides are in it: `file:line:column`, by key.
+    /// Where the settings are that the config file or the environment decides, by key: `file:line:column`, or the
+    /// variable's name.
     pub positions: BTreeMap<String, String>,
 }
 
@@ -66,7 +67,8 @@ impl Settings {
         listen.into_iter().chain(names).chain(self.limits.differences(&other.limits)).collect()
     }
 
-    /// Adds to an error about the setting `key` where it is in the config file, if that decides it.
+    /// Adds to an error about the setting `key` where it is in the config file or the environment, if one of them decides
+    /// it.
     pub fn located(&self, key: &str, error: anyhow::Error) -> anyhow::Error {
         locate(&self.positions, key, error)
     }
@@ -96,6 +98,7 @@ impl Settings {
         let mut options_set = options.limits.keys();
         options_set.extend(options.keys());
         positions.retain(|key, _| !options_set.contains(key));
+        positions.extend(options.variables);
         let listen = if options.listen.is_empty() { config.listen } else { Some(options.listen) };
         let mut plugins = config.plugins;
         plugins.extend(libraries.into_iter().map(PluginSource::library));
