@@ -124,6 +124,10 @@ fn what_is_hardly_meant_is_warned_about() {
     let line = host.log_line(&place);
     assert!(line.contains("WARN"), "{line}");
     if is_root() {
+        assert!(
+            stderr.contains("callsign: warning: plugins run as root, because --user is not given"),
+            "{stderr}"
+        );
         host.log_line("plugins run as root, because --user is not given");
     }
 }
@@ -180,3 +184,4 @@ fn sighup_warns_of_what_the_next_start_will_reject() {
         let place = format!("{}:{place}", file.display());
         host.log_line(&format!("WARN  SIGHUP: the next start of the server will fail: {place}: {error}"));
     }
+}

@@ -64,7 +64,7 @@ pub fn run(options: CheckOptions) -> Result<()> {
     let (trial, settings) = trial(options)?;
     if has_config {
         preflight::check(&settings)?;
-        warn(&settings.warnings());
+        warn(&preflight::warnings(&settings));
     }
     let (count, advice) = (trial.plugins.len(), advice(&trial));
     let started = Instant::now();
