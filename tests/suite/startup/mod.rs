@@ -198,7 +198,11 @@ fn a_library_can_be_loaded_only_once() {
     let twice = format!("[plugin.one]\npath = {good:?}\n[plugin.two]\npath = {good:?}\n");
     assert_eq!(
         refusal(&["--config", path(&file("twice.toml", twice))]),
-        format!("plugin `two` ({}): it is loaded already, as plugin `one`; name it once", good.display())
+        format!(
+            "plugin `two` ({}): this library is given twice, and is loaded already as plugin `one`; name it once, on \
+             the command line or in the config file",
+            good.display()
+        )
     );
 }
 

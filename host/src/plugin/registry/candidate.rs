@@ -122,21 +122,25 @@ impl Registry {
 
     /// Fails if the plan already loads another plugin of that name, or the same library.
     fn check_unique(&self, name: &str, source: &PluginSource) -> Result<()> {
-        if let Some(other) = self.plugins().find(|other| other.name == name) {
-            bail!(
-                "its name `{name}` is taken by {}; give one of them another name: `[plugin.NAME]` in the \
-                 configuration file, or in its source",
-                other.path.display()
-            );
-        }
         // Loading a library twice, with separate state, is rarely intended. Workers load copies, so only the paths
         // are compared where a file was removed or this user cannot reach it.
         let same = |other: &&Generation| match (other.path.canonicalize(), source.path.canonicalize()) {
             (Ok(other), Ok(this)) => other == this,
             _ => other.path == source.path,
         };
-        match self.plugins().find(same) {
-            Some(other) => bail!("it is loaded already, as plugin `{}`; name it once", other.name),
+        if let Some(other) = self.plugins().find(same) {
+            bail!(
+                "this library is given twice, and is loaded already as plugin `{}`; name it once, on the command line \
+                 or in the config file",
+                other.name
+            );
+        }
+        match self.plugins().find(|other| other.name == name) {
+            Some(other) => bail!(
+                "its name `{name}` is taken by {}; give one of them another name: `[plugin.NAME]` in the \
+                 configuration file, or in its source",
+                other.path.display()
+            ),
             None => Ok(()),
         }
     }
