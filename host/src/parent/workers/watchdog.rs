@@ -119,8 +119,12 @@ impl Watchdog {
         slot.lag_timer.borrow_mut().note_slow(now);
         Some(match event {
             CallbackEvent::BecameSlow { label, running_for } => Action::Warn(format!(
-                "worker {index}: {label} has run for {} and blocks the worker's other clients (--slow-callback)",
-                rounded(running_for)
+                "worker {index}: {label} has run for {}{} (--slow-callback)",
+                rounded(running_for),
+                match slot.is_starting.get() {
+                    true => ", while the worker starts",
+                    false => " and blocks the worker's other clients",
+                }
             )),
             CallbackEvent::SlowReturned { label, ran_for } => {
                 Action::Warn(format!("worker {index}: {label} has returned after {}", rounded(ran_for)))
@@ -223,6 +227,22 @@ mod tests {
                 warn("has returned after 1.5s"),
             ]
         );
+    }
+
+    #[test]
+    fn a_slow_hook_of_a_worker_that_starts_blocks_no_client() {
+        let scoreboard = Scoreboard::private().expect("shared memory");
+        let (slot, score, start) = (WorkerSlot::new(3), scoreboard.slot(0), Instant::now());
+        let watchdog = Watchdog { slow: Some(MS(100)), hang: None };
+        slot.begin(start);
+        slot.is_starting.set(true);
+        score.enter(0);
+        let actions: Vec<_> =
+            (0..=200).step_by(10).filter_map(|at| watchdog.inspect(start + MS(at), &slot, score)).collect();
+        let warning =
+            "worker 3: another handler has run for 100ms, while the worker starts (--slow-callback)"
+                .to_owned();
+        assert_eq!(actions, [Action::Warn(warning)]);
     }
 
     #[test]
