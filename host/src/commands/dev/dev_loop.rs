@@ -16,8 +16,8 @@ use super::events::{DevEvent, EventReceiver, EventSender};
 use super::project::Project;
 use super::report::{Reporter, seconds};
 use super::requests::ServerRequests;
+use crate::commands::watch::fingerprint_of;
 use crate::commands::watch::folders::FolderWatcher;
-use crate::config::regular_file;
 use crate::parent::control::{Reloaded, RequestSender, Which};
 use crate::plugin::image::Image;
 use crate::serve;
@@ -49,17 +49,18 @@ pub struct DevLoop {
 struct ServedLibrary {
     file: PathBuf,
     plugin_name: String,
-    content: Vec<u8>,
-    /// What the last build has made. The server may have rejected it.
-    built: Vec<u8>,
+    /// Fingerprint of its content; None: it could not be read.
+    content: Option<u64>,
+    /// The same of what the last build has made. The server may have rejected it.
+    built: Option<u64>,
 }
 
 /// A reload that the server has not answered yet.
 struct PendingReload {
     /// None: only the config file has changed.
     build_time: Option<Duration>,
-    /// Content of the library to load.
-    content: Vec<u8>,
+    /// Fingerprint of the library to load.
+    content: Option<u64>,
 }
 
 impl DevLoop {
@@ -253,10 +254,10 @@ impl DevLoop {
     /// Hands the first library to the main thread, if it is a valid one.
     fn serve_first(&mut self, library: PathBuf) {
         let plugin_name = Image::read(&library).and_then(|_| self.setup.plugin_name(&library));
-        match plugin_name.and_then(|name| Ok((name, regular_file::read(&library)?))) {
+        match plugin_name.and_then(|name| Ok((name, fingerprint_of(&library)?))) {
             Ok((plugin_name, content)) => {
-                let built = content.clone();
-                self.served = Some(ServedLibrary { file: library.clone(), plugin_name, content, built });
+                let (file, content) = (library.clone(), Some(content));
+                self.served = Some(ServedLibrary { file, plugin_name, content, built: content });
                 if let Some(first_library) = self.first_library.take() {
                     // The main thread does not wait if a signal came.
                     let _ = first_library.send(library);
@@ -276,7 +277,7 @@ impl DevLoop {
             );
             return self.reporter.note(&text);
         }
-        let built = regular_file::read(library).unwrap_or_default();
+        let built = fingerprint_of(library).ok();
         let is_same = built == served.content;
         self.changes.judge(&self.causes, built == served.built, &self.reporter);
         served.built = built;
@@ -300,7 +301,7 @@ impl DevLoop {
         } else {
             Which::Named(vec![served.plugin_name.clone()])
         };
-        let content = regular_file::read(&served.file).unwrap_or_default();
+        let content = fingerprint_of(&served.file).ok();
         if !self.server.reload(which) {
             return self.reporter.rejected(build_time, serve::NO_RELOAD);
         }

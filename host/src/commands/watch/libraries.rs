@@ -13,9 +13,8 @@ use std::{fs, io, mem};
 
 use anyhow::{Context, Result};
 
-use super::fingerprint;
+use super::fingerprint_of;
 use super::folders::{FileEvent, FolderWatcher};
-use crate::config::regular_file;
 use crate::plugin::image::Image;
 
 /// Time without events after which a replaced file counts as complete: a rename has all its events at once.
@@ -194,7 +193,7 @@ impl WatchedLibrary {
     }
 
     fn read_fingerprint(&self) -> io::Result<u64> {
-        Ok(fingerprint(&regular_file::read(&self.file)?))
+        fingerprint_of(&self.file)
     }
 
     /// Compares the file with what was reported. Checks again later while the file is being written.

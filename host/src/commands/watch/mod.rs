@@ -12,10 +12,19 @@ pub mod ignored; // files that are no sources
 pub mod sources; // source folders of `dev`
 
 use std::hash::{DefaultHasher, Hasher};
+use std::io;
+use std::path::Path;
+
+use crate::config::regular_file;
 
 /// Hashes a file's content. Hashes of two processes must not be compared.
 fn fingerprint(content: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(content);
     hasher.finish()
+}
+
+/// Hashes the content of a file.
+pub fn fingerprint_of(file: &Path) -> io::Result<u64> {
+    Ok(fingerprint(&regular_file::read(file)?))
 }

@@ -40,17 +40,10 @@ pub struct Copied {
     pub number: u32,
     /// The operator's file.
     pub original: PathBuf,
-    /// The version of the operator's file. None: it was so young that a later version could look the same.
-    version: Option<Stamp>,
     run_path: Vec<String>,
-    /// Symbols of the original that are weak in the copy.
-    unique: Unique,
-    content: File,
-    /// Bytes of the content.
-    length: u64,
-    /// Hash of the copy's content, under the server's key: the user that workers run as owns the file, and can write to
-    /// it.
-    hash: u64,
+    /// The copy, open.
+    opened: File,
+    pub content: Arc<Content>,
     /// State of everything in the folder of this copy.
     state: u64,
     /// Whether links lead to what is beside the original.
@@ -93,25 +86,27 @@ impl Copied {
         // With the same file name: a plugin without a name of its own is named after its file.
         let file = numbered.join(original.file_name().context("no file name")?);
         folder.access.make_folder(&numbered).with_context(|| unwritable(folder))?;
-        let (content, hash) = write_copy(library, &file, folder, key)?;
+        let (opened, hash) = write_copy(library, &file, folder, key)?;
         let is_same = |after: &Metadata| stamp(before) == stamp(after);
         if !is_same(&library.file.metadata()?) || !fs::metadata(original).is_ok_and(|after| is_same(&after)) {
             bail!("it is being written to; is a build still running?");
         }
-        let image = Image::read_from(&content, original)?;
+        let image = Image::read_from(&opened, original)?;
         let (original, run_path) = (original.to_owned(), image.dynamic.run_path.clone());
-        let version = Some(stamp(before)).filter(|_| is_old(before));
+        let content = Arc::new(Content {
+            version: Some(stamp(before)).filter(|_| is_old(before)),
+            length: before.len(),
+            hash,
+            unique: library.unique.clone(),
+        });
         let mut copied = Self {
             file,
             folder: numbered,
             number,
             original,
-            version,
             run_path,
-            unique: library.unique.clone(),
+            opened,
             content,
-            length: before.len(),
-            hash,
             state: 0,
             has_siblings: false,
         };
@@ -149,14 +144,14 @@ impl Copied {
         let file = self.folder.join(self.file.file_name().unwrap_or_default());
         // The descriptor has the content of a deleted file. If the file was changed, the original may have it.
         let found = self
-            .copy_same(&self.content, &file, folder, key)
+            .copy_same(&self.opened, &file, folder, key)
             .or_else(|| self.copy_same(&regular_file::open(&self.original).ok()?, &file, folder, key));
-        if let Some(content) = found {
-            self.content = content;
+        if let Some(opened) = found {
+            self.opened = opened;
             return self.finish(folder);
         }
         // Its error, if the folder cannot be written.
-        drop(write_copy(self.source(&self.content), &file, folder, key)?);
+        drop(write_copy(self.content.source(&self.opened, None), &file, folder, key)?);
         let _ = fs::remove_dir_all(&self.folder);
         bail!(
             "the server's copy of it, {}, was deleted or changed, and the library has changed since: restart the \
@@ -165,27 +160,18 @@ impl Copied {
         )
     }
 
-    /// A file that may have the content of this copy.
-    fn source<'f>(&'f self, file: &'f File) -> Source<'f> {
-        Source { file, length: self.length, unique: &self.unique, deadline: None }
-    }
-
     /// Copies a file that has the content of this copy. None: it has another one, or cannot be copied.
     fn copy_same(&self, from: &File, to: &Path, folder: &Folder, key: &RandomState) -> Option<File> {
-        if from.metadata().ok()?.len() != self.length {
+        let content = &self.content;
+        if from.metadata().ok()?.len() != content.length {
             return None;
         }
-        let copied =
-            write_copy(self.source(from), to, folder, key).ok().filter(|(_, hash)| *hash == self.hash);
+        let copied = write_copy(content.source(from, None), to, folder, key).ok();
+        let copied = copied.filter(|(_, hash)| *hash == content.hash);
         if copied.is_none() {
             let _ = fs::remove_file(to);
         }
-        copied.map(|(content, _)| content)
-    }
-
-    /// What a file must be like to have the content of this copy.
-    pub fn content(&self) -> Content {
-        Content { version: self.version, length: self.length, hash: self.hash, unique: self.unique.clone() }
+        copied.map(|(opened, _)| opened)
     }
 
     /// Removes the copy. Workers may have it mapped.
@@ -202,9 +188,13 @@ impl Copied {
 
 /// Identifies the content of a copy.
 pub struct Content {
+    /// The version of the operator's file. None: it was so young that a later version could look the same.
     version: Option<Stamp>,
+    /// In bytes.
     length: u64,
+    /// Hash of the content, under the server's key: the user that workers run as owns the copy, and can write to it.
     hash: u64,
+    /// Symbols of the original that are weak in the copy.
     unique: Unique,
 }
 
@@ -217,11 +207,15 @@ impl Content {
             if self.version == Some(stamp(&about)) {
                 return Ok(true);
             }
-            let from =
-                Source { file: &file, length: self.length, unique: &self.unique, deadline: Some(deadline) };
+            let from = self.source(&file, Some(deadline));
             Ok(about.len() == self.length && read_all(from, key, |_| Ok(()))? == self.hash)
         };
         read().unwrap_or(false)
+    }
+
+    /// A file that may have this content.
+    fn source<'f>(&'f self, file: &'f File, deadline: Option<Deadline>) -> Source<'f> {
+        Source { file, length: self.length, unique: &self.unique, deadline }
     }
 }
 

@@ -52,7 +52,6 @@ pub struct Copies {
 
 /// The part that the pool's thread uses.
 struct Store {
-    access: Access,
     folder: Mutex<Arc<Folder>>,
     /// Key of the copies' hashes.
     key: RandomState,
@@ -63,9 +62,8 @@ struct Store {
 impl Copies {
     /// An empty folder that workers with this identity can use.
     pub fn new(identity: Option<Identity>) -> Result<Self> {
-        let access = Access(identity);
-        let folder = Mutex::new(Arc::new(Folder::new(access)?));
-        let store = Arc::new(Store { access, folder, key: RandomState::new(), copies: Mutex::default() });
+        let folder = Mutex::new(Arc::new(Folder::new(Access(identity))?));
+        let store = Arc::new(Store { folder, key: RandomState::new(), copies: Mutex::default() });
         Ok(Self { store, copied_total: Cell::new(0), pool: Pool::new("copy", 1) })
     }
 
@@ -172,7 +170,7 @@ impl Copies {
     /// Whether the operator's file still has the content of the plugin's copy. One that cannot be read has changed:
     /// copying it says why not.
     pub async fn is_unchanged(&self, planned: &PlannedPlugin, deadline: Deadline) -> bool {
-        let content = lock(&self.store.copies).get(&planned.file).map(Copied::content);
+        let content = lock(&self.store.copies).get(&planned.file).map(|copied| copied.content.clone());
         let Some(content) = content else { return false };
         let (store, original) = (self.store.clone(), planned.source.path.clone());
         let compared = self.pool.call(move || content.is_in(&original, &store.key, deadline));
@@ -253,7 +251,7 @@ impl Store {
         let mut folder = lock(&self.folder);
         if let Err(error) = folder.restore() {
             // Such as `$XDG_RUNTIME_DIR` after the user has logged out.
-            *folder = Arc::new(Folder::new(self.access).with_context(|| format!("{error:#}"))?);
+            *folder = Arc::new(Folder::new(folder.access).with_context(|| format!("{error:#}"))?);
             log::warn!("{error:#}; from now on the copies of the plugins are in {}", folder.path().display());
         }
         Ok(folder.clone())
