@@ -33,7 +33,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use commands::cli::{Cli, Command};
-use commands::{assets, check, control, dev, inspect, new, serve as serve_command, usage};
+use commands::{assets, check, control, dev, headers, inspect, new, serve as serve_command, usage};
 use system::log as logging;
 use system::sanitize::sanitize;
 
@@ -63,6 +63,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Serve { plugins, watch, options } => serve_command::run(options, plugins, watch),
         Command::Dev(options) => dev::run(options),
         Command::New(options) => new::run(&options),
+        Command::Headers(options) => headers::run(&options),
         Command::Assets(options) => assets::run(&options),
         Command::Reload { plugins, force, server } => control::reload(server, plugins, force),
         Command::Status { json, server } => control::status(server, json),

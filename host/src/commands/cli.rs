@@ -11,9 +11,10 @@ use super::assets::AssetsOptions;
 use super::check::CheckOptions;
 use super::control::ControlOptions;
 use super::dev::DevOptions;
+use super::headers::HeadersOptions;
 use super::help::{
-    ASSETS_EXAMPLES, CHECK_EXAMPLES, DEV_EXAMPLES, EXAMPLES, INSPECT_EXAMPLES, NEW_EXAMPLES, RELOAD_EXAMPLES,
-    SERVE_EXAMPLES, STATUS_EXAMPLES, with_default_and_variable,
+    ASSETS_EXAMPLES, CHECK_EXAMPLES, DEV_EXAMPLES, EXAMPLES, HEADERS_EXAMPLES, INSPECT_EXAMPLES,
+    NEW_EXAMPLES, RELOAD_EXAMPLES, SERVE_EXAMPLES, STATUS_EXAMPLES, with_default_and_variable,
 };
 use super::new::NewOptions;
 use crate::config::defaults::DEFAULT_DEV_WORKERS;
@@ -102,12 +103,21 @@ pub enum Command {
     /// Creates a folder with the sources of a plugin, a page to try it, a test, a config file, and the files to build
     /// it. Prints the next commands.
     ///
-    /// A project in Rust depends on the SDK by the absolute path of its folder (see --sdk): to build it on another
-    /// machine, change `path` in Cargo.toml. A project in C has a copy of callsign.h and depends on no folder.
+    /// A project in Rust depends on the SDK by the absolute path of its folder (see --sdk), or has a copy of it (see
+    /// --copy-sdk). A project in C has a copy of callsign.h and depends on no folder.
     ///
     /// Exit status: 0 created; 1 not created; 2 wrong usage.
     #[command(after_long_help = NEW_EXAMPLES)]
     New(NewOptions),
+
+    /// Write the C headers to a folder
+    ///
+    /// Writes callsign.h, the interface for plugins in C and C++, and the folder kore, the headers for applications that
+    /// were written for Kore. Existing files with these names are replaced.
+    ///
+    /// Exit status: 0 written; 1 not written; 2 wrong usage.
+    #[command(after_long_help = HEADERS_EXAMPLES)]
+    Headers(HeadersOptions),
 
     /// Write the files of a folder as a C header
     ///
@@ -252,6 +262,7 @@ mod tests {
             &["dev", ".", "--build", "make", "--library", "l.so", "--release"],
             &["new"],
             &["new", "chat", "--c", "--sdk", "plugin-api"],
+            &["headers"],
             &["assets"],
             &["assets", "assets", "--mime", "html"],
             &["serve", "l.so", "--route", "/a=b,c"],
@@ -306,7 +317,7 @@ mod tests {
         assert!(long.contains("\nExamples:\n"));
         assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");
 
-        for name in ["dev", "new", "assets", "reload", "status", "check", "inspect"] {
+        for name in ["dev", "new", "headers", "assets", "reload", "status", "check", "inspect"] {
             let long = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(long.contains("\nExamples:\n"), "{long}");
             assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");

@@ -96,6 +96,11 @@ Examples:
   callsign new plugins/counter --c
           Create `counter` in C in the folder plugins/counter";
 
+pub const HEADERS_EXAMPLES: &str = "\
+Examples:
+  callsign headers include && cc -shared -fPIC -I include chat.c -o chat.so
+          Build a plugin from one file";
+
 pub const ASSETS_EXAMPLES: &str = "\
 Examples:
   callsign assets assets

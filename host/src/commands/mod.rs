@@ -16,6 +16,8 @@ pub mod dev; // `callsign dev`
 
 pub mod new; // `callsign new`
 
+pub mod headers; // `callsign headers`
+
 pub mod assets; // `callsign assets`
 
 pub mod control; // `callsign reload` and `callsign status`

@@ -3,14 +3,17 @@
 
 mod reload;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use tungstenite::Message;
 
-use crate::support::{DEADLINE, Host, WebSocket, c_plugin, made_plugin, path, scratch};
+use crate::support::{
+    DEADLINE, Host, WebSocket, c_plugin, empty_folder, made_plugin, path, root, run, scratch,
+};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -60,6 +63,41 @@ fn await_text(c: &mut WebSocket, wanted: &str) {
             text.starts_with("* guest-") && (text.ends_with(" joined") || text.contains(" left ("));
         assert!(is_aside, "{text:?}, not {wanted:?}");
     }
+}
+
+/// The files below a folder, relative to it, with their content.
+fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
+    fn add(folder: &Path, root: &Path, found: &mut BTreeMap<PathBuf, String>) {
+        for path in
+            fs::read_dir(folder).expect("it is a folder").map(|entry| entry.expect("it can be read").path())
+        {
+            if path.is_dir() {
+                add(&path, root, found);
+            } else {
+                let text = fs::read_to_string(&path).expect("it can be read");
+                found.insert(path.strip_prefix(root).expect("it is below").to_owned(), text);
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    add(folder, folder, &mut found);
+    found
+}
+
+#[test]
+fn the_program_contains_the_headers() {
+    let folder = empty_folder("headers").join("new");
+    let (code, stdout, stderr) = run(&["headers", path(&folder)]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let mut wanted = files(&root().join("plugin-api/include"));
+    wanted.remove(Path::new("README.md")).expect("it is no header");
+    assert!(files(&folder) == wanted);
+    assert!(stdout.starts_with(&format!("wrote {} headers to ", wanted.len())), "{stdout}");
+    // Replaces those of an earlier version.
+    fs::write(folder.join("callsign.h"), "old").expect("it can be written");
+    assert_eq!(run(&["headers", path(&folder)]).0, 0);
+    assert!(files(&folder) == wanted);
+    assert_eq!(run(&["headers", path(&folder.join("callsign.h"))]).0, 1);
 }
 
 #[test]

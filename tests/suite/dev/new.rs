@@ -60,6 +60,21 @@ fn a_new_crate_builds_passes_its_test_and_is_served() {
     assert_eq!(client.next_text(), "I heard: hello (2)");
 }
 
+/// As for an installed program whose sources are gone.
+#[test]
+fn a_new_crate_with_a_copy_of_the_sdk_needs_no_other_sources() {
+    let _busy = busy();
+    share_target();
+    let project = scratch("crates").join("with-sdk");
+    let said = made(&project, &["--copy-sdk"]);
+    assert!(said.contains("It has a copy of the SDK in callsign-plugin."), "{said}");
+    let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("callsign-plugin = { path = \"callsign-plugin\" }"), "{manifest}");
+    let host = dev(&project, &[]);
+    assert_talks(&host, "with-sdk");
+    assert_eq!(host.log_lines("warning"), [""; 0]);
+}
+
 #[test]
 fn a_new_project_in_c_builds_passes_its_test_and_is_served() {
     let project = empty_folder("in-c").join("my-plugin");

@@ -2,6 +2,8 @@
 
 mod name; // valid names
 
+mod sdk; // the Rust SDK of the project
+
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,11 +13,7 @@ use anyhow::{Context, Result, bail};
 use callsign_plugin::C_HEADER;
 use clap::Args;
 
-use crate::config::regular_file;
-
-/// The SDK beside the sources of this program, where they were when it was built.
-const SDK_OF_SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-api");
-const SDK: &str = "callsign-plugin";
+use sdk::{Sdk, read_manifest};
 
 // File name and content of each file, with `{{placeholders}}`.
 const RUST: &[(&str, &str)] = &[
@@ -51,11 +49,16 @@ pub struct NewOptions {
     /// Folder of the Rust SDK (plugin-api)
     ///
     /// The crate depends on the SDK in this folder, by absolute path. Without this option, it depends on the SDK beside
-    /// the sources that this program was built from. If those sources no longer exist, Cargo.toml names the crate
-    /// `callsign-plugin` of the registry instead, in this program's version; if cargo does not find it there, name a
-    /// folder with --sdk.
+    /// the sources that this program was built from. If those sources no longer exist, the project gets a copy, as with
+    /// --copy-sdk.
     #[arg(long, value_name = "DIR", conflicts_with = "c")]
     sdk: Option<PathBuf>,
+
+    /// Copy the Rust SDK into the project
+    ///
+    /// The project gets the SDK of this program in the folder callsign-plugin, and can be built on another machine.
+    #[arg(long, conflicts_with_all = ["c", "sdk"])]
+    copy_sdk: bool,
 }
 
 /// Creates the project, and prints where it is and the next commands.
@@ -73,7 +76,7 @@ fn create(options: &NewOptions) -> Result<String> {
     let parent = parent.canonicalize().ok().filter(|parent| parent.is_dir()).with_context(|| {
         format!("there is no folder {} for the project {name}; create it first", parent.display())
     })?;
-    let sdk = if options.c { None } else { Some(Sdk::find(options.sdk.as_deref())?) };
+    let sdk = if options.c { None } else { Some(Sdk::find(options.sdk.as_deref(), options.copy_sdk)?) };
     let library = match options.c {
         true => format!("{name}.so"),
         false => format!("target/release/{DLL_PREFIX}{}{DLL_SUFFIX}", name.replace('-', "_")),
@@ -95,6 +98,7 @@ fn create(options: &NewOptions) -> Result<String> {
     if options.c {
         files.push(("callsign.h".to_owned(), C_HEADER.to_owned()));
     }
+    files.extend(sdk.iter().flat_map(Sdk::files));
     match fs::create_dir(folder) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -129,17 +133,7 @@ fn next_steps(name: &str, folder: &Path, sdk: Option<&Sdk>) -> String {
         Some(_) => ("Rust", "cargo test", "src/lib.rs".to_owned()),
         None => ("C", "make test", format!("{name}.c")),
     };
-    let dependency = match sdk {
-        Some(Sdk::Given(path)) => format!("It uses {SDK} from {} (--sdk).", path.display()),
-        Some(Sdk::OfSources(path)) => {
-            format!("It uses {SDK} from {}, beside the sources of this program.", path.display())
-        }
-        Some(Sdk::Published) => format!(
-            "It uses the published crate {SDK} {}. To use its sources, name their folder with --sdk.",
-            env!("CARGO_PKG_VERSION")
-        ),
-        None => "It has a copy of callsign.h.".to_owned(),
-    };
+    let dependency = sdk.map_or_else(|| "It has a copy of callsign.h.".to_owned(), Sdk::describe);
     let folder = quoted(&folder.to_string_lossy());
     format!(
         "Created the plugin {name} in {folder}, in {language}. {dependency}\n\n\
@@ -148,55 +142,10 @@ fn next_steps(name: &str, folder: &Path, sdk: Option<&Sdk>) -> String {
     )
 }
 
-/// Where the crate gets the Rust SDK.
-enum Sdk {
-    /// The folder in --sdk.
-    Given(PathBuf),
-    /// [`SDK_OF_SOURCES`].
-    OfSources(PathBuf),
-    /// The registry.
-    Published,
-}
-
-impl Sdk {
-    fn find(given: Option<&Path>) -> Result<Self> {
-        if let Some(path) = given {
-            if !is_sdk(path) {
-                bail!("{} is not the folder of the crate `{SDK}` (--sdk)", path.display());
-            }
-            return Ok(Self::Given(path.canonicalize()?));
-        }
-        let of_sources = Path::new(SDK_OF_SOURCES);
-        match of_sources.canonicalize() {
-            Ok(path) if is_sdk(&path) => Ok(Self::OfSources(path)),
-            _ => Ok(Self::Published),
-        }
-    }
-
-    /// The value of the dependency in Cargo.toml.
-    fn dependency(&self) -> String {
-        match self {
-            Self::Given(path) | Self::OfSources(path) => {
-                format!("{{ path = {} }}", toml::Value::String(path.to_string_lossy().into_owned()))
-            }
-            Self::Published => format!("\"{}\"", env!("CARGO_PKG_VERSION")),
-        }
-    }
-}
-
-fn is_sdk(folder: &Path) -> bool {
-    let manifest = read_manifest(folder);
-    manifest.and_then(|keys| Some(keys.get("package")?.get("name")?.as_str()? == SDK)).unwrap_or(false)
-}
-
 fn is_in_workspace(folder: &Path) -> bool {
     folder
         .ancestors()
         .any(|folder| read_manifest(folder).is_some_and(|manifest| manifest.contains_key("workspace")))
-}
-
-fn read_manifest(folder: &Path) -> Option<toml::Table> {
-    regular_file::read_to_string(&folder.join("Cargo.toml")).ok()?.parse().ok()
 }
 
 /// The command that runs this program: its name if a shell finds it in PATH, else its path.
@@ -221,17 +170,6 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_sdk_is_the_given_one_or_the_one_beside_the_sources_or_the_published_one() {
-        let path = Path::new(SDK_OF_SOURCES);
-        let real = path.canonicalize().unwrap();
-        assert!(matches!(Sdk::find(Some(path)), Ok(Sdk::Given(found)) if found == real));
-        assert!(matches!(Sdk::find(None), Ok(Sdk::OfSources(found)) if found == real));
-        assert!(Sdk::find(Some(Path::new(env!("CARGO_MANIFEST_DIR")))).is_err());
-        assert_eq!(Sdk::Given(r#"/a "b"/c"#.into()).dependency(), r#"{ path = '/a "b"/c' }"#);
-        assert_eq!(Sdk::Published.dependency(), format!("\"{}\"", env!("CARGO_PKG_VERSION")));
-    }
 
     #[test]
     fn a_path_is_quoted_for_the_shell_if_needed() {
