@@ -259,7 +259,8 @@ struct callsign_request {
 	uint32_t upgrade;
 	/* "GET", ... */
 	const char *method;
-	/* The path as sent, without the query. Percent-encoding is kept. */
+	/* The path as sent, without the query and the `strip_prefix` of its route.
+	 * Percent-encoding is kept. */
 	const char *path;
 	/* The part after the `?`; "" without one. */
 	const char *query;

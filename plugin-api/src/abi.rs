@@ -219,7 +219,7 @@ pub struct Request {
     pub upgrade: u32,
     /// "GET", …
     pub method: *const c_char,
-    /// The path as sent, without the query. Percent-encoding is kept.
+    /// The path as sent, without the query and the `strip_prefix` of its route. Percent-encoding is kept.
     pub path: *const c_char,
     /// The part after the `?`; "" without one.
     pub query: *const c_char,

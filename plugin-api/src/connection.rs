@@ -79,7 +79,7 @@ impl Connection {
         self.raw.peer()
     }
 
-    /// Path of the upgrade request, without the query. Percent-encoding is kept.
+    /// Path of the upgrade request, without the query and the `strip_prefix` of its route. Percent-encoding is kept.
     pub fn path(&self) -> &str {
         self.raw.path()
     }

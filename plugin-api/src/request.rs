@@ -15,7 +15,7 @@ impl Request {
         self.raw.method()
     }
 
-    /// The path as sent, without the query. Percent-encoding is kept.
+    /// The path as sent, without the query and the `strip_prefix` of its route. Percent-encoding is kept.
     pub fn path(&self) -> &str {
         self.raw.path()
     }

@@ -22,6 +22,8 @@ const HANDLER_EXPECTED: &str = "expected a handler's name, such as `join` or `ch
 pub struct Route {
     pub path: RoutePath,
     pub target: Target,
+    /// The beginning of the path that its handlers do not see: `/app`.
+    pub strip_prefix: Option<String>,
     /// Subprotocols of its connections: the first one that the client offers is selected.
     pub protocols: Vec<String>,
     /// Which pages may open WebSockets on it. None: the rule of the server.
@@ -77,7 +79,7 @@ impl Route {
             }
         };
         let (path, origin) = (RoutePath::parse(path)?, format!("--route '{text}'"));
-        Ok(Self { path, target, protocols: Vec::new(), origins: None, origin })
+        Ok(Self { path, target, strip_prefix: None, protocols: Vec::new(), origins: None, origin })
     }
 
     /// Where the config file has the route; None: it is on the command line.
@@ -110,6 +112,23 @@ impl RoutePath {
             ));
         }
         Ok(if prefix { Self::Prefix(path.to_owned()) } else { Self::Exact(path.to_owned()) })
+    }
+
+    /// Parses the beginning of this path that handlers do not see: whole segments, `/app` of `/app/*`. The error states
+    /// what was expected.
+    pub fn parse_strip_prefix(&self, text: &str) -> Result<String, String> {
+        let prefix = text.trim();
+        let (_, path) = self.normalized();
+        let rest = match Self::parse(prefix) {
+            Ok(Self::Exact(prefix)) if !prefix.ends_with('/') => {
+                path.strip_prefix(&*normalize(&prefix)).map(str::to_owned)
+            }
+            _ => None,
+        };
+        match rest {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => Ok(prefix.to_owned()),
+            _ => Err(format!("expected whole segments from the beginning of `{self}`, without a final `/`")),
+        }
     }
 
     /// True for a prefix; and the path in the spelling in which paths are compared.
@@ -330,6 +349,38 @@ mod tests {
         assert_eq!(parse("/café"), parse("/caf%c3%A9"));
         assert_ne!(parse("/café"), parse("/cafe"));
         assert_ne!(parse("/a/"), parse("/a/*"));
+    }
+
+    #[test]
+    fn whole_segments_of_a_path_can_be_stripped() {
+        let parse = |path: &str, prefix: &str| RoutePath::parse(path).unwrap().parse_strip_prefix(prefix);
+        for (path, prefix) in [
+            ("/app/*", "/app"),
+            ("/app", "/app"),
+            ("/app/", "/app"),
+            ("/app/a/*", "/app"),
+            ("/app/a/*", "/app/a"),
+            ("/caf%c3%a9/*", "/café"),
+        ] {
+            assert_eq!(parse(path, prefix), Ok(prefix.to_owned()), "{path} {prefix}");
+        }
+        for (path, prefix) in [
+            ("/app/*", ""),
+            ("/app/*", "/"),
+            ("/app/*", "/app/"),
+            ("/app/*", "/app/*"),
+            ("/app/*", "/ap"),
+            ("/app/*", "app"),
+            ("/app/*", "/app/a"),
+            ("/app", "/App"),
+            ("/*", "/app"),
+            ("/a%2Fb/*", "/a"),
+            ("/a", "/%"),
+        ] {
+            let expected =
+                format!("expected whole segments from the beginning of `{path}`, without a final `/`");
+            assert_eq!(parse(path, prefix), Err(expected), "{path} {prefix}");
+        }
     }
 
     #[test]

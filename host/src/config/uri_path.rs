@@ -1,4 +1,4 @@
-//! Spellings of a path. A route and a request may spell the same path differently (RFC 3986 §6.2.2): `/café`, which a
+//! Spellings of a path, and its beginning. A route and a request may spell the same path differently (RFC 3986 §6.2.2): `/café`, which a
 //! browser sends as `/caf%C3%A9`. Paths are compared in one spelling.
 
 use std::borrow::Cow;
@@ -27,6 +27,15 @@ pub fn normalize(path: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(normal)
+}
+
+/// The path without its first segments; `/` if nothing is left. The rest is spelled as before. All spellings of a path have
+/// the same number of segments.
+pub fn without_segments(path: &str, count: usize) -> &str {
+    match count {
+        0 => path,
+        _ => path.match_indices('/').nth(count).map_or("/", |(at, _)| &path[at..]),
+    }
 }
 
 /// Whether each `%` of a path begins a percent-encoding.
@@ -87,6 +96,24 @@ mod tests {
         ] {
             assert_eq!(normalize(path), normal, "{path}");
             assert_eq!(normalize(normal), normal, "{path}");
+        }
+    }
+
+    #[test]
+    fn segments_are_removed_in_any_spelling() {
+        for (path, count, rest) in [
+            ("/app/a", 0, "/app/a"),
+            ("*", 0, "*"),
+            ("/app", 1, "/"),
+            ("/app/", 1, "/"),
+            ("/app/a//b/", 1, "/a//b/"),
+            ("/%61pp/%61%2Fb", 1, "/%61%2Fb"),
+            ("/a%2Fb/c", 1, "/c"),
+            ("/a/b/c", 2, "/c"),
+            ("/a/b", 2, "/"),
+            ("/app//", 1, "//"),
+        ] {
+            assert_eq!(without_segments(path, count), rest, "{path} {count}");
         }
     }
 

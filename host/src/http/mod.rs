@@ -159,7 +159,9 @@ async fn call_handler(
         Ok(body) => body,
         Err(response) => return response,
     };
-    let mut exchange = Exchange::new(parts.method.as_str(), Head::new(&parts, peer), body, accept.is_some());
+    let path = route.visible(parts.uri.path());
+    let head = Head::new(&parts, path, peer);
+    let mut exchange = Exchange::new(parts.method.as_str(), head, body, accept.is_some());
     // The generation that is called now, whatever is in use when its data is released.
     let called = worker.registry().plugin(handler.plugin).clone();
     let result = call::on_request(handler, &mut exchange);
@@ -171,7 +173,7 @@ async fn call_handler(
     let Exchange { client, response, .. } = exchange;
     let mut answer = response.into_inner();
     let failed = |reason: &str| {
-        let (method, path) = (&parts.method, parts.uri.path());
+        let method = &parts.method;
         log_failure(
             handler,
             reason,
@@ -216,7 +218,7 @@ fn switch(
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
     let protocol = protocol::select(route, &parts.headers, None, sender.peer);
-    let client = Rc::new(Client::requested(Head::new(&parts, sender.peer)));
+    let client = Rc::new(Client::requested(Head::new(&parts, route.visible(parts.uri.path()), sender.peer)));
     protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
     hand_over(sender, on_upgrade, client, callbacks, None);
     switching(accept, protocol)

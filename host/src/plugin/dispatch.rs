@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use crate::config::handshake::HandshakePolicy;
 use crate::config::route::{Route, RoutePath, Routes, Target};
 use crate::config::trusted_proxies::TrustedProxies;
+use crate::config::uri_path::without_segments;
 use crate::config::web_origin::OriginRule;
 use crate::plugin::generation::Generation;
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
@@ -26,10 +27,19 @@ pub struct ResolvedRoute {
     /// As the operator wrote it; `/*` for the convention.
     pub path: String,
     pub answerer: Answerer,
+    /// Segments at the beginning of a request's path that handlers do not see.
+    stripped_segments: usize,
     /// Subprotocols of its connections: the first one that the client offers is selected.
     pub protocols: Vec<String>,
     /// Which pages may open WebSockets.
     pub origins: RouteOrigins,
+}
+
+impl ResolvedRoute {
+    /// The path of a request as handlers see it, in its own spelling.
+    pub fn visible<'p>(&self, path: &'p str) -> &'p str {
+        without_segments(path, self.stripped_segments)
+    }
 }
 
 /// Which pages may open WebSockets on a route, and where the operator changes that.
@@ -66,6 +76,7 @@ impl Dispatch {
             let route = ResolvedRoute {
                 path: everything.to_string(),
                 answerer: convention(registry)?,
+                stripped_segments: 0,
                 protocols: Vec::new(),
                 origins: RouteOrigins { rule: origins, file: None, is_own: false },
             };
@@ -93,6 +104,10 @@ impl Dispatch {
             Ok(ResolvedRoute {
                 path: route.path.to_string(),
                 answerer,
+                stripped_segments: route
+                    .strip_prefix
+                    .as_ref()
+                    .map_or(0, |prefix| prefix.matches('/').count()),
                 protocols: route.protocols.clone(),
                 origins,
             })

@@ -7,6 +7,8 @@ mod origin;
 
 mod forwarded;
 
+mod strip_prefix;
+
 mod subprotocol;
 
 mod boundary;

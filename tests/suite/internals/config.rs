@@ -76,6 +76,7 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
     assert_eq!(config.routes[0].target, Target::Handler("chat:onrequest".into()));
     assert!(matches!(config.routes[1].target, Target::Callbacks { onmessage: Some(_), .. }));
     assert!(config.routes[1].origins.is_some() && !config.routes[1].protocols.is_empty());
+    assert!(config.routes[1].strip_prefix.is_some());
     assert!(config.origins.is_some());
     assert_eq!(config.trusted_proxies, Some(Vec::new()));
 }
@@ -206,6 +207,12 @@ fn a_wrong_value_is_reported_with_its_place_and_what_was_found_and_expected() {
     for (text, message) in [
         ("workers = 'four'", format!("1:11: `workers` at the top level: found string `'four'`, {WHOLE}")),
         ("workers = -1", format!("1:11: `workers` at the top level: found integer `-1`, {WHOLE}")),
+        (
+            "[[route]]\npath = '/a/*'\nhandler = 'h'\nstrip_prefix = '/a/'",
+            "4:16: `strip_prefix` in [[route]]: found string `'/a/'`, expected whole segments from the beginning of \
+             `/a/*`, without a final `/`"
+                .to_owned(),
+        ),
         ("user = ''", format!("1:8: `user` at the top level: found string `''`, {ACCOUNT}")),
         ("group = -1", format!("1:9: `group` at the top level: found integer `-1`, {ACCOUNT}")),
         (

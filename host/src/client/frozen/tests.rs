@@ -35,7 +35,7 @@ fn resolve(plugin: &str, name: &str, kind: Kind) -> Option<HandlerRef> {
 /// An open connection over `transport`.
 fn client(transport: Transport) -> Client {
     let request = hyper::Request::get("/chat?room=7").header("cookie", "a=b").body(()).expect("a request");
-    let client = Client::requested(Head::new(&request.into_parts().0, "127.0.0.1:9"));
+    let client = Client::requested(Head::new(&request.into_parts().0, "/chat", "127.0.0.1:9"));
     let handlers = Callbacks {
         onconnect: None,
         onmessage: resolve("chat", "message", Kind::OnMessage),
@@ -176,7 +176,7 @@ fn a_closing_client_stays_closing_and_its_time_to_close_begins_anew() {
 #[test]
 fn only_open_and_closing_clients_with_a_socket_freeze() {
     let request = hyper::Request::get("/").body(()).expect("a request");
-    let requested = Client::requested(Head::new(&request.into_parts().0, "unix:"));
+    let requested = Client::requested(Head::new(&request.into_parts().0, "/", "unix:"));
     assert!(requested.freeze().is_none(), "hyper has its socket");
     let (ours, _peer) = UnixStream::pair().expect("a pair of sockets");
     let lost = client(Transport::Unix(ours));

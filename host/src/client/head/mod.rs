@@ -20,12 +20,12 @@ pub struct Head {
 }
 
 impl Head {
-    /// Copies peer, path, query and headers of a request. Several Cookie lines become one (RFC 6265 §5.4).
-    pub fn new(parts: &Parts, peer: impl Display) -> Self {
+    /// Copies query and headers of a request. Several Cookie lines become one (RFC 6265 §5.4).
+    pub fn new(parts: &Parts, path: &str, peer: impl Display) -> Self {
         const END: &[u8] = &[0];
         let (peer, uri) = (peer.to_string(), &parts.uri);
         // Each with what follows it.
-        let mut pieces = vec![(peer.as_bytes(), END), (uri.path().as_bytes(), END)];
+        let mut pieces = vec![(peer.as_bytes(), END), (path.as_bytes(), END)];
         pieces.push((uri.query().unwrap_or_default().as_bytes(), END));
         for name in parts.headers.keys() {
             let mut values = parts.headers.get_all(name).iter().peekable();
@@ -137,7 +137,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        Head::new(&request.body(()).expect("a request").into_parts().0, "unix:")
+        Head::new(&request.body(()).expect("a request").into_parts().0, "/path", "unix:")
     }
 
     /// Short and long heads, with names that occur twice.

@@ -59,7 +59,7 @@ const HTTP_KEYS: &[&str] = &[
 ];
 const PLUGIN_KEYS: &[&str] = &["path", "onload", "broadcast", "config"];
 const ROUTE_KEYS: &[&str] =
-    &["path", "handler", "onconnect", "onmessage", "ondisconnect", "protocols", "origins"];
+    &["path", "handler", "onconnect", "onmessage", "ondisconnect", "strip_prefix", "protocols", "origins"];
 
 const PLUGIN_EXPECTED: &str = "expected a table for each plugin, [plugin.NAME]";
 const ROUTE_EXPECTED: &str = "expected tables in double brackets, [[route]]";
@@ -218,6 +218,7 @@ fn routes(top: &Section) -> anyhow::Result<Vec<Route>> {
         }
         routes.push(Route {
             target: target(&section, &path)?,
+            strip_prefix: section.value("strip_prefix", |value| path.parse_strip_prefix(text(value)))?,
             path,
             protocols: section.list("protocols", |value| parse_protocol(text(value)))?.unwrap_or_default(),
             origins: origins(&section)?,

@@ -82,7 +82,7 @@ impl TestClient {
     async fn open(worker: &'static Worker, capacity: usize, handlers: Callbacks) -> Self {
         let (server, peer) = pipe(capacity);
         let request = hyper::Request::get("/chat?room=7").header("host", "a").body(()).expect("a request");
-        let client = Rc::new(Client::requested(Head::new(&request.into_parts().0, "127.0.0.1:9")));
+        let client = Rc::new(Client::requested(Head::new(&request.into_parts().0, "/chat", "127.0.0.1:9")));
         let permit = worker.admission.admit().await;
         worker.open(client.clone(), Transport::Memory(server), handlers, permit, Vec::new());
         Self { worker, client, peer }
