@@ -1,0 +1,66 @@
+//! What a server negotiates: versions, suites, certificates, whether clients need one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::ring::default_provider;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+
+use crate::certificates::{Certificates, CertifiedPem, ConfigError, Pem, read_roots};
+use crate::secrets::Secrets;
+
+/// What a server negotiates. Validates certificates and keys when it is made; connections that have begun with one
+/// configuration do not depend on it any more once they are established.
+pub struct ServerConfig {
+    pub(crate) rustls: Arc<rustls::ServerConfig>,
+    /// Whether clients need a certificate.
+    pub(crate) verifies_clients: bool,
+}
+
+impl fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("verifies_clients", &self.verifies_clients)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServerConfig {
+    /// A client gets the first certificate that has the name that it wants (SNI), else the first with a wildcard for
+    /// that name, else the first. Among several for one name, such as ECDSA and RSA, it gets one that it can verify.
+    ///
+    /// With `client_ca`, a client must have a certificate that one of those issuers has signed.
+    ///
+    /// # Errors
+    /// A file is damaged, or a key does not belong to its certificate.
+    pub fn new(
+        certificates: &[CertifiedPem<'_>],
+        client_ca: Option<Pem<'_>>,
+    ) -> Result<Arc<Self>, ConfigError> {
+        let provider = Arc::new(default_provider());
+        let resolver = Certificates::new(certificates, &provider)?;
+        let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| ConfigError(format!("TLS cannot be set up: {error}")))?;
+        let builder = match client_ca {
+            None => builder.with_no_client_auth(),
+            Some(pem) => {
+                let roots = Arc::new(read_roots(pem)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+                builder.with_client_cert_verifier(
+                    verifier.map_err(|error| ConfigError(format!("{}: {error}", pem.file)))?,
+                )
+            }
+        };
+        let mut rustls = builder.with_cert_resolver(Arc::new(resolver));
+        rustls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // All suites of the provider have forward secrecy and authenticated encryption; the fastest come first.
+        rustls.ignore_client_order = true;
+        rustls.session_storage = Arc::new(NoServerSessionStorage {});
+        rustls.send_tls13_tickets = 0;
+        rustls.enable_secret_extraction = true;
+        rustls.key_log = Arc::new(Secrets);
+        Ok(Arc::new(Self { rustls: Arc::new(rustls), verifies_clients: client_ca.is_some() }))
+    }
+}
