@@ -10,7 +10,7 @@ use super::listen_address::ListenAddress;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
     pub address: ListenAddress,
-    /// Where it is in the config file: `file:line:column`. None: it is not from the file.
+    /// Where it is: `file:line:column` in the config file, or the name of the environment variable. None: in neither.
     pub position: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl Listen {
         ListenerSettings { address }
     }
 
-    /// Adds to an error about this entry where the entry is in the config file. Hints at the option then lead astray.
+    /// Adds to an error about this entry where the entry is, unless it is of the command line. Hints at the option then lead astray.
     pub fn located(&self, error: Error) -> Error {
         let Some(position) = &self.position else { return error };
         let text = format!("{error:#}").replace(" (--listen)", "").replace(" with --listen", "");

@@ -98,8 +98,11 @@ impl Settings {
         let mut options_set = options.limits.keys();
         options_set.extend(options.keys());
         positions.retain(|key, _| !options_set.contains(key));
+        let in_variable = options.variables.get("listen").cloned();
         positions.extend(options.variables);
-        let listen = if options.listen.is_empty() { config.listen } else { Some(options.listen) };
+        let placed = options.listen.into_iter().map(|entry| Listen { position: in_variable.clone(), ..entry });
+        let placed: Vec<_> = placed.collect();
+        let listen = if placed.is_empty() { config.listen } else { Some(placed) };
         let mut plugins = config.plugins;
         plugins.extend(libraries.into_iter().map(PluginSource::library));
         if plugins.is_empty() {
