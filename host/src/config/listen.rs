@@ -32,7 +32,8 @@ impl Listen {
         ListenerSettings { address }
     }
 
-    /// Adds to an error about this entry where the entry is, unless it is of the command line. Hints at the option then lead astray.
+    /// Adds to an error about this entry where the entry is, unless it is of the command line. Hints at the option then
+    /// lead astray.
     pub fn located(&self, error: Error) -> Error {
         let Some(position) = &self.position else { return error };
         let text = format!("{error:#}").replace(" (--listen)", "").replace(" with --listen", "");

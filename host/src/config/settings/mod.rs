@@ -100,7 +100,8 @@ impl Settings {
         positions.retain(|key, _| !options_set.contains(key));
         let in_variable = options.variables.get("listen").cloned();
         positions.extend(options.variables);
-        let placed = options.listen.into_iter().map(|entry| Listen { position: in_variable.clone(), ..entry });
+        let placed =
+            options.listen.into_iter().map(|entry| Listen { position: in_variable.clone(), ..entry });
         let placed: Vec<_> = placed.collect();
         let listen = if placed.is_empty() { config.listen } else { Some(placed) };
         let mut plugins = config.plugins;
