@@ -10,6 +10,8 @@ use super::listen_address::ListenAddress;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
     pub address: ListenAddress,
+    /// Whether its clients are proxies that say in a header, before anything else, who their client is.
+    pub proxy_protocol: bool,
     /// Where it is: `file:line:column` in the config file, or the name of the environment variable. None: in neither.
     pub position: Option<String>,
 }
@@ -19,17 +21,19 @@ pub struct Listen {
 pub struct ListenerSettings {
     /// The address of the socket: `127.0.0.1:8080` or `unix:/run/chat.sock`.
     pub address: String,
+    /// As in [`Listen`].
+    pub proxy_protocol: bool,
 }
 
 impl Listen {
     /// An entry of the command line. The error states what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        ListenAddress::parse(text).map(|address| Self { address, position: None })
+        ListenAddress::parse(text).map(|address| Self { address, proxy_protocol: false, position: None })
     }
 
     /// The settings of the socket at `address`, one of those that this entry stands for.
     pub fn settings(&self, address: String) -> ListenerSettings {
-        ListenerSettings { address }
+        ListenerSettings { address, proxy_protocol: self.proxy_protocol }
     }
 
     /// Adds to an error about this entry where the entry is, unless it is of the command line. Hints at the option then
@@ -43,7 +47,8 @@ impl Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { address: ListenAddress::Tcp(DEFAULT_LISTEN.to_owned()), position: None }
+        let address = ListenAddress::Tcp(DEFAULT_LISTEN.to_owned());
+        Self { address, proxy_protocol: false, position: None }
     }
 }
 

@@ -10,8 +10,9 @@ use crate::system::log::repeats::Repeats;
 const TLS: &str = "speaks TLS, and this address is for plain HTTP: use http:// and ws:// in place of https:// and \
                    wss://, or a reverse proxy that speaks TLS";
 const HTTP_2: &str = "speaks HTTP/2, and this server speaks HTTP/1.1: set the proxy or client to HTTP/1.1";
-const PROXY: &str = "speaks the PROXY protocol, which this server does not know: turn it off in the proxy, such as \
-                     `send-proxy` in HAProxy or `proxy_protocol on` in nginx";
+const PROXY: &str = "speaks the PROXY protocol, which is not on for this address: set proxy_protocol = true in its \
+                     [[listen]], or turn it off in the proxy, such as `send-proxy` in HAProxy or `proxy_protocol on` \
+                     in nginx";
 
 thread_local! {
     /// Scanners try TLS on every port.

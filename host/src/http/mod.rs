@@ -21,6 +21,8 @@ mod foreign; // other protocols
 
 mod forwarded; // clients behind reverse proxies
 
+mod proxy_protocol; // clients that a proxy names before they speak
+
 mod origin; // which pages may open WebSockets
 
 mod protocol; // which subprotocol a connection has
@@ -116,6 +118,13 @@ pub async fn serve(worker: &'static Worker, stream: Stream, peer: Peer, permit: 
     drop(parts.service);
     stream.linger().await;
     drop(permit);
+}
+
+/// Serves an accepted socket of a listener with `proxy_protocol`.
+pub async fn serve_proxied(worker: &'static Worker, stream: Stream, proxy: Peer, permit: Permit) {
+    if let Some(client) = proxy_protocol::client(worker, &stream, proxy).await {
+        serve(worker, stream, client, permit).await;
+    }
 }
 
 async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse {

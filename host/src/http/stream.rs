@@ -4,11 +4,13 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
 
@@ -75,6 +77,18 @@ impl Stream {
         match self {
             Self::Tcp(stream) => set_user_timeout(stream, Some(time)),
             Self::Unix { unread_limit, .. } => *unread_limit = Some(time),
+        }
+    }
+
+    /// Receives what is there, up to the length of the buffer; waits until something is there. 0: the client has closed its
+    /// side.
+    pub async fn receive(&self, buffer: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+        let mut receive = |socket: BorrowedFd<'_>| Ok(rustix::net::recv(socket, &mut *buffer, flags)?.0);
+        match self {
+            Self::Tcp(stream) => stream.async_io(Interest::READABLE, || receive(stream.as_fd())).await,
+            Self::Unix { stream, .. } => {
+                stream.async_io(Interest::READABLE, || receive(stream.as_fd())).await
+            }
         }
     }
 

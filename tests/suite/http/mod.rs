@@ -7,6 +7,8 @@ mod origin;
 
 mod forwarded;
 
+mod proxy_protocol;
+
 mod strip_prefix;
 
 mod subprotocol;

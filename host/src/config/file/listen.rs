@@ -12,7 +12,7 @@ use crate::config::account::{Owner, parse_account};
 use crate::config::listen::Listen;
 use crate::config::listen_address::{ListenAddress, parse_mode};
 
-pub(super) const LISTEN_KEYS: &[&str] = &["address", "mode", "owner"];
+pub(super) const LISTEN_KEYS: &[&str] = &["address", "mode", "owner", "proxy_protocol"];
 
 const EXPECTED: &str = "expected HOST:PORT, unix:PATH, or tables in double brackets, [[listen]]";
 
@@ -32,15 +32,17 @@ pub(super) fn entries(top: &Section, folder: &Path) -> Result<Option<Vec<Listen>
 }
 
 fn entry<'a>(top: &Section<'a>, item: &'a Spanned<DeValue<'a>>, folder: &Path) -> Result<Listen> {
-    let (address, position) = if item.get_ref().is_table() {
+    let (address, proxy_protocol, position) = if item.get_ref().is_table() {
         let table = top.open("listen", "in [[listen]]".to_owned(), item, LISTEN_KEYS, EXPECTED)?;
         let address = table.required("address", |value| ListenAddress::parse(text(value)))?;
-        (of_table(&table, address)?, table.get("address").unwrap_or(item).span().start)
+        let proxy_protocol = table.value("proxy_protocol", boolean)?.unwrap_or_default();
+        (of_table(&table, address)?, proxy_protocol, table.get("address").unwrap_or(item).span().start)
     } else {
         let address = ListenAddress::parse(text(item.get_ref()));
-        (address.map_err(|expected| top.rejection("listen", item, &expected))?, item.span().start)
+        (address.map_err(|expected| top.rejection("listen", item, &expected))?, false, item.span().start)
     };
-    Ok(Listen { address: address.relative_to(folder), position: Some(top.document.position(position)) })
+    let position = Some(top.document.position(position));
+    Ok(Listen { address: address.relative_to(folder), proxy_protocol, position })
 }
 
 /// Adds to the address what other keys of its table say.
@@ -61,6 +63,10 @@ fn of_table(table: &Section, address: ListenAddress) -> Result<ListenAddress> {
             None => Ok(address),
         },
     }
+}
+
+fn boolean(value: &DeValue) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| "expected true or false".to_owned())
 }
 
 fn permissions(value: &DeValue) -> Result<u32, String> {
@@ -131,6 +137,14 @@ mod tests {
     }
 
     #[test]
+    fn the_proxy_protocol_is_off_unless_a_table_turns_it_on() {
+        let text = "listen = ['a:1', { address = 'b:2', proxy_protocol = true }, \
+                    { address = 'unix:c', proxy_protocol = false }]";
+        let listen = listen(text).expect("it is valid");
+        assert_eq!(listen.iter().map(|entry| entry.proxy_protocol).collect::<Vec<_>>(), [false, true, false]);
+    }
+
+    #[test]
     fn an_entry_knows_its_line_and_column() {
         let text = "listen = ['a:1',\n  { address = 'b:1' }]";
         let positions: Vec<_> =
@@ -184,6 +198,10 @@ mod tests {
             (
                 "[[listen]]\naddress = 'a:1'\nowner = 'b'",
                 format!("3:9: `owner` in [[listen]]: found string `'b'`, {UNIX_ONLY}"),
+            ),
+            (
+                "[[listen]]\naddress = 'a:1'\nproxy_protocol = 'on'",
+                "3:18: `proxy_protocol` in [[listen]]: found string `'on'`, expected true or false".to_owned(),
             ),
             (
                 "[[listen]]\naddress = 'unix:a'\nmode = 660",

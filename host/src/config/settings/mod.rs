@@ -85,7 +85,7 @@ impl Settings {
     /// added. `libraries` from the command line are loaded after the file's plugins.
     ///
     /// # Errors
-    /// Two routes for the same path on the command line, no plugin, a plugin path that is not UTF-8, more than
+    /// Two routes for the same path on the command line, no plugin, proxy_protocol without trusted proxies, a plugin path that is not UTF-8, more than
     /// [`MAX_WORKERS`] workers, or limits that contradict each other.
     pub fn merge(
         config: Option<Config>,
@@ -127,6 +127,14 @@ impl Settings {
             none if none.is_empty() => config.trusted_proxies.unwrap_or_default(),
             proxies => proxies,
         };
+        let listen = listen.unwrap_or_else(|| vec![Listen::default()]);
+        if let Some(entry) = listen.iter().find(|entry| entry.proxy_protocol && trusted_proxies.is_empty()) {
+            let address = &entry.address;
+            return Err(entry.located(anyhow!(
+                "proxy_protocol of {address} needs trusted_proxies in [http], because only trusted proxies may name their \
+                 clients; list the addresses of the proxies there"
+            )));
+        }
         let limits = Limits::merge(config.limits, options.limits).map_err(|error| {
             // The message names the keys, and the first one that the file decides is to be changed there.
             let text = error.to_string();
@@ -135,7 +143,7 @@ impl Settings {
             locate(&positions, key, error)
         })?;
         Ok(Self {
-            listen: listen.unwrap_or_else(|| vec![Listen::default()]),
+            listen,
             workers,
             user: options.user.or(config.user),
             group: options.group.or(config.group),

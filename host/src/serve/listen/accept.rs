@@ -81,7 +81,10 @@ pub async fn accept(worker: &'static Worker, acceptor: Acceptor) {
             Some(Ok((stream, peer))) => {
                 // Another worker may have accepted in the same moment; then this client waits.
                 let permit = worker.admission.admit().await;
-                tokio::task::spawn_local(http::serve(worker, stream, peer, permit));
+                match acceptor.settings.proxy_protocol {
+                    true => tokio::task::spawn_local(http::serve_proxied(worker, stream, peer, permit)),
+                    false => tokio::task::spawn_local(http::serve(worker, stream, peer, permit)),
+                };
             }
             Some(Err(error)) => {
                 let address = &acceptor.settings.address;
