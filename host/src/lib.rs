@@ -33,7 +33,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use commands::cli::{Cli, Command};
-use commands::{assets, check, control, dev, headers, inspect, new, serve as serve_command, usage};
+use commands::{assets, check, control, dev, headers, inspect, manual, new, serve as serve_command, usage};
 use system::log as logging;
 use system::sanitize::sanitize;
 
@@ -69,5 +69,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Status { json, server } => control::status(server, json),
         Command::Check(options) => check::run(options),
         Command::Inspect { library, json } => inspect::run(&library, json),
+        Command::Completions(options) => manual::completions(&options),
+        Command::Man(options) => manual::man(&options),
     }
 }

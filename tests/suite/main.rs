@@ -17,6 +17,8 @@ mod startup; // starts that fail, and their messages
 
 mod usage; // arguments and environment variables that are wrong
 
+mod manual; // completions and manual pages
+
 mod callbacks; // callbacks of a connection, as a plugin sees them
 
 mod protocol; // RFC 6455, frame by frame

@@ -13,9 +13,11 @@ use super::control::ControlOptions;
 use super::dev::DevOptions;
 use super::headers::HeadersOptions;
 use super::help::{
-    ASSETS_EXAMPLES, CHECK_EXAMPLES, DEV_EXAMPLES, EXAMPLES, HEADERS_EXAMPLES, INSPECT_EXAMPLES,
-    NEW_EXAMPLES, RELOAD_EXAMPLES, SERVE_EXAMPLES, STATUS_EXAMPLES, with_default_and_variable,
+    ASSETS_EXAMPLES, CHECK_EXAMPLES, COMPLETIONS_EXAMPLES, DEV_EXAMPLES, EXAMPLES, HEADERS_EXAMPLES,
+    INSPECT_EXAMPLES, MAN_EXAMPLES, NEW_EXAMPLES, RELOAD_EXAMPLES, SERVE_EXAMPLES, STATUS_EXAMPLES,
+    with_default_and_variable,
 };
+use super::manual::{CompletionsOptions, ManOptions};
 use super::new::NewOptions;
 use crate::config::defaults::DEFAULT_DEV_WORKERS;
 use crate::config::options::ServeOptions;
@@ -229,6 +231,23 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+
+    /// Print a script that completes the command line
+    ///
+    /// The shell that loads the script completes commands, options and files.
+    ///
+    /// Exit status: 0 printed; 1 not printed; 2 wrong usage.
+    #[command(after_long_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsOptions),
+
+    /// Write the manual pages
+    ///
+    /// Writes callsign.1 and a page for each command, such as callsign-serve.1. Existing files with these names are
+    /// replaced.
+    ///
+    /// Exit status: 0 written; 1 not written; 2 wrong usage.
+    #[command(after_long_help = MAN_EXAMPLES)]
+    Man(ManOptions),
 }
 
 #[cfg(test)]
@@ -282,6 +301,9 @@ mod tests {
             &["check", "l.so", "--timeout", "0"],
             &["inspect"],
             &["inspect", "a.so", "b.so"],
+            &["completions"],
+            &["completions", "cmd"],
+            &["man"],
         ] {
             let error = Cli::try_parse_from(["callsign"].iter().chain(arguments)).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments:?}");
@@ -317,7 +339,9 @@ mod tests {
         assert!(long.contains("\nExamples:\n"));
         assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");
 
-        for name in ["dev", "new", "headers", "assets", "reload", "status", "check", "inspect"] {
+        for name in
+            ["dev", "new", "headers", "assets", "reload", "status", "check", "inspect", "completions", "man"]
+        {
             let long = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(long.contains("\nExamples:\n"), "{long}");
             assert!(long.lines().all(|line| line.chars().count() <= 80), "{long}");

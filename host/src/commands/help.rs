@@ -135,6 +135,20 @@ Examples:
   callsign check libchat.so --route '/chat=join,message,leave'
           Check whether the plugin has these handlers";
 
+pub const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  callsign completions bash > /etc/bash_completion.d/callsign
+          Complete the command line in bash, for all users
+  callsign completions fish > ~/.config/fish/completions/callsign.fish
+          Complete the command line in fish";
+
+pub const MAN_EXAMPLES: &str = "\
+Examples:
+  callsign man /usr/local/share/man/man1
+          Install the pages: `man callsign-serve` shows one
+  callsign man pages && man -l pages/callsign-serve.1
+          Read a page without installing it";
+
 pub const INSPECT_EXAMPLES: &str = "\
 Examples:
   callsign inspect target/release/libchat.so

@@ -25,3 +25,5 @@ pub mod control; // `callsign reload` and `callsign status`
 pub mod check; // `callsign check`
 
 pub mod inspect; // `callsign inspect`
+
+pub mod manual; // `callsign completions` and `callsign man`

@@ -1,0 +1,104 @@
+//! `callsign completions` and `callsign man`: shells load the scripts, and `man` formats the pages.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{empty_folder, path, run, scratch, skip};
+
+/// The completion script of a shell.
+fn script(shell: &str) -> String {
+    let (code, stdout, stderr) = run(&["completions", shell]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    stdout
+}
+
+/// What the program prints. None: this machine does not have it.
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.is_empty(), "{program} {arguments:?}: {stderr}");
+    Some(String::from_utf8(output.stdout).expect("it is UTF-8"))
+}
+
+#[test]
+fn bash_completes_commands_and_options() {
+    let file = scratch("completions.bash");
+    fs::write(&file, script("bash")).expect("the scratch folder can be written");
+    let complete = |words: &str, current: usize| {
+        let (file, before) = (path(&file), current - 1);
+        let line = format!(
+            "source '{file}'; complete -p callsign >/dev/null || exit 1; COMP_WORDS=({words}); COMP_CWORD={current}; \
+             _callsign callsign \"${{COMP_WORDS[{current}]}}\" \"${{COMP_WORDS[{before}]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        output("bash", &["--norc", "-c", &line]).expect("there is a bash")
+    };
+    assert_eq!(complete("callsign se", 1), "serve\n");
+    assert_eq!(complete("callsign serve --max-m", 2), "--max-message\n");
+    assert!(complete("callsign completions ''", 2).lines().any(|shell| shell == "zsh"));
+}
+
+#[test]
+fn each_shell_gets_a_script_that_names_every_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = script(shell);
+        for word in ["serve", "dev", "completions", "max-message"] {
+            assert!(script.contains(word), "{shell}: no {word}");
+        }
+    }
+    let (code, _, stderr) = run(&["completions", "cmd"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("[possible values: bash, elvish, fish, powershell, zsh]"), "{stderr}");
+}
+
+#[test]
+fn other_shells_load_their_scripts() {
+    for (shell, arguments) in [("zsh", &["-n"][..]), ("fish", &["--no-execute"])] {
+        let file = scratch(&format!("completions.{shell}"));
+        fs::write(&file, script(shell)).expect("the scratch folder can be written");
+        if output(shell, &[arguments, &[path(&file)]].concat()).is_none() {
+            skip(&format!("there is no {shell}"));
+        }
+    }
+}
+
+#[test]
+fn man_formats_a_page_for_each_command() {
+    let folder = empty_folder("pages").join("man1");
+    let (code, stdout, stderr) = run(&["man", path(&folder)]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let pages: BTreeSet<String> = fs::read_dir(&folder)
+        .expect("it was made")
+        .map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(stdout.starts_with(&format!("wrote {} pages to ", pages.len())), "{stdout}");
+    let (_, help, _) = run(&["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = commands.take_while(|line| !line.is_empty()).filter_map(|line| {
+        let name = line.strip_prefix("  ")?.split(' ').next()?;
+        Some(name).filter(|name| !matches!(*name, "" | "help"))
+    });
+    let mut wanted: BTreeSet<String> = names.map(|name| format!("callsign-{name}.1")).collect();
+    assert!(wanted.len() > 8, "{help}");
+    wanted.insert("callsign.1".to_owned());
+    assert_eq!(pages, wanted);
+    for page in &pages {
+        assert_is_good(&folder.join(page));
+    }
+}
+
+/// `man` has no complaint, and each line of the examples is on its own.
+fn assert_is_good(page: &Path) {
+    let Some(text) = output("man", &["--warnings", "--encoding=utf8", "--local-file", path(page)]) else {
+        skip("there is no man");
+        return;
+    };
+    for heading in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES"] {
+        assert!(text.lines().any(|line| line == heading), "{}: no {heading}: {text}", page.display());
+    }
+    assert!(
+        text.lines().any(|line| line.trim_start().starts_with("callsign ") && line.starts_with("       c")),
+        "{text}"
+    );
+}
