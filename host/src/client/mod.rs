@@ -10,6 +10,8 @@ pub mod extras; // what few clients have
 
 pub mod transport; // what carries its bytes
 
+pub mod tls; // TLS between them and a socket
+
 pub mod outbox; // its write queue
 
 pub mod turn_state; // notes between turns
@@ -206,17 +208,17 @@ impl Client {
     /// Memory that the queue has and does not share, in bytes.
     #[inline]
     pub fn own_queue_memory(&self) -> usize {
-        self.outbox.borrow().own_memory()
+        self.outbox.borrow().own_memory() + self.transport.borrow().sealed_memory()
     }
 
     /// Memory of the queue with its part of what it shares, in bytes.
     pub fn queue_memory(&self) -> usize {
-        self.outbox.borrow().memory()
+        self.outbox.borrow().memory() + self.transport.borrow().sealed_memory()
     }
 
     /// Drops every frame of which nothing is written. Returns how many bytes remain.
     pub fn drop_unbegun(&self) -> usize {
-        self.outbox.borrow_mut().drop_unbegun()
+        self.outbox.borrow_mut().drop_unbegun(self.transport.borrow().sealed_data())
     }
 
     /// Memory of what was received and not handled, in bytes, and the message in it. Not while bytes of the client are
@@ -224,7 +226,8 @@ impl Client {
     #[inline]
     pub fn held(&self) -> (usize, Option<Incomplete>) {
         let rest = if self.turn.has_rest.get() { self.extras.rest_memory() } else { 0 };
-        (self.endpoint.held_bytes() + rest, self.endpoint.incomplete())
+        let received = self.transport.borrow().received_memory();
+        (self.endpoint.held_bytes() + rest + received, self.endpoint.incomplete())
     }
 
     /// Writes as much of the queue as the socket takes. True: everything.
@@ -232,7 +235,7 @@ impl Client {
         let (transport, mut outbox) = (self.transport.borrow(), self.outbox.borrow_mut());
         let before = outbox.len();
         let result = outbox.write_to(pool, |slices| transport.write(slices));
-        if outbox.len() < before {
+        if outbox.len() < before || transport.take_progressed() {
             self.turn.progressed.set(true);
         }
         result

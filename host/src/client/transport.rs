@@ -1,6 +1,6 @@
 //! What carries a client's bytes. All variants behave alike: no call blocks.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
+use super::frozen::ThawError;
+use super::tls::{Layer, Read, Tls};
 use crate::system::delivery::{self, Delivery};
 use crate::system::process::fork;
 
@@ -28,6 +30,8 @@ pub enum Transport {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// TLS over TCP.
+    Tls(Box<Tls>),
     /// Two buffers in memory.
     #[cfg(test)]
     Memory(super::memory::Pipe),
@@ -35,13 +39,35 @@ pub enum Transport {
 
 impl Transport {
     /// Reads what is there.
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    #[inline]
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<Read> {
+        let size = buffer.len();
         match self {
             Self::None => Err(io::ErrorKind::NotConnected.into()),
-            Self::Tcp(stream) => (&mut &*stream).read(buffer),
-            Self::Unix(stream) => (&mut &*stream).read(buffer),
+            // A short read has emptied a TCP socket: the next bytes are a new event.
+            Self::Tcp(stream) => {
+                let length = (&mut &*stream).read(buffer)?;
+                Ok(Read { length, is_empty: length < size })
+            }
+            // A read also ends where a descriptor was passed.
+            Self::Unix(stream) => {
+                let length = (&mut &*stream).read(buffer)?;
+                Ok(Read { length, is_empty: false })
+            }
+            Self::Tls(tls) => tls.read(buffer),
             #[cfg(test)]
-            Self::Memory(pipe) => pipe.read(buffer),
+            Self::Memory(pipe) => {
+                let length = pipe.read(buffer)?;
+                Ok(Read { length, is_empty: length < size })
+            }
+        }
+    }
+
+    /// Reads what is there, to be thrown away. 0: the client has ended its side.
+    pub fn discard(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tls(tls) => (&tls.stream).read(buffer),
+            _ => self.read(buffer).map(|read| read.length),
         }
     }
 
@@ -52,6 +78,7 @@ impl Transport {
             (Self::Tcp(stream), [one]) => (&mut &*stream).write(one),
             (Self::Tcp(stream), many) => (&mut &*stream).write_vectored(many),
             (Self::Unix(stream), many) => (&mut &*stream).write_vectored(many),
+            (Self::Tls(tls), many) => tls.write(many),
             #[cfg(test)]
             (Self::Memory(pipe), many) => pipe.write(many),
         }
@@ -63,6 +90,10 @@ impl Transport {
             Self::None => Err(io::ErrorKind::NotConnected.into()),
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tls(tls) => {
+                tls.close();
+                tls.stream.shutdown(Shutdown::Write)
+            }
             #[cfg(test)]
             Self::Memory(pipe) => {
                 pipe.shutdown();
@@ -79,6 +110,7 @@ impl Transport {
             Self::None => Ok(()),
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Self::Tls(tls) => tls.stream.shutdown(Shutdown::Both),
             #[cfg(test)]
             Self::Memory(_) => Ok(()),
         };
@@ -87,7 +119,7 @@ impl Transport {
     /// Has the system ask the client's side now and then whether it is still there; only TCP needs that. If the client
     /// is gone, the socket fails after two minutes of silence.
     pub fn keep_alive(&self) -> io::Result<()> {
-        let Self::Tcp(stream) = self else { return Ok(()) };
+        let Some(stream) = self.tcp() else { return Ok(()) };
         sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
         sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
         sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
@@ -96,8 +128,37 @@ impl Transport {
 
     /// How much the client's system has acknowledged. None: unknown.
     pub fn delivery(&self) -> Option<Delivery> {
-        let Self::Tcp(stream) = self else { return None };
+        let stream = self.tcp()?;
         delivery::of(stream.as_fd())
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Tls(tls) => Some(&tls.stream),
+            _ => None,
+        }
+    }
+
+    /// Memory of bytes that were read and are no data yet: the beginning of a TLS record.
+    #[inline]
+    pub fn received_memory(&self) -> usize {
+        if let Self::Tls(tls) = self { tls.received_memory() } else { 0 }
+    }
+
+    /// Memory of bytes of the queue that wait a second time, sealed.
+    pub fn sealed_memory(&self) -> usize {
+        if let Self::Tls(tls) = self { tls.sealed_memory() } else { 0 }
+    }
+
+    /// How many bytes at the start of the queue are sealed, and so must be written.
+    pub fn sealed_data(&self) -> usize {
+        if let Self::Tls(tls) = self { tls.sealed_data() } else { 0 }
+    }
+
+    /// Whether a write that would block has written a part of the sealed bytes.
+    pub fn take_progressed(&self) -> bool {
+        if let Self::Tls(tls) = self { tls.take_progressed() } else { false }
     }
 
     /// The descriptor, for the reactor. None where there is none.
@@ -106,17 +167,22 @@ impl Transport {
             Self::None => None,
             Self::Tcp(stream) => Some(stream.as_fd()),
             Self::Unix(stream) => Some(stream.as_fd()),
+            Self::Tls(tls) => Some(tls.stream.as_fd()),
             #[cfg(test)]
             Self::Memory(_) => None,
         }
     }
 
-    /// Gives the descriptor away. None where there is none.
-    pub fn into_descriptor(self) -> Option<OwnedFd> {
+    /// Gives the descriptor away, and what else there is to be frozen. None where there is no descriptor.
+    pub(super) fn freeze(self) -> Option<(OwnedFd, Vec<u8>)> {
         match self {
             Self::None => None,
-            Self::Tcp(stream) => Some(stream.into()),
-            Self::Unix(stream) => Some(stream.into()),
+            Self::Tcp(stream) => Some((stream.into(), Vec::new())),
+            Self::Unix(stream) => Some((stream.into(), Vec::new())),
+            Self::Tls(tls) => {
+                let (stream, layer) = tls.into_parts();
+                Some((stream.into(), layer.freeze()))
+            }
             #[cfg(test)]
             Self::Memory(_) => None,
         }
@@ -127,17 +193,19 @@ impl Transport {
         match self {
             Self::Tcp(_) => Some(1),
             Self::Unix(_) => Some(2),
+            Self::Tls(_) => Some(3),
             _ => None,
         }
     }
 
-    /// The transport of that kind over a descriptor.
-    pub(super) fn from_descriptor(kind: u8, descriptor: OwnedFd) -> Option<Self> {
+    /// The transport of that kind over a descriptor, from what [`Transport::freeze`] returned.
+    pub(super) fn thaw(kind: u8, descriptor: OwnedFd, state: &[u8]) -> Result<Self, ThawError> {
         fork::add_socket(descriptor.as_raw_fd());
         match kind {
-            1 => Some(Self::Tcp(descriptor.into())),
-            2 => Some(Self::Unix(descriptor.into())),
-            _ => None,
+            1 if state.is_empty() => Ok(Self::Tcp(descriptor.into())),
+            2 if state.is_empty() => Ok(Self::Unix(descriptor.into())),
+            3 => Ok(Self::Tls(Box::new(Tls::new(descriptor.into(), Layer::thaw(state)?)))),
+            _ => Err(ThawError::Format("unknown transport")),
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::system::log::repeats::Repeats;
 /// What the client does, and what helps.
 const TLS: &str = "speaks TLS, and this address is for plain HTTP: use http:// and ws:// in place of https:// and \
                    wss://, or a reverse proxy that speaks TLS";
+const HTTP: &str =
+    "speaks plain HTTP, and this address is for TLS: use https:// and wss:// in place of http:// and ws://";
 const HTTP_2: &str = "speaks HTTP/2, and this server speaks HTTP/1.1: set the proxy or client to HTTP/1.1";
 const PROXY: &str = "speaks the PROXY protocol, which is not on for this address: set proxy_protocol = true in its \
                      [[listen]], or turn it off in the proxy, such as `send-proxy` in HAProxy or `proxy_protocol on` \
@@ -26,6 +28,19 @@ pub fn report(peer: Peer, beginning: &[u8]) {
     {
         log::warn!("{peer} {what}{held_back}");
     }
+}
+
+/// Whether a client of an address for TLS speaks plain HTTP. Logs that, and other protocols.
+pub fn report_without_tls(peer: Peer, beginning: &[u8]) -> bool {
+    let is_http =
+        beginning.first().is_some_and(u8::is_ascii_uppercase) && recognize(beginning) != Some(PROXY);
+    let what = if is_http { Some(HTTP) } else { recognize(beginning).filter(|what| *what == PROXY) };
+    if let Some(what) = what
+        && let Some(held_back) = REPEATS.with(|repeats| repeats.admit(what, Instant::now()))
+    {
+        log::warn!("{peer} {what}{held_back}");
+    }
+    is_http
 }
 
 fn recognize(beginning: &[u8]) -> Option<&'static str> {

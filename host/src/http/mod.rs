@@ -17,6 +17,8 @@ mod request_end; // where a request ends
 
 mod timed; // its time limits
 
+mod tls; // the TLS handshake
+
 mod foreign; // other protocols
 
 mod forwarded; // clients behind reverse proxies
@@ -31,8 +33,10 @@ use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use callsign_tls::ServerConfig;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header;
@@ -70,16 +74,35 @@ struct Sender {
     /// The client, or the proxy that the request came from as long as its headers were not looked at.
     peer: Peer,
     permit: Rc<Permit>,
+    /// Whether the client, or that proxy, speaks TLS.
+    is_tls: bool,
     /// From the first request on, a drain waits until its response is written.
     pending: Rc<OnceCell<Pending>>,
 }
 
-/// Serves one accepted socket until it is closed, or upgraded.
-pub async fn serve(worker: &'static Worker, stream: Stream, peer: Peer, permit: Permit) {
+/// Serves one accepted socket until it is closed, or upgraded. With `config`, a TCP socket begins with a TLS handshake.
+pub async fn serve(
+    worker: &'static Worker,
+    config: Option<Arc<ServerConfig>>,
+    stream: Stream,
+    peer: Peer,
+    permit: Permit,
+) {
+    let stream = match (config, stream) {
+        (Some(config), Stream::Tcp(stream)) => match tls::accept(worker, config, stream, peer).await {
+            Some(accepted) => {
+                log::debug!("{peer}: TLS, with {} certificates", accepted.certificates.len());
+                accepted.stream
+            }
+            None => return,
+        },
+        (_, stream) => stream,
+    };
+    let is_tls = matches!(stream, Stream::Tls { .. });
     let limits = &worker.hub.limits;
     let (permit, phase) = (Rc::new(permit), Phase::default());
     let stream = Timed::new(stream, phase.clone(), limits);
-    let sender = Sender { worker, peer, permit: permit.clone(), pending: Rc::default() };
+    let sender = Sender { worker, peer, permit: permit.clone(), is_tls, pending: Rc::default() };
     let service = service_fn(move |request: Request<Incoming>| {
         phase.begin_request(request.body().size_hint().exact());
         sender.pending.get_or_init(|| worker.handshakes.begin());
@@ -123,7 +146,7 @@ pub async fn serve(worker: &'static Worker, stream: Stream, peer: Peer, permit: 
 /// Serves an accepted socket of a listener with `proxy_protocol`.
 pub async fn serve_proxied(worker: &'static Worker, stream: Stream, proxy: Peer, permit: Permit) {
     if let Some(client) = proxy_protocol::client(worker, &stream, proxy).await {
-        serve(worker, stream, client, permit).await;
+        serve(worker, None, stream, client, permit).await;
     }
 }
 
@@ -142,7 +165,8 @@ async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse
     };
     let headers = request.headers();
     let client = forwarded::client(&dispatch.trusted_proxies, sender.peer, headers);
-    if accept.is_some() && !origin::is_allowed(&dispatch, route, headers, sender.peer, client) {
+    if accept.is_some() && !origin::is_allowed(&dispatch, route, headers, sender.peer, client, sender.is_tls)
+    {
         return text(StatusCode::FORBIDDEN, "this page may not open a WebSocket here");
     }
     sender.peer = client;
@@ -242,7 +266,7 @@ fn hand_over(
     handlers: Callbacks,
     called: Option<Rc<Generation>>,
 ) {
-    let Sender { worker, peer, permit, pending } = sender;
+    let Sender { worker, peer, permit, pending, .. } = sender;
     let promised = worker.handshakes.promise(handlers);
     tokio::task::spawn_local(async move {
         let (_pending, _promised) = (pending, promised);
@@ -258,7 +282,8 @@ fn hand_over(
             .map_err(|_| io::Error::other("hyper returned another kind of socket than it was given"))
             .and_then(|parts| {
                 let (stream, behind) = parts.io.into_inner().into_inner();
-                Ok((stream.into_transport()?, [parts.read_buf, behind].concat()))
+                let (transport, decrypted) = stream.into_transport()?;
+                Ok((transport, [&parts.read_buf[..], &behind, &decrypted].concat()))
             });
         let (transport, early) = match transport {
             Ok(transport) => transport,

@@ -32,6 +32,7 @@ pub fn is_allowed(
     headers: &HeaderMap,
     nearest: Peer,
     client: Peer,
+    is_tls: bool,
 ) -> bool {
     let Some(line) = headers.get(ORIGIN) else { return true };
     if route.origins.rule == OriginRule::Any {
@@ -39,7 +40,9 @@ pub fn is_allowed(
     }
     let count = headers.get_all(ORIGIN).iter().count();
     let origin = line.to_str().ok().and_then(WebOrigin::parse).filter(|_| count == 1);
-    let target = forwarded::target(&dispatch.trusted_proxies, nearest, headers);
+    let mut target = forwarded::target(&dispatch.trusted_proxies, nearest, headers);
+    // Of its own clients a trusted proxy tells that.
+    target.is_tls |= is_tls && !dispatch.trusted_proxies.include(nearest.ip());
     let is_allowed = origin.as_ref().is_some_and(|origin| route.origins.rule.allows(origin, &target));
     if !is_allowed {
         let sent = excerpt(&String::from_utf8_lossy(line.as_bytes()), EXCERPT_MAX);

@@ -1,5 +1,6 @@
 //! An accepted socket, as hyper reads and writes it, and the name of its client.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -14,12 +15,20 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
 
+use crate::client::tls::{self, Layer, Read, Tls};
 use crate::client::transport::Transport;
 
 /// An accepted socket.
 pub enum Stream {
     /// TCP.
     Tcp(TcpStream),
+    /// TLS over TCP.
+    Tls {
+        /// The socket.
+        stream: TcpStream,
+        /// The session.
+        layer: Box<Layer>,
+    },
     /// A Unix socket.
     Unix {
         /// The socket.
@@ -75,7 +84,7 @@ impl Stream {
     /// Drops a client that reads nothing of its response for so long.
     pub fn limit_unread(&mut self, time: Duration) {
         match self {
-            Self::Tcp(stream) => set_user_timeout(stream, Some(time)),
+            Self::Tcp(stream) | Self::Tls { stream, .. } => set_user_timeout(stream, Some(time)),
             Self::Unix { unread_limit, .. } => *unread_limit = Some(time),
         }
     }
@@ -85,21 +94,29 @@ impl Stream {
     pub async fn receive(&self, buffer: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
         let mut receive = |socket: BorrowedFd<'_>| Ok(rustix::net::recv(socket, &mut *buffer, flags)?.0);
         match self {
-            Self::Tcp(stream) => stream.async_io(Interest::READABLE, || receive(stream.as_fd())).await,
+            Self::Tcp(stream) | Self::Tls { stream, .. } => {
+                stream.async_io(Interest::READABLE, || receive(stream.as_fd())).await
+            }
             Self::Unix { stream, .. } => {
                 stream.async_io(Interest::READABLE, || receive(stream.as_fd())).await
             }
         }
     }
 
-    /// Takes the socket from the runtime, without that limit: a connection is bounded by its backlog.
-    pub fn into_transport(self) -> io::Result<Transport> {
+    /// Takes the socket from the runtime, without that limit: a connection is bounded by its backlog. Also returns data
+    /// that was decrypted and not read.
+    pub fn into_transport(self) -> io::Result<(Transport, Vec<u8>)> {
         match self {
             Self::Tcp(stream) => {
                 set_user_timeout(&stream, None);
-                stream.into_std().map(Transport::Tcp)
+                Ok((Transport::Tcp(stream.into_std()?), Vec::new()))
             }
-            Self::Unix { stream, .. } => stream.into_std().map(Transport::Unix),
+            Self::Tls { stream, mut layer } => {
+                set_user_timeout(&stream, None);
+                let early = layer.take_early();
+                Ok((Transport::Tls(Box::new(Tls::new(stream.into_std()?, *layer))), early))
+            }
+            Self::Unix { stream, .. } => Ok((Transport::Unix(stream.into_std()?), Vec::new())),
         }
     }
 
@@ -136,6 +153,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls { stream, layer } => poll_read_tls(stream, layer, cx, buffer),
             Self::Unix { stream, .. } => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -154,6 +172,7 @@ impl AsyncWrite for Stream {
         let this = self.get_mut();
         let result = match this {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls { stream, layer } => poll_of(layer.write(slices, |bytes| try_write(stream, cx, bytes))),
             Self::Unix { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
         };
         this.check_unread(cx, result)
@@ -165,7 +184,7 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tcp(stream) | Self::Tls { stream, .. } => Pin::new(stream).poll_flush(cx),
             Self::Unix { stream, .. } => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -173,7 +192,63 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls { stream, layer } => {
+                layer.close(|bytes| try_write(stream, cx, bytes));
+                Pin::new(stream).poll_shutdown(cx)
+            }
             Self::Unix { stream, .. } => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+thread_local! {
+    /// All sockets with TLS are read into it, one after the other.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; tls::BUFFER].into());
+}
+
+fn poll_read_tls(
+    stream: &mut TcpStream,
+    layer: &mut Layer,
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let mut early = layer.take_early();
+    if !early.is_empty() {
+        let rest = early.split_off(early.len().min(buffer.remaining()));
+        buffer.put_slice(&early);
+        layer.put_back(&rest);
+        return Poll::Ready(Ok(()));
+    }
+    READ.with_borrow_mut(|read| {
+        let result = layer.read(read, |bytes| {
+            let mut bytes = ReadBuf::new(bytes);
+            match Pin::new(&mut *stream).poll_read(cx, &mut bytes) {
+                Poll::Ready(result) => result.map(|()| bytes.filled().len()),
+                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            }
+        });
+        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::InvalidData) {
+            layer.close(|bytes| try_write(stream, cx, bytes));
+        }
+        poll_of(result).map_ok(|Read { length, .. }| {
+            let (taken, rest) = read[..length].split_at(length.min(buffer.remaining()));
+            buffer.put_slice(taken);
+            layer.put_back(rest);
+        })
+    })
+}
+
+fn try_write(stream: &mut TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
+    match Pin::new(stream).poll_write(cx, bytes) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// The socket wakes the task when it is ready.
+fn poll_of<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
     }
 }

@@ -193,7 +193,7 @@ impl Timed {
 }
 
 /// Reads until the client closes its side, sends nothing for [`LINGER`], or [`LINGER_MAX`] is over.
-async fn discard(stream: &mut (impl AsyncRead + Unpin)) {
+pub(super) async fn discard(stream: &mut (impl AsyncRead + Unpin)) {
     let end = Instant::now() + LINGER_MAX;
     let mut discarded = vec![0; LINGER_READ];
     loop {

@@ -1,15 +1,15 @@
 //! Handshakes that are being answered: a drain waits for them, and a reload must keep the handlers that they have
-//! promised to clients.
+//! promised to clients. TLS handshakes take turns.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::plugin::handler::Callbacks;
 
 /// The requests and upgrades of a worker that are on their way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Handshakes {
     /// Handlers of clients whose 101 is not written yet.
     promised: RefCell<HashMap<u64, Callbacks>>,
@@ -17,9 +17,35 @@ pub struct Handshakes {
     /// Clients with a response, or a 101, on its way.
     pending: Cell<usize>,
     done: Notify,
+    /// Held by the handshake that computes.
+    turn: Semaphore,
+}
+
+impl Default for Handshakes {
+    fn default() -> Self {
+        Self {
+            promised: RefCell::default(),
+            promises: Cell::new(0),
+            pending: Cell::new(0),
+            done: Notify::new(),
+            turn: Semaphore::new(1),
+        }
+    }
 }
 
 impl Handshakes {
+    /// Runs `f`, which may take a millisecond: an operation with a private key. Only one runs in each turn of the event
+    /// loop, so that a flood of handshakes leaves clients that are connected every second turn.
+    pub async fn in_turn<R>(&self, f: impl FnOnce() -> R) -> R {
+        // The semaphore is never closed.
+        let turn = self.turn.acquire().await;
+        let result = f();
+        // The runtime looks for other events before this continues.
+        tokio::task::yield_now().await;
+        drop(turn);
+        result
+    }
+
     /// A client will have these handlers once its 101 is written: until the guard is dropped.
     pub fn promise(&'static self, handlers: Callbacks) -> Promised {
         let number = self.promises.get();

@@ -11,7 +11,7 @@ use callsign_websocket::{Event, Input, Payload, State};
 
 use super::schedule::now;
 use super::{READ_BUFFER, Worker};
-use crate::client::transport::Transport;
+use crate::client::tls::Read;
 use crate::client::{Client, Phase, Rest};
 use crate::plugin::call;
 
@@ -161,22 +161,33 @@ impl Worker {
         let size = if c.is_heavy.replace(false) { HEAVY_READ } else { READ_BUFFER };
         let result = c.transport().read(&mut buffer[..size]);
         match result {
-            Ok(n) if n > 0 => {
+            Ok(Read { length, is_empty }) if length > 0 => {
                 self.hub.keepalive.note_data(c);
-                // A short read has emptied a TCP socket: the next bytes are a new event. A read also ends before urgent
-                // data, and that of a Unix socket where a descriptor was passed.
-                let is_empty = n < size && !matches!(*c.transport(), Transport::Unix(_));
+                // A read also ends before urgent data.
                 c.turn.readable.set(!is_empty || c.turn.read_closed.get() || c.turn.urgent.get());
-                self.with_one_write(c, || self.receive_bytes(c, &mut Input::new(&mut buffer[..n + 1])));
+                self.with_one_write(c, || self.receive_bytes(c, &mut Input::new(&mut buffer[..length + 1])));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 c.turn.readable.set(false);
                 c.turn.urgent.set(false);
+                self.note_partial(c);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // The client sends no more, and may still read what waits for it.
             Ok(_) if c.backlog() > 0 => self.hub.end_after_queue(c),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                log::debug!("connection {} ({}): {error}", c.id(), c.peer());
+                self.hub.abort(c);
+            }
             _ => self.hub.abort(c),
+        }
+    }
+
+    /// A read may have brought the beginning of a TLS record, and no data.
+    fn note_partial(&self, c: &Client) {
+        if c.transport().received_memory() > 0 {
+            self.hub.keepalive.note_data(c);
+            self.hub.note_held(c);
         }
     }
 
@@ -281,7 +292,7 @@ impl Worker {
             if !c.turn.readable.get() {
                 return;
             }
-            let result = c.transport().read(&mut buffer);
+            let result = c.transport().discard(&mut buffer);
             match result {
                 Ok(n) if n > 0 => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => c.turn.readable.set(false),

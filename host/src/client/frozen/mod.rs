@@ -1,5 +1,5 @@
 //! A client as bytes and a descriptor, to continue elsewhere: id, handlers by name, head, protocol state with any
-//! partial message, the write queue, and what was read and not handled. The format begins with its version; all of it
+//! partial message, the write queue, what was read and not handled, and the keys of TLS. The format begins with its version; all of it
 //! is validated when it is thawed.
 
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ use super::{Client, Phase, Rest};
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
 
 /// Version of the format.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// The kinds of a connection's handlers, in the order of the format.
 const KINDS: [Kind; 3] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect];
 
@@ -88,7 +88,8 @@ impl Client {
         bytes.extend_from_slice(&(written as u64).to_le_bytes());
         let rest = self.take_rest();
         put_bytes(&mut bytes, rest.as_ref().map_or(&[], Rest::unhandled));
-        let descriptor = self.transport.replace(Transport::None).into_descriptor()?;
+        let (descriptor, state) = self.transport.replace(Transport::None).freeze()?;
+        put_bytes(&mut bytes, &state);
         Some(Frozen { bytes, descriptor })
     }
 
@@ -131,12 +132,14 @@ impl Client {
         let (waiting, written) = (source.bytes()?, usize::try_from(source.u64()?).unwrap_or(usize::MAX));
         let outbox = Outbox::from_bytes(waiting, written);
         let outbox = outbox.ok_or(ThawError::Format("more is written than waited"))?;
-        let rest = source.bytes()?;
+        let (rest, state) = (source.bytes()?, source.bytes()?);
         if !source.0.is_empty() {
             return Err(ThawError::Format("bytes follow its end"));
         }
-        let transport = Transport::from_descriptor(kind, frozen.descriptor);
-        let transport = transport.ok_or(ThawError::Format("unknown transport"))?;
+        let transport = Transport::thaw(kind, frozen.descriptor, state)?;
+        if transport.sealed_data() > outbox.len() {
+            return Err(ThawError::Format("more is sealed than waits"));
+        }
         let [onconnect, onmessage, ondisconnect] = handlers;
         let client = Self { endpoint, outbox: RefCell::new(outbox), ..Self::requested(head) };
         client.open(id, transport, Callbacks { onconnect, onmessage, ondisconnect });

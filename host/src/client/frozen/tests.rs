@@ -9,6 +9,7 @@ use callsign_websocket::{Event, Input, State, op, write_frame};
 
 use super::*;
 use crate::client::outbox::Pool;
+use crate::client::tls;
 use crate::plugin::call::Function;
 use crate::plugin::handler::Handler;
 
@@ -59,10 +60,10 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// Reads what the socket has, and records the messages.
 fn receive(client: &Client, messages: &mut Vec<Vec<u8>>) {
-    let mut buffer = [0; 4097];
+    let mut buffer = [0; 32 * 1024 + 1];
     loop {
-        let read = client.transport().read(&mut buffer[..4096]);
-        match read {
+        let read = client.transport().read(&mut buffer[..32 * 1024]);
+        match read.map(|read| read.length) {
             Ok(0) | Err(_) => return,
             Ok(n) => {
                 client.endpoint.receive(&mut Input::new(&mut buffer[..n + 1]), MAX, Instant::now, |event| {
@@ -155,6 +156,12 @@ fn a_client_on_a_unix_socket_does_so_too() {
     let (ours, peer) = UnixStream::pair().expect("a pair of sockets");
     ours.set_nonblocking(true).expect("it can be set");
     nothing_is_lost(Transport::Unix(ours), peer);
+}
+
+#[test]
+fn a_client_with_tls_does_so_too() {
+    let (ours, peer) = tls::tests::socket_pair();
+    nothing_is_lost(ours, peer);
 }
 
 #[test]

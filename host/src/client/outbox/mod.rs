@@ -121,15 +121,26 @@ impl Outbox {
         self.own_memory() + self.pieces.iter().map(part).sum::<usize>()
     }
 
-    /// Drops every frame of which nothing is written. Returns how many bytes remain.
-    pub fn drop_unbegun(&mut self) -> usize {
-        let first = self.pieces.front().map_or(&self.tail, |piece| &piece.bytes);
-        let whole = whole_frames(first, self.written);
-        let end = match server_frame_length(&first[whole..]) {
-            Some(length) if whole < self.written => first.len().min(whole.saturating_add(length)),
-            _ => self.written,
+    /// Drops every frame of which nothing is written, nor in the next `sealed` bytes. Returns how many bytes remain.
+    pub fn drop_unbegun(&mut self, sealed: usize) -> usize {
+        let (mut begun, mut whole_pieces) = (self.written + sealed, 0);
+        while let Some(piece) = self.pieces.get(whole_pieces)
+            && begun >= piece.bytes.len()
+        {
+            begun -= piece.bytes.len();
+            whole_pieces += 1;
+        }
+        let last = self.pieces.get(whole_pieces).map_or(&self.tail, |piece| &piece.bytes);
+        let whole = whole_frames(last, begun);
+        let end = match server_frame_length(&last[whole..]) {
+            Some(length) if whole < begun => last.len().min(whole.saturating_add(length)),
+            _ => begun,
         };
-        *self = Self { tail: first[self.written..end].to_vec(), ..Self::default() };
+        let from = if whole_pieces == 0 { std::mem::take(&mut self.written) } else { 0 };
+        self.tail = last[from..end].to_vec();
+        self.pieces.truncate(whole_pieces);
+        self.pieces.shrink_to_fit();
+        self.pieces_length = self.pieces.iter().map(|piece| piece.bytes.len()).sum();
         self.len()
     }
 

@@ -76,7 +76,7 @@ fn a_dropped_queue_ends_with_the_frame_that_was_begun_wherever_that_is() {
             }
             let mut out = write(&mut outbox, &pool, first_written);
             out.extend(write(&mut outbox, &pool, at - first_written));
-            let rest = outbox.drop_unbegun();
+            let rest = outbox.drop_unbegun(0);
             assert_eq!((rest, pool.shared_memory()), (outbox.len(), 0));
             outbox.push_framed(b"CLOSE", &pool);
             out.extend(drain(&mut outbox, &pool, 10_000));
@@ -86,6 +86,42 @@ fn a_dropped_queue_ends_with_the_frame_that_was_begun_wherever_that_is() {
             });
             let end = [0].into_iter().chain(ends).find(|end| *end >= at).expect("there is one");
             assert_eq!(out.len(), end + 5, "{at} bytes were written, {first_written} of them first");
+            assert!(out == [&all[..end], b"CLOSE"].concat());
+        }
+    }
+}
+
+#[test]
+fn a_dropped_queue_keeps_what_is_sealed_and_the_frame_in_which_that_ends() {
+    let frames = [frame(b"one"), frame(&[2; 200]), frame(b""), frame(&[3; 70_000]), frame(b"end")];
+    let (all, mut end) = (frames.concat(), 0);
+    let ends: Vec<usize> = frames
+        .iter()
+        .map(|frame| {
+            end += frame.len();
+            end
+        })
+        .collect();
+    for written in [0, 3, 5, 100, 211, 300] {
+        for sealed in [0, 1, 10, 205, 1000, 65_000] {
+            let (pool, mut outbox) = (Pool::default(), Outbox::default());
+            for (number, frame) in frames.iter().enumerate() {
+                match number {
+                    0 | 2 | 3 => outbox.push_shared(pool.share(frame.clone()), &pool),
+                    _ => outbox.push_framed(frame, &pool),
+                }
+            }
+            let mut out = write(&mut outbox, &pool, written);
+            let rest = outbox.drop_unbegun(sealed);
+            outbox.push_framed(b"CLOSE", &pool);
+            out.extend(drain(&mut outbox, &pool, 10_000));
+            let end = ends.iter().copied().chain([0]).filter(|end| *end >= written + sealed).min();
+            let end = end.expect("there is one");
+            assert_eq!(
+                (rest, out.len()),
+                (end - written, end + 5),
+                "{sealed} bytes behind {written} were sealed"
+            );
             assert!(out == [&all[..end], b"CLOSE"].concat());
         }
     }

@@ -83,7 +83,7 @@ pub async fn accept(worker: &'static Worker, acceptor: Acceptor) {
                 let permit = worker.admission.admit().await;
                 match acceptor.settings.proxy_protocol {
                     true => tokio::task::spawn_local(http::serve_proxied(worker, stream, peer, permit)),
-                    false => tokio::task::spawn_local(http::serve(worker, stream, peer, permit)),
+                    false => tokio::task::spawn_local(http::serve(worker, None, stream, peer, permit)),
                 };
             }
             Some(Err(error)) => {

@@ -1,0 +1,117 @@
+//! The TLS handshake of an accepted client: a TCP socket enters, a [`Stream`] with TLS leaves.
+//!
+//! A flood of handshakes must not stop clients that are connected: what takes long in a handshake happens in turns
+//! ([`Handshakes::in_turn`]).
+//!
+//! [`Handshakes::in_turn`]: crate::worker::handshakes::Handshakes::in_turn
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use callsign_tls::{Established, Handshake, Progress, ServerConfig};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::timed::discard;
+use super::{Peer, Stream, foreign};
+use crate::client::tls::Layer;
+use crate::worker::Worker;
+
+/// Bytes of one read. A client's hello has 2 KiB at most.
+const READ: usize = 4 * 1024;
+
+/// What a client gets that speaks plain HTTP.
+const BAD_REQUEST: &str = "HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 70\r\n\
+    Connection: close\r\n\r\n\
+    this address is for TLS: use https:// and wss:// in place of http, ws\n";
+
+/// A client that has completed its handshake.
+pub struct Accepted {
+    /// What it sends and receives.
+    pub stream: Stream,
+    /// Its verified certificate, and those of its issuers. Empty: it was not asked for one.
+    pub certificates: Vec<Vec<u8>>,
+}
+
+/// Completes the handshake. None: it has failed, which was logged; the socket is closed.
+pub async fn accept(
+    worker: &'static Worker,
+    config: Arc<ServerConfig>,
+    stream: TcpStream,
+    peer: Peer,
+) -> Option<Accepted> {
+    let limit = worker.hub.limits.handshake_timeout;
+    let mut stream = stream;
+    let handshake = tokio::select! {
+        handshake = timeout(limit, shake(worker, &config, &mut stream, peer)) => handshake,
+        () = worker.begins_to_drain() => return None,
+    };
+    match handshake {
+        Ok(Ok(Some(established))) => {
+            let certificates = &established.client_certificates;
+            let certificates = certificates.iter().map(|certificate| certificate.to_vec()).collect();
+            let layer = Box::new(Layer::new(*established));
+            return Some(Accepted { stream: Stream::Tls { stream, layer }, certificates });
+        }
+        Ok(Ok(None)) => discard(&mut stream).await,
+        Ok(Err(error)) => log::debug!("{peer}: no TLS handshake: {error:#}"),
+        Err(_) => log::debug!("{peer}: no TLS handshake within {limit:?} (--handshake-timeout)"),
+    }
+    None
+}
+
+/// None: the client speaks plain HTTP, and was told. Its socket is to be read until it closes its side.
+async fn shake(
+    worker: &'static Worker,
+    config: &ServerConfig,
+    stream: &mut TcpStream,
+    peer: Peer,
+) -> Result<Option<Box<Established>>> {
+    let mut handshake = None;
+    let mut out = Vec::new();
+    loop {
+        let mut read = [0; READ];
+        stream.readable().await?;
+        let length = match stream.try_read(&mut read) {
+            Ok(0) => bail!("the client has closed the connection"),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let received = &read[..length];
+        let handshake = match &mut handshake {
+            Some(handshake) => handshake,
+            None if foreign::report_without_tls(peer, received) => {
+                stream.write_all(BAD_REQUEST.as_bytes()).await?;
+                stream.shutdown().await?;
+                return Ok(None);
+            }
+            none => none.insert(Handshake::new(config)?),
+        };
+        if !handshake.receive(received)? {
+            continue;
+        }
+        let progress = worker.handshakes.in_turn(|| handshake.advance(&mut out)).await;
+        // Also an alert.
+        stream.write_all(&out).await?;
+        out.clear();
+        if let Progress::Established(established) = progress? {
+            return Ok(Some(established));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BAD_REQUEST;
+
+    #[test]
+    fn the_response_has_the_length_that_it_says() {
+        let (head, body) = BAD_REQUEST.split_once("\r\n\r\n").expect("a head");
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{}", body.len());
+    }
+}
