@@ -201,6 +201,28 @@ enum callsign_closed_by {
 	CALLSIGN_CLOSED_BY_SERVER = 2
 };
 
+/* Parts of a client's certificate, for callsign_host.certificate_field. Since ABI 1.1. */
+enum callsign_certificate {
+	/* The subject as a string of RFC 4514, such as `CN=sensor 7,O=Example`. */
+	CALLSIGN_CERTIFICATE_SUBJECT = 1,
+	/* The issuer, in the same form. */
+	CALLSIGN_CERTIFICATE_ISSUER = 2,
+	/* The last common name of the subject. */
+	CALLSIGN_CERTIFICATE_COMMON_NAME = 3,
+	/* The serial number in hexadecimal, unique together with the issuer. */
+	CALLSIGN_CERTIFICATE_SERIAL = 4,
+	/* The SHA-256 of the whole certificate, in 64 hexadecimal digits. */
+	CALLSIGN_CERTIFICATE_FINGERPRINT = 5,
+	/* A DNS name among its alternative names (RFC 5280 section 4.2.1.6). */
+	CALLSIGN_CERTIFICATE_DNS = 6,
+	/* An email address among them. */
+	CALLSIGN_CERTIFICATE_EMAIL = 7,
+	/* A URI among them, such as `spiffe://example.org/sensor`. */
+	CALLSIGN_CERTIFICATE_URI = 8,
+	/* An IP address among them. */
+	CALLSIGN_CERTIFICATE_ADDRESS = 9
+};
+
 /* HTTP methods for callsign_request.method_code (RFC 9110 section 9.3, RFC 5789). Each method is
  * one bit, so one integer can hold a set of methods. The values are those of Kore; 8 is
  * reserved. */
@@ -276,8 +298,9 @@ struct callsign_request {
 	const char *host;
 	/* The connection that the request may become. Its `data` is initially NULL and becomes
 	 * the connection's `data` when onconnect is called. Its `id` is 0 until then. Of the
-	 * functions of struct callsign_host, only callsign_host.peer accepts the pointer before
-	 * onconnect; the others return CALLSIGN_STATUS_CLOSED, NULL or 0.
+	 * functions of struct callsign_host, only callsign_host.peer, callsign_host.certificate
+	 * and callsign_host.certificate_field accept the pointer before onconnect; the others
+	 * return CALLSIGN_STATUS_CLOSED, NULL or 0.
 	 *
 	 * If `data` or `data_tag` is set and the request does not become a connection, the host
 	 * calls callsign_plugin.release of the handler's plugin with this pointer: right after
@@ -705,6 +728,18 @@ struct callsign_host {
 	 * `protocols` of the route; "" without one. Valid as long as the connection. Since ABI
 	 * 1.1. */
 	const char *(*protocol)(const struct connection *c);
+	/* The certificate with which the client has proved its identity in the TLS handshake, as
+	 * DER, with its length in bytes; NULL and 0 without one. A client has one where the
+	 * host's configuration has `client_certificates` for its address, and only if an
+	 * authority in that file has issued it. Also accepts callsign_request.owner. Valid as
+	 * long as the connection, or the request. Since ABI 1.1. */
+	const uint8_t *(*certificate)(const struct connection *c, size_t *length);
+	/* A part of that certificate: number `index`, counted from 0, of those of one kind,
+	 * which is one of callsign_certificate. NULL beyond the last one, and without a
+	 * certificate. The string is UTF-8. Also accepts callsign_request.owner. Valid as long
+	 * as the connection, or the request. Since ABI 1.1. */
+	const char *(*certificate_field)(
+		const struct connection *c, uint32_t kind, size_t index);
 };
 
 /* ---- Convenience: macros and static inline functions that use the declarations above. ----
@@ -905,6 +940,24 @@ static inline const char *callsign_query(const struct connection *c)
 static inline const char *callsign_protocol(const struct connection *c)
 {
 	return CALLSIGN_HOST_HAS(protocol) ? callsign_host_table->protocol(c) : NULL;
+}
+
+/* `length` may be NULL. For the client of a request, pass its `owner`. */
+static inline const uint8_t *callsign_certificate(const struct connection *c, size_t *length)
+{
+	size_t unused;
+	if (length == NULL)
+		length = &unused;
+	*length = 0;
+	return CALLSIGN_HOST_HAS(certificate) ? callsign_host_table->certificate(c, length) : NULL;
+}
+
+/* For the client of a request, pass its `owner`. */
+static inline const char *callsign_certificate_field(
+	const struct connection *c, uint32_t kind, size_t index)
+{
+	return CALLSIGN_HOST_HAS(certificate_field) ?
+		callsign_host_table->certificate_field(c, kind, index) : NULL;
 }
 
 static inline const char *callsign_header(const struct connection *c, const char *name)

@@ -159,6 +159,28 @@ pub mod closed_by {
     pub const SERVER: u32 = 2;
 }
 
+/// Parts of a client's certificate, for [`Host::certificate_field`]. Since ABI 1.1.
+pub mod certificate {
+    /// The subject as a string of RFC 4514, such as `CN=sensor 7,O=Example`.
+    pub const SUBJECT: u32 = 1;
+    /// The issuer, in the same form.
+    pub const ISSUER: u32 = 2;
+    /// The last common name of the subject.
+    pub const COMMON_NAME: u32 = 3;
+    /// The serial number in hexadecimal, unique together with the issuer.
+    pub const SERIAL: u32 = 4;
+    /// The SHA-256 of the whole certificate, in 64 hexadecimal digits.
+    pub const FINGERPRINT: u32 = 5;
+    /// A DNS name among its alternative names (RFC 5280 §4.2.1.6).
+    pub const DNS: u32 = 6;
+    /// An email address among them.
+    pub const EMAIL: u32 = 7;
+    /// A URI among them, such as `spiffe://example.org/sensor`.
+    pub const URI: u32 = 8;
+    /// An IP address among them.
+    pub const ADDRESS: u32 = 9;
+}
+
 /// HTTP methods for [`Request::method_code`] (RFC 9110 §9.3, RFC 5789). Each method is one bit, so one
 /// integer can hold a set of methods. The values are those of Kore; 8 is reserved.
 pub mod method {
@@ -234,7 +256,8 @@ pub struct Request {
     pub host: *const c_char,
     /// The connection that the request may become. Its `data` is initially NULL and becomes the connection's
     /// `data` when onconnect is called. Its `id` is 0 until then. Of the functions of [`Host`], only
-    /// [`Host::peer`] accepts the pointer before onconnect; the others return [`status::CLOSED`], NULL or 0.
+    /// [`Host::peer`], [`Host::certificate`] and [`Host::certificate_field`] accept the pointer before onconnect; the
+    /// others return [`status::CLOSED`], NULL or 0.
     ///
     /// If `data` or `data_tag` is set and the request does not become a connection, the host calls
     /// [`Plugin::release`] of the handler's plugin with this pointer: right after the handler, while the
@@ -663,4 +686,14 @@ pub struct Host {
     /// The subprotocol that the 101 selected (RFC 6455 §1.9): a handler did, or `protocols` of the route; ""
     /// without one. Valid as long as the connection. Since ABI 1.1.
     pub protocol: unsafe extern "C" fn(c: *const Connection) -> *const c_char,
+    /// The certificate with which the client has proved its identity in the TLS handshake, as DER, with its length in
+    /// bytes; NULL and 0 without one. A client has one where the host's configuration has `client_certificates`
+    /// for its address, and only if an authority in that file has issued it. Also accepts [`Request::owner`]. Valid as
+    /// long as the connection, or the request. Since ABI 1.1.
+    pub certificate: unsafe extern "C" fn(c: *const Connection, length: *mut usize) -> *const u8,
+    /// A part of that certificate: number `index`, counted from 0, of those of one kind, which is one of
+    /// [`certificate`]. NULL beyond the last one, and without a certificate. The string is UTF-8. Also accepts
+    /// [`Request::owner`]. Valid as long as the connection, or the request. Since ABI 1.1.
+    pub certificate_field:
+        unsafe extern "C" fn(c: *const Connection, kind: u32, index: usize) -> *const c_char,
 }

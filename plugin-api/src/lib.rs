@@ -159,6 +159,8 @@ mod connection; // one WebSocket connection
 
 mod request; // one HTTP request and its response
 
+mod certificate; // the certificate of a client
+
 mod state; // connection state, carried over reloads
 
 mod shared; // shared state, one value per worker
@@ -177,6 +179,7 @@ mod boundary; // the only unsafe code: descriptor, entry points, calls into the 
 
 pub use background::background;
 pub use callsign_plugin_macros::{onconnect, ondisconnect, onload, onmessage, onrequest, onunload};
+pub use certificate::ClientCertificate;
 pub use connection::{ClosedBy, Connection, broadcast};
 pub use load::{Level, Load, log};
 pub use message::{Message, Scope, Status};
@@ -191,9 +194,9 @@ pub const C_HEADER: &str = include_str!("../include/callsign.h");
 /// The items that most handlers use.
 pub mod prelude {
     pub use crate::{
-        ClosedBy, Connection, Level, Load, Message, Request, Response, Scope, Status, Timer, after,
-        background, broadcast, every, log, onconnect, ondisconnect, onload, onmessage, onrequest, onunload,
-        shared,
+        ClientCertificate, ClosedBy, Connection, Level, Load, Message, Request, Response, Scope, Status,
+        Timer, after, background, broadcast, every, log, onconnect, ondisconnect, onload, onmessage,
+        onrequest, onunload, shared,
     };
 }
 

@@ -142,7 +142,9 @@ fn abi_1_0() -> [Layout; 7] {
             worker_count 224 8,
             worker_send 232 8,
             worker_receive 240 8,
-            protocol 248 8,; // ABI 1.1
+            protocol 248 8, // ABI 1.1
+            certificate 256 8,
+            certificate_field 264 8,;
     }
 }
 
@@ -204,6 +206,15 @@ fn constants_1_0() -> Vec<(&'static str, i64, i64)> {
         closed_by::NOBODY 0,
         closed_by::CLIENT 1,
         closed_by::SERVER 2,
+        certificate::SUBJECT 1,
+        certificate::ISSUER 2,
+        certificate::COMMON_NAME 3,
+        certificate::SERIAL 4,
+        certificate::FINGERPRINT 5,
+        certificate::DNS 6,
+        certificate::EMAIL 7,
+        certificate::URI 8,
+        certificate::ADDRESS 9,
         method::OTHER 0,
         method::GET 1,
         method::POST 2,

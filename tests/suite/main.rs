@@ -27,6 +27,8 @@ mod limits; // message sizes, timeouts, backlog
 
 mod http; // requests, responses, the upgrade
 
+mod tls; // certificates, redirects, certificates of clients
+
 mod unix_socket; // clients on a Unix socket
 
 mod workers; // workers that die or hang

@@ -1,9 +1,13 @@
 //! What few clients have, behind one pointer: most clients pay for the pointer alone.
 //!
-//! Invariant: the name of a subprotocol keeps its address until its client is dropped, because plugins get pointers to it.
+//! Invariant: the name of a subprotocol and a certificate keep their addresses until their client is dropped, because
+//! plugins get pointers to them.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
+use std::rc::Rc;
+
+use super::certificate::ClientCertificate;
 
 /// What few clients have.
 #[derive(Default)]
@@ -13,6 +17,7 @@ pub struct Extras(Cell<Option<Box<Present>>>);
 struct Present {
     rest: Option<Rest>,
     subprotocol: Option<Box<CStr>>,
+    certificate: Option<Rc<ClientCertificate>>,
 }
 
 /// Bytes that were read and not handled.
@@ -42,7 +47,7 @@ impl Extras {
     pub fn take_rest(&self) -> Option<Rest> {
         let mut present = self.0.take()?;
         let rest = present.rest.take();
-        if present.subprotocol.is_some() {
+        if present.subprotocol.is_some() || present.certificate.is_some() {
             self.0.set(Some(present));
         }
         rest
@@ -76,6 +81,21 @@ impl Extras {
         self.0.set(present);
         result
     }
+
+    /// Sets the certificate, once.
+    pub fn set_certificate(&self, certificate: Rc<ClientCertificate>) {
+        let mut present = self.0.take().unwrap_or_default();
+        present.certificate.get_or_insert(certificate);
+        self.0.set(Some(present));
+    }
+
+    /// Passes the certificate, if there is one.
+    pub fn with_certificate<R>(&self, f: impl FnOnce(Option<&ClientCertificate>) -> R) -> R {
+        let present = self.0.take();
+        let result = f(present.as_ref().and_then(|present| present.certificate.as_deref()));
+        self.0.set(present);
+        result
+    }
 }
 
 #[cfg(test)]
@@ -95,9 +115,11 @@ mod tests {
         extras.set_subprotocol(b"chat.v1");
         let address = extras.with_subprotocol(CStr::as_ptr);
         extras.set_subprotocol(b"chat.v2");
+        extras.set_certificate(Rc::new(ClientCertificate::new(b"der")));
         extras.keep_rest(Rest { bytes: (*b"handled, not handled\0").into(), handled: 9 });
         assert_eq!(extras.take_rest().expect("it was kept").unhandled(), b"not handled");
         assert_eq!((name(&extras), extras.with_subprotocol(CStr::as_ptr)), ("chat.v1".to_owned(), address));
+        assert!(extras.with_certificate(|it| it.is_some_and(|it| it.der() == b"der")));
     }
 
     #[test]

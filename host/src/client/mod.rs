@@ -6,6 +6,8 @@
 
 pub mod head; // peer, path, query and headers of the request
 
+pub mod certificate; // the certificate of a client with TLS
+
 pub mod extras; // what few clients have
 
 pub mod transport; // what carries its bytes
@@ -25,6 +27,7 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ffi::CStr;
 use std::io;
 use std::ptr;
+use std::rc::Rc;
 use std::time::Instant;
 
 use callsign_plugin::abi;
@@ -32,6 +35,7 @@ use callsign_websocket::{Endpoint, Extensions, Incomplete};
 
 use crate::plugin::exposed::ExposedConnection;
 use crate::plugin::handler::Callbacks;
+use certificate::ClientCertificate;
 use extras::Extras;
 use head::Head;
 use outbox::{Outbox, Pool};
@@ -139,6 +143,16 @@ impl Client {
     /// Passes the subprotocol that the 101 has selected, "" for none. The name keeps its address as long as the client.
     pub fn with_subprotocol<R>(&self, f: impl FnOnce(&CStr) -> R) -> R {
         self.extras.with_subprotocol(f)
+    }
+
+    /// Keeps the certificate that was verified in the TLS handshake. Before any handler sees the client.
+    pub fn set_certificate(&self, certificate: Rc<ClientCertificate>) {
+        self.extras.set_certificate(certificate);
+    }
+
+    /// Passes the certificate that was verified in the TLS handshake. It keeps its address as long as the client.
+    pub fn with_certificate<R>(&self, f: impl FnOnce(Option<&ClientCertificate>) -> R) -> R {
+        self.extras.with_certificate(f)
     }
 
     /// Unique in the server, never reused.

@@ -63,8 +63,9 @@ pub fn run(options: CheckOptions) -> Result<()> {
     let has_config = options.config.is_some();
     let (trial, settings) = trial(options)?;
     if has_config {
-        preflight::check(&settings)?;
+        let warnings = preflight::check(&settings)?;
         warn(&preflight::warnings(&settings));
+        warn(&warnings);
     }
     let (count, advice) = (trial.plugins.len(), advice(&trial));
     let started = Instant::now();

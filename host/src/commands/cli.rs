@@ -42,7 +42,7 @@ pub enum Command {
     ///
     /// Loads the plugins of the config file, then those on the command line, and serves them until SIGINT or SIGTERM.
     /// Then it closes every connection with 1001 and waits until all have closed, at most for --drain-timeout. A second
-    /// signal aborts the remaining connections. SIGHUP reads the config file again and reloads the
+    /// signal aborts the remaining connections. SIGHUP reads the config file and the certificates again and reloads the
     /// plugins that have changed.
     ///
     /// A command line option takes precedence over its environment variable, the variable over the config file, and
@@ -145,7 +145,10 @@ pub enum Command {
     /// is missing that a route or an open connection uses; if the onload hook rejects the load; or if the state of a
     /// connection cannot be carried over.
     ///
-    /// SIGHUP to the server reloads all plugins that have changed, after it reads the config file again.
+    /// Without the name of a plugin, the certificates of the server are read again too. If one cannot be used, the reload
+    /// is rejected; open connections keep theirs.
+    ///
+    /// SIGHUP to the server does the same for all plugins that have changed, after it reads the config file again.
     ///
     /// Exit status: 0 reloaded, or nothing has changed; 1 rejected, or no server to connect to; 2 wrong usage.
     #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = RELOAD_EXAMPLES)]
@@ -179,8 +182,9 @@ pub enum Command {
     /// A server that is stopping is marked too. It has left its control socket to its successor: `status` shows it until
     /// another server starts there.
     ///
-    /// The JSON has the keys version, pid, uptime_ms, draining_for_ms, config, addresses, workers, plugins, routes, and
-    /// routes_more, the number of routes that are not listed. Each of workers has index, pid, uptime_ms, serves
+    /// The JSON has the keys version, pid, uptime_ms, draining_for_ms, config, addresses, listeners, workers, plugins,
+    /// routes, and routes_more, the number of routes that are not listed. Each of listeners has address, tls (whether
+    /// clients have to use it), redirect, and certificates (path, names, not_before, not_after). Each of workers has index, pid, uptime_ms, serves
     /// (whether it serves clients yet), clients, accepted, callbacks, resident_bytes, reload_growth_bytes,
     /// receive_memory_bytes, send_memory_bytes, shed (clients closed for the memory), stalled_for_ms, running (plugin,
     /// generation, kind, name, running_for_ms) and plugins (name, generation, retained). Each of plugins has name,
@@ -206,8 +210,8 @@ pub enum Command {
     /// plugins and their handlers, or why they would not be loaded. For a plugin that crashes or hangs, prints the
     /// signal and, where the system supports it, the place in the code.
     ///
-    /// With --config, also checks what a server needs on this machine: that addresses can be resolved and belong to this
-    /// machine, that users and groups exist, and that the folders of sockets and of the plugins' copies can be written.
+    /// With --config, also checks what a server needs on this machine: that certificates and keys can be read and belong
+    /// together, that addresses can be resolved and belong to this machine, that users and groups exist, and that the folders of sockets and of the plugins' copies can be written.
     /// A config file with `user` is for root: then another user checks only that the user exists. Does not listen. A
     /// server that runs already is no obstacle. Prints warnings about the settings on stderr, as `serve` logs them.
     ///

@@ -76,7 +76,10 @@ Examples:
   callsign serve --config callsign.toml --listen '0.0.0.0:80,[::]:80'
           Serve what the config file configures, on other addresses
   callsign serve libchat.so --listen 'unix:/run/chat.sock?mode=660'
-          Listen on a Unix socket, behind a reverse proxy";
+          Listen on a Unix socket, behind a reverse proxy
+  callsign serve libchat.so --listen 0.0.0.0:443 \\
+          --tls-certificate chat.pem --tls-key chat-key.pem
+          Serve https:// and wss://";
 
 pub const DEV_EXAMPLES: &str = "\
 Examples:

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::defaults::DEFAULT_LISTEN;
 use super::listen_address::ListenAddress;
+use super::tls::TlsSource;
 
 /// An entry of `listen`: a `[[listen]]` table, an address of the short form, or one of `--listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +13,10 @@ pub struct Listen {
     pub address: ListenAddress,
     /// Whether its clients are proxies that say in a header, before anything else, who their client is.
     pub proxy_protocol: bool,
+    /// None: without TLS.
+    pub tls: Option<TlsSource>,
+    /// Whether clients are sent to an entry with TLS.
+    pub redirect: bool,
     /// Where it is: `file:line:column` in the config file, or the name of the environment variable. None: in neither.
     pub position: Option<String>,
 }
@@ -23,17 +28,31 @@ pub struct ListenerSettings {
     pub address: String,
     /// As in [`Listen`].
     pub proxy_protocol: bool,
+    /// The number of its entry, for the certificates of its clients. None: without TLS.
+    pub tls: Option<usize>,
+    /// The port with TLS that clients are sent to.
+    pub redirect: Option<u16>,
 }
 
 impl Listen {
     /// An entry of the command line. The error states what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        ListenAddress::parse(text).map(|address| Self { address, proxy_protocol: false, position: None })
+        ListenAddress::parse(text).map(|address| Self { address, ..Self::default() })
     }
 
-    /// The settings of the socket at `address`, one of those that this entry stands for.
+    /// The settings of the socket at `address`, one of those that this entry stands for. Whoever knows all sockets adds
+    /// what TLS needs.
     pub fn settings(&self, address: String) -> ListenerSettings {
-        ListenerSettings { address, proxy_protocol: self.proxy_protocol }
+        ListenerSettings { address, proxy_protocol: self.proxy_protocol, tls: None, redirect: None }
+    }
+
+    /// Whether the clients of both entries are served in the same way.
+    pub fn has_settings_of(&self, other: &Self) -> bool {
+        let at_default = |entry: &Self| {
+            let Self { address, position, .. } = Self::default();
+            Self { address, position, ..entry.clone() }
+        };
+        at_default(self) == at_default(other)
     }
 
     /// Adds to an error about this entry where the entry is, unless it is of the command line. Hints at the option then
@@ -48,14 +67,17 @@ impl Listen {
 impl Default for Listen {
     fn default() -> Self {
         let address = ListenAddress::Tcp(DEFAULT_LISTEN.to_owned());
-        Self { address, proxy_protocol: false, position: None }
+        Self { address, proxy_protocol: false, tls: None, redirect: false, position: None }
     }
 }
 
 /// Names the entries that only one of the two lists has: `listen (127.0.0.1:80, unix:/run/chat.sock)`. An entry whose
-/// settings differ counts. None: the lists have the same entries.
+/// settings differ counts, but a reload can change certificates. None: the lists have the same entries.
 pub fn differences(old: &[Listen], new: &[Listen]) -> Option<String> {
-    let anywhere = |entry: &Listen| Listen { position: None, ..entry.clone() };
+    let anywhere = |entry: &Listen| {
+        let tls = entry.tls.as_ref().map(|_| TlsSource::default());
+        Listen { position: None, tls, ..entry.clone() }
+    };
     let [old, new] = [old, new].map(|list| list.iter().map(anywhere).collect::<Vec<_>>());
     let gone = old.iter().filter(|entry| !new.contains(entry));
     let added = new.iter().filter(|entry| !old.contains(entry));

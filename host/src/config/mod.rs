@@ -25,6 +25,8 @@ pub mod route; // request path to handler names
 
 pub mod listen_address; // HOST:PORT or unix:PATH
 
+pub mod tls; // certificates and keys
+
 pub mod listen; // an address with its settings
 
 pub mod control_address; // path of the control socket

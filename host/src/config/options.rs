@@ -50,6 +50,22 @@ pub struct ServeOptions {
     )]
     pub listen: Vec<Listen>,
 
+    /// Certificate for the addresses of --listen; may be repeated
+    ///
+    /// FILE has the certificate of the server, then those that lead to its authority, in PEM. Each certificate needs a
+    /// --tls-key, in the same order. A client gets the certificate for the name that it asks for (SNI), else the first
+    /// one. With it, the TCP addresses of --listen, or the default address, serve https:// and wss://.
+    ///
+    /// The files are read again by `callsign reload` and SIGHUP. In the config file: `tls` in a [[listen]].
+    #[arg(long, value_name = "FILE", env = "CALLSIGN_TLS_CERTIFICATE")]
+    pub tls_certificate: Vec<PathBuf>,
+
+    /// Private key of a --tls-certificate; may be repeated
+    ///
+    /// In PEM, and not encrypted. The user of the workers needs no access to it.
+    #[arg(long, value_name = "FILE", env = "CALLSIGN_TLS_KEY")]
+    pub tls_key: Vec<PathBuf>,
+
     /// Handlers of a path; may be repeated
     ///
     /// PATH=HANDLER calls an onrequest handler for each request. PATH=ONCONNECT,ONMESSAGE,ONDISCONNECT upgrades each

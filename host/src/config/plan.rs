@@ -1,7 +1,8 @@
-//! What the workers serve: the file and generation of each plugin, and the routes. The parent makes a plan from the
-//! settings; a reload replaces one plan with the next.
+//! What the workers serve: the file and generation of each plugin, the routes, and the certificates. The parent makes a
+//! plan from the settings; a reload replaces one plan with the next.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use crate::config::handshake::HandshakePolicy;
 use crate::config::plugin_source::PluginSource;
 use crate::config::route::Route;
 use crate::config::settings::Settings;
+use crate::config::tls::Tls;
 
 pub use crate::config::plugin_source::is_plugin_name;
 
@@ -21,6 +23,9 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// For the handshakes of all routes.
     pub handshake: HandshakePolicy,
+    /// For each entry of `listen`, in the order in which the server has bound them, its certificates; None: it is without
+    /// TLS.
+    pub tls: Vec<Option<Arc<Tls>>>,
 }
 
 /// One plugin in one generation.
@@ -37,11 +42,18 @@ pub struct PlannedPlugin {
 }
 
 impl Plan {
-    /// Loads the operator's files themselves, for a server without a parent that could copy them.
+    /// Loads the operator's files themselves, for a server without a parent that could copy them. Has no certificates.
     pub fn in_place(settings: &Settings) -> Self {
         let plugins = settings.plugins.iter().cloned().map(PlannedPlugin::in_place);
         let Settings { routes, handshake, .. } = settings;
-        Self { plugins: plugins.collect(), routes: routes.clone(), handshake: handshake.clone() }
+        let (routes, handshake) = (routes.clone(), handshake.clone());
+        Self { plugins: plugins.collect(), routes, handshake, tls: Vec::new() }
+    }
+
+    /// The plan without its certificates and keys.
+    pub fn without_tls(&self) -> Self {
+        let Self { plugins, routes, handshake, tls: _ } = self.clone();
+        Self { plugins, routes, handshake, tls: Vec::new() }
     }
 
     /// How the operator configured each plugin, in load order.

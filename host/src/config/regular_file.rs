@@ -51,6 +51,19 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads a regular file of at most `max` bytes. The content is in one allocation, which was never moved.
+pub fn read_at_most(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let size = file.metadata()?.len().min(max);
+    // A spare byte tells that the file has grown.
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1));
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > max {
+        true => Err(io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
 /// Reads a regular file that is text.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
     let mut text = String::new();

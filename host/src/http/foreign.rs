@@ -8,7 +8,7 @@ use crate::system::log::repeats::Repeats;
 
 /// What the client does, and what helps.
 const TLS: &str = "speaks TLS, and this address is for plain HTTP: use http:// and ws:// in place of https:// and \
-                   wss://, or a reverse proxy that speaks TLS";
+                   wss://, or give the address a certificate (`tls` in [[listen]], --tls-certificate)";
 const HTTP: &str =
     "speaks plain HTTP, and this address is for TLS: use https:// and wss:// in place of http:// and ws://";
 const HTTP_2: &str = "speaks HTTP/2, and this server speaks HTTP/1.1: set the proxy or client to HTTP/1.1";

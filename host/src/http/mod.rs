@@ -25,6 +25,8 @@ mod forwarded; // clients behind reverse proxies
 
 mod proxy_protocol; // clients that a proxy names before they speak
 
+mod redirect; // from http to https
+
 mod origin; // which pages may open WebSockets
 
 mod protocol; // which subprotocol a connection has
@@ -33,10 +35,8 @@ use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use callsign_tls::ServerConfig;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header;
@@ -48,7 +48,9 @@ use log::Level;
 
 use crate::bridge::exchange::{Exchange, Handshake};
 use crate::client::Client;
+use crate::client::certificate::ClientCertificate;
 use crate::client::head::Head;
+use crate::config::listen::ListenerSettings;
 use crate::plugin::call;
 use crate::plugin::dispatch::{Answerer, ResolvedRoute};
 use crate::plugin::generation::Generation;
@@ -76,33 +78,46 @@ struct Sender {
     permit: Rc<Permit>,
     /// Whether the client, or that proxy, speaks TLS.
     is_tls: bool,
+    /// What the client has proved its identity with.
+    certificate: Option<Rc<ClientCertificate>>,
+    /// The port with TLS that requests are sent to, if the client has come to a listener that does nothing else.
+    redirect: Option<u16>,
     /// From the first request on, a drain waits until its response is written.
     pending: Rc<OnceCell<Pending>>,
 }
 
-/// Serves one accepted socket until it is closed, or upgraded. With `config`, a TCP socket begins with a TLS handshake.
+/// Serves one accepted socket of a listener until it is closed, or upgraded. What the listener says comes in this order:
+/// the PROXY header of a trusted proxy, the TLS handshake, requests.
 pub async fn serve(
     worker: &'static Worker,
-    config: Option<Arc<ServerConfig>>,
+    listener: Rc<ListenerSettings>,
     stream: Stream,
     peer: Peer,
     permit: Permit,
 ) {
-    let stream = match (config, stream) {
-        (Some(config), Stream::Tcp(stream)) => match tls::accept(worker, config, stream, peer).await {
-            Some(accepted) => {
-                log::debug!("{peer}: TLS, with {} certificates", accepted.certificates.len());
-                accepted.stream
-            }
+    let peer = match listener.proxy_protocol {
+        true => match proxy_protocol::client(worker, &stream, peer).await {
+            Some(client) => client,
             None => return,
         },
-        (_, stream) => stream,
+        false => peer,
+    };
+    let (stream, certificate) = match (listener.tls, stream) {
+        (Some(entry), Stream::Tcp(stream)) => {
+            // The setup of a worker has the certificates of all listeners with TLS.
+            let Some(config) = worker.tls.get(entry) else { return };
+            let Some(accepted) = tls::accept(worker, config, stream, peer).await else { return };
+            let certificate = accepted.certificates.first();
+            (accepted.stream, certificate.map(|der| Rc::new(ClientCertificate::new(der))))
+        }
+        (_, stream) => (stream, None),
     };
     let is_tls = matches!(stream, Stream::Tls { .. });
     let limits = &worker.hub.limits;
     let (permit, phase) = (Rc::new(permit), Phase::default());
     let stream = Timed::new(stream, phase.clone(), limits);
-    let sender = Sender { worker, peer, permit: permit.clone(), is_tls, pending: Rc::default() };
+    let (redirect, pending) = (listener.redirect, Rc::default());
+    let sender = Sender { worker, peer, permit: permit.clone(), is_tls, certificate, redirect, pending };
     let service = service_fn(move |request: Request<Incoming>| {
         phase.begin_request(request.body().size_hint().exact());
         sender.pending.get_or_init(|| worker.handshakes.begin());
@@ -143,15 +158,15 @@ pub async fn serve(
     drop(permit);
 }
 
-/// Serves an accepted socket of a listener with `proxy_protocol`.
-pub async fn serve_proxied(worker: &'static Worker, stream: Stream, proxy: Peer, permit: Permit) {
-    if let Some(client) = proxy_protocol::client(worker, &stream, proxy).await {
-        serve(worker, None, stream, client, permit).await;
-    }
-}
-
 async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse {
-    let accept = match classify(request.method(), request.version(), request.headers()) {
+    let upgrade = classify(request.method(), request.version(), request.headers());
+    if let Some(port) = sender.redirect {
+        return match validate(&request) {
+            Ok(()) => redirect::to_https(&request, upgrade != Upgrade::None, port),
+            Err((status, reason)) => close(refused(status, reason)),
+        };
+    }
+    let accept = match upgrade {
         Upgrade::None => None,
         Upgrade::Valid { accept } => Some(accept),
         Upgrade::Refused { status, reason } => return refused(status, reason),
@@ -185,7 +200,7 @@ async fn call_handler(
     route: &ResolvedRoute,
     handler: HandlerRef,
 ) -> HttpResponse {
-    let Sender { worker, peer, .. } = sender;
+    let Sender { worker, peer, ref certificate, .. } = sender;
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let body = match body::read(&worker.hub.limits, body).await {
@@ -195,6 +210,7 @@ async fn call_handler(
     let path = route.visible(parts.uri.path());
     let head = Head::new(&parts, path, peer);
     let mut exchange = Exchange::new(parts.method.as_str(), head, body, accept.is_some());
+    certificate.iter().for_each(|certificate| exchange.client.set_certificate(certificate.clone()));
     // The generation that is called now, whatever is in use when its data is released.
     let called = worker.registry().plugin(handler.plugin).clone();
     let result = call::on_request(handler, &mut exchange);
@@ -253,6 +269,7 @@ fn switch(
     let protocol = protocol::select(route, &parts.headers, None, sender.peer);
     let client = Rc::new(Client::requested(Head::new(&parts, route.visible(parts.uri.path()), sender.peer)));
     protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
+    sender.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
     hand_over(sender, on_upgrade, client, callbacks, None);
     switching(accept, protocol)
 }

@@ -14,6 +14,7 @@ pub mod worker_message; // messages between a plugin's instances
 pub mod uplink; // the worker's end
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use zeroize::Zeroizing;
 
 use broadcast::{Broadcast, BroadcastValidator};
 use worker_message::WorkerMessage;
@@ -92,6 +93,13 @@ pub fn message(tag: Tag, payload: &[u8]) -> Bytes {
     let mut bytes = Vec::with_capacity(HEAD + payload.len());
     write_message(&mut bytes, tag, payload);
     bytes.into()
+}
+
+/// One message with secrets as bytes, which are overwritten when the last owner drops them.
+pub fn secret_message(tag: Tag, payload: &[u8]) -> Bytes {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(HEAD + payload.len()));
+    write_message(&mut *bytes, tag, payload);
+    Bytes::from_owner(bytes)
 }
 
 /// The other end has sent bytes that are no valid message.

@@ -20,9 +20,11 @@ pub struct Order {
 /// What a worker has to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Action {
-    /// Look up in the files of this plan the names that its routes and live clients use. Nothing is loaded.
+    /// Look up in the files of this plan, which has no certificates, the names that its routes and live clients use.
+    /// Nothing is loaded.
     Check(Plan),
-    /// Load the new generations of this plan, and resolve the names of its routes. Clients are served meanwhile.
+    /// Load the new generations of this plan, resolve the names of its routes, and read its certificates. Clients are
+    /// served meanwhile.
     Load(Plan),
     /// Reply as soon as no callback runs. Clients are served meanwhile.
     Ready,

@@ -13,6 +13,7 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
@@ -45,7 +46,11 @@ pub struct Setup {
 impl Setup {
     /// Sends the descriptors, and how long the setup is. Returns the setup, which has to be written to the socket next:
     /// it may be longer than what the socket holds, and the child may be stopped.
-    pub fn announce(&self, socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<Vec<u8>> {
+    pub fn announce(
+        &self,
+        socket: &UnixStream,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Zeroizing<Vec<u8>>> {
         announce(self, socket, descriptors)
     }
 
@@ -61,8 +66,14 @@ pub fn send(setup: &impl Serialize, mut socket: &UnixStream, descriptors: &[Borr
     Ok(socket.write_all(&json)?)
 }
 
-fn announce(setup: &impl Serialize, socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<Vec<u8>> {
+/// The value as JSON. It may have private keys: it is overwritten when it is dropped.
+fn announce(
+    setup: &impl Serialize,
+    socket: &UnixStream,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<Zeroizing<Vec<u8>>> {
     let json = serde_json::to_vec(setup).context("the settings cannot be handed to a worker")?;
+    let json = Zeroizing::new(json);
     let length = (json.len() as u64).to_le_bytes();
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -90,7 +101,7 @@ pub fn receive<T: DeserializeOwned>(socket: &UnixStream) -> Result<(T, Vec<Owned
     });
     let descriptors = descriptors.flatten().collect();
     let length = u64::from_le_bytes(length);
-    let mut json = Vec::new();
+    let mut json = Zeroizing::new(Vec::new());
     // Memory follows what arrives, not the length that is announced.
     if socket.take(length).read_to_end(&mut json)? as u64 != length {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("the setup is incomplete");

@@ -77,7 +77,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     let (startup, startup_events) = Startup::new();
     // Lives as long as the process, because its tasks refer to it.
     let parent: &'static Parent = Box::leak(Box::new(Parent {
-        info: ServerInfo::new(&settings, launcher.addresses()),
+        info: ServerInfo::new(&settings, launcher.listeners()),
         workers,
         launcher,
         relay: Relay::default(),
@@ -138,6 +138,7 @@ impl Parent {
             Ok(inventory) => {
                 self.print_summary(&inventory);
                 preflight::warnings(&self.settings).iter().for_each(|warning| log::warn!("{warning}"));
+                self.reloads.warn_about_certificates();
                 self.reloads.warn_about(&inventory);
             }
             Err(error) => return error,
@@ -162,7 +163,7 @@ impl Parent {
     }
 
     fn print_summary(&self, inventory: &Inventory) {
-        let summary = startup_summary(inventory, self.workers.slots().len(), &self.info.addresses);
+        let summary = startup_summary(inventory, self.workers.slots().len(), &self.info.listeners);
         logging::print(&sanitize(&summary));
     }
 
@@ -177,7 +178,8 @@ impl Parent {
                     });
                 }
                 ControlRequest::Status(answer) => {
-                    _ = answer.send(self.info.status(&self.workers, &self.shutdown))
+                    let plan = self.reloads.plans.current();
+                    _ = answer.send(self.info.status(&self.workers, &self.shutdown, &plan))
                 }
             }
         }

@@ -7,18 +7,18 @@ use super::control;
 use super::copies::Copies;
 use super::workers::Launcher;
 use crate::config::settings::Settings;
-use crate::serve::{self, listen};
+use crate::serve::{self, certificates, listen};
 use crate::system::privileges::{self, AS_ROOT};
 
 /// Whether this server could start with these settings, as it is started now.
 pub fn check_restart(settings: &Settings) -> Result<()> {
     let account = privileges::resolve(settings.user.as_deref(), settings.group.as_deref());
     account.map_err(|error| settings.located(error.key, error.into()))?;
-    check(settings)
+    check(settings).map(drop)
 }
 
-/// Whether a server could start here.
-pub fn check(settings: &Settings) -> Result<()> {
+/// Whether a server could start here. Returns warnings about the certificates.
+pub fn check(settings: &Settings) -> Result<Vec<String>> {
     let (user, group) = (settings.user.as_deref(), settings.group.as_deref());
     let identity = if settings.workers == 0 {
         serve::check_alone(settings).map(|()| None)?
@@ -27,8 +27,9 @@ pub fn check(settings: &Settings) -> Result<()> {
     };
     // Root will start such a server, and may use other ports and folders than this user.
     if identity.is_some() && !privileges::is_root() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let tls = certificates::read_all(&settings.listen)?;
     listen::check(&settings.listen)?;
     if settings.workers != 0 {
         Launcher::check_count(settings.listen.len()).map_err(|error| settings.located("listen", error))?;
@@ -36,7 +37,7 @@ pub fn check(settings: &Settings) -> Result<()> {
         // Removes the folder again.
         drop(Copies::new(identity)?);
     }
-    Ok(())
+    Ok(certificates::warnings(&tls))
 }
 
 /// What the server warns about when it starts.

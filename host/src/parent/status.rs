@@ -2,32 +2,38 @@
 //! asked, so the status includes a worker that hangs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::control::{
-    PluginStatus, RouteHandler, RouteStatus, RunningStatus, Status, WorkerPlugin, WorkerStatus,
+    CertificateStatus, ListenerStatus, PluginStatus, RouteHandler, RouteStatus, RunningStatus, Status,
+    WorkerPlugin, WorkerStatus,
 };
 use super::shutdown::Shutdown;
 use super::workers::{WorkerSlot, Workers};
+use crate::config::listen::ListenerSettings;
+use crate::config::plan::Plan;
 use crate::config::settings::Settings;
+use crate::config::tls::{CertificateSource, Certified, Tls};
+use crate::config::units::Timestamp;
 use crate::link::inventory::{Inventory, InventoryRoute};
 use crate::system::sanitize::sanitize_line;
 use crate::system::scoreboard::{RunningCallback, Slot};
 
 /// What does not change while the server runs.
 pub struct ServerInfo {
-    pub addresses: Vec<String>,
+    pub listeners: Vec<ListenerSettings>,
     config: Option<PathBuf>,
     started_at: Instant,
 }
 
 impl ServerInfo {
-    pub fn new(settings: &Settings, addresses: Vec<String>) -> Self {
-        Self { addresses, config: settings.config.clone(), started_at: Instant::now() }
+    pub fn new(settings: &Settings, listeners: Vec<ListenerSettings>) -> Self {
+        Self { listeners, config: settings.config.clone(), started_at: Instant::now() }
     }
 
-    /// The state of the server now.
-    pub fn status(&self, workers: &Workers, shutdown: &Shutdown) -> Status {
+    /// The state of the server now, with this plan.
+    pub fn status(&self, workers: &Workers, shutdown: &Shutdown, plan: &Plan) -> Status {
         let newest = |inventory: &&Inventory| inventory.plugins.iter().map(|plugin| plugin.generation).max();
         let inventories: Vec<_> =
             workers.slots().iter().filter_map(|slot| slot.inventory.borrow().clone()).collect();
@@ -44,12 +50,30 @@ impl ServerInfo {
             uptime_ms: milliseconds(self.started_at.elapsed()),
             draining_for_ms: shutdown.lasts().map(milliseconds),
             config: self.config.clone(),
-            addresses: self.addresses.clone(),
+            addresses: self.listeners.iter().map(|listener| listener.address.clone()).collect(),
+            listeners: self.listeners.iter().map(|it| listener(it, &plan.tls)).collect(),
             workers: workers.slots().iter().map(|slot| worker(slot, workers.score(slot.index))).collect(),
             plugins: plugins.collect(),
             routes: inventory.routes.iter().map(|it| route(it, &inventory)).collect(),
             routes_more: inventory.routes_more,
         }
+    }
+}
+
+fn listener(settings: &ListenerSettings, tls: &[Option<Arc<Tls>>]) -> ListenerStatus {
+    let tls = settings.tls.and_then(|entry| tls.get(entry)?.as_ref());
+    let certificate = |(source, certified): (&CertificateSource, &Certified)| CertificateStatus {
+        path: source.certificate.path.clone(),
+        names: certified.about.names.clone(),
+        not_before: Timestamp(certified.about.not_before).to_string(),
+        not_after: Timestamp(certified.about.not_after).to_string(),
+    };
+    let certificates = tls.map(|tls| tls.source.certificates.iter().zip(&tls.certificates).map(certificate));
+    ListenerStatus {
+        address: settings.address.clone(),
+        tls: settings.tls.is_some(),
+        redirect: settings.redirect.is_some(),
+        certificates: certificates.into_iter().flatten().collect(),
     }
 }
 
@@ -129,8 +153,8 @@ mod tests {
             let inventory = Inventory { plugins: vec![plugin], routes, routes_more: 0 };
             workers.slots()[index].begin_serving(Rc::new(inventory), Rc::new(Queue::default()));
         }
-        let info = ServerInfo { addresses: vec![], config: None, started_at: Instant::now() };
-        let status = info.status(&workers, &Shutdown::default());
+        let info = ServerInfo { listeners: vec![], config: None, started_at: Instant::now() };
+        let status = info.status(&workers, &Shutdown::default(), &Plan::default());
         assert_eq!((status.plugins[0].name.as_str(), status.plugins[0].generation), ("ch\u{fffd}at", 4));
         let handler = RouteHandler {
             kind: "onmessage".into(),
@@ -156,9 +180,13 @@ mod tests {
                 slot.stall_timer.borrow_mut().sample(now, workers.score(slot.index), None);
             }
         }
-        let info = ServerInfo { addresses: vec![], config: None, started_at: start };
-        let stalled: Vec<_> =
-            info.status(&workers, &Shutdown::default()).workers.iter().map(|it| it.stalled_for_ms).collect();
+        let info = ServerInfo { listeners: vec![], config: None, started_at: start };
+        let stalled: Vec<_> = info
+            .status(&workers, &Shutdown::default(), &Plan::default())
+            .workers
+            .iter()
+            .map(|it| it.stalled_for_ms)
+            .collect();
         assert_eq!(stalled, [None, Some(4000)]);
         assert_eq!(workers.stalled(), Some((1, Duration::from_secs(4))));
     }

@@ -1,5 +1,7 @@
 //! Serving, in a worker process or in the only process: from loaded plugins to the last connection.
 
+pub mod certificates; // of listeners with TLS
+
 pub mod listen; // listening sockets, and who accepts
 
 pub mod reload; // the worker's part in a reload
@@ -62,6 +64,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     open_files::raise_limit();
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(Scoreboard::private()?));
     scoreboard::adopt(scoreboard.slot(0));
+    let plan = Plan { tls: certificates::read_all(&settings.listen)?, ..Plan::in_place(settings) };
     let bound = listen::bind(&settings.listen, None)?;
     let listening: Vec<_> = bound.iter().map(|bound| bound.listener.as_fd()).collect();
     fork::watch(None, &listening).context("cannot watch for forks")?;
@@ -69,15 +72,16 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     block_on(async {
         tokio::task::spawn_local(Ignored::new()?.log());
         fork::watch_signals();
-        let worker = start(&settings.limits, &Plan::in_place(settings), info)?;
+        let worker = start(&settings.limits, &plan, info)?;
         warn_of_shared_objects(worker);
         let mut stop = Stop::new()?;
         tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
-        let addresses: Vec<String> = bound.iter().map(|bound| bound.settings.address.clone()).collect();
+        let listening: Vec<_> = bound.iter().map(|bound| bound.settings.clone()).collect();
         let loaded = loaded(worker);
-        logging::print(&sanitize(&summary::startup_summary(&loaded, 0, &addresses)));
+        logging::print(&sanitize(&summary::startup_summary(&loaded, 0, &listening)));
         loaded.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         settings.warnings().iter().for_each(|warning| log::warn!("{warning}"));
+        certificates::warnings(&plan.tls).iter().for_each(|warning| log::warn!("{warning}"));
         if privileges::is_root() {
             log::warn!("plugins run as root: with --workers 0, start the server as another user");
         }
@@ -180,7 +184,9 @@ pub fn run_worker() -> Result<()> {
 /// Loads the plugins, resolves the routes, and starts the tasks of a worker. Nothing is accepted yet.
 fn start(limits: &Limits, plan: &Plan, info: WorkerInfo) -> Result<&'static Worker> {
     identity::set(info.index, info.workers);
+    let tls = certificates::configure_all(&plan.tls)?;
     let worker = Worker::new(limits, info, open_files::clients_max(), reload::load_initial(plan)?)?;
+    worker.tls.replace(tls);
     let (timers, background, messages) =
         (Timers::current(), Background::current(), WorkerMessages::current());
     worker.start(Listeners {

@@ -1,23 +1,29 @@
 //! What a server prints when it has started.
 
+use crate::config::listen::ListenerSettings;
 use crate::config::listen_address::UNIX_PREFIX;
 use crate::link::inventory::Inventory;
 
-/// Plugins, routes, the number of workers (0: everything runs in this process) and the addresses.
-pub fn startup_summary(inventory: &Inventory, workers: usize, addresses: &[String]) -> String {
+/// Plugins, routes, the number of workers (0: everything runs in this process) and the listening sockets.
+pub fn startup_summary(inventory: &Inventory, workers: usize, listeners: &[ListenerSettings]) -> String {
     let mut text = format!("callsign {}\n{inventory}", env!("CARGO_PKG_VERSION"));
     match workers {
         0 => text += "everything in this process\n",
         1 => text += "1 worker\n",
         _ => text += &format!("{workers} workers\n"),
     }
-    for address in addresses {
-        text += &format!("listening on {}\n", url(address));
+    for ListenerSettings { address, tls, redirect, .. } in listeners {
+        let redirect = if redirect.is_some() { ", which redirects to https" } else { "" };
+        text += &format!("listening on {}{redirect}\n", url(address, tls.is_some()));
     }
     text
 }
 
-/// Where a client connects: `http://127.0.0.1:8080/`, or `unix:/run/chat.sock`.
-pub fn url(address: &str) -> String {
-    if address.starts_with(UNIX_PREFIX) { address.to_owned() } else { format!("http://{address}/") }
+/// Where a client connects: `http://127.0.0.1:8080/`, `https://127.0.0.1:8443/`, or `unix:/run/chat.sock`.
+pub fn url(address: &str, has_tls: bool) -> String {
+    match has_tls {
+        _ if address.starts_with(UNIX_PREFIX) => address.to_owned(),
+        true => format!("https://{address}/"),
+        false => format!("http://{address}/"),
+    }
 }

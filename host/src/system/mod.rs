@@ -12,6 +12,8 @@ pub mod stdio; // what plugins in C print
 
 pub mod signals; // SIGINT, SIGTERM, SIGHUP
 
+pub mod x509; // what certificates say
+
 pub mod privileges; // --user and --group
 
 pub mod private_folder; // who can use a folder, or replace what is in it

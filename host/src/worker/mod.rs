@@ -6,6 +6,8 @@ pub mod admission; // how many clients there may be
 
 pub mod handshakes; // upgrades on their way
 
+pub mod tls; // certificates for new clients
+
 pub mod parent_link; // orders of the parent
 
 mod reactor; // which sockets are ready
@@ -61,6 +63,7 @@ use handshakes::Handshakes;
 use hub::Hub;
 use parent_link::ParentLink;
 use reactor::Reactor;
+use tls::TlsInUse;
 
 /// Most bytes of one read.
 const READ_BUFFER: usize = 256 * 1024;
@@ -90,6 +93,8 @@ pub struct Worker {
     pub admission: Rc<Admission>,
     /// Upgrades on their way.
     pub handshakes: Handshakes,
+    /// What new clients of a listener with TLS get.
+    pub tls: TlsInUse,
     /// The way to the parent, and through it to the other workers.
     pub parent: ParentLink,
     reactor: Reactor,
@@ -120,6 +125,7 @@ impl Worker {
             hub: Hub::new(limits.clone(), info.scoreboard.slot(info.index)),
             admission: Admission::new(info, files_max, limits.max_connections),
             handshakes: Handshakes::default(),
+            tls: TlsInUse::default(),
             parent: ParentLink::default(),
             reactor: Reactor::new().context("no queue for sockets that are ready")?,
             pace: Pace::default(),

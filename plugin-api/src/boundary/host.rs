@@ -47,6 +47,28 @@ fn pair<'a>(get: impl FnOnce(*mut *const c_char, *mut *const c_char) -> i32) -> 
     Some((text(name), bytes(value)?))
 }
 
+/// The host, if it has the two functions about a client's certificate. Hosts of ABI 1.0 do not have them.
+fn host_with_certificates() -> Option<&'static abi::Host> {
+    host().filter(|host| host.struct_size as usize > std::mem::offset_of!(abi::Host, certificate_field))
+}
+
+/// The certificate of a client, which has a connection or is the owner of a request. The caller must choose `'a` no longer
+/// than the connection or the request.
+fn certificate_of<'a>(c: *const abi::Connection) -> Option<&'a [u8]> {
+    let mut length = 0;
+    // SAFETY: the pointer is one that the host gave, and is live; the host writes `length` before the call returns.
+    let der = unsafe { (host_with_certificates()?.certificate)(c, &mut length) };
+    // SAFETY: the host returns NULL, or so many bytes that live as long as the connection or the request.
+    (!der.is_null()).then(|| unsafe { std::slice::from_raw_parts(der, length) })
+}
+
+/// A part of that certificate. The caller must choose `'a` as for [`certificate_of`].
+fn certificate_field_of<'a>(c: *const abi::Connection, kind: u32, index: usize) -> Option<&'a str> {
+    // SAFETY: as in `certificate_of`.
+    let field = bytes(unsafe { (host_with_certificates()?.certificate_field)(c, kind, index) })?;
+    std::str::from_utf8(field).ok()
+}
+
 /// A connection as the host passes it.
 #[repr(transparent)]
 pub struct RawConnection(UnsafeCell<abi::Connection>);
@@ -96,6 +118,14 @@ impl RawConnection {
         let has = |host: &&abi::Host| host.struct_size as usize > std::mem::offset_of!(abi::Host, protocol);
         // SAFETY: as in `peer`.
         text(host().filter(has).map_or(ptr::null(), |host| unsafe { (host.protocol)(self.as_ptr()) }))
+    }
+
+    pub fn certificate(&self) -> Option<&[u8]> {
+        certificate_of(self.as_ptr())
+    }
+
+    pub fn certificate_field(&self, kind: u32, index: usize) -> Option<&str> {
+        certificate_field_of(self.as_ptr(), kind, index)
     }
 
     pub fn header(&self, name: &str) -> Option<&[u8]> {
@@ -154,6 +184,14 @@ impl RawRequest {
 
     pub fn is_upgrade(&self) -> bool {
         self.get().upgrade != 0
+    }
+
+    pub fn certificate(&self) -> Option<&[u8]> {
+        certificate_of(self.get().owner)
+    }
+
+    pub fn certificate_field(&self, kind: u32, index: usize) -> Option<&str> {
+        certificate_field_of(self.get().owner, kind, index)
     }
 
     pub fn body(&self) -> &[u8] {

@@ -328,6 +328,12 @@ static HOST: abi::Host = {
     ) -> i32 {
         abi::status::WRONG_THREAD
     }
+    unsafe extern "C" fn certificate(_: *const abi::Connection, _: *mut usize) -> *const u8 {
+        ptr::null()
+    }
+    unsafe extern "C" fn certificate_field(_: *const abi::Connection, _: u32, _: usize) -> *const c_char {
+        ptr::null()
+    }
     abi::Host {
         struct_size: size_of::<abi::Host>() as u32,
         abi_major: abi::ABI_MAJOR,
@@ -363,5 +369,7 @@ static HOST: abi::Host = {
         worker_send,
         worker_receive,
         protocol: text,
+        certificate,
+        certificate_field,
     }
 };

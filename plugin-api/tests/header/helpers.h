@@ -198,6 +198,24 @@ static inline const char *callsign_protocol(const struct connection *c)
 	return CALLSIGN_HOST_HAS(protocol) ? callsign_host_table->protocol(c) : NULL;
 }
 
+/* `length` may be NULL. For the client of a request, pass its `owner`. */
+static inline const uint8_t *callsign_certificate(const struct connection *c, size_t *length)
+{
+	size_t unused;
+	if (length == NULL)
+		length = &unused;
+	*length = 0;
+	return CALLSIGN_HOST_HAS(certificate) ? callsign_host_table->certificate(c, length) : NULL;
+}
+
+/* For the client of a request, pass its `owner`. */
+static inline const char *callsign_certificate_field(
+	const struct connection *c, uint32_t kind, size_t index)
+{
+	return CALLSIGN_HOST_HAS(certificate_field) ?
+		callsign_host_table->certificate_field(c, kind, index) : NULL;
+}
+
 static inline const char *callsign_header(const struct connection *c, const char *name)
 {
 	return CALLSIGN_HOST_HAS(header) ? callsign_host_table->header(c, name) : NULL;

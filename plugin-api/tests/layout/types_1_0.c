@@ -115,3 +115,6 @@ IS(struct callsign_host, worker_receive, int32_t (*)(const struct callsign_host 
 	void (*)(uint32_t, uint32_t, const void *, size_t)));
 /* ABI 1.1 */
 IS(struct callsign_host, protocol, const char *(*)(const struct connection *));
+IS(struct callsign_host, certificate, const uint8_t *(*)(const struct connection *, size_t *));
+IS(struct callsign_host, certificate_field, const char *(*)(const struct connection *, uint32_t,
+	size_t));

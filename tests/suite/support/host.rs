@@ -50,6 +50,13 @@ impl Host {
         Self::spawned(spawn(args, &[]))
     }
 
+    /// The same through a program that executes it, such as `env`.
+    pub fn exactly_through(program: &[&str], args: &[&str]) -> Self {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(env!("CARGO_BIN_EXE_callsign"));
+        Self::spawned(spawn_as(command, args, &[]))
+    }
+
     fn of(child: (Child, TempDir)) -> Self {
         Self::spawned(child).served()
     }

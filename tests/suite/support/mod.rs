@@ -18,6 +18,8 @@ mod plugins; // builds Rust and C sources
 
 mod raw; // a socket for handmade HTTP and frames
 
+mod tls; // certificates and a TLS client
+
 mod websocket; // a WebSocket client, also for invalid frames
 
 mod peer; // a WebSocket client among many on one thread
@@ -46,6 +48,7 @@ pub use raw::{
     Answer, BINARY, BINARY_BEGINS, CLOSE, ENDS, GOES_ON, PING, PONG, Raw, TEXT, TEXT_BEGINS, UPGRADE, frame,
 };
 pub use reloading::{ROUTE, Reloading, variant};
+pub use tls::{Authority, Files, Issued, Trust};
 pub use websocket::WebSocket;
 
 /// Far more than any step takes, even on a busy machine.

@@ -94,6 +94,31 @@ pub(super) unsafe extern "C" fn protocol(c: *const abi::Connection) -> *const c_
     found.map_or(ptr::null(), |(_, c)| c.with_subprotocol(CStr::as_ptr))
 }
 
+pub(super) unsafe extern "C" fn certificate(c: *const abi::Connection, length: *mut usize) -> *const u8 {
+    // SAFETY: by the ABI `c` is NULL or a valid handle.
+    let found = unsafe { client(c) };
+    let (der, size) = found.map_or((ptr::null(), 0), |(_, c)| {
+        c.with_certificate(|it| it.map_or((ptr::null(), 0), |it| (it.der().as_ptr(), it.der().len())))
+    });
+    if !length.is_null() {
+        // SAFETY: not NULL, and by the ABI it can be written.
+        unsafe { *length = size };
+    }
+    der
+}
+
+pub(super) unsafe extern "C" fn certificate_field(
+    c: *const abi::Connection,
+    kind: u32,
+    index: usize,
+) -> *const c_char {
+    // SAFETY: by the ABI `c` is NULL or a valid handle.
+    let found = unsafe { client(c) };
+    found.map_or(ptr::null(), |(_, c)| {
+        c.with_certificate(|it| it.and_then(|it| it.field(kind, index)).map_or(ptr::null(), CStr::as_ptr))
+    })
+}
+
 pub(super) unsafe extern "C" fn header(c: *const abi::Connection, name: *const c_char) -> *const c_char {
     // SAFETY: by the ABI `c` is NULL or a valid handle, and `name` NULL or a C string.
     unsafe { head_string(c, |head| head.header(c_string(name)?)) }

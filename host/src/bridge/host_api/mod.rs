@@ -19,8 +19,8 @@ use std::ffi::{CStr, c_char, c_void};
 use callsign_plugin::abi::{self, status};
 
 use self::connection::{
-    broadcast, close, close_code, close_reason, closed_by_, find, header, header_at, path, peer, protocol,
-    query, send,
+    broadcast, certificate, certificate_field, close, close_code, close_reason, closed_by_, find, header,
+    header_at, path, peer, protocol, query, send,
 };
 use self::process::{
     background, extension, fail, in_callback, log_, save, timer_add, timer_remove, worker_count,
@@ -71,6 +71,8 @@ static TABLE: abi::Host = abi::Host {
     worker_send,
     worker_receive,
     protocol,
+    certificate,
+    certificate_field,
 };
 
 /// The table of host functions, for the loader.

@@ -5,10 +5,12 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Instant;
 
 use callsign_websocket::{Endpoint, SnapshotError, Source, put_bytes};
 
+use super::certificate::ClientCertificate;
 use super::head::Head;
 use super::outbox::Outbox;
 use super::transport::Transport;
@@ -82,6 +84,7 @@ impl Client {
         }
         put_bytes(&mut bytes, self.head.as_bytes());
         self.with_subprotocol(|name| put_bytes(&mut bytes, name.to_bytes()));
+        self.with_certificate(|it| put_bytes(&mut bytes, it.map_or(&[], ClientCertificate::der)));
         self.endpoint.snapshot(&mut bytes);
         let (waiting, written) = self.outbox.borrow().to_bytes();
         put_bytes(&mut bytes, &waiting);
@@ -128,6 +131,7 @@ impl Client {
         if subprotocol.contains(&0) {
             return Err(ThawError::Format("the subprotocol has a NUL"));
         }
+        let certificate = source.bytes()?;
         let endpoint = Endpoint::restore(&mut source, max_message, now)?;
         let (waiting, written) = (source.bytes()?, usize::try_from(source.u64()?).unwrap_or(usize::MAX));
         let outbox = Outbox::from_bytes(waiting, written);
@@ -148,6 +152,9 @@ impl Client {
             client.keep_rest(Rest { bytes: [rest, &[0]].concat().into(), handled: 0 });
         }
         client.set_subprotocol(subprotocol);
+        if !certificate.is_empty() {
+            client.set_certificate(Rc::new(ClientCertificate::new(certificate)));
+        }
         // Neither process has seen all events of the socket: the next read and write tell.
         client.turn.readable.set(true);
         Ok(client)

@@ -43,6 +43,7 @@ fn client(transport: Transport) -> Client {
         ondisconnect: resolve("chat", "leave", Kind::OnDisconnect),
     };
     client.set_subprotocol(b"chat.v2");
+    client.set_certificate(Rc::new(ClientCertificate::new(b"der")));
     client.open(4711, transport, handlers);
     client
 }
@@ -114,6 +115,7 @@ fn nothing_is_lost(transport: Transport, mut peer: impl Read + Write + Send) {
     assert_eq!((client.id(), client.backlog(), client.phase()), (4711, waiting, Phase::Open));
     assert_eq!(client.head.header(b"Cookie"), Some(c"a=b"));
     client.with_subprotocol(|name| assert_eq!(name, c"chat.v2"));
+    client.with_certificate(|it| assert_eq!(it.map(ClientCertificate::der), Some(&b"der"[..])));
     let names = client.handlers.get();
     assert!(names.onconnect.is_none());
     assert_eq!(names.ondisconnect.map(|handler| handler.name.as_str()), Some("leave"));

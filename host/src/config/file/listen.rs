@@ -6,13 +6,15 @@ use anyhow::Result;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::tls::{self, ListenTls};
 use super::walk::Section;
 use super::{text, whole_number};
 use crate::config::account::{Owner, parse_account};
 use crate::config::listen::Listen;
 use crate::config::listen_address::{ListenAddress, parse_mode};
 
-pub(super) const LISTEN_KEYS: &[&str] = &["address", "mode", "owner", "proxy_protocol"];
+pub(super) const LISTEN_KEYS: &[&str] =
+    &["address", "mode", "owner", "proxy_protocol", "tls", "client_certificates", "redirect"];
 
 const EXPECTED: &str = "expected HOST:PORT, unix:PATH, or tables in double brackets, [[listen]]";
 
@@ -32,17 +34,19 @@ pub(super) fn entries(top: &Section, folder: &Path) -> Result<Option<Vec<Listen>
 }
 
 fn entry<'a>(top: &Section<'a>, item: &'a Spanned<DeValue<'a>>, folder: &Path) -> Result<Listen> {
-    let (address, proxy_protocol, position) = if item.get_ref().is_table() {
-        let table = top.open("listen", "in [[listen]]".to_owned(), item, LISTEN_KEYS, EXPECTED)?;
-        let address = table.required("address", |value| ListenAddress::parse(text(value)))?;
-        let proxy_protocol = table.value("proxy_protocol", boolean)?.unwrap_or_default();
-        (of_table(&table, address)?, proxy_protocol, table.get("address").unwrap_or(item).span().start)
-    } else {
+    if !item.get_ref().is_table() {
         let address = ListenAddress::parse(text(item.get_ref()));
-        (address.map_err(|expected| top.rejection("listen", item, &expected))?, false, item.span().start)
-    };
-    let position = Some(top.document.position(position));
-    Ok(Listen { address: address.relative_to(folder), proxy_protocol, position })
+        let address = address.map_err(|expected| top.rejection("listen", item, &expected))?;
+        let (address, position) = (address.relative_to(folder), top.document.position(item.span().start));
+        return Ok(Listen { address, position: Some(position), ..Listen::default() });
+    }
+    let table = top.open("listen", "in [[listen]]".to_owned(), item, LISTEN_KEYS, EXPECTED)?;
+    let address = table.required("address", |value| ListenAddress::parse(text(value)))?;
+    let proxy_protocol = table.value("proxy_protocol", boolean)?.unwrap_or_default();
+    let ListenTls { tls, redirect } = tls::of_listen(&table, &address, folder)?;
+    let address = of_table(&table, address)?.relative_to(folder);
+    let position = Some(top.document.position(table.get("address").unwrap_or(item).span().start));
+    Ok(Listen { address, proxy_protocol, tls, redirect, position })
 }
 
 /// Adds to the address what other keys of its table say.

@@ -7,6 +7,8 @@ mod kore; // configurations of Kore
 
 mod listen; // what the server listens on
 
+mod tls; // certificates of a listener
+
 mod walk; // sections, keys and typed values with their positions
 
 use std::collections::{BTreeMap, HashMap};

@@ -3,6 +3,8 @@
 //! Config file and command line enter, [`Settings`] with a value for everything leave. The parent sends them to its
 //! workers as JSON. Whether a plugin's file exists is checked when it is loaded.
 
+mod listeners; // addresses, and which of them have TLS
+
 mod limits; // what clients and callbacks may cost
 
 mod implausible; // durations that are too short
@@ -85,8 +87,9 @@ impl Settings {
     /// added. `libraries` from the command line are loaded after the file's plugins.
     ///
     /// # Errors
-    /// Two routes for the same path on the command line, no plugin, proxy_protocol without trusted proxies, a plugin path that is not UTF-8, more than
-    /// [`MAX_WORKERS`] workers, or limits that contradict each other.
+    /// Two routes for the same path on the command line, no plugin, proxy_protocol without trusted proxies, a plugin path
+    /// that is not UTF-8, more than [`MAX_WORKERS`] workers, limits that contradict each other, or a certificate without
+    /// an address or a key.
     pub fn merge(
         config: Option<Config>,
         options: ServeOptions,
@@ -98,12 +101,8 @@ impl Settings {
         let mut options_set = options.limits.keys();
         options_set.extend(options.keys());
         positions.retain(|key, _| !options_set.contains(key));
-        let in_variable = options.variables.get("listen").cloned();
+        let listen = listeners::merge(config.listen, &options)?;
         positions.extend(options.variables);
-        let placed =
-            options.listen.into_iter().map(|entry| Listen { position: in_variable.clone(), ..entry });
-        let placed: Vec<_> = placed.collect();
-        let listen = if placed.is_empty() { config.listen } else { Some(placed) };
         let mut plugins = config.plugins;
         plugins.extend(libraries.into_iter().map(PluginSource::library));
         if plugins.is_empty() {
@@ -127,7 +126,6 @@ impl Settings {
             none if none.is_empty() => config.trusted_proxies.unwrap_or_default(),
             proxies => proxies,
         };
-        let listen = listen.unwrap_or_else(|| vec![Listen::default()]);
         if let Some(entry) = listen.iter().find(|entry| entry.proxy_protocol && trusted_proxies.is_empty()) {
             let address = &entry.address;
             return Err(entry.located(anyhow!(

@@ -23,7 +23,8 @@ pub use hangup::{ReadSettings, reload_on};
 pub use location::{check, find, open};
 pub use socket::{WireRequest, WireResponse, serve};
 pub use status::{
-    PluginStatus, RouteHandler, RouteStatus, RunningStatus, Status, WorkerPlugin, WorkerStatus,
+    CertificateStatus, ListenerStatus, PluginStatus, RouteHandler, RouteStatus, RunningStatus, Status,
+    WorkerPlugin, WorkerStatus,
 };
 
 /// Sends requests to the server, from any thread.
@@ -53,11 +54,12 @@ pub enum ControlRequest {
 /// Which plugins to reload.
 #[derive(Debug)]
 pub enum Which {
+    /// All plugins, and the certificates.
     All,
-    /// By name.
+    /// By name; no certificates.
     Named(Vec<String>),
-    /// All plugins of these settings, new ones included, with their files, their `config` and the routes. A change of
-    /// any other setting has no effect before a restart.
+    /// All plugins of these settings, new ones included, with their files, their `config`, the routes and the
+    /// certificates. A change of any other setting has no effect before a restart.
     Settings(Box<Settings>),
 }
 
@@ -70,6 +72,8 @@ pub struct Reloaded {
     pub kept: Vec<(String, u32)>,
     /// Name of each plugin that is not served any more, because the settings do not have it.
     pub removed: Vec<String>,
+    /// The new certificate of each listener whose certificates have changed: `example.com until 2027-02-28`.
+    pub certificates: Vec<String>,
     /// Workers that use the new generations.
     pub workers: usize,
     /// Connections that stayed open.
@@ -107,7 +111,7 @@ impl Reloaded {
 /// `chat: generation 4; 2 workers, 500 connections kept; paused 3.7 ms`
 impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plugins, kept, removed, workers, connections, paused, unchanged, .. } = self;
+        let Self { plugins, kept, removed, certificates, workers, connections, paused, unchanged, .. } = self;
         let restart = format!("needs a restart to take effect: {}", unchanged.join(", "));
         if self.is_nothing() && !unchanged.is_empty() {
             return write!(f, "changed, but {restart}");
@@ -120,10 +124,16 @@ impl fmt::Display for Reloaded {
         if self.is_nothing() {
             write!(f, "nothing has changed; {all}; `callsign reload --force` loads a plugin again")?;
         } else {
+            let what = match certificates.join(", ") {
+                none if none.is_empty() && plugins.is_empty() && removed.is_empty() => {
+                    "the settings; ".to_owned()
+                }
+                none if none.is_empty() => none,
+                certificates => format!("certificate of {certificates}; "),
+            };
             write!(
                 f,
-                "{}{all}; {workers} worker{}, {connections} connection{} kept; paused {:.1} ms",
-                if plugins.is_empty() && removed.is_empty() { "the settings; " } else { "" },
+                "{what}{all}; {workers} worker{}, {connections} connection{} kept; paused {:.1} ms",
                 plural(*workers),
                 plural(*connections),
                 paused.as_secs_f64() * 1000.0
@@ -177,6 +187,19 @@ mod tests {
         assert_eq!(reloaded.to_string(), expected);
         reloaded.unchanged = vec!["workers".to_owned()];
         let expected = "changed, but needs a restart to take effect: workers";
+        assert_eq!(reloaded.to_string(), expected);
+    }
+
+    #[test]
+    fn certificates_that_have_changed_are_named() {
+        let certificates = vec!["a.example until 2027-02-28".to_owned()];
+        let kept = vec![("chat".to_owned(), 3)];
+        let mut reloaded = Reloaded { kept, certificates, workers: 1, ..Reloaded::default() };
+        let expected = "certificate of a.example until 2027-02-28; chat: generation 3 (unchanged); 1 worker, 0 connections \
+                        kept; paused 0.0 ms";
+        assert_eq!(reloaded.to_string(), expected);
+        (reloaded.plugins, reloaded.kept) = (vec![("chat".to_owned(), 4)], Vec::new());
+        let expected = "certificate of a.example until 2027-02-28; chat: generation 4; 1 worker, 0 connections kept; paused 0.0 ms";
         assert_eq!(reloaded.to_string(), expected);
     }
 

@@ -5,15 +5,20 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
+use crate::config::listen::Listen;
 use crate::config::nearest::nearest;
 use crate::config::plan::{Plan, PlannedPlugin};
 use crate::config::settings::{PluginSource, Settings};
+use crate::config::tls::{Tls, TlsSource};
 use crate::parent::control::Which;
 use crate::parent::copies::Copies;
 use crate::parent::deadline::Deadline;
+use crate::serve::certificates;
+use crate::system::pool::Pool;
 
 /// The plan that workers load, and the generations that were used.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub struct Candidate {
     pub removed: Vec<String>,
     /// Settings whose change needs a restart.
     pub unchanged: Vec<String>,
+    /// Whether only plugins that were named are reloaded.
+    pub is_selection: bool,
     /// Whether workers were asked to load it.
     pub is_loaded: Cell<bool>,
 }
@@ -71,8 +78,8 @@ impl Plans {
         self.generations.borrow_mut().extend(candidate.reloaded.iter().cloned());
     }
 
-    /// Makes a candidate. Its new libraries are copied and read; if that fails, no copy is left. A plugin that has not
-    /// changed stays in its generation, unless the reload is forced.
+    /// Makes a candidate. Its certificates are read, unless plugins are named; its new libraries are copied and read, and if
+    /// that fails, no copy is left. A plugin that has not changed stays in its generation, unless the reload is forced.
     pub async fn candidate(
         &self,
         which: Which,
@@ -85,6 +92,9 @@ impl Plans {
         let mut candidate = Candidate::default();
         candidate.plan.routes = plan.routes.clone();
         candidate.plan.handshake = plan.handshake.clone();
+        candidate.plan.tls = plan.tls.clone();
+        candidate.is_selection = matches!(which, Which::Named(_));
+        let mut tls = tls_sources(&plan.tls);
         let (sources, wanted) = match which {
             Which::All => (plan.sources(), None),
             Which::Named(wanted) => {
@@ -94,11 +104,15 @@ impl Plans {
             }
             Which::Settings(new) => {
                 candidate.unchanged = settings.differences(&new);
+                tls = next_tls_sources(tls, &settings.listen, &new.listen);
                 candidate.plan.routes = new.routes;
                 candidate.plan.handshake = new.handshake;
                 (new.plugins, None)
             }
         };
+        if !candidate.is_selection {
+            candidate.plan.tls = read_certificates(tls, deadline).await?;
+        }
         for source in sources {
             let old = plan
                 .plugins
@@ -152,6 +166,42 @@ impl Plans {
         candidate.reloaded.push((name.clone(), generation));
         candidate.plan.plugins.push(PlannedPlugin { name, source, file, generation });
         Ok(())
+    }
+}
+
+fn tls_sources(tls: &[Option<Arc<Tls>>]) -> Vec<Option<TlsSource>> {
+    tls.iter().map(|tls| Some(tls.as_ref()?.source.clone())).collect()
+}
+
+/// Where the listeners that the server has bound get their certificates from, by new settings. A listener that these do
+/// not have, or without TLS, keeps its own until a restart.
+fn next_tls_sources(
+    sources: Vec<Option<TlsSource>>,
+    bound: &[Listen],
+    new: &[Listen],
+) -> Vec<Option<TlsSource>> {
+    let next = |(source, bound): (Option<TlsSource>, &Listen)| {
+        let source = source?;
+        let entry = new.iter().find(|entry| entry.address == bound.address);
+        Some(entry.and_then(|entry| entry.tls.clone()).unwrap_or(source))
+    };
+    sources.into_iter().zip(bound).map(next).collect()
+}
+
+/// Reads certificates. A thread does, because a file may be on a network.
+async fn read_certificates(
+    sources: Vec<Option<TlsSource>>,
+    deadline: Deadline,
+) -> Result<Vec<Option<Arc<Tls>>>> {
+    if sources.iter().all(Option::is_none) {
+        return Ok(vec![None; sources.len()]);
+    }
+    let pool = Pool::new("certificates", 1);
+    let read =
+        deadline.bound(pool.call(move || certificates::read_sources(sources.iter().map(Option::as_ref))));
+    match read.await {
+        Some(read) => read,
+        None => bail!("the certificates had not been read {}", deadline.within()),
     }
 }
 

@@ -23,6 +23,7 @@ use crate::config::plan::Plan;
 use crate::config::settings::Settings;
 use crate::link::inventory::Inventory;
 use crate::link::orders::Done;
+use crate::serve::certificates;
 use crate::serve::probe::{self, TimeLimit, Trial};
 use crate::system::log as logging;
 use crate::system::privileges::Identity;
@@ -44,10 +45,11 @@ pub struct Reloads {
 }
 
 impl Reloads {
-    /// Copies the libraries that the server starts with.
+    /// Reads the certificates and copies the libraries that the server starts with.
     pub fn new(settings: &Settings, identity: Option<Identity>) -> Result<Self> {
+        let tls = certificates::read_all(&settings.listen)?;
         let copies = Copies::new(identity)?;
-        let plans = Plans::new(copies.first_plan(settings)?);
+        let plans = Plans::new(Plan { tls, ..copies.first_plan(settings)? });
         let (ballots, warnings, turn) = (Ballots::default(), RefCell::default(), Mutex::default());
         Ok(Self { plans, ballots, copies, warnings, turn })
     }
@@ -99,7 +101,8 @@ impl Reloads {
         let deadline = Deadline::after(parent.settings.limits.reload_timeout);
         let candidate =
             self.plans.candidate(which, is_forced, &parent.settings, &self.copies, deadline).await?;
-        let has_changed = candidate.plan != *self.plans.current();
+        let before = self.plans.current();
+        let has_changed = candidate.plan != *before;
         let outcomes = match has_changed {
             _ if parent.shutdown.has_begun() => Err(anyhow!(SERVER_STOPS)),
             true => self.put_into_use(parent, &candidate, deadline).await,
@@ -111,7 +114,11 @@ impl Reloads {
         let outcomes = outcomes?;
         let served = parent.workers.slots().iter().find_map(|slot| slot.inventory.borrow().clone());
         served.iter().for_each(|inventory| self.warn_about(inventory));
+        if !candidate.is_selection {
+            self.warn_about_certificates();
+        }
         Ok(Reloaded {
+            certificates: certificates::changed(&before.tls, &candidate.plan.tls),
             plugins: candidate.reloaded,
             kept: candidate.kept,
             removed: candidate.removed,
@@ -128,6 +135,12 @@ impl Reloads {
         let warnings = inventory.warnings();
         let old = self.warnings.replace(warnings.clone());
         warnings.iter().filter(|warning| !old.contains(warning)).for_each(|warning| log::warn!("{warning}"));
+    }
+
+    /// Logs what the operator should know about the certificates in use.
+    pub fn warn_about_certificates(&self) {
+        let warnings = certificates::warnings(&self.plans.current().tls);
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
     }
 
     async fn put_into_use(

@@ -7,9 +7,11 @@ use std::process::Stdio;
 
 use anyhow::{Result, bail};
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use super::printed::Printed;
 use super::{WorkerSlot, Workers};
+use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
 use crate::link::setup::{LISTENERS_MAX, Setup};
@@ -33,7 +35,7 @@ pub struct Launched {
     /// The parent's end of the link.
     pub link: UnixStream,
     /// To be written to the link.
-    pub setup: Vec<u8>,
+    pub setup: Zeroizing<Vec<u8>>,
     /// Writes what the worker prints. It ends when no process of the worker can print any more.
     pub printed: JoinHandle<()>,
 }
@@ -54,8 +56,8 @@ impl Launcher {
         Ok(())
     }
 
-    pub fn addresses(&self) -> Vec<String> {
-        self.listeners.borrow().iter().map(|bound| bound.settings.address.clone()).collect()
+    pub fn listeners(&self) -> Vec<ListenerSettings> {
+        self.listeners.borrow().iter().map(|bound| bound.settings.clone()).collect()
     }
 
     pub fn close_listeners(&self) {
@@ -96,7 +98,7 @@ impl Launcher {
             log::debug!("worker {} has not taken its setup: {error:#}", slot.index);
             // If the process is dead already, its exit status explains more than this error.
             child.start_kill();
-            Vec::new()
+            Zeroizing::default()
         });
         link.set_nonblocking(true)?;
         Ok(Launched { child, link, setup, printed })

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rustix::process::Pid;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
+use zeroize::Zeroizing;
 
 use super::WorkerSlot;
 use crate::link::Tag;
@@ -42,7 +43,7 @@ impl WorkerLink {
     }
 
     /// Writes the setup, then reads until the socket ends. A worker that lives on after that is ended.
-    pub async fn run(mut self, link: UnixStream, setup: Vec<u8>) {
+    pub async fn run(mut self, link: UnixStream, setup: Zeroizing<Vec<u8>>) {
         let Self { parent, slot, pid, .. } = self;
         let (read, mut write) = match tokio::net::UnixStream::from_std(link) {
             Ok(link) => link.into_split(),
@@ -184,13 +185,13 @@ mod tests {
         let (worker, parents_end) = UnixStream::pair().expect("a pair of sockets");
         [&worker, &parents_end].into_iter().for_each(|end| end.set_nonblocking(true).expect("it can be set"));
         let link = WorkerLink::new(parent, &parent.workers.slots()[1], None);
-        let setup = vec![7; 16 << 20];
+        let setup = Zeroizing::new(vec![7; 16 << 20]);
         let link = tokio::task::spawn_local(link.run(parents_end, setup.clone()));
         tokio::task::yield_now().await; // the socket is full
         let mut worker = tokio::net::UnixStream::from_std(worker).expect("there is a runtime");
         let mut taken = vec![0; setup.len()];
         worker.read_exact(&mut taken).await.expect("the parent writes");
-        assert!(taken == setup);
+        assert!(taken == *setup);
         worker.write_all(&message(Tag::Failed, b"no")).await.expect("the parent reads");
         drop(worker);
         link.await.expect("it ends with the socket");

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ const TURN: Duration = Duration::from_millis(2);
 /// A listening socket of the runtime.
 pub struct Acceptor {
     socket: Socket,
-    settings: ListenerSettings,
+    settings: Rc<ListenerSettings>,
 }
 
 enum Socket {
@@ -40,7 +41,7 @@ impl Acceptor {
             Listener::Tcp(listener) => TcpListener::from_std(listener).map(Socket::Tcp),
             Listener::Unix(listener) => UnixListener::from_std(listener).map(Socket::Unix),
         };
-        Ok(Self { socket: socket?, settings })
+        Ok(Self { socket: socket?, settings: Rc::new(settings) })
     }
 
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
@@ -81,10 +82,8 @@ pub async fn accept(worker: &'static Worker, acceptor: Acceptor) {
             Some(Ok((stream, peer))) => {
                 // Another worker may have accepted in the same moment; then this client waits.
                 let permit = worker.admission.admit().await;
-                match acceptor.settings.proxy_protocol {
-                    true => tokio::task::spawn_local(http::serve_proxied(worker, stream, peer, permit)),
-                    false => tokio::task::spawn_local(http::serve(worker, None, stream, peer, permit)),
-                };
+                let listener = acceptor.settings.clone();
+                tokio::task::spawn_local(http::serve(worker, listener, stream, peer, permit));
             }
             Some(Err(error)) => {
                 let address = &acceptor.settings.address;

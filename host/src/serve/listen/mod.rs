@@ -22,6 +22,8 @@ pub use accept::{Acceptor, accept};
 
 /// Clients that may wait for their accept: what the kernel allows by default.
 const ACCEPT_QUEUE: i32 = 4096;
+/// The port of https.
+const HTTPS_PORT: u16 = 443;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub struct Bound {
     pub listener: Listener,
     /// What workers have to know about it.
     pub settings: ListenerSettings,
+    entry: Listen,
     /// The socket's file, removed when this is dropped.
     file: Option<SocketFile>,
 }
@@ -66,10 +69,26 @@ impl Listener {
 /// Binds the sockets of every entry. A Unix socket's file belongs to its `owner`, else to the user of the workers.
 pub fn bind(listen: &[Listen], workers: Option<Identity>) -> Result<Vec<Bound>> {
     let mut bound = Vec::new();
-    for entry in listen {
+    for (number, entry) in listen.iter().enumerate() {
+        let first = bound.len();
         bind_entry(entry, workers, &mut bound).map_err(|error| entry.located(error))?;
+        let tls = entry.tls.is_some().then_some(number);
+        bound[first..].iter_mut().for_each(|new: &mut Bound| new.settings.tls = tls);
+    }
+    let port = https_port(&bound);
+    for bound in bound.iter_mut().filter(|bound| bound.entry.redirect) {
+        bound.settings.redirect = Some(port.context("no address has TLS to redirect to")?);
     }
     Ok(bound)
+}
+
+/// The port to which clients are redirected: the usual one of https if the server listens there, else that of the first
+/// listener with TLS.
+fn https_port(bound: &[Bound]) -> Option<u16> {
+    let with_tls = bound.iter().filter(|bound| bound.settings.tls.is_some());
+    let ports = with_tls.filter_map(|bound| Some(bound.settings.address.parse::<SocketAddr>().ok()?.port()));
+    let ports: Vec<_> = ports.collect();
+    ports.iter().find(|port| **port == HTTPS_PORT).or(ports.first()).copied()
 }
 
 fn bind_entry(entry: &Listen, workers: Option<Identity>, bound: &mut Vec<Bound>) -> Result<()> {
@@ -89,7 +108,8 @@ fn bind_entry(entry: &Listen, workers: Option<Identity>, bound: &mut Vec<Bound>)
                     .with_context(|| format!("{} cannot be given to {owner}", entry.address))?;
             }
             let settings = entry.settings(format!("{UNIX_PREFIX}{}", file.path.display()));
-            bound.push(Bound { listener: Listener::Unix(listener), settings, file: Some(file) });
+            let (listener, entry) = (Listener::Unix(listener), entry.clone());
+            bound.push(Bound { listener, settings, entry, file: Some(file) });
             Ok(())
         }
     }
@@ -142,7 +162,15 @@ fn bind_resolved(
         if tried.contains(&address) {
             continue;
         }
-        if address.port() != 0 && is_covered(address, bound) {
+        if address.port() != 0
+            && let Some(other) = covering(address, bound)
+        {
+            if !entry.has_settings_of(&other.entry) {
+                let what = &other.settings.address;
+                bail!(
+                    "{address} is served as {what}, another entry of `listen` with other settings; keep one"
+                );
+            }
             is_served = true;
             continue;
         }
@@ -150,7 +178,8 @@ fn bind_resolved(
         match listen_on(address) {
             Ok(listener) => {
                 let settings = entry.settings(listener.local_addr()?.to_string());
-                bound.push(Bound { listener: Listener::Tcp(listener), settings, file: None });
+                let entry = entry.clone();
+                bound.push(Bound { listener: Listener::Tcp(listener), settings, entry, file: None });
                 is_served = true;
             }
             Err(error) if is_missing(&error) => missing.push((address, error)),
@@ -176,12 +205,13 @@ fn cannot_listen(entry: &Listen) -> String {
     format!("cannot listen on {}; choose another address with --listen", entry.address)
 }
 
-/// Whether a bound socket gets the clients of this address.
-fn is_covered(address: SocketAddr, bound: &[Bound]) -> bool {
-    bound.iter().filter_map(|other| other.settings.address.parse::<SocketAddr>().ok()).any(|other| {
+/// The bound socket that gets the clients of this address.
+fn covering(address: SocketAddr, bound: &[Bound]) -> Option<&Bound> {
+    let covers = |other: SocketAddr| {
         let is_wildcard = other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4();
         other == address || is_wildcard && other.port() == address.port()
-    })
+    };
+    bound.iter().find(|other| other.settings.address.parse().is_ok_and(covers))
 }
 
 /// Whether the machine does not have the address.

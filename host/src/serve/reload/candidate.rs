@@ -19,6 +19,8 @@ use crate::plugin::generation::{Generation, LoadSite, PluginState};
 use crate::plugin::handler::Handler;
 use crate::plugin::hooks::has_data;
 use crate::plugin::registry::CandidateRegistry;
+use crate::serve::certificates;
+use crate::worker::tls::TlsConfigs;
 use crate::worker::{Bound, Worker};
 
 /// New generations, loaded and not in use.
@@ -29,6 +31,7 @@ pub(super) struct Candidate {
     routes: Vec<Route>,
     handshake: HandshakePolicy,
     pub(super) dispatch: Dispatch,
+    pub(super) tls: TlsConfigs,
     pub(super) transfer: Transfer,
     /// The longest pause so far, of those that did not lead to the commit.
     pub paused: Duration,
@@ -46,14 +49,16 @@ impl Candidate {
         checked
     }
 
-    /// Loads the new generations of a plan and resolves its routes. No hook runs, and clients are served as before.
+    /// Loads the new generations of a plan, resolves its routes and reads its certificates. No hook runs, and clients are
+    /// served as before.
     pub fn load(worker: &Worker, transaction: u32, plan: &Plan) -> Result<Self> {
+        let tls = certificates::configure_all(&plan.tls)?;
         let plugins = worker.registry().load_candidate(&plan.plugins, host_api::table())?;
         let (routes, handshake) = (plan.routes.clone(), plan.handshake.clone());
         match Dispatch::resolve(&plugins.registry, &routes, &handshake) {
             Ok(dispatch) => {
                 let (transfer, paused) = (Transfer::default(), Duration::ZERO);
-                Ok(Self { transaction, plugins, routes, handshake, dispatch, transfer, paused })
+                Ok(Self { transaction, plugins, routes, handshake, dispatch, tls, transfer, paused })
             }
             Err(error) => {
                 plugins.discard(&worker.registry());

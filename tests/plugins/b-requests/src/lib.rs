@@ -60,6 +60,38 @@ fn speak(c: &Connection, _: Message<'_>) {
     c.send(c.protocol());
 }
 
+/// Responds with what the client's certificate says.
+#[onrequest]
+fn identity(request: &mut Request) -> Response {
+    Response::text(describe(request.certificate()))
+}
+
+/// Upgrades to connections that are told the same.
+#[onrequest]
+fn identified(request: &mut Request) -> Response {
+    request.handshake(None, "identify", None)
+}
+
+#[onmessage]
+fn identify(c: &Connection, _: Message<'_>) {
+    c.send(&describe(c.certificate()));
+}
+
+fn describe(certificate: Option<ClientCertificate<'_>>) -> String {
+    let Some(it) = certificate else { return "none".to_owned() };
+    let names: Vec<_> = it.dns_names().chain(it.emails()).chain(it.uris()).chain(it.addresses()).collect();
+    format!(
+        "{} | {} | {:?} | {} | {} | {} | {}",
+        it.subject(),
+        it.issuer(),
+        it.common_name(),
+        it.serial(),
+        it.fingerprint(),
+        names.join(" "),
+        it.der().len()
+    )
+}
+
 /// Responds with the number of calls of `socket`.
 #[onrequest]
 fn upgrades(_: &mut Request) -> Response {

@@ -25,6 +25,8 @@ pub struct Status {
     pub config: Option<PathBuf>,
     /// Where it listens: `HOST:PORT`, or `unix:PATH`.
     pub addresses: Vec<String>,
+    /// The same, with the certificates.
+    pub listeners: Vec<ListenerStatus>,
     /// By index.
     pub workers: Vec<WorkerStatus>,
     /// In load order, in the newest generation that a worker serves.
@@ -33,6 +35,32 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     /// Routes beyond the first ones, which are not listed.
     pub routes_more: usize,
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// `HOST:PORT`, or `unix:PATH`.
+    pub address: String,
+    /// Whether its clients have to use TLS.
+    pub tls: bool,
+    /// Whether it sends its clients to a listener with TLS.
+    pub redirect: bool,
+    /// Those that clients get, the first one if they do not name another.
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// A certificate.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// Its file.
+    pub path: PathBuf,
+    /// The names and addresses that it is for.
+    pub names: Vec<String>,
+    /// As in RFC 3339.
+    pub not_before: String,
+    /// As in RFC 3339.
+    pub not_after: String,
 }
 
 /// One worker.
@@ -125,7 +153,7 @@ pub struct RouteHandler {
 /// Tables.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, pid, config, addresses, workers, plugins, routes, routes_more, .. } = self;
+        let Self { version, pid, config, listeners, workers, plugins, routes, routes_more, .. } = self;
         writeln!(f, "callsign {version}, process {pid}, up {}", time(self.uptime_ms))?;
         if let Some(ms) = self.draining_for_ms {
             writeln!(f, "draining for {}: it accepts no clients, and stops when all have closed", time(ms))?;
@@ -133,8 +161,13 @@ impl fmt::Display for Status {
         if let Some(config) = config {
             writeln!(f, "config file {}", config.display())?;
         }
-        for address in addresses {
-            writeln!(f, "listening on {}", url(address))?;
+        for ListenerStatus { address, tls, redirect, certificates } in listeners {
+            let redirect = if *redirect { ", which redirects to https" } else { "" };
+            writeln!(f, "listening on {}{redirect}", url(address, *tls))?;
+            for CertificateStatus { path, names, not_after, .. } in certificates {
+                let (names, day) = (names.join(", "), not_after.split('T').next().unwrap_or_default());
+                writeln!(f, "  certificate of {names} until {day} ({})", path.display())?;
+            }
         }
         let mut table = Table::new(
             ["WORKER", "PROCESS", "UP", "CLIENTS", "ACCEPTED", "CALLBACKS", "MEMORY", "GROWTH"],

@@ -19,7 +19,21 @@ fn tables_fit_into_80_columns_and_say_what_runs() {
         uptime_ms: 11_560_000,
         draining_for_ms: None,
         config: Some("callsign.toml".into()),
-        addresses: vec!["127.0.0.1:8080".into()],
+        addresses: vec!["127.0.0.1:8080".into(), "127.0.0.1:8443".into()],
+        listeners: vec![
+            ListenerStatus { address: "127.0.0.1:8080".into(), redirect: true, ..Default::default() },
+            ListenerStatus {
+                address: "127.0.0.1:8443".into(),
+                tls: true,
+                redirect: false,
+                certificates: vec![CertificateStatus {
+                    path: "/etc/chat.pem".into(),
+                    names: vec!["a.example".into(), "*.b.example".into()],
+                    not_before: "2026-11-27T13:05:09Z".into(),
+                    not_after: "2027-02-28T13:05:09Z".into(),
+                }],
+            },
+        ],
         workers: vec![
             WorkerStatus {
                 pid: Some(4712),
@@ -68,7 +82,9 @@ fn tables_fit_into_80_columns_and_say_what_runs() {
     let expected = "\
 callsign 0.1.0, process 4711, up 3h 12m
 config file callsign.toml
-listening on http://127.0.0.1:8080/
+listening on http://127.0.0.1:8080/, which redirects to https
+listening on https://127.0.0.1:8443/
+  certificate of a.example, *.b.example until 2027-02-28 (/etc/chat.pem)
 
 WORKER  PROCESS      UP  CLIENTS  ACCEPTED  CALLBACKS    MEMORY    GROWTH
      0     4712  3h 12m      250      1234      88211  37.1 MiB  31.0 MiB

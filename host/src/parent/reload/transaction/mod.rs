@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use bytes::Bytes;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::ballot::{Ballot, Ballots, Failure};
 use super::candidate::{Candidate, Plans};
@@ -84,7 +85,7 @@ impl Transaction<'_> {
 
     async fn prepare(&self, ballot: &mut Ballot<'_>, workers: &[usize], candidate: &Candidate) -> Result<()> {
         // All workers, before any of them loads what another one rejects.
-        let check = Action::Check(candidate.plan.clone());
+        let check = Action::Check(candidate.plan.without_tls());
         self.step(ballot, workers, check, "had not looked up the names in the new code").await?;
         candidate.is_loaded.set(true);
         let load = Action::Load(candidate.plan.clone());
@@ -197,14 +198,16 @@ fn next_order(ballot: &mut Ballot<'_>, action: Action) -> Order {
 }
 
 fn encode(order: &Order) -> Result<Bytes> {
+    // It may have private keys.
     let json = serde_json::to_vec(order).context("an order to the workers cannot be encoded")?;
+    let json = Zeroizing::new(json);
     if json.len() > link::TEXT_MAX {
         bail!(
             "plugins' settings and routes are too long for a reload ({} bytes as JSON); restart",
             json.len()
         );
     }
-    Ok(link::message(Tag::Order, &json))
+    Ok(link::secret_message(Tag::Order, &json))
 }
 
 #[cfg(test)]

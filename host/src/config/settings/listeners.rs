@@ -1,0 +1,133 @@
+//! What the server listens on, from command line and config file: addresses, and which of them have TLS.
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::config::listen::Listen;
+use crate::config::listen_address::ListenAddress;
+use crate::config::options::ServeOptions;
+use crate::config::tls::{CertificateSource, NamedFile, TlsSource};
+
+/// Merges the entries. Those of `options` replace those of the `config` file.
+///
+/// # Errors
+/// A certificate of the command line without a key, or without an address of its own; a redirect to TLS that no entry has;
+/// a path that is not UTF-8.
+pub fn merge(config: Option<Vec<Listen>>, options: &ServeOptions) -> Result<Vec<Listen>> {
+    let is_of_file = options.listen.is_empty() && config.is_some();
+    let mut listen = match &options.listen[..] {
+        [] => config.unwrap_or_else(|| vec![Listen::default()]),
+        given => {
+            let position = options.variables.get("listen");
+            given.iter().map(|entry| Listen { position: position.cloned(), ..entry.clone() }).collect()
+        }
+    };
+    let given = certificates(options)?;
+    if given.is_some() && is_of_file {
+        bail!(
+            "--tls-certificate is for addresses of --listen, and these are of the config file: set `tls` in their \
+             [[listen]]"
+        );
+    }
+    if let Some(certificates) = given {
+        let source = TlsSource { certificates, client_certificates: None };
+        for entry in listen.iter_mut().filter(|entry| entry.tls.is_none() && !entry.redirect) {
+            entry.tls = matches!(entry.address, ListenAddress::Tcp(_)).then(|| source.clone());
+        }
+    }
+    check(&listen)?;
+    Ok(listen)
+}
+
+/// The certificates of the command line.
+fn certificates(options: &ServeOptions) -> Result<Option<Vec<CertificateSource>>> {
+    let (certificates, keys) = (&options.tls_certificate, &options.tls_key);
+    match (certificates.len(), keys.len()) {
+        (0, 0) => return Ok(None),
+        (certificates, keys) if certificates != keys => bail!(
+            "{certificates} --tls-certificate and {keys} --tls-key: each certificate needs its key, in the same order"
+        ),
+        _ => {}
+    }
+    let named = |path: &std::path::PathBuf| NamedFile { path: path.clone(), position: None };
+    let pair = |(certificate, key)| CertificateSource { certificate: named(certificate), key: named(key) };
+    Ok(Some(certificates.iter().zip(keys).map(pair).collect()))
+}
+
+fn check(listen: &[Listen]) -> Result<()> {
+    for entry in listen {
+        if entry.redirect && listen.iter().all(|entry| entry.tls.is_none()) {
+            return Err(entry.located(anyhow!(
+                "{} redirects to https, and no address has TLS: set `tls` in another [[listen]]",
+                entry.address
+            )));
+        }
+        let files = entry.tls.iter().flat_map(TlsSource::files);
+        // The parent sends the paths to workers as JSON.
+        if let Some(file) = files.into_iter().find(|file| file.path.to_str().is_none()) {
+            bail!("{}: its path is not UTF-8; rename it", file.path.display());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn options(listen: &[&str], certificates: &[&str], keys: &[&str]) -> ServeOptions {
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
+        ServeOptions {
+            listen: entries(listen),
+            tls_certificate: paths(certificates),
+            tls_key: paths(keys),
+            ..ServeOptions::default()
+        }
+    }
+
+    fn entries(addresses: &[&str]) -> Vec<Listen> {
+        addresses.iter().map(|address| Listen::parse(address).expect("it is valid")).collect()
+    }
+
+    /// The certificates of each entry.
+    fn merged(config: Option<Vec<Listen>>, options: &ServeOptions) -> Result<Vec<Vec<String>>, String> {
+        let certificates = |entry: Listen| {
+            let certificates = entry.tls.map(|tls| tls.certificates).unwrap_or_default();
+            certificates.into_iter().map(|it| it.certificate.path.display().to_string()).collect()
+        };
+        let merged = merge(config, options).map_err(|error| error.to_string())?;
+        Ok(merged.into_iter().map(certificates).collect())
+    }
+
+    #[test]
+    fn certificates_of_the_command_line_are_for_its_tcp_addresses() {
+        let given = options(&["a:1", "unix:/b", "c:2"], &["a", "b"], &["x", "y"]);
+        let both = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(merged(Some(entries(&["d:1"])), &given), Ok(vec![both.clone(), vec![], both.clone()]));
+        assert_eq!(
+            merged(None, &options(&[], &["a", "b"], &["x", "y"])),
+            Ok(vec![both]),
+            "the default address"
+        );
+        let error =
+            merged(Some(entries(&["d:1"])), &options(&[], &["a"], &["x"])).expect_err("the file decides");
+        assert!(error.contains("these are of the config file"), "{error}");
+        let error = merged(None, &options(&[], &["a", "b"], &["x"])).expect_err("a key is missing");
+        assert!(error.starts_with("2 --tls-certificate and 1 --tls-key: "), "{error}");
+    }
+
+    #[test]
+    fn a_redirect_needs_an_address_with_tls() {
+        let mut config = entries(&["a:80", "a:81"]);
+        config[0].redirect = true;
+        config[0].position = Some("callsign.toml:2:11".to_owned());
+        let error = merged(Some(config.clone()), &ServeOptions::default()).expect_err("there is no TLS");
+        assert_eq!(
+            error,
+            "callsign.toml:2:11: a:80 redirects to https, and no address has TLS: set `tls` in another [[listen]]"
+        );
+        config[1].tls = Some(TlsSource::default());
+        assert!(merged(Some(config), &ServeOptions::default()).is_ok());
+    }
+}

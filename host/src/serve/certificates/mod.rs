@@ -1,0 +1,176 @@
+//! The certificates of listeners with TLS: the files that the operator names enter, and what workers need to use them
+//! leaves. The parent reads, because the workers' user may not.
+//!
+//! Invariant: what leaves can be used. A file that is missing, broken or for another certificate is an error, which names
+//! the file and the line of the config file.
+
+mod pem; // what a file holds
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow};
+use callsign_tls::{CertifiedPem, Pem, ServerConfig};
+
+use crate::config::listen::Listen;
+use crate::config::tls::{AboutCertificate, CertificateSource, Certified, NamedFile, Secret, Tls, TlsSource};
+use crate::config::units::Date;
+use crate::system::x509;
+use crate::worker::tls::TlsConfigs;
+
+const DAY: i64 = 24 * 60 * 60;
+/// Days before the end of a certificate from which on the log warns: what renews it has failed by then.
+const WARN_DAYS: i64 = 14;
+/// Names of a certificate that a line lists.
+const NAMES_MAX: usize = 3;
+
+/// Reads the certificates of all entries.
+pub fn read_all(listen: &[Listen]) -> Result<Vec<Option<Arc<Tls>>>> {
+    read_sources(listen.iter().map(|entry| entry.tls.as_ref()))
+}
+
+/// Reads the certificates of listeners, and checks that they can be used.
+pub fn read_sources<'s>(
+    sources: impl Iterator<Item = Option<&'s TlsSource>>,
+) -> Result<Vec<Option<Arc<Tls>>>> {
+    sources.map(|source| source.map(|source| read(source).map(Arc::new)).transpose()).collect()
+}
+
+fn read(source: &TlsSource) -> Result<Tls> {
+    let certificates = source.certificates.iter().map(read_certificate).collect::<Result<_>>()?;
+    let client_authorities = match &source.client_certificates {
+        Some(file) => Some(pem::about(pem::read_certificates(file), "client certificates", file)?.0),
+        None => None,
+    };
+    let tls = Tls { source: source.clone(), certificates, client_authorities };
+    configure(&tls)?;
+    Ok(tls)
+}
+
+fn read_certificate(source: &CertificateSource) -> Result<Certified> {
+    let CertificateSource { certificate, key } = source;
+    let read = pem::read_certificates(certificate).and_then(|(chain, certificates)| {
+        let first = certificates.first().context("it has no certificate")?;
+        Ok((chain, x509::about(first)?))
+    });
+    let (chain, about) = pem::about(read, "certificate", certificate)?;
+    let text = pem::about(pem::read_key(key), "key", key)?;
+    let certified = Certified { chain, key: Secret::from(text), about };
+    // By itself, because the error is to name the place of this pair.
+    let fits = ServerConfig::new(&[of_pair(source, &certified)?], None);
+    fits.map_err(|error| match &certificate.position {
+        Some(position) => anyhow!("{position}: {error}"),
+        None => anyhow!(error),
+    })?;
+    Ok(certified)
+}
+
+/// What new clients of each entry get.
+pub fn configure_all(tls: &[Option<Arc<Tls>>]) -> Result<TlsConfigs> {
+    tls.iter().map(|tls| tls.as_deref().map(configure).transpose()).collect()
+}
+
+fn configure(tls: &Tls) -> Result<Arc<ServerConfig>> {
+    let pairs = tls.source.certificates.iter().zip(&tls.certificates);
+    let pairs = pairs.map(|(source, certified)| of_pair(source, certified)).collect::<Result<Vec<_>>>()?;
+    let authorities = tls.source.client_certificates.as_ref().zip(tls.client_authorities.as_ref());
+    let authorities = authorities.map(|(file, text)| of_file(file, text)).transpose()?;
+    let place = tls.source.client_certificates.as_ref().and_then(|file| file.position.as_ref());
+    ServerConfig::new(&pairs, authorities).map_err(|error| match place {
+        // The pairs have been checked.
+        Some(position) => anyhow!("{position}: {error}"),
+        None => anyhow!(error),
+    })
+}
+
+fn of_pair<'t>(source: &'t CertificateSource, certified: &'t Certified) -> Result<CertifiedPem<'t>> {
+    let certificate = of_file(&source.certificate, &certified.chain)?;
+    Ok(CertifiedPem { certificate, key: of_file(&source.key, certified.key.expose())? })
+}
+
+fn of_file<'t>(file: &'t NamedFile, text: &'t str) -> Result<Pem<'t>> {
+    // The settings have no other paths.
+    let path = file.path.to_str().context("a path is not UTF-8")?;
+    Ok(Pem { file: path, bytes: text.as_bytes() })
+}
+
+/// The certificates that have changed: `example.com until 2027-02-28`.
+pub fn changed(old: &[Option<Arc<Tls>>], new: &[Option<Arc<Tls>>]) -> Vec<String> {
+    let pairs = old.iter().zip(new).filter(|(old, new)| old != new);
+    let certificates = pairs.flat_map(|(_, new)| new.iter().flat_map(|tls| &tls.certificates));
+    let mut changed: Vec<_> = certificates.map(|certificate| summary(&certificate.about)).collect();
+    changed.dedup();
+    changed
+}
+
+/// `example.com, www.example.com until 2027-02-28`
+pub fn summary(about: &AboutCertificate) -> String {
+    format!("{} until {}", names(about), Date(about.not_after))
+}
+
+fn names(about: &AboutCertificate) -> String {
+    match &about.names[..] {
+        [] => "no name".to_owned(),
+        names if names.len() > NAMES_MAX => {
+            format!("{} and {} more", names[..NAMES_MAX].join(", "), names.len() - NAMES_MAX)
+        }
+        names => names.join(", "),
+    }
+}
+
+/// What the operator should know about the certificates, a sentence each.
+pub fn warnings(tls: &[Option<Arc<Tls>>]) -> Vec<String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let mut warnings = Vec::new();
+    for tls in tls.iter().flatten() {
+        for (source, certified) in tls.source.certificates.iter().zip(&tls.certificates) {
+            warnings.extend(validity(&source.certificate, &certified.about, now));
+            warnings.extend(exposed(&source.key));
+        }
+    }
+    // Listeners may share their files.
+    let mut seen = std::collections::HashSet::new();
+    warnings.retain(|warning| seen.insert(warning.clone()));
+    warnings
+}
+
+/// A certificate that clients reject, or will soon.
+fn validity(file: &NamedFile, about: &AboutCertificate, now: i64) -> Option<String> {
+    let what = format!("certificate {} ({})", file.path.display(), names(about));
+    let left = about.not_after - now;
+    let hint = "replace it, and reload with SIGHUP or `callsign reload`";
+    match left {
+        ..0 => Some(format!("{what} expired on {}: clients reject it; {hint}", Date(about.not_after))),
+        _ if about.not_before > now => Some(format!(
+            "{what} is not valid before {}: clients reject it until then",
+            Date(about.not_before)
+        )),
+        _ if left < WARN_DAYS * DAY => {
+            let days = match left / DAY {
+                0 => "in less than a day".to_owned(),
+                1 => "in 1 day".to_owned(),
+                days => format!("in {days} days"),
+            };
+            Some(format!("{what} expires {days}, on {}; {hint}", Date(about.not_after)))
+        }
+        _ => None,
+    }
+}
+
+/// A key that every user of the machine can read.
+fn exposed(file: &NamedFile) -> Option<String> {
+    let mode = mode(&file.path)? & 0o777;
+    (mode & 0o004 != 0).then(|| {
+        format!("key {}: every user can read it (mode {mode:o}); chmod 600 {0}", file.path.display())
+    })
+}
+
+fn mode(path: &Path) -> Option<u32> {
+    std::fs::metadata(path).ok().map(|about| about.mode())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Certificates as an operator gives them, right and wrong.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+
+use super::*;
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder can be made"))
+    }
+
+    fn write(&self, name: &str, text: &str) -> NamedFile {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).expect("it is ours");
+        NamedFile { path, position: Some(format!("callsign.toml: {name}")) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A certificate with this name, and its key.
+    fn pair(&self, name: &str) -> CertificateSource {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("a certificate").pem();
+        CertificateSource {
+            certificate: self.write(&format!("{name}.pem"), &certificate),
+            key: self.write(&format!("{name}.key"), &key.serialize_pem()),
+        }
+    }
+}
+
+fn source(certificates: &[&CertificateSource]) -> TlsSource {
+    TlsSource { certificates: certificates.iter().map(|&it| it.clone()).collect(), client_certificates: None }
+}
+
+fn read_one(source: &TlsSource) -> Result<Arc<Tls>, String> {
+    let read = read_sources([Some(source)].into_iter()).map_err(|error| format!("{error:#}"))?;
+    Ok(read.into_iter().flatten().next().expect("there is one"))
+}
+
+#[test]
+fn certificates_and_keys_are_read_and_can_be_used() {
+    let folder = Folder::new();
+    let (a, b) = (folder.pair("a.example"), folder.pair("b.example"));
+    let tls = read_one(&source(&[&a, &b])).expect("they are right");
+    let names: Vec<_> = tls.certificates.iter().flat_map(|it| it.about.names.clone()).collect();
+    assert_eq!(names, ["a.example", "b.example"]);
+    let configs = configure_all(&[None, Some(tls.clone())]).expect("they can be used");
+    assert_eq!(configs.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
+    assert!(!format!("{tls:?}").contains("PRIVATE KEY"));
+}
+
+#[test]
+fn an_error_names_file_and_place() {
+    let folder = Folder::new();
+    let (a, b) = (folder.pair("a.example"), folder.pair("b.example"));
+    let mixed = CertificateSource { certificate: a.certificate.clone(), key: b.key.clone() };
+    let error = read_one(&source(&[&b, &mixed])).expect_err("the key is another one");
+    let [certificate, key] = [folder.path("a.example.pem"), folder.path("b.example.key")];
+    let expected = format!(
+        "callsign.toml: a.example.pem: the key in {} does not belong to the certificate in {}",
+        key.display(),
+        certificate.display()
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    fs::remove_file(&key).expect("it is there");
+    let error = read_one(&source(&[&a, &b])).expect_err("a file is missing");
+    assert_eq!(error, format!("callsign.toml: b.example.key: key {}: there is no such file", key.display()));
+    let swapped = CertificateSource { certificate: a.key.clone(), key: a.certificate };
+    let error = read_one(&source(&[&swapped])).expect_err("they are exchanged");
+    assert!(
+        error.ends_with("it has a private key and no certificate; are `certificate` and `key` exchanged?"),
+        "{error}"
+    );
+}
+
+#[test]
+fn authorities_of_clients_are_read() {
+    let folder = Folder::new();
+    let a = folder.pair("a.example");
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority =
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
+    let mut source = source(&[&a]);
+    source.client_certificates = Some(folder.write("ca.pem", &authority.pem()));
+    assert!(read_one(&source).expect("it is right").client_authorities.is_some());
+    source.client_certificates = Some(folder.write("ca.pem", "nothing"));
+    let error = read_one(&source).expect_err("there is none");
+    let place = format!("callsign.toml: ca.pem: client certificates {}: ", folder.path("ca.pem").display());
+    assert_eq!(error, format!("{place}it has no certificate (-----BEGIN CERTIFICATE-----)"));
+}
+
+#[test]
+fn certificates_that_clients_reject_or_will_soon_are_warned_about() {
+    let file = NamedFile { path: "a.pem".into(), position: None };
+    let about = AboutCertificate { names: vec!["a.example".to_owned()], not_before: 0, not_after: 100 * DAY };
+    let warning = |now| validity(&file, &about, now).unwrap_or_default();
+    assert_eq!((warning(0), warning(86 * DAY)), (String::new(), String::new()));
+    let hint = "replace it, and reload with SIGHUP or `callsign reload`";
+    let what = "certificate a.pem (a.example)";
+    for (now, expected) in [
+        (86 * DAY + 1, format!("{what} expires in 13 days, on 1970-04-11; {hint}")),
+        (98 * DAY + 1, format!("{what} expires in 1 day, on 1970-04-11; {hint}")),
+        (100 * DAY - 1, format!("{what} expires in less than a day, on 1970-04-11; {hint}")),
+        (100 * DAY + 1, format!("{what} expired on 1970-04-11: clients reject it; {hint}")),
+        (-1, format!("{what} is not valid before 1970-01-01: clients reject it until then")),
+    ] {
+        assert_eq!(warning(now), expected);
+    }
+}
+
+#[test]
+fn a_key_that_everybody_can_read_is_warned_about_once() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new();
+    let a = folder.pair("a.example");
+    let tls = read_one(&source(&[&a])).expect("it is right");
+    let set = |mode| fs::set_permissions(&a.key.path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    set(0o640);
+    assert_eq!(warnings(&[Some(tls.clone())]), Vec::<String>::new());
+    set(0o644);
+    let path = a.key.path.display();
+    let expected = format!("key {path}: every user can read it (mode 644); chmod 600 {path}");
+    assert_eq!(warnings(&[Some(tls.clone()), None, Some(tls)]), [expected]);
+}
+
+#[test]
+fn changes_are_shown_with_names_and_end() {
+    let certified = |names: &[&str]| Certified {
+        chain: names.concat(),
+        key: Secret::from(String::new()),
+        about: AboutCertificate {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            not_before: 0,
+            not_after: 100 * DAY,
+        },
+    };
+    let tls = |names: &[&str]| {
+        let certificates = vec![certified(names)];
+        Some(Arc::new(Tls { source: TlsSource::default(), certificates, client_authorities: None }))
+    };
+    let (old, new) = ([tls(&["a"]), None, tls(&["b"])], [tls(&["a"]), None, tls(&["b", "c", "d", "e"])]);
+    assert_eq!(changed(&old, &old), Vec::<String>::new());
+    assert_eq!(changed(&old, &new), ["b, c, d and 1 more until 1970-04-11"]);
+}
