@@ -90,7 +90,9 @@ Examples:
   callsign dev counter
           If counter has a Makefile: run make, serve the library that it makes
   callsign dev . --build 'zig build' --library zig-out/lib/libchat.so
-          Build with another tool";
+          Build with another tool
+  callsign dev counter --tls
+          Serve https:// and wss:// with a certificate for this machine";
 
 pub const NEW_EXAMPLES: &str = "\
 Examples:

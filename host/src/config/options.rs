@@ -14,6 +14,7 @@ use super::control_address::ControlAddress;
 use super::listen::Listen;
 use super::log_level::LogLevel;
 use super::route::Route;
+use super::tls::CertificateSource;
 use super::trusted_proxies::TrustedProxy;
 use super::units::{parse_count, parse_duration, parse_size};
 use super::web_origin::OriginPattern;
@@ -65,6 +66,10 @@ pub struct ServeOptions {
     /// In PEM, and not encrypted. The user of the workers needs no access to it.
     #[arg(long, value_name = "FILE", env = "CALLSIGN_TLS_KEY")]
     pub tls_key: Vec<PathBuf>,
+
+    /// What `dev --tls` has made, for all TCP addresses that have no certificate.
+    #[arg(skip)]
+    pub local_certificate: Option<CertificateSource>,
 
     /// Handlers of a path; may be repeated
     ///

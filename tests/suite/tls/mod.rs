@@ -8,6 +8,8 @@ mod redirect; // from http to https
 
 mod files; // files that are wrong
 
+mod dev; // `callsign dev --tls`
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

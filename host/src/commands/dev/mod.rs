@@ -23,6 +23,8 @@ mod requests; // reload requests to the server
 
 mod dev_loop; // change, build, reload
 
+mod authority; // a certificate for this machine
+
 mod report; // the lines that begin with `dev: `
 
 use std::path::{Path, PathBuf};
@@ -93,17 +95,33 @@ pub struct DevOptions {
     #[arg(long)]
     pub poll: bool,
 
+    /// Serve https with a certificate for this machine
+    ///
+    /// The certificate is for localhost, 127.0.0.1 and ::1, and all TCP addresses without a certificate of their own use
+    /// it. Its authority is made once, in $XDG_DATA_HOME/callsign/tls (~/.local/share/callsign/tls); only this user has its
+    /// key, and it can only issue certificates for this machine.
+    ///
+    /// Clients have to trust the authority, the file ca.pem in that folder: curl --cacert ca.pem; Node with
+    /// NODE_EXTRA_CA_CERTS=ca.pem; in Firefox and Chromium, import it as an authority in the settings of certificates; on
+    /// Debian, copy it to /usr/local/share/ca-certificates/callsign-dev.crt and run update-ca-certificates. Remove it there
+    /// to end the trust. For development only.
+    #[arg(long, conflicts_with_all = ["tls_certificate", "tls_key"])]
+    pub tls: bool,
+
     #[command(flatten)]
     pub options: ServeOptions,
 }
 
 /// Builds, serves and watches until a signal stops the server. The error says why there is nothing to build, why the
 /// server could not start, or how many connections it aborted at the end.
-pub fn run(options: DevOptions) -> Result<()> {
+pub fn run(mut options: DevOptions) -> Result<()> {
+    let local = options.tls.then(authority::local_certificate).transpose()?;
+    options.options.local_certificate = local.as_ref().map(|local| local.source.clone());
     let project = Project::open(&options)?;
     let setup = ServeSetup::new(options);
     // Rejects wrong options and a wrong config file before the first build.
     logging::start(setup.settings(Path::new(""))?.log.into(), None);
+    local.iter().for_each(|local| report::tls(&local.explanation()));
     let (request_sender, receiver) = unbounded_channel();
     let (event_sender, events) = mpsc::channel();
     let first_build =

@@ -24,6 +24,13 @@ enum Colour {
     Yellow = 33,
 }
 
+/// The server uses a certificate that has been made for this machine.
+pub fn tls(explanation: &[String]) {
+    let lines: String = explanation.iter().map(|line| format!("dev: {line}\n")).collect();
+    // A closed stderr does not stop the server.
+    let _ = io::stderr().write_all(lines.as_bytes());
+}
+
 impl Reporter {
     /// Reports on the plugin in this folder.
     pub fn new(folder: PathBuf) -> Self {

@@ -28,7 +28,8 @@ pub fn merge(config: Option<Vec<Listen>>, options: &ServeOptions) -> Result<Vec<
              [[listen]]"
         );
     }
-    if let Some(certificates) = given {
+    let local = options.local_certificate.clone().map(|local| vec![local]);
+    if let Some(certificates) = given.or(local) {
         let source = TlsSource { certificates, client_certificates: None };
         for entry in listen.iter_mut().filter(|entry| entry.tls.is_none() && !entry.redirect) {
             entry.tls = matches!(entry.address, ListenAddress::Tcp(_)).then(|| source.clone());
@@ -115,6 +116,18 @@ mod tests {
         assert!(error.contains("these are of the config file"), "{error}");
         let error = merged(None, &options(&[], &["a", "b"], &["x"])).expect_err("a key is missing");
         assert!(error.starts_with("2 --tls-certificate and 1 --tls-key: "), "{error}");
+    }
+
+    #[test]
+    fn the_certificate_of_dev_is_for_tcp_addresses_that_have_none() {
+        let named = |path: &str| NamedFile { path: path.into(), position: None };
+        let pair = |path: &str| CertificateSource { certificate: named(path), key: named(path) };
+        let mut config = entries(&["a:1", "a:2", "unix:/a", "a:3"]);
+        config[0].tls = Some(TlsSource { certificates: vec![pair("own")], client_certificates: None });
+        config[1].redirect = true;
+        let options = ServeOptions { local_certificate: Some(pair("local")), ..ServeOptions::default() };
+        let expected = [vec!["own".to_owned()], vec![], vec![], vec!["local".to_owned()]];
+        assert_eq!(merged(Some(config), &options), Ok(expected.to_vec()));
     }
 
     #[test]
