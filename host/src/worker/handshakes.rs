@@ -94,3 +94,42 @@ impl Drop for Pending {
         self.0.done.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_handshakes_leaves_every_second_turn_to_others() {
+        let handshakes: &'static Handshakes = Box::leak(Box::default());
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let note = |what: &'static str| {
+            let log = log.clone();
+            move || log.borrow_mut().push(what)
+        };
+        LocalSet::new()
+            .run_until(async {
+                let steps: Vec<_> =
+                    (0..20).map(|_| spawn_local(handshakes.in_turn(note("handshake")))).collect();
+                let note_other = note("other");
+                let others = spawn_local(async move {
+                    loop {
+                        note_other();
+                        yield_now().await;
+                    }
+                });
+                for step in steps {
+                    step.await.expect("no panic");
+                }
+                others.abort();
+            })
+            .await;
+        let log = log.borrow();
+        assert_eq!(log.iter().filter(|what| **what == "handshake").count(), 20);
+        assert!(!log.windows(2).any(|pair| pair == ["handshake", "handshake"]), "{log:?}");
+    }
+}
