@@ -36,6 +36,7 @@ use commands::cli::{Cli, Command};
 use commands::{assets, check, control, dev, headers, inspect, manual, new, serve as serve_command, usage};
 use system::log as logging;
 use system::sanitize::sanitize;
+use system::service_manager;
 
 /// Runs the program. Exit status: 0 success, 1 failure, 2 wrong usage.
 pub fn main() -> ExitCode {
@@ -44,13 +45,18 @@ pub fn main() -> ExitCode {
     let result = match command.to_str() {
         Some("worker") => serve::run_worker(),
         Some("probe") => serve::probe::run_probe(),
-        _ => run(usage::parse()),
+        _ => {
+            service_manager::adopt();
+            run(usage::parse())
+        }
     };
     let status = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let error = format!("{error:#}");
+            service_manager::show_status(&error);
             // File names and texts of plugins are untrusted.
-            logging::print_error(&format!("callsign: {}\n", sanitize(&format!("{error:#}"))));
+            logging::print_error(&format!("callsign: {}\n", sanitize(&error)));
             ExitCode::FAILURE
         }
     };

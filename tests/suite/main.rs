@@ -31,6 +31,8 @@ mod tls; // certificates, redirects, certificates of clients
 
 mod unix_socket; // clients on a Unix socket
 
+mod systemd; // a server that systemd starts
+
 mod workers; // workers that die or hang
 
 mod stalled_worker; // workers that do not run, outside of any callback

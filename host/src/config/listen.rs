@@ -3,7 +3,6 @@
 use anyhow::{Error, anyhow};
 use serde::{Deserialize, Serialize};
 
-use super::defaults::DEFAULT_LISTEN;
 use super::listen_address::ListenAddress;
 use super::tls::TlsSource;
 
@@ -66,7 +65,7 @@ impl Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        let address = ListenAddress::Tcp(DEFAULT_LISTEN.to_owned());
+        let address = ListenAddress::Default;
         Self { address, proxy_protocol: false, tls: None, redirect: false, position: None }
     }
 }

@@ -1,4 +1,5 @@
-//! An address that clients connect to: `HOST:PORT`, or `unix:PATH` for a Unix socket.
+//! An address that clients connect to: `HOST:PORT`, `unix:PATH` for a Unix socket, or `systemd:NAME` for the sockets that
+//! systemd passes under a name.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use super::defaults::DEFAULT_LISTEN;
 
 /// Begins the address of a Unix socket.
 pub const UNIX_PREFIX: &str = "unix:";
+/// Begins the name of sockets that systemd passes.
+pub const SYSTEMD_PREFIX: &str = "systemd:";
 /// The largest mode: permissions of user, group and others, without setuid, setgid and sticky bits.
 const MODE_MAX: u32 = 0o777;
 
@@ -28,6 +31,10 @@ pub enum ListenAddress {
         /// None: the user and group of the workers.
         owner: Option<Owner>,
     },
+    /// `systemd:NAME`: the sockets of that name.
+    Systemd(String),
+    /// No address is configured: all sockets that systemd passes, or [`DEFAULT_LISTEN`] if it passes none.
+    Default,
 }
 
 impl ListenAddress {
@@ -36,6 +43,9 @@ impl ListenAddress {
         let text = text.trim();
         if let Some(rest) = text.strip_prefix(UNIX_PREFIX) {
             return parse_unix(rest);
+        }
+        if let Some(name) = text.strip_prefix(SYSTEMD_PREFIX) {
+            return parse_systemd(name);
         }
         let well_formed = text.rsplit_once(':').is_some_and(|(host, port)| {
             let bracketed = host.starts_with('[') && host.ends_with(']');
@@ -53,17 +63,19 @@ impl ListenAddress {
     pub fn relative_to(self, folder: &Path) -> Self {
         match self {
             Self::Unix { path, mode, owner } => Self::Unix { path: folder.join(path), mode, owner },
-            tcp => tcp,
+            other => other,
         }
     }
 }
 
-/// `127.0.0.1:8080` or `unix:/run/chat.sock`.
+/// `127.0.0.1:8080`, `unix:/run/chat.sock` or `systemd:chat.socket`.
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => f.write_str(address),
             Self::Unix { path, .. } => write!(f, "{UNIX_PREFIX}{}", path.display()),
+            Self::Systemd(name) => write!(f, "{SYSTEMD_PREFIX}{name}"),
+            Self::Default => f.write_str(DEFAULT_LISTEN),
         }
     }
 }
@@ -87,6 +99,15 @@ fn parse_unix(text: &str) -> Result<ListenAddress, String> {
         return Err("expected unix:PATH, such as unix:/run/chat.sock".to_owned());
     }
     Ok(ListenAddress::Unix { path: path.into(), mode, owner: None })
+}
+
+/// Parses what follows `systemd:`. Names are those of `FileDescriptorName=`.
+fn parse_systemd(name: &str) -> Result<ListenAddress, String> {
+    let is_name = !name.is_empty() && !name.contains(|c: char| c == ':' || c.is_control());
+    let name = is_name.then(|| ListenAddress::Systemd(name.to_owned()));
+    name.ok_or_else(|| {
+        "expected systemd:NAME with the name of a socket unit, such as systemd:chat.socket".to_owned()
+    })
 }
 
 /// Parses permission bits in octal. None: `digits` are none.
@@ -139,6 +160,15 @@ mod tests {
             ("unix:a?mode=660&mode=600", MODE),
         ] {
             assert_eq!(ListenAddress::parse(address), Err(message.to_owned()), "{address}");
+        }
+    }
+
+    #[test]
+    fn sockets_of_systemd_have_a_name() {
+        let systemd = Ok(ListenAddress::Systemd("chat.socket".to_owned()));
+        assert_eq!(ListenAddress::parse(" systemd:chat.socket"), systemd);
+        for bad in ["systemd:", "systemd:a:b", "systemd:a\n b"] {
+            assert!(ListenAddress::parse(bad).expect_err(bad).starts_with("expected systemd:NAME "), "{bad}");
         }
     }
 

@@ -41,6 +41,9 @@ pub struct ServeOptions {
     /// The server removes the socket when it stops. In the config file, `owner` of a [[listen]] names another user and
     /// group.
     ///
+    /// Sockets that systemd passes (LISTEN_FDS) are used for the addresses that they have. systemd:NAME stands for those of
+    /// that name, which is FileDescriptorName= of the socket unit. Without any address, the server listens on all of them.
+    ///
     /// Repeat the option for more addresses, or separate them by commas. They replace the addresses of the config file.
     #[arg(
         long,

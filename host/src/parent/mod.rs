@@ -36,6 +36,7 @@ use crate::serve::summary::startup_summary;
 use crate::system::log as logging;
 use crate::system::process::orphans::Reaper;
 use crate::system::sanitize::sanitize;
+use crate::system::service_manager::{self, Service};
 use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::socket_file::SocketFile;
 use crate::system::{open_files, panic, privileges, task};
@@ -62,6 +63,7 @@ struct Parent {
     reloads: Reloads,
     startup: Startup,
     shutdown: Shutdown,
+    service: Service,
 }
 
 /// Serves until a signal says to stop. Err: the server could not start, had to cut connections at the end, or stopped
@@ -84,6 +86,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
         reloads,
         startup,
         shutdown: Shutdown::default(),
+        service: Service::default(),
         settings,
     }));
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
@@ -106,6 +109,7 @@ impl Parent {
         let hangup = Hangup::new()?;
         task::spawn("ignored signals", Ignored::new()?.log());
         task::spawn("orphans", Reaper::new()?.run());
+        task::spawn("watchdog of the service manager", service_manager::keep_alive());
         let ControlChannel { sender, receiver, read_settings } = control;
         let control = control::open(&self.settings.control);
         // Its file is removed when the last worker has ended.
@@ -115,12 +119,15 @@ impl Parent {
             task::spawn("control socket", control::serve(listener, sender.clone()));
             socket_file = Some(file);
         }
-        task::spawn("SIGHUP", control::reload_on(hangup, read_settings, preflight::check_restart, sender));
+        let reload_on =
+            control::reload_on(hangup, read_settings, preflight::check_restart, sender, &self.service);
+        task::spawn("SIGHUP", reload_on);
         let reason = tokio::select! {
             error = self.serve(startup_events, receiver) => StopReason::StartFailed(error),
             () = stop.requested() => StopReason::Requested,
             task = task::panicked() => StopReason::TaskPanicked(task),
         };
+        self.service.stopping(&reason.to_string());
         self.launcher.close_listeners();
         // A successor can start from here on.
         socket_file.iter_mut().for_each(SocketFile::set_aside);
@@ -140,6 +147,7 @@ impl Parent {
                 preflight::warnings(&self.settings).iter().for_each(|warning| log::warn!("{warning}"));
                 self.reloads.warn_about_certificates();
                 self.reloads.warn_about(&inventory);
+                task::spawn("readiness", self.report_ready());
             }
             Err(error) => return error,
         }
@@ -165,6 +173,18 @@ impl Parent {
     fn print_summary(&self, inventory: &Inventory) {
         let summary = startup_summary(inventory, self.workers.slots().len(), &self.info.listeners);
         logging::print(&sanitize(&summary));
+    }
+
+    /// Tells the service manager when all workers serve.
+    async fn report_ready(&self) {
+        self.workers.all_serve().await;
+        let workers = match self.workers.slots().len() {
+            1 => "1 worker serves".to_owned(),
+            n => format!("{n} workers serve"),
+        };
+        let addresses: Vec<_> =
+            self.info.listeners.iter().map(|listener| listener.address.as_str()).collect();
+        self.service.ready(&format!("{workers} on {}", addresses.join(", ")));
     }
 
     /// Answers control requests: a status at once, reloads one after the other.
@@ -211,6 +231,7 @@ impl Parent {
             reloads,
             startup: Startup::new().0,
             shutdown: Shutdown::default(),
+            service: Service::default(),
             settings,
         }))
     }

@@ -2,6 +2,7 @@
 //! worker has ended when the stop is over, unless the kernel cannot end one. The time of the stop is bounded.
 
 use std::cell::Cell;
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
@@ -25,6 +26,16 @@ pub enum StopReason {
     StartFailed(Error),
     /// The task of that name has a bug.
     TaskPanicked(String),
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requested => f.write_str("stopping"),
+            Self::StartFailed(error) => write!(f, "{error:#}"),
+            Self::TaskPanicked(task) => panicked(task).fmt(f),
+        }
+    }
 }
 
 /// The state of the stop.

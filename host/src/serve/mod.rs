@@ -13,6 +13,7 @@ pub mod summary; // what a server prints when it has started
 use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -36,6 +37,7 @@ use crate::system::process::{
 };
 use crate::system::sanitize::sanitize;
 use crate::system::scoreboard::{self, Scoreboard};
+use crate::system::service_manager::{self, Service};
 use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::{crash, log as logging, open_files, panic, privileges, stdio};
 use crate::worker::admission::WorkerInfo;
@@ -54,6 +56,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     if init::is_needed() {
         return init::run();
     }
+    let service = Rc::new(Service::default());
     check_alone(settings)?;
     if let ControlAddress::Path(path) = &settings.control {
         log::warn!("no control socket {}: {NO_RELOAD}", path.display());
@@ -75,7 +78,8 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
         let worker = start(&settings.limits, &plan, info)?;
         warn_of_shared_objects(worker);
         let mut stop = Stop::new()?;
-        tokio::task::spawn_local(Hangup::new()?.ignore(NO_RELOAD));
+        tokio::task::spawn_local(refuse_reloads(Hangup::new()?, service.clone()));
+        tokio::task::spawn_local(service_manager::keep_alive());
         let listening: Vec<_> = bound.iter().map(|bound| bound.settings.clone()).collect();
         let loaded = loaded(worker);
         logging::print(&sanitize(&summary::startup_summary(&loaded, 0, &listening)));
@@ -87,7 +91,10 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
         }
         log::info!("plugins cannot be reloaded: {NO_RELOAD}; restart the server to load new code");
         let (listeners, files) = listen::split(bound);
+        let addresses: Vec<_> = listening.iter().map(|listener| listener.address.as_str()).collect();
+        service.ready(&format!("one process serves on {}", addresses.join(", ")));
         serve(worker, listeners, stop.requested()).await?;
+        service.stopping("stopping");
         drop(files);
         match worker.hub.len() {
             0 => log::info!("stopping"),
@@ -100,6 +107,15 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
         log::info!("stopped: all connections are closed");
         Ok(())
     })
+}
+
+/// Answers SIGHUP. The service manager may have sent it, and waits for the end of the reload.
+async fn refuse_reloads(mut hangup: Hangup, service: Rc<Service>) {
+    while hangup.requested().await {
+        let (reloading, outcome) = (service.asked_to_reload(), format!("SIGHUP is ignored: {NO_RELOAD}"));
+        log::warn!("{outcome}");
+        reloading.end(&outcome);
+    }
 }
 
 /// Ends this process if its exit takes too long: there is no parent that would, and no signal is handled any more.

@@ -26,6 +26,9 @@ pub mod open_files; // the limit on open files
 
 pub mod socket_file; // Unix sockets in the file system
 
+#[expect(unsafe_code, reason = "descriptors that the process inherits; removal of variables")]
+pub mod service_manager; // sockets from systemd, and what it is told
+
 pub mod scoreboard; // shared memory: what each worker is doing
 
 pub mod crash; // signal handler, and backtraces of dead processes

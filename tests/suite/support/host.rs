@@ -261,6 +261,12 @@ pub fn isolate(command: &mut Command) {
     command.env("CALLSIGN_WORKERS", "1");
     // All servers would share the default control socket.
     command.env("CALLSIGN_CONTROL", "none");
+    // The tests may run as a service.
+    for name in
+        ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]
+    {
+        command.env_remove(name);
+    }
 }
 
 /// Raises this process's limit on open files, because it holds the clients of all tests that run at the same

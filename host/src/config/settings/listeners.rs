@@ -32,7 +32,7 @@ pub fn merge(config: Option<Vec<Listen>>, options: &ServeOptions) -> Result<Vec<
     if let Some(certificates) = given.or(local) {
         let source = TlsSource { certificates, client_certificates: None };
         for entry in listen.iter_mut().filter(|entry| entry.tls.is_none() && !entry.redirect) {
-            entry.tls = matches!(entry.address, ListenAddress::Tcp(_)).then(|| source.clone());
+            entry.tls = (!matches!(entry.address, ListenAddress::Unix { .. })).then(|| source.clone());
         }
     }
     check(&listen)?;

@@ -11,6 +11,7 @@ use super::{ControlRequest, RequestSender, Which};
 use crate::config::settings::Settings;
 use crate::system::log as logging;
 use crate::system::pool::Pool;
+use crate::system::service_manager::Service;
 use crate::system::signals::Hangup;
 
 /// Whether the server could start with the settings.
@@ -19,15 +20,18 @@ pub type CheckRestart = fn(&Settings) -> Result<()>;
 /// Reads the settings again, from the same options and the same config file as at the start.
 pub type ReadSettings = Arc<dyn Fn() -> Result<Settings> + Send + Sync>;
 
-/// Reloads at each SIGHUP, for as long as the future is polled. A restart may need more than a reload.
+/// Reloads at each SIGHUP, for as long as the future is polled. A restart may need more than a reload. The service manager
+/// may have sent the signal, and waits for the end of the reload.
 pub async fn reload_on(
     mut hangup: Hangup,
     read_settings: ReadSettings,
     check_restart: CheckRestart,
     sender: RequestSender,
+    service: &Service,
 ) {
     let pool = Pool::new("settings", 1);
     while hangup.requested().await {
+        let reloading = service.asked_to_reload();
         // The parent logs the outcome.
         match read(&pool, &read_settings).await {
             Ok(settings) => {
@@ -36,7 +40,11 @@ pub async fn reload_on(
                     log::warn!("SIGHUP: the next start of the server will fail: {error:#}");
                 }
             }
-            Err(error) => logging::lines(Level::Error, &format!("SIGHUP: nothing was reloaded: {error:#}")),
+            Err(error) => {
+                let outcome = format!("nothing was reloaded: {error:#}");
+                logging::lines(Level::Error, &format!("SIGHUP: {outcome}"));
+                reloading.end(&outcome);
+            }
         }
     }
 }

@@ -73,18 +73,20 @@ impl Reloads {
         is_forced: bool,
         reason: Option<&str>,
     ) -> Result<Reloaded> {
+        let reloading = parent.service.reloading();
         let _turn = self.turn.lock().await;
         let result = self.try_reload(parent, which, is_forced).await;
         // Not before, because a candidate has copies that the plan does not have yet.
         self.copies.sweep(&self.plans.current());
-        match (&result, reason) {
-            (Ok(reloaded), Some(reason)) if reloaded.is_nothing() => log::info!("{reason}: {reloaded}"),
-            (Ok(reloaded), Some(reason)) => log::info!("{reason}: reloaded {reloaded}"),
-            (Err(error), Some(reason)) => {
-                logging::lines(Level::Error, &format!("{reason}: nothing was reloaded: {error:#}"));
-            }
-            (_, None) => {}
+        let (level, outcome) = match &result {
+            Ok(reloaded) if reloaded.is_nothing() => (Level::Info, reloaded.to_string()),
+            Ok(reloaded) => (Level::Info, format!("reloaded {reloaded}")),
+            Err(error) => (Level::Error, format!("nothing was reloaded: {error:#}")),
+        };
+        if let Some(reason) = reason {
+            logging::lines(level, &format!("{reason}: {outcome}"));
         }
+        reloading.end(&outcome);
         result
     }
 

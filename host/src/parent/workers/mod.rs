@@ -128,6 +128,13 @@ impl Workers {
         }
     }
 
+    /// Waits until every worker serves.
+    pub async fn all_serve(&self) {
+        while !self.slots.iter().all(WorkerSlot::serves) {
+            self.start_finished.notified().await;
+        }
+    }
+
     /// Counts something that runs, until the result is dropped.
     pub fn count_running(&self) -> Running<'_> {
         self.running.set(self.running.get() + 1);

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -53,6 +54,8 @@ impl Acceptor {
                 if let Err(error) = stream.set_nodelay(true) {
                     log::debug!("{peer}: {error}");
                 }
+                // A socket of both families shows clients of IPv4 as `::ffff:127.0.0.1`.
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 (stream.into(), Peer::Address(peer))
             }
             Socket::Unix(listener) => {

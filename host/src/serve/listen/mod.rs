@@ -1,5 +1,7 @@
 //! Listening sockets: bound by the parent, shared by the workers, each of which accepts its part of the clients.
 
+mod passed; // sockets that the service manager has bound
+
 mod accept; // clients, one after the other
 
 use std::io;
@@ -12,11 +14,12 @@ use rustix::io::Errno;
 use rustix::net::AddressFamily;
 
 use crate::config::account::Owner;
-use crate::config::defaults::DEFAULT_UNIX_MODE;
+use crate::config::defaults::{DEFAULT_LISTEN, DEFAULT_UNIX_MODE};
 use crate::config::listen::{Listen, ListenerSettings};
 use crate::config::listen_address::{ListenAddress, UNIX_PREFIX};
 use crate::system::privileges::{self, Identity};
 use crate::system::socket_file::{self, SocketFile};
+use passed::PassedSockets;
 
 pub use accept::{Acceptor, accept};
 
@@ -64,22 +67,54 @@ impl Listener {
             _ => bail!("the parent has sent a socket of another kind than it listens on"),
         }
     }
+
+    /// Whether clients of IPv4 connect to this IPv6 socket too. Only a socket that was passed can be such one.
+    fn has_both_families(&self) -> bool {
+        use rustix::net::sockopt::ipv6_v6only;
+        matches!(self, Self::Tcp(listener)
+            if listener.local_addr().is_ok_and(|own| own.is_ipv6())
+                && ipv6_v6only(listener).is_ok_and(|only| !only))
+    }
 }
 
-/// Binds the sockets of every entry. A Unix socket's file belongs to its `owner`, else to the user of the workers.
+impl Bound {
+    /// None: it is a Unix socket.
+    fn tcp_address(&self) -> Option<SocketAddr> {
+        self.settings.address.parse().ok()
+    }
+}
+
+/// Binds the sockets of every entry, except for those that the service manager has passed. A Unix socket's file belongs
+/// to its `owner`, else to the user of the workers.
 pub fn bind(listen: &[Listen], workers: Option<Identity>) -> Result<Vec<Bound>> {
+    let mut passed = PassedSockets::take(listen)?;
     let mut bound = Vec::new();
     for (number, entry) in listen.iter().enumerate() {
         let first = bound.len();
-        bind_entry(entry, workers, &mut bound).map_err(|error| entry.located(error))?;
-        let tls = entry.tls.is_some().then_some(number);
-        bound[first..].iter_mut().for_each(|new: &mut Bound| new.settings.tls = tls);
+        bind_entry(entry, workers, &mut passed, &mut bound).map_err(|error| entry.located(error))?;
+        number_tls(&mut bound[first..], number)?;
     }
+    let first = bound.len();
+    bound.extend(passed.rest(listen)?);
+    // They are served as the first entry is.
+    number_tls(&mut bound[first..], 0)?;
     let port = https_port(&bound);
     for bound in bound.iter_mut().filter(|bound| bound.entry.redirect) {
         bound.settings.redirect = Some(port.context("no address has TLS to redirect to")?);
     }
     Ok(bound)
+}
+
+/// Notes that the clients of these sockets have the certificates of that entry, if it has some.
+fn number_tls(bound: &mut [Bound], number: usize) -> Result<()> {
+    for bound in bound.iter_mut().filter(|bound| bound.entry.tls.is_some()) {
+        if matches!(bound.listener, Listener::Unix(_)) {
+            let error = anyhow!("{} is a Unix socket, which has no TLS", bound.settings.address);
+            return Err(bound.entry.located(error));
+        }
+        bound.settings.tls = Some(number);
+    }
+    Ok(())
 }
 
 /// The port to which clients are redirected: the usual one of https if the server listens there, else that of the first
@@ -91,10 +126,22 @@ fn https_port(bound: &[Bound]) -> Option<u16> {
     ports.iter().find(|port| **port == HTTPS_PORT).or(ports.first()).copied()
 }
 
-fn bind_entry(entry: &Listen, workers: Option<Identity>, bound: &mut Vec<Bound>) -> Result<()> {
+fn bind_entry(
+    entry: &Listen,
+    workers: Option<Identity>,
+    passed: &mut PassedSockets,
+    bound: &mut Vec<Bound>,
+) -> Result<()> {
     match &entry.address {
-        ListenAddress::Tcp(address) => bind_resolved(entry, resolve(address)?, bound),
+        ListenAddress::Default if !passed.is_empty() => bound.extend(passed.all(entry)),
+        ListenAddress::Default => bind_resolved(entry, resolve(DEFAULT_LISTEN)?, passed, bound)?,
+        ListenAddress::Systemd(name) => bound.extend(passed.named(name, entry)?),
+        ListenAddress::Tcp(address) => bind_resolved(entry, resolve(address)?, passed, bound)?,
         ListenAddress::Unix { path, mode, owner } => {
+            if let Some(passed) = passed.at_path(path, entry) {
+                bound.push(passed);
+                return Ok(());
+            }
             let hint = || cannot_listen(entry);
             let owner = match owner {
                 Some(owner) => Some((look_up(entry, owner)?, owner.to_string())),
@@ -110,9 +157,9 @@ fn bind_entry(entry: &Listen, workers: Option<Identity>, bound: &mut Vec<Bound>)
             let settings = entry.settings(format!("{UNIX_PREFIX}{}", file.path.display()));
             let (listener, entry) = (Listener::Unix(listener), entry.clone());
             bound.push(Bound { listener, settings, entry, file: Some(file) });
-            Ok(())
         }
     }
+    Ok(())
 }
 
 /// Whether [`bind`] could succeed, without listening. Another program may listen there already: it may be the server that
@@ -123,8 +170,11 @@ pub fn check(listen: &[Listen]) -> Result<()> {
 
 fn check_entry(entry: &Listen) -> Result<()> {
     match &entry.address {
-        ListenAddress::Tcp(address) => {
-            let checked = resolve(address)?.map(|address| match bind_socket(address) {
+        _ if passed::fits_any(entry) => {}
+        ListenAddress::Systemd(_) => {}
+        ListenAddress::Tcp(_) | ListenAddress::Default => {
+            let checked = resolve(&entry.address.to_string())?.map(|address| match bind_socket(address) {
+                Err(_) if passed::has_address(address) => Ok(()),
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(unusable(address, &error, &[])),
                 _ => Ok(()),
             });
@@ -154,6 +204,7 @@ fn look_up(entry: &Listen, owner: &Owner) -> Result<Identity> {
 fn bind_resolved(
     entry: &Listen,
     resolved: impl Iterator<Item = SocketAddr>,
+    passed: &mut PassedSockets,
     bound: &mut Vec<Bound>,
 ) -> Result<()> {
     let (mut tried, mut missing, mut is_served) = (Vec::new(), Vec::new(), false);
@@ -175,6 +226,11 @@ fn bind_resolved(
             continue;
         }
         tried.push(address);
+        if let Some(passed) = passed.at_address(address, entry) {
+            bound.push(passed);
+            is_served = true;
+            continue;
+        }
         match listen_on(address) {
             Ok(listener) => {
                 let settings = entry.settings(listener.local_addr()?.to_string());
@@ -197,7 +253,7 @@ fn bind_resolved(
     Ok(())
 }
 
-fn resolve(address: &str) -> Result<impl Iterator<Item = SocketAddr>> {
+fn resolve(address: &str) -> Result<impl Iterator<Item = SocketAddr> + use<>> {
     address.to_socket_addrs().with_context(|| format!("cannot resolve `{address}` (--listen)"))
 }
 
@@ -207,11 +263,14 @@ fn cannot_listen(entry: &Listen) -> String {
 
 /// The bound socket that gets the clients of this address.
 fn covering(address: SocketAddr, bound: &[Bound]) -> Option<&Bound> {
-    let covers = |other: SocketAddr| {
-        let is_wildcard = other.ip().is_unspecified() && other.is_ipv4() == address.is_ipv4();
-        other == address || is_wildcard && other.port() == address.port()
+    let covers = |other: &&Bound| {
+        other.tcp_address().is_some_and(|its| {
+            let is_wildcard = its.ip().is_unspecified()
+                && (its.is_ipv4() == address.is_ipv4() || other.listener.has_both_families());
+            its == address || is_wildcard && its.port() == address.port()
+        })
     };
-    bound.iter().find(|other| other.settings.address.parse().is_ok_and(covers))
+    bound.iter().find(covers)
 }
 
 /// Whether the machine does not have the address.
@@ -235,8 +294,8 @@ fn explain(error: &io::Error) -> String {
 fn unusable(address: SocketAddr, error: &io::Error, bound: &[Bound]) -> Error {
     // A wildcard address includes those that were bound before.
     let is_included = |other: &&Bound| {
-        let other = other.settings.address.parse::<SocketAddr>();
-        other.is_ok_and(|other| other.port() == address.port() && other.is_ipv4() == address.is_ipv4())
+        let other = other.tcp_address();
+        other.is_some_and(|other| other.port() == address.port() && other.is_ipv4() == address.is_ipv4())
     };
     let included = bound.iter().find(is_included).filter(|_| address.ip().is_unspecified());
     match included {
@@ -290,7 +349,8 @@ mod tests {
     fn bind_name(addresses: &[&str], bound: &mut Vec<Bound>) -> Result<(), String> {
         let resolved = addresses.iter().map(|address| address.parse().expect("an address"));
         let entry = Listen::parse("name:80").expect("it is valid");
-        bind_resolved(&entry, resolved, bound).map_err(|error| error.to_string())
+        bind_resolved(&entry, resolved, &mut PassedSockets::default(), bound)
+            .map_err(|error| error.to_string())
     }
 
     #[test]

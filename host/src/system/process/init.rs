@@ -5,13 +5,14 @@
 use std::env;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, bail};
 use rustix::process::kill_process;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::orphans::Reaper;
 use super::{Leader, OWN_FILE, block_on};
+use crate::system::service_manager;
 use crate::system::signals::HANDLED;
 
 /// Whether this process is process 1.
@@ -21,6 +22,10 @@ pub fn is_needed() -> bool {
 
 /// Runs this program again, with the same arguments, as a child, and ends with the child's exit status.
 pub fn run() -> Result<()> {
+    // They are for process 1 by its id. Nobody accepts that id for a child, and nobody would serve them.
+    if !service_manager::take_sockets().map_err(Error::msg)?.is_empty() {
+        bail!("with --workers 0, process 1 cannot use the sockets of LISTEN_FDS; serve with --workers 1");
+    }
     let status = block_on(async {
         let mut signals = Vec::new();
         // For process 1, the kernel ignores all others.
@@ -32,6 +37,7 @@ pub fn run() -> Result<()> {
         command.arg0(arguments.next().unwrap_or_default()).args(arguments);
         // Ctrl-C reaches only this process, and so the child only once.
         command.process_group(0);
+        command.envs(service_manager::notify_variable());
         let child =
             Command::from(command).spawn().context("cannot run the server in a child of process 1")?;
         let mut child = Leader::new(child);
