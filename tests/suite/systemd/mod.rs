@@ -5,6 +5,8 @@ mod sockets; // LISTEN_FDS
 
 mod notify; // NOTIFY_SOCKET, WATCHDOG_USEC
 
+mod units; // examples/systemd
+
 use std::path::PathBuf;
 
 use crate::support::{Raw, root};
