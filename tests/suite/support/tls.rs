@@ -12,7 +12,7 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 use tungstenite::WebSocket;
 
 use super::DEADLINE;
@@ -98,6 +98,7 @@ pub struct Secure(StreamOwned<ClientConnection, TcpStream>);
 /// Whom a client trusts, and who it is.
 #[derive(Clone)]
 pub struct Trust {
+    versions: &'static [&'static SupportedProtocolVersion],
     authority: String,
     identity: Option<(String, String)>,
 }
@@ -105,7 +106,7 @@ pub struct Trust {
 impl Trust {
     /// Trusts an authority, given as PEM.
     pub fn in_pem(authority: &str) -> Self {
-        Self { authority: authority.to_owned(), identity: None }
+        Self { versions: rustls::ALL_VERSIONS, authority: authority.to_owned(), identity: None }
     }
 
     pub fn of(authority: &Authority) -> Self {
@@ -118,6 +119,11 @@ impl Trust {
         Self { identity, ..self }
     }
 
+    /// The same for a client that speaks only these versions of TLS.
+    pub fn versions(self, versions: &'static [&'static SupportedProtocolVersion]) -> Self {
+        Self { versions, ..self }
+    }
+
     fn config(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots
@@ -125,7 +131,7 @@ impl Trust {
             .expect("a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(self.versions)
             .expect("they are supported")
             .with_root_certificates(roots);
         Arc::new(match &self.identity {

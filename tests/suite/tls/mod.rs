@@ -1,5 +1,7 @@
 //! TLS as operators set it up: certificates for names, of clients, replaced while the server runs; redirects.
 
+mod messages; // from the handshake to the close_notify
+
 mod reload; // new certificates while clients are connected
 
 mod clients; // certificates of clients
