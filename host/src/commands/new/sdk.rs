@@ -31,6 +31,7 @@ const FILES: &[(&str, &str)] = of_sources![
     "src/boundary/mod.rs"
     "src/boundary/reload.rs"
     "src/boundary/worker_messages.rs"
+    "src/certificate.rs"
     "src/connection.rs"
     "src/lib.rs"
     "src/load.rs"
