@@ -8,7 +8,7 @@ use crate::support::{Host, c_plugin_with, path, plugin, scratch};
 
 /// Serves `requests`, which sends each client its subprotocol: by the callback route `/ws` and by the handlers
 /// `/chooses` and `/plain`, and at `/c` the same in C. All routes but `/none` have the protocols `v2` and `v1`.
-fn serve_protocols() -> Host {
+fn serve_protocols(name: &str) -> Host {
     let (requests, c) = (plugin("requests"), c_plugin_with("subprotocol.c", &[]));
     let mut text = format!("[plugin.requests]\npath = {requests:?}\n[plugin.c]\npath = {c:?}\n");
     for (path, handler) in [
@@ -20,7 +20,7 @@ fn serve_protocols() -> Host {
         text += &format!("[[route]]\npath = '{path}'\n{handler}\nprotocols = ['v2', 'v1']\n");
     }
     text += "[[route]]\npath = '/none'\nonmessage = 'requests:speak'\n";
-    let config = scratch("subprotocol.toml");
+    let config = scratch(name);
     fs::write(&config, text).expect("the scratch folder can be written");
     Host::start(&["serve", "--config", path(&config)])
 }
@@ -39,7 +39,7 @@ fn select(host: &Host, path: &str, offers: &[&str]) -> (Vec<String>, String) {
 
 #[test]
 fn the_first_protocol_of_the_route_that_the_client_offers_is_selected() {
-    let host = serve_protocols();
+    let host = serve_protocols("subprotocol_selects.toml");
     for path in ["/ws", "/plain"] {
         for (offers, selected) in [
             (&["v1"][..], "v1"),
@@ -62,7 +62,7 @@ fn the_first_protocol_of_the_route_that_the_client_offers_is_selected() {
 
 #[test]
 fn a_handler_chooses_in_rust_and_in_c_and_the_route_is_the_default() {
-    let host = serve_protocols();
+    let host = serve_protocols("subprotocol_chosen.toml");
     for path in ["/chooses", "/c"] {
         // The handlers prefer `v3`, then `v1`.
         for (offer, selected) in
@@ -77,7 +77,7 @@ fn a_handler_chooses_in_rust_and_in_c_and_the_route_is_the_default() {
 
 #[test]
 fn a_client_whose_offer_nobody_selects_is_logged_with_what_to_set() {
-    let host = serve_protocols();
+    let host = serve_protocols("subprotocol_offered.toml");
     assert_eq!(select(&host, "/none", &["mqtt, b, c, d"]).0.len(), 0);
     let line = host.log_line("route `/none` selects none of the subprotocols that the client offers");
     assert!(
@@ -85,7 +85,7 @@ fn a_client_whose_offer_nobody_selects_is_logged_with_what_to_set() {
         "{line}"
     );
     assert!(line.contains("To accept one, set protocols = [\"mqtt\"] in the route ("), "{line}");
-    assert!(line.ends_with("subprotocol.toml:21)"), "{line}");
+    assert!(line.ends_with("subprotocol_offered.toml:21)"), "{line}");
 
     select(&host, "/ws", &["mqtt"]);
     let line = host.log_line("route `/ws` selects none");
@@ -104,7 +104,7 @@ fn a_client_whose_offer_nobody_selects_is_logged_with_what_to_set() {
 
 #[test]
 fn an_offer_that_is_no_name_is_called_so_and_not_suggested() {
-    let host = serve_protocols();
+    let host = serve_protocols("subprotocol_headers.toml");
     for offer in ["\"a\"", "a b", "a;q=1"] {
         assert_eq!(select(&host, "/none", &[offer]).0.len(), 0);
         let line = host.log_line(&format!("the client offers (`{offer}`: no subprotocol name)"));
