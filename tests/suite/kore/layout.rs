@@ -127,7 +127,9 @@ fn the_headers_have_the_layout_of_the_abi() {
         worker_count,
         worker_send,
         worker_receive,
-        protocol
+        protocol,
+        certificate,
+        certificate_field
     );
     for (name, number) in numbers() {
         writeln!(c, "CHECK({name} == INT64_C({number}));").expect("writing to a string succeeds");

@@ -80,6 +80,8 @@ struct callsign_kore_host {
 	int32_t (*worker_receive)(const struct callsign_kore_host *const *, uint32_t,
 	    void (*)(uint32_t, uint32_t, const void *, size_t));
 	const char *(*protocol)(const struct connection *);
+	const uint8_t *(*certificate)(const struct connection *, size_t *);
+	const char *(*certificate_field)(const struct connection *, uint32_t, size_t);
 };
 
 struct callsign_kore_plugin {
