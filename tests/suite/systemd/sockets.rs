@@ -184,9 +184,9 @@ fn a_socket_that_the_server_may_not_bind_itself_is_no_obstacle_to_a_restart() {
     }
     let folder = empty_folder("restart");
     let (unix, file) = (folder.join("a.sock"), folder.join("callsign.toml"));
-    let write = |workers: usize| {
+    let write = |seconds: usize| {
         let text = format!(
-            "listen = 'unix:{}'\nworkers = {workers}\n[plugin.echo]\npath = {:?}\n",
+            "listen = 'unix:{}'\ndrain_timeout = {seconds}\n[plugin.echo]\npath = {:?}\n",
             unix.display(),
             plugin("echo")
         );
@@ -199,10 +199,10 @@ fn a_socket_that_the_server_may_not_bind_itself_is_no_obstacle_to_a_restart() {
         launcher.iter().map(String::as_str).chain(["/usr/bin/env"]).chain(as_nobody).collect();
     let host = Host::exactly_through(&launcher, &["serve", "--config", path(&file)]);
     host.stdout_line("listening on unix:");
-    for workers in [2, 3] {
-        write(workers);
+    for seconds in [2, 3] {
+        write(seconds);
         host.process().signal(Signal::HUP);
-        host.log_has("needs a restart to take effect: workers", workers - 1);
+        host.log_has("needs a restart to take effect: drain_timeout", seconds - 1);
     }
     // The first check has ended when the second reload is logged.
     assert_eq!(host.log_lines("will fail"), [""; 0]);
