@@ -93,7 +93,7 @@ fn receive(
 /// A frozen session with these secrets.
 fn frozen(suite: usize, sending: u8, receiving: u8) -> Vec<u8> {
     let (code, length, _, hkdf) = SUITES[suite];
-    let mut bytes = vec![1, code, 0, 0, 0];
+    let mut bytes = vec![1, code, 0, 0, 0, 0, 8];
     for fill in [sending, receiving] {
         bytes.extend_from_slice(&[0; 16]);
         bytes.extend(std::iter::repeat_n(fill, length));
@@ -117,6 +117,8 @@ struct Client {
     /// Nothing was sent that a session may reject.
     is_good: bool,
     fruitless: usize,
+    /// Records that pay for key updates.
+    update_budget: u64,
 }
 
 impl Client {
@@ -128,7 +130,18 @@ impl Client {
             None => (LessSafeKey::new(UnboundKey::new(algorithm, &secret).unwrap()), [2; 12]),
         };
         let (wire, data) = (Vec::new(), Vec::new());
-        Self { suite, secret, key, iv, counter: 0, wire, data, is_good: true, fruitless: 0 }
+        Self {
+            suite,
+            secret,
+            key,
+            iv,
+            counter: 0,
+            wire,
+            data,
+            is_good: true,
+            fruitless: 0,
+            update_budget: 2048,
+        }
     }
 
     fn operate(&mut self, operation: u8, program: &mut impl Iterator<Item = u8>) {
@@ -168,6 +181,9 @@ impl Client {
                         expand_label(*hkdf, &self.secret, b"traffic upd", &mut secret);
                         (self.key, self.iv) = derive(*hkdf, algorithm, &secret);
                         self.secret = secret;
+                        let budget = (self.update_budget + self.counter).min(2048);
+                        self.is_good &= budget >= 64;
+                        self.update_budget = budget.saturating_sub(64);
                         self.counter = 0;
                     }
                     _ => self.is_good = false,

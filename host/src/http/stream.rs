@@ -219,6 +219,11 @@ fn poll_read_tls(
         layer.put_back(&rest);
         return Poll::Ready(Ok(()));
     }
+    if layer.take_laborious() {
+        // hyper would read on at once.
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
     READ.with_borrow_mut(|read| {
         let result = layer.read(read, |bytes| {
             let mut bytes = ReadBuf::new(bytes);
@@ -250,5 +255,52 @@ fn poll_of<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
         result => Poll::Ready(result),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::{Wake, Waker};
+
+    use super::*;
+    use crate::client::tls::tests::socket_pair;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_after_a_read_of_many_small_records() {
+        let (Transport::Tls(tls), mut client) = socket_pair() else { panic!("it has TLS") };
+        let (stream, layer) = tls.into_parts();
+        for _ in 0..2000 {
+            client.conn.writer().write_all(b"x").expect("the buffer has room");
+        }
+        client.flush().expect("the socket has room");
+        let stream = TcpStream::from_std(stream).expect("tokio runs");
+        stream.readable().await.expect("it has bytes");
+        let mut stream = Stream::Tls { stream, layer: Box::new(layer) };
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut bytes = [0; 4096];
+        let mut read = || {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let mut cx = Context::from_waker(&waker);
+            Pin::new(&mut stream)
+                .poll_read(&mut cx, &mut buffer)
+                .map(|read| read.map(|()| buffer.filled().len()))
+        };
+        assert!(matches!(read(), Poll::Ready(Ok(1..))));
+        assert_eq!(wakes.0.load(Relaxed), 0);
+        assert!(read().is_pending(), "the next read follows at once");
+        assert_eq!(wakes.0.load(Relaxed), 1, "nobody continues the read");
     }
 }

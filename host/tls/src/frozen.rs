@@ -4,6 +4,7 @@
 //!
 //! - version 1, code of the suite, flags (1 close_notify sent, 2 received, 4 failed, 8 KeyUpdate due);
 //! - records without data in a row in 1 byte; length of an incomplete KeyUpdate in 1 byte, its bytes;
+//! - records that pay for the client's next key updates, in 2 bytes;
 //! - for sending, then for receiving: counter and blocks in 8 bytes each; the traffic secret, in TLS 1.2 the key and 12
 //!   bytes of IV.
 
@@ -12,6 +13,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::direction::Direction;
+use crate::open::UPDATE_BUDGET;
 use crate::session::{KEY_UPDATE, Session};
 use crate::suite::{Suite, Version};
 
@@ -52,6 +54,7 @@ impl Session {
             | u8::from(self.update_due) << 3;
         bytes.extend_from_slice(&[VERSION, self.suite.code(), flags, self.fruitless, count]);
         bytes.extend_from_slice(&part[..usize::from(count)]);
+        bytes.extend_from_slice(&self.update_budget.to_le_bytes());
         for direction in [&self.sending, &self.receiving] {
             bytes.extend_from_slice(&direction.counter.to_le_bytes());
             bytes.extend_from_slice(&direction.blocks.to_le_bytes());
@@ -87,6 +90,10 @@ impl Session {
         if !is_possible || (suite.version() == Version::Tls12 && (count > 0 || flags & 8 != 0)) {
             return Err(ThawError("its handshake message is impossible"));
         }
+        let update_budget = u16::from_le_bytes(take(source)?);
+        if update_budget > UPDATE_BUDGET {
+            return Err(ThawError("its key updates are impossible"));
+        }
         let sending = thaw_direction(source, suite)?;
         let receiving = thaw_direction(source, suite)?;
         if !source.is_empty() {
@@ -98,6 +105,7 @@ impl Session {
             failed: flags & 4 != 0,
             update_due: flags & 8 != 0,
             fruitless,
+            update_budget,
             fragment: (part, count),
             ..Self::new(suite, sending, receiving)
         })

@@ -8,6 +8,10 @@ use crate::suite::Version;
 
 /// Records without data that a client may send in a row: alerts, key updates, empty records.
 const FRUITLESS_MAX: u8 = 32;
+/// Records of the client that pay for one of its key updates: deriving a key costs as much as opening several small records.
+const UPDATE_COST: u16 = 64;
+/// Most records that pay for later key updates, and what a session begins with.
+pub(crate) const UPDATE_BUDGET: u16 = 32 * UPDATE_COST;
 
 /// Result of [`Session::open`].
 #[derive(Debug, PartialEq, Eq)]
@@ -224,6 +228,10 @@ impl Session {
                 ));
             }
         }
+        // Counts on its own, because data between key updates would make any number of them permissible.
+        let records = self.receiving.counter.min(u64::from(UPDATE_BUDGET)) as u16;
+        let budget = (self.update_budget + records).min(UPDATE_BUDGET);
+        self.update_budget = budget.checked_sub(UPDATE_COST).ok_or(unexpected("too many key updates"))?;
         let updated = self.receiving.update(self.suite);
         updated.map_err(|_| Violation::new(alert::INTERNAL_ERROR, "the next key cannot be derived"))
     }

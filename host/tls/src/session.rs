@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::alert::{self, Violation};
 use crate::direction::Direction;
+use crate::open::UPDATE_BUDGET;
 use crate::suite::{Suite, Version};
 
 /// Most bytes of data in one record (RFC 8446 §5.1).
@@ -44,6 +45,8 @@ pub struct Session {
     pub(crate) update_due: bool,
     /// Records without data since the last one with data.
     pub(crate) fruitless: u8,
+    /// Records of the client that pay for its next key updates.
+    pub(crate) update_budget: u16,
     /// The first bytes of a KeyUpdate that is split between records, and their number.
     pub(crate) fragment: ([u8; 4], u8),
 }
@@ -77,6 +80,7 @@ impl Session {
             failed: false,
             update_due: false,
             fruitless: 0,
+            update_budget: UPDATE_BUDGET,
             fragment: ([0; 4], 0),
         }
     }

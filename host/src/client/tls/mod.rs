@@ -21,6 +21,10 @@ pub const READ: usize = 64 * 1024;
 /// Size of a buffer that every read fits into, with the incomplete record before it.
 pub const BUFFER: usize = READ + RECORD_MAX + 256;
 
+/// A read of so many bytes is much work if less than half of them are data: small records and key updates take a
+/// millisecond or more for [`READ`] bytes.
+const LABORIOUS: usize = 8 * 1024;
+
 thread_local! {
     static SEALED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(3 * RECORD_MAX));
 }
@@ -100,6 +104,8 @@ pub struct Layer {
     end: Option<End>,
     /// Sealed bytes were written since the last look.
     progressed: bool,
+    /// The last read was much work for little data.
+    laborious: bool,
 }
 
 impl fmt::Debug for Layer {
@@ -132,6 +138,7 @@ impl Layer {
             unwritten_data: 0,
             end: opened.end,
             progressed: false,
+            laborious: false,
         }
     }
 
@@ -177,11 +184,17 @@ impl Layer {
                 self.partial = buffer[opened.rest].into();
             }
             self.end = opened.end;
+            self.laborious = received >= LABORIOUS && opened.length < received / 2;
             if opened.length > 0 {
                 // The end is the next read's.
                 return Ok(Read { length: opened.length, is_empty: is_empty && self.end.is_none() });
             }
         }
+    }
+
+    /// Whether others should have their turn before the next read; said once.
+    pub fn take_laborious(&mut self) -> bool {
+        std::mem::take(&mut self.laborious)
     }
 
     /// Seals data and writes it; returns how much data is written. After `WouldBlock`, the data at the start of `slices`
@@ -279,6 +292,7 @@ impl Layer {
             unwritten_data,
             end: None,
             progressed: false,
+            laborious: false,
         })
     }
 }

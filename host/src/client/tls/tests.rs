@@ -120,6 +120,21 @@ fn data_is_read_however_the_socket_delivers_it() {
 }
 
 #[test]
+fn many_small_records_are_much_work_and_a_large_one_is_not() {
+    let (mut layer, mut client) = connect();
+    let mut buffer = vec![0; BUFFER];
+    let small: Vec<u8> = (0..1000).flat_map(|_| send(&mut client, b"x")).collect();
+    let read = layer.read(&mut buffer, socket(&mut &small[..], usize::MAX, false)).expect("data");
+    assert_eq!(read.length, 1000);
+    assert!(layer.take_laborious() && !layer.take_laborious(), "said once");
+    for data in [pattern(60_000), b"x".to_vec()] {
+        let sent = send(&mut client, &data);
+        layer.read(&mut buffer, socket(&mut &sent[..], usize::MAX, false)).expect("data");
+        assert!(!layer.take_laborious(), "{} bytes", data.len());
+    }
+}
+
+#[test]
 fn a_read_that_leaves_an_end_behind_does_not_look_like_an_emptied_socket() {
     let (mut layer, mut client) = connect();
     let mut sent = send(&mut client, b"last");

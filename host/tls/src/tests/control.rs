@@ -220,6 +220,49 @@ fn floods_of_records_without_data_end_the_session() {
 }
 
 #[test]
+fn key_updates_are_limited_also_if_data_lies_between_them() {
+    let setup = Setup::new();
+    // How many key updates a client can make that sends so many records of data before each.
+    let updates = |records: usize, most: usize| {
+        let mut pair = setup.connect(TLS13);
+        let mut peer = mirror(pair.session());
+        let mut session = Session::thaw(&Session::freeze_copy(pair.session())).expect("a frozen session");
+        for update in 0..most {
+            let mut bytes: Vec<u8> = (0..records).flat_map(|_| record(&mut peer, DATA, b"x")).collect();
+            bytes.extend(record(&mut peer, HANDSHAKE, &[24, 0, 0, 1, 0]));
+            peer.sending.update(peer.suite).expect("TLS 1.3");
+            match open_pieces(&mut session, &bytes, bytes.len()) {
+                (data, None) => assert_eq!(data.len(), records),
+                (_, Some(End::Violation(violation))) => {
+                    assert_eq!(violation.alert, alert::UNEXPECTED_MESSAGE);
+                    return update;
+                }
+                other => panic!("{other:?}"),
+            }
+            // Freezing forgives none.
+            session = Session::thaw(&session.freeze()).expect("a frozen session");
+        }
+        most
+    };
+    assert_eq!(updates(1, 100), 33);
+    assert_eq!(updates(31, 100), 63);
+    assert_eq!(updates(64, 100), 100);
+    assert_eq!(updates(3000, 3), 3);
+    // 31 of them, a byte of data, and so on.
+    let mut pair = setup.connect(TLS13);
+    let mut peer = mirror(pair.session());
+    let mut bytes = Vec::new();
+    for round in 0..62 {
+        if round % 31 == 0 {
+            bytes.extend(record(&mut peer, DATA, b"x"));
+        }
+        bytes.extend(record(&mut peer, HANDSHAKE, &[24, 0, 0, 1, 1]));
+        peer.sending.update(peer.suite).expect("TLS 1.3");
+    }
+    assert!(matches!(open_pieces(pair.session(), &bytes, bytes.len()), (_, Some(End::Violation(_)))));
+}
+
+#[test]
 fn oversized_records_are_rejected_at_their_header() {
     let setup = Setup::new();
     for (suite, ours) in SUITES {

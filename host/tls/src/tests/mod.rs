@@ -250,8 +250,8 @@ fn open_pieces(session: &mut Session, bytes: &[u8], piece: usize) -> (Vec<u8>, O
 fn mirror(session: &Session) -> Session {
     let bytes = Session::freeze_copy(session);
     let suite = session.suite;
-    let one = (bytes.len() - 5) / 2;
-    let swapped = [&bytes[..5], &bytes[5 + one..], &bytes[5..5 + one]].concat();
+    let one = (bytes.len() - 7) / 2;
+    let swapped = [&bytes[..7], &bytes[7 + one..], &bytes[7..7 + one]].concat();
     let mirrored = Session::thaw(&swapped).expect("a frozen session");
     assert_eq!(mirrored.suite, suite);
     mirrored
