@@ -1,15 +1,18 @@
 //! The TLS handshake of an accepted client: a TCP socket enters, a [`Stream`] with TLS leaves.
 //!
 //! A flood of handshakes must not stop clients that are connected: what takes long in a handshake happens in turns
-//! ([`Handshakes::in_turn`]).
+//! ([`Handshakes::in_turn`]). Where more clients come than can be served, the server signs only for those that it has time
+//! to serve ([`QUEUE_PART`]).
 //!
 //! [`Handshakes::in_turn`]: crate::worker::handshakes::Handshakes::in_turn
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use callsign_tls::{Established, Handshake, Progress, ServerConfig};
+use callsign_tls::{Established, Handshake, Progress, ServerConfig, Work};
+use log::Level;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -17,10 +20,14 @@ use tokio::time::timeout;
 use super::timed::discard;
 use super::{Peer, Stream, foreign};
 use crate::client::tls::Layer;
+use crate::config::units::Time;
 use crate::worker::Worker;
 
 /// Bytes of one read. A client's hello has 2 KiB at most.
 const READ: usize = 4 * 1024;
+
+/// A hello waits for its turn for this part of `handshake_timeout`. The rest is for the client's answer.
+const QUEUE_PART: u32 = 3;
 
 /// What a client gets that speaks plain HTTP.
 const BAD_REQUEST: &str = "HTTP/1.1 400 Bad Request\r\n\
@@ -95,7 +102,20 @@ async fn shake(
         if !handshake.receive(received)? {
             continue;
         }
-        let progress = worker.handshakes.in_turn(|| handshake.advance(&mut out)).await;
+        let work = handshake.next_work();
+        let mut advance = || handshake.advance(&mut out);
+        let progress = match work {
+            Work::Signature => {
+                let patience = worker.hub.limits.handshake_timeout / QUEUE_PART;
+                let Some(progress) = worker.handshakes.begin_in_turn(patience, advance).await else {
+                    report_overload(worker, peer, patience);
+                    bail!("its hello has waited longer than {}", Time(patience));
+                };
+                progress
+            }
+            Work::Rest => worker.handshakes.in_turn(advance).await,
+            Work::Hashes => advance(),
+        };
         // Also an alert.
         stream.write_all(&out).await?;
         out.clear();
@@ -103,6 +123,19 @@ async fn shake(
             return Ok(Some(established));
         }
     }
+}
+
+fn report_overload(worker: &Worker, peer: Peer, patience: Duration) {
+    worker.hub.repeats.log(
+        Level::Warn,
+        "tls_overload",
+        format_args!(
+            "more TLS handshakes begin than this worker has time for: {peer} waited for {}, a third of \
+             --handshake-timeout, and was disconnected; more workers serve more, and a certificate with ECDSA takes less \
+             time than one with RSA",
+            Time(patience)
+        ),
+    );
 }
 
 #[cfg(test)]

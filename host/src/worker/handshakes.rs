@@ -1,10 +1,13 @@
 //! Handshakes that are being answered: a drain waits for them, and a reload must keep the handlers that they have
-//! promised to clients. TLS handshakes take turns.
+//! promised to clients. TLS handshakes take turns, and those that are begun are completed before others are begun:
+//! otherwise, of more clients than there is time for, the server would sign for all and serve none.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 use crate::plugin::handler::Callbacks;
 
@@ -19,6 +22,8 @@ pub struct Handshakes {
     done: Notify,
     /// Held by the handshake that computes.
     turn: Semaphore,
+    /// Held by the handshake that waits for its turn to begin.
+    beginning: Semaphore,
 }
 
 impl Default for Handshakes {
@@ -29,6 +34,7 @@ impl Default for Handshakes {
             pending: Cell::new(0),
             done: Notify::new(),
             turn: Semaphore::new(1),
+            beginning: Semaphore::new(1),
         }
     }
 }
@@ -44,6 +50,19 @@ impl Handshakes {
         tokio::task::yield_now().await;
         drop(turn);
         result
+    }
+
+    /// The same for the first step of a handshake. All of these wait in a queue of their own, of which only the head waits
+    /// for a turn, so that what is begun waits for one of them at most. None: the client has waited longer than
+    /// `patience`, and `f` was not run.
+    pub async fn begin_in_turn<R>(&self, patience: Duration, f: impl FnOnce() -> R) -> Option<R> {
+        let since = Instant::now();
+        // The semaphore is never closed.
+        let _head = self.beginning.acquire().await;
+        if since.elapsed() > patience {
+            return None;
+        }
+        Some(self.in_turn(f).await)
     }
 
     /// A client will have these handlers once its 101 is written: until the guard is dropped.
@@ -100,6 +119,7 @@ mod tests {
     use std::rc::Rc;
 
     use tokio::task::{LocalSet, spawn_local, yield_now};
+    use tokio::time::{advance, timeout};
 
     use super::*;
 
@@ -131,5 +151,42 @@ mod tests {
         let log = log.borrow();
         assert_eq!(log.iter().filter(|what| **what == "handshake").count(), 20);
         assert!(!log.windows(2).any(|pair| pair == ["handshake", "handshake"]), "{log:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_more_handshakes_than_there_is_time_for_those_that_begin_succeed() {
+        const STEP: Duration = Duration::from_millis(1);
+        const LIMIT: Duration = Duration::from_secs(1);
+        let handshakes: &'static Handshakes = Box::leak(Box::default());
+        let begun = Rc::new(Cell::new(0));
+        let shake = |begun: Rc<Cell<usize>>| async move {
+            handshakes.begin_in_turn(LIMIT / 3, || begun.set(begun.get() + 1)).await?;
+            // The client's answer comes at once.
+            handshakes.in_turn(|| ()).await;
+            Some(Instant::now())
+        };
+        LocalSet::new()
+            .run_until(async {
+                let start = Instant::now();
+                let clients: Vec<_> =
+                    (0..5000).map(|_| spawn_local(timeout(LIMIT, shake(begun.clone())))).collect();
+                let time = spawn_local(async {
+                    loop {
+                        advance(STEP).await;
+                    }
+                });
+                let mut ends = Vec::new();
+                for client in clients {
+                    ends.push(client.await.expect("no panic").expect("nobody waits for the whole time"));
+                }
+                time.abort();
+                let served: Vec<_> = ends.iter().flatten().collect();
+                assert_eq!(served.len(), begun.get(), "each that was signed for is served");
+                // Two steps for each client in a third of the time.
+                assert!((100..=400).contains(&served.len()), "{}", served.len());
+                assert!(ends[..served.len()].iter().all(Option::is_some), "the first ones");
+                assert!(**served.last().expect("some") - start < LIMIT / 2, "the others were closed early");
+            })
+            .await;
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{ConnectionTrafficSecrets, ExtractedSecrets};
+use rustls::{ConnectionTrafficSecrets, ExtractedSecrets, ProtocolVersion};
 
 use crate::config::ServerConfig;
 use crate::direction::Direction;
@@ -33,7 +33,19 @@ pub struct Handshake {
     /// How much of `incoming` rustls has seen.
     seen: usize,
     incoming_max: usize,
+    verifies_client: bool,
     revealed: Box<Revealed>,
+}
+
+/// What the next step of a handshake computes at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A key agreement and a signature.
+    Signature,
+    /// What follows the server's signature: the key agreement of TLS 1.2, the verification of a client's certificates.
+    Rest,
+    /// A few hashes: TLS 1.3 without certificates of clients, behind the server's signature.
+    Hashes,
 }
 
 /// How far a handshake has come.
@@ -109,8 +121,21 @@ impl Handshake {
             incoming: Vec::new(),
             seen: 0,
             incoming_max: if config.verifies_clients { INCOMING_MAX_CERTIFICATES } else { INCOMING_MAX },
+            verifies_client: config.verifies_clients,
             revealed: Box::default(),
         })
+    }
+
+    /// What [`Handshake::advance`] computes next at most. A hello that asks for another hello is followed by a signature.
+    pub fn next_work(&self) -> Work {
+        let version = self.connection.as_ref().and_then(|connection| connection.protocol_version());
+        // rustls reveals the secrets of TLS 1.3 when it signs; in TLS 1.2 it signs as soon as the version is known.
+        match (version, self.revealed.traffic_secrets().1) {
+            (Some(ProtocolVersion::TLSv1_2), _) => Work::Rest,
+            (_, []) => Work::Signature,
+            _ if self.verifies_client => Work::Rest,
+            _ => Work::Hashes,
+        }
     }
 
     /// Takes bytes of the client. True: [`Handshake::advance`] can do something.

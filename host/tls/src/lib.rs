@@ -34,7 +34,7 @@ pub use alert::Violation;
 pub use certificates::{CertifiedPem, ConfigError, Pem};
 pub use config::ServerConfig;
 pub use frozen::ThawError;
-pub use handshake::{Established, Handshake, HandshakeError, Progress};
+pub use handshake::{Established, Handshake, HandshakeError, Progress, Work};
 pub use open::{End, Opened};
 pub use session::{Exhausted, PLAINTEXT_MAX, RECORD_MAX, Session};
 pub use suite::{Suite, Version};

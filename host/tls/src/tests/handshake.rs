@@ -1,6 +1,7 @@
 //! From the hello to the session.
 
 use super::*;
+use crate::Work;
 
 #[test]
 fn every_suite_leads_to_a_session_however_the_bytes_are_split() {
@@ -27,6 +28,33 @@ fn the_server_prefers_aes_256_in_tls_1_3() {
     let pair = connect(&setup.server, client(config, "localhost"));
     let pair = pair.map_err(|(error, _)| error).expect("common suites");
     assert_eq!(pair.established.session.suite(), Suite::Aes256Gcm);
+}
+
+#[test]
+fn the_next_step_tells_what_it_costs_before_it_is_taken() {
+    let (ca, setup) = (Ca::new("people"), Setup::new());
+    let (files, people) = (setup.ca.issue(&["localhost"]), ca.pem());
+    let asking = ServerConfig::new(&[files.pair()], Some(pem("people.pem", &people))).expect("valid");
+    for (server, suite, rest) in [
+        (&setup.server, TLS13, Work::Hashes),
+        (&setup.server, TLS12, Work::Rest),
+        (&asking, TLS13, Work::Rest),
+        (&asking, TLS12, Work::Rest),
+    ] {
+        let mut client = setup.client(suite);
+        let mut handshake = Handshake::new(server).expect("a configuration");
+        let hello = sent_by(&mut client);
+        // A hello in several records.
+        let (first, second) = hello[5..].split_at(40);
+        for part in [first, second] {
+            assert_eq!(handshake.next_work(), Work::Signature);
+            let header = [0x16, 3, 1, 0, part.len() as u8];
+            assert!(part.len() < 256, "one byte has the length");
+            handshake.receive(&[&header, part].concat()).expect("it has room");
+            handshake.advance(&mut Vec::new()).expect("a hello");
+        }
+        assert_eq!(handshake.next_work(), rest, "{suite:?}");
+    }
 }
 
 #[test]
