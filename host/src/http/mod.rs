@@ -87,7 +87,8 @@ struct Sender {
 }
 
 /// Serves one accepted socket of a listener until it is closed, or upgraded. What the listener says comes in this order:
-/// the PROXY header of a trusted proxy, the TLS handshake, requests.
+/// the PROXY header of a trusted proxy, the TLS handshake, requests. Each client keeps the memory of this future, so what
+/// not all of them need is boxed.
 pub async fn serve(
     worker: &'static Worker,
     listener: Rc<ListenerSettings>,
@@ -96,7 +97,7 @@ pub async fn serve(
     permit: Permit,
 ) {
     let peer = match listener.proxy_protocol {
-        true => match proxy_protocol::client(worker, &stream, peer).await {
+        true => match Box::pin(proxy_protocol::client(worker, &stream, peer)).await {
             Some(client) => client,
             None => return,
         },
@@ -106,7 +107,8 @@ pub async fn serve(
         (Some(entry), Stream::Tcp(stream)) => {
             // The setup of a worker has the certificates of all listeners with TLS.
             let Some(config) = worker.tls.get(entry) else { return };
-            let Some(accepted) = tls::accept(worker, config, stream, peer).await else { return };
+            let accepted = Box::pin(tls::accept(worker, config, stream, peer)).await;
+            let Some(accepted) = accepted else { return };
             let certificate = accepted.certificates.first();
             (accepted.stream, certificate.map(|der| Rc::new(ClientCertificate::new(der))))
         }
@@ -320,4 +322,20 @@ fn hand_over(
         old.iter().for_each(|old| release_request(old, &client));
         worker.open(client, transport, handlers, Permit::take(permit), early);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn plain_clients_need_no_memory_for_what_comes_before_requests() {
+        // It is 2.2 KiB: hyper's connection and the socket.
+        let size = size_of_future(serve);
+        assert!(size <= 2560, "{size} bytes");
+    }
 }

@@ -78,30 +78,18 @@ async fn shake(
     stream: &mut TcpStream,
     peer: Peer,
 ) -> Result<Option<Box<Established>>> {
-    let mut handshake = None;
-    let mut out = Vec::new();
+    let (mut begun, mut out) = (None, Vec::new());
     loop {
-        let mut read = [0; READ];
         stream.readable().await?;
-        let length = match stream.try_read(&mut read) {
-            Ok(0) => bail!("the client has closed the connection"),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let received = &read[..length];
-        let handshake = match &mut handshake {
-            Some(handshake) => handshake,
-            None if foreign::report_without_tls(peer, received) => {
+        let handshake = match receive(config, stream, &mut begun, peer)? {
+            Received::Part => continue,
+            Received::Record(handshake) => handshake,
+            Received::PlainHttp => {
                 stream.write_all(BAD_REQUEST.as_bytes()).await?;
                 stream.shutdown().await?;
                 return Ok(None);
             }
-            none => none.insert(Handshake::new(config)?),
         };
-        if !handshake.receive(received)? {
-            continue;
-        }
         let work = handshake.next_work();
         let mut advance = || handshake.advance(&mut out);
         let progress = match work {
@@ -123,6 +111,39 @@ async fn shake(
             return Ok(Some(established));
         }
     }
+}
+
+/// What one read has brought.
+enum Received<'h> {
+    /// A part of a record, or nothing.
+    Part,
+    /// The end of a record of this handshake.
+    Record(&'h mut Handshake),
+    /// No TLS at all. That was logged.
+    PlainHttp,
+}
+
+/// Reads once. The first bytes begin the handshake. Not a part of [`shake`], because a future contains the buffers that it
+/// has while it waits.
+fn receive<'h>(
+    config: &ServerConfig,
+    stream: &TcpStream,
+    begun: &'h mut Option<Handshake>,
+    peer: Peer,
+) -> Result<Received<'h>> {
+    let mut read = [0; READ];
+    let received = match stream.try_read(&mut read) {
+        Ok(0) => bail!("the client has closed the connection"),
+        Ok(length) => &read[..length],
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Part),
+        Err(error) => return Err(error.into()),
+    };
+    let handshake = match begun {
+        Some(handshake) => handshake,
+        None if foreign::report_without_tls(peer, received) => return Ok(Received::PlainHttp),
+        none => none.insert(Handshake::new(config)?),
+    };
+    Ok(if handshake.receive(received)? { Received::Record(handshake) } else { Received::Part })
 }
 
 fn report_overload(worker: &Worker, peer: Peer, patience: Duration) {
