@@ -71,7 +71,7 @@ pub async fn accept(
     None
 }
 
-/// None: the client speaks plain HTTP, and was told. Its socket is to be read until it closes its side.
+/// None: the client was told why not, and its socket is to be read until it closes its side.
 async fn shake(
     worker: &'static Worker,
     config: &ServerConfig,
@@ -104,11 +104,17 @@ async fn shake(
             Work::Rest => worker.handshakes.in_turn(advance).await,
             Work::Hashes => advance(),
         };
-        // Also an alert.
         stream.write_all(&out).await?;
-        out.clear();
-        if let Progress::Established(established) = progress? {
-            return Ok(Some(established));
+        match progress {
+            Ok(Progress::Established(established)) => return Ok(Some(established)),
+            Ok(Progress::Waiting) => out.clear(),
+            Err(error) if out.is_empty() => return Err(error.into()),
+            // The client may have sent more, such as its request.
+            Err(error) => {
+                log::debug!("{peer}: no TLS handshake: {error}");
+                stream.shutdown().await?;
+                return Ok(None);
+            }
         }
     }
 }

@@ -95,6 +95,15 @@ pub fn der(pem: &str) -> Vec<u8> {
 /// A TLS client of a server.
 pub struct Secure(StreamOwned<ClientConnection, TcpStream>);
 
+impl Secure {
+    /// Sends data to a server that rejects the client. Its alert, and what comes behind it: 0 bytes are an end in order.
+    pub fn rejection(mut self, data: &[u8]) -> (String, io::Result<usize>) {
+        self.0.write_all(data).expect("the server reads what the client sends");
+        let alert = self.0.read(&mut [0]).expect_err("the server has rejected the client").to_string();
+        (alert, self.0.sock.read(&mut [0]))
+    }
+}
+
 /// Whom a client trusts, and who it is.
 #[derive(Clone)]
 pub struct Trust {

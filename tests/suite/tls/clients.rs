@@ -95,6 +95,20 @@ fn a_client_without_a_certificate_of_that_authority_is_not_served() {
 }
 
 #[test]
+fn a_rejected_client_that_has_sent_a_request_already_gets_the_alert_and_an_end_in_order() {
+    let folder = empty_folder("alert");
+    let authority = Authority::new("A");
+    let routes = "[[route]]\npath = '/who'\nhandler = 'identity'\n";
+    let (_host, port) = serve_asking(&folder, &authority, &plugin("requests"), routes);
+    let expired = authority.issue_between(&["sensor.example"], [2020, 1, 1], [2020, 2, 1]);
+    let secure =
+        Trust::of(&authority).with(&expired).connect(port, "localhost").expect("TLS 1.3 answers later");
+    let (alert, end) = secure.rejection(&vec![b'x'; 1 << 20]);
+    assert!(alert.contains("CertificateExpired"), "{alert}");
+    assert!(matches!(end, Ok(0)), "{end:?}");
+}
+
+#[test]
 fn without_client_certificates_no_client_has_one() {
     let folder = empty_folder("not-asked");
     let authority = Authority::new("A");
