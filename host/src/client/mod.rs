@@ -230,9 +230,15 @@ impl Client {
         self.outbox.borrow().memory() + self.transport.borrow().sealed_memory()
     }
 
-    /// Drops every frame of which nothing is written. Returns how many bytes remain.
+    /// Bytes that wait; those that are sealed wait twice.
+    pub fn backlog_and_sealed(&self) -> usize {
+        self.backlog() + self.transport.borrow().sealed_memory()
+    }
+
+    /// Drops every frame of which nothing is written. Returns how many bytes remain; those that are sealed count twice.
     pub fn drop_unbegun(&self) -> usize {
-        self.outbox.borrow_mut().drop_unbegun(self.transport.borrow().sealed_data())
+        self.outbox.borrow_mut().drop_unbegun(self.transport.borrow().sealed_data());
+        self.backlog_and_sealed()
     }
 
     /// Memory of what was received and not handled, in bytes, and the message in it. Not while bytes of the client are

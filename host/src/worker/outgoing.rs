@@ -20,7 +20,8 @@ use crate::system::scoreboard::Slot;
 pub const TRY_AGAIN_LATER: u16 = 1013;
 /// When the bound is reached, this part of it is freed, so that the search for the largest queues is rare.
 pub const FREED_PART: usize = 8;
-/// A frame that is begun has to be completed before a Close. A longer rest is dropped, together with the socket.
+/// A frame that is begun has to be completed before a Close, and sealed records have to be written. A longer rest is
+/// dropped, together with the socket; so is one that is most of the queue.
 const REST_MAX: usize = 64 * 1024;
 
 /// Memory of the write queues of a worker's clients.
@@ -127,11 +128,12 @@ impl Hub {
             // It is closing already and does not read what waits.
             return self.abort(c);
         };
-        let before = self.counted(c);
+        let (before, waiting) = (self.counted(c), c.backlog_and_sealed());
         let rest = c.drop_unbegun();
         c.queue(|outbox| outbox.push_framed(&close, &self.pool));
         self.outgoing.change(before, self.counted(c));
-        if rest > REST_MAX {
+        // If little were freed, all clients would be closed for the memory of a few.
+        if rest > REST_MAX.min(waiting / 2) {
             return self.abort(c);
         }
         self.closing(c);

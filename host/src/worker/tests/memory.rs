@@ -1,6 +1,7 @@
 //! What the clients of a worker hold together: incomplete messages and write queues.
 
 use super::*;
+use crate::client::tls::tests::socket_pair;
 
 const KIB: usize = 1 << 10;
 
@@ -188,6 +189,58 @@ async fn a_client_with_a_large_message_begun_is_dropped_at_once() {
         assert_eq!(disconnected(), [(1, 1013)]);
         assert!(c.is_dropped());
         assert_eq!(worker.hub.outgoing.memory(&worker.hub.pool), 0);
+    })
+    .await;
+}
+
+/// Sends messages of 60 KiB to new clients that read nothing, one after the other, until clients are closed for their
+/// memory. How many there were, and how many of them were closed.
+async fn closed_for_memory(
+    worker: &'static Worker,
+    mut transport: impl FnMut() -> Transport,
+) -> (usize, usize) {
+    let is_closed = |c: &Rc<Client>| c.endpoint.ending().is_some_and(|ending| ending.code == 1013);
+    let mut clients = Vec::new();
+    while !clients.iter().any(is_closed) {
+        let c = open(worker, transport(), recording()).await;
+        while !c.turn.blocked.get() && c.is_open() {
+            worker.hub.send(&c, op::BINARY, &[1; 60 * KIB]);
+            settle().await;
+        }
+        clients.push(c);
+    }
+    let max = worker.hub.limits.send_memory;
+    let memory = worker.hub.outgoing.memory(&worker.hub.pool);
+    assert!(memory <= max - max / 8, "{memory}");
+    (clients.len(), clients.iter().filter(|c| is_closed(c)).count())
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_with_nothing_but_a_frame_that_is_begun_are_not_all_closed() {
+    with_worker(limits(|limits| limits.send_memory = 1024 * KIB), async |worker| {
+        let mut peers = Vec::new();
+        let (open, closed) = closed_for_memory(worker, || {
+            let (server, peer) = pipe(1000);
+            peers.push(peer);
+            Transport::Memory(server)
+        })
+        .await;
+        assert!(open > 10 && closed <= open / 3, "{closed} of {open}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_with_sealed_records_are_not_all_closed() {
+    with_worker(limits(|limits| limits.send_memory = 1024 * KIB), async |worker| {
+        let mut peers = Vec::new();
+        let (open, closed) = closed_for_memory(worker, || {
+            let (transport, peer) = socket_pair();
+            peers.push(peer);
+            transport
+        })
+        .await;
+        assert!(open >= 5 && closed <= open / 2, "{closed} of {open}");
     })
     .await;
 }

@@ -81,10 +81,7 @@ impl TestClient {
     /// An open connection with these handlers; `capacity` is what its socket's buffer holds.
     async fn open(worker: &'static Worker, capacity: usize, handlers: Callbacks) -> Self {
         let (server, peer) = pipe(capacity);
-        let request = hyper::Request::get("/chat?room=7").header("host", "a").body(()).expect("a request");
-        let client = Rc::new(Client::requested(Head::new(&request.into_parts().0, "/chat", "127.0.0.1:9")));
-        let permit = worker.admission.admit().await;
-        worker.open(client.clone(), Transport::Memory(server), handlers, permit, Vec::new());
+        let client = open(worker, Transport::Memory(server), handlers).await;
         Self { worker, client, peer }
     }
 
@@ -144,6 +141,15 @@ impl TestClient {
     fn is_dropped(&self) -> bool {
         Rc::strong_count(&self.client) == 1
     }
+}
+
+/// An open connection over a transport.
+async fn open(worker: &'static Worker, transport: Transport, handlers: Callbacks) -> Rc<Client> {
+    let request = hyper::Request::get("/chat?room=7").header("host", "a").body(()).expect("a request");
+    let client = Rc::new(Client::requested(Head::new(&request.into_parts().0, "/chat", "127.0.0.1:9")));
+    let permit = worker.admission.admit().await;
+    worker.open(client.clone(), transport, handlers, permit, Vec::new());
+    client
 }
 
 /// A client's frame; the mask of zeros leaves the payload as it is.
