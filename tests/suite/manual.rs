@@ -1,11 +1,12 @@
-//! `callsign completions` and `callsign man`: shells load the scripts, and `man` formats the pages.
+//! What is installed with the program: shells load the scripts of `callsign completions`, `man` formats the pages of
+//! `callsign man`, and the files of the Debian package exist.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{empty_folder, path, run, scratch, skip};
+use crate::support::{empty_folder, path, root, run, scratch, skip};
 
 /// The completion script of a shell.
 fn script(shell: &str) -> String {
@@ -101,4 +102,33 @@ fn assert_is_good(page: &Path) {
         text.lines().any(|line| line.trim_start().starts_with("callsign ") && line.starts_with("       c")),
         "{text}"
     );
+}
+
+/// `cargo deb` makes the package from this list; a missing file would be noticed only then.
+#[test]
+fn what_the_debian_package_is_made_of_exists() {
+    let host = root().join("host");
+    let manifest = fs::read_to_string(host.join("Cargo.toml")).expect("it can be read");
+    let manifest: toml::Table = manifest.parse().expect("it is TOML");
+    let deb = &manifest["package"]["metadata"]["deb"];
+    let text = |value: &toml::Value| value.as_str().expect("it is a string").to_owned();
+    let assets: Vec<[String; 2]> = deb["assets"]
+        .as_array()
+        .expect("it is a list")
+        .iter()
+        .map(|asset| [text(&asset[0]), text(&asset[1])])
+        .collect();
+    let is_made = |source: &str| source.starts_with("target/") || source.contains("/generated/");
+    for [source, _] in assets.iter().filter(|[source, _]| !is_made(source)) {
+        assert!(host.join(source).is_file(), "{source}");
+    }
+    let folder = host.join(text(&deb["systemd-units"]["unit-scripts"]));
+    for unit in ["callsign.service", "callsign.socket"] {
+        assert!(folder.join(unit).is_file(), "{unit}");
+    }
+    let config = root().join("packaging/debian/callsign.toml");
+    assert!(assets.iter().any(|asset| *asset == ["../packaging/debian/callsign.toml", "etc/callsign/"]));
+    let (code, _, stderr) = run(&["check", "--config", path(&config)]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("no plugin to serve: name "), "{stderr}");
 }
