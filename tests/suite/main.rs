@@ -33,6 +33,8 @@ mod unix_socket; // clients on a Unix socket
 
 mod systemd; // a server that systemd starts
 
+mod proxies; // nginx and HAProxy in front of the server
+
 mod workers; // workers that die or hang
 
 mod stalled_worker; // workers that do not run, outside of any callback
