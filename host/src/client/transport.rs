@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::net::sockopt;
+use zeroize::Zeroizing;
 
 use super::frozen::ThawError;
 use super::tls::{Layer, Read, Tls};
@@ -174,14 +175,14 @@ impl Transport {
     }
 
     /// Gives the descriptor away, and what else there is to be frozen. None where there is no descriptor.
-    pub(super) fn freeze(self) -> Option<(OwnedFd, Vec<u8>)> {
+    pub(super) fn freeze(self) -> Option<(OwnedFd, Zeroizing<Vec<u8>>)> {
         match self {
             Self::None => None,
-            Self::Tcp(stream) => Some((stream.into(), Vec::new())),
-            Self::Unix(stream) => Some((stream.into(), Vec::new())),
+            Self::Tcp(stream) => Some((stream.into(), Zeroizing::default())),
+            Self::Unix(stream) => Some((stream.into(), Zeroizing::default())),
             Self::Tls(tls) => {
                 let (stream, layer) = tls.into_parts();
-                Some((stream.into(), layer.freeze()))
+                Some((stream.into(), Zeroizing::new(layer.freeze())))
             }
             #[cfg(test)]
             Self::Memory(_) => None,

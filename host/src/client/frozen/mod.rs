@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use callsign_websocket::{Endpoint, SnapshotError, Source, put_bytes};
+use zeroize::Zeroizing;
 
 use super::certificate::ClientCertificate;
 use super::head::Head;
@@ -22,13 +23,19 @@ const VERSION: u8 = 4;
 /// The kinds of a connection's handlers, in the order of the format.
 const KINDS: [Kind; 3] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect];
 
-/// A frozen client.
-#[derive(Debug)]
+/// A frozen client. Only the length of its bytes is shown: they contain messages and keys.
 pub struct Frozen {
     /// Everything but the socket.
-    pub bytes: Vec<u8>,
+    pub bytes: Zeroizing<Vec<u8>>,
     /// The socket.
     pub descriptor: OwnedFd,
+}
+
+impl fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, descriptor } = self;
+        f.debug_struct("Frozen").field("bytes", &bytes.len()).field("descriptor", descriptor).finish()
+    }
 }
 
 /// Why frozen bytes are not a client.
@@ -92,6 +99,9 @@ impl Client {
         let rest = self.take_rest();
         put_bytes(&mut bytes, rest.as_ref().map_or(&[], Rest::unhandled));
         let (descriptor, state) = self.transport.replace(Transport::None).freeze()?;
+        // Keys come last, in room that is there: a vector that grows leaves copies of its bytes behind.
+        bytes.reserve_exact(state.len() + size_of::<u64>());
+        let mut bytes = Zeroizing::new(bytes);
         put_bytes(&mut bytes, &state);
         Some(Frozen { bytes, descriptor })
     }

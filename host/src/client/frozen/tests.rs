@@ -167,6 +167,14 @@ fn a_client_with_tls_does_so_too() {
 }
 
 #[test]
+fn bytes_of_a_frozen_client_are_not_shown() {
+    let (ours, _peer) = tls::tests::socket_pair();
+    let frozen = client(ours).freeze().expect("it is open");
+    let shown = format!("{frozen:?}");
+    assert!(shown.len() < 100 && !shown.contains(&format!("{:?}", &frozen.bytes[..4])), "{shown}");
+}
+
+#[test]
 fn a_closing_client_stays_closing_and_its_time_to_close_begins_anew() {
     let (ours, _peer) = UnixStream::pair().expect("a pair of sockets");
     let client = client(Transport::Unix(ours));
