@@ -147,6 +147,16 @@ impl Transport {
         if let Self::Tls(tls) = self { tls.received_memory() } else { 0 }
     }
 
+    /// Whether TLS lies over the socket.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether the next read reports an end that lies in no socket any more.
+    pub fn has_ended(&self) -> bool {
+        if let Self::Tls(tls) = self { tls.has_ended() } else { false }
+    }
+
     /// Memory of bytes of the queue that wait a second time, sealed.
     pub fn sealed_memory(&self) -> usize {
         if let Self::Tls(tls) = self { tls.sealed_memory() } else { 0 }

@@ -346,6 +346,16 @@ impl Hub {
         self.closing(c);
     }
 
+    /// The client has broken TLS: the connection ends, as lost, with an alert instead of what is not sealed yet. Its socket
+    /// is read to the end, because closing it with unread bytes could lose the alert.
+    #[cold]
+    pub fn end_with_alert(&self, c: &Client) {
+        let counted = self.counted(c);
+        c.drop_unbegun();
+        self.count_queue(c, counted);
+        self.end_after_queue(c);
+    }
+
     /// The client is gone, or is to be dropped.
     pub fn abort(&self, c: &Client) {
         self.uncount_queue(c);

@@ -191,6 +191,9 @@ impl Worker {
             );
             self.hub.abort(&client);
         }
+        if client.transport().has_ended() {
+            client.turn.readable.set(true);
+        }
         if self.draining.get() {
             self.hub.close(&client, GOING_AWAY, "server is shutting down");
         }

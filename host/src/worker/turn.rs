@@ -170,25 +170,27 @@ impl Worker {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 c.turn.readable.set(false);
                 c.turn.urgent.set(false);
-                self.note_partial(c);
+                if c.transport().is_tls() {
+                    self.note_records(c);
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // The client sends no more, and may still read what waits for it.
-            Ok(_) if c.backlog() > 0 => self.hub.end_after_queue(c),
+            Ok(_) if c.backlog() > 0 || c.transport().is_tls() => self.hub.end_after_queue(c),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 log::debug!("connection {} ({}): {error}", c.id(), c.peer());
-                self.hub.abort(c);
+                self.hub.end_with_alert(c);
             }
             _ => self.hub.abort(c),
         }
     }
 
-    /// A read may have brought the beginning of a TLS record, and no data.
-    fn note_partial(&self, c: &Client) {
+    /// A read may have brought the beginning of a TLS record, or the end of one, and no data.
+    fn note_records(&self, c: &Client) {
         if c.transport().received_memory() > 0 {
             self.hub.keepalive.note_data(c);
-            self.hub.note_held(c);
         }
+        self.hub.note_held(c);
     }
 
     /// Runs callbacks of a client; what they send to it leaves in one write after them.

@@ -43,14 +43,9 @@ impl Tls {
         Self { stream, layer: RefCell::new(layer) }
     }
 
-    /// See [`Layer::read`]. A violation is told to the client.
+    /// See [`Layer::read`]. A violation is told to the client by [`Tls::close`].
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<Read> {
-        let mut layer = self.layer.borrow_mut();
-        let result = layer.read(buffer, |buffer| (&self.stream).read(buffer));
-        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::InvalidData) {
-            layer.close(|bytes| (&self.stream).write(bytes));
-        }
-        result
+        self.layer.borrow_mut().read(buffer, |buffer| (&self.stream).read(buffer))
     }
 
     /// See [`Layer::write`].
@@ -67,6 +62,11 @@ impl Tls {
     #[inline]
     pub fn received_memory(&self) -> usize {
         self.layer.borrow().partial.len()
+    }
+
+    /// Whether the client's end of the session has been read: the socket may have nothing more to report.
+    pub fn has_ended(&self) -> bool {
+        self.layer.borrow().end.is_some()
     }
 
     /// Memory of sealed bytes that the socket has not accepted.
@@ -275,7 +275,7 @@ impl Layer {
     /// The bytes are damaged.
     pub fn thaw(bytes: &[u8]) -> Result<Self, ThawError> {
         let mut source = Source(bytes);
-        let session = Session::thaw(source.bytes()?).map_err(|error| ThawError::Format(error.0))?;
+        let mut session = Session::thaw(source.bytes()?).map_err(|error| ThawError::Format(error.0))?;
         let (partial, unwritten) = (source.bytes()?, source.bytes()?);
         let unwritten_data = usize::try_from(source.u64()?).unwrap_or(usize::MAX);
         if !source.0.is_empty() || partial.len() > RECORD_MAX + 256 {
@@ -284,13 +284,14 @@ impl Layer {
         if unwritten.is_empty() != (unwritten_data == 0) || unwritten_data > BATCH {
             return Err(ThawError::Format("impossible sealed data"));
         }
+        let end = session.open(&mut []).end;
         Ok(Self {
             session,
             early: Vec::new(),
             partial: partial.into(),
             unwritten: unwritten.into(),
             unwritten_data,
-            end: None,
+            end,
             progressed: false,
             laborious: false,
         })

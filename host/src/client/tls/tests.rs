@@ -148,6 +148,19 @@ fn a_read_that_leaves_an_end_behind_does_not_look_like_an_emptied_socket() {
 }
 
 #[test]
+fn an_end_is_frozen_too() {
+    let (mut layer, mut client) = connect();
+    client.send_close_notify();
+    let sent = sent_by(&mut client);
+    assert_eq!(
+        read_all(&mut layer, socket(&mut &sent[..], usize::MAX, false)).1,
+        io::ErrorKind::UnexpectedEof
+    );
+    let mut layer = Layer::thaw(&layer.freeze()).expect("it was frozen");
+    assert_eq!(read_all(&mut layer, socket(&mut &b""[..], 1, false)).1, io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
 fn what_breaks_the_protocol_is_an_error_after_the_data_before_it_and_the_client_is_told() {
     let (mut layer, mut client) = connect();
     let mut sent = send(&mut client, b"good");

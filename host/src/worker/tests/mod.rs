@@ -12,6 +12,8 @@ mod pings; // silent clients
 
 mod sending; // audiences, queues, one write per turn
 
+mod tls; // ends and records of TLS
+
 mod turns; // more than one turn can handle
 
 use std::cell::{Cell, RefCell};
