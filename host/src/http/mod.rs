@@ -51,6 +51,7 @@ use crate::client::Client;
 use crate::client::certificate::ClientCertificate;
 use crate::client::head::Head;
 use crate::config::listen::ListenerSettings;
+use crate::config::trusted_proxies::TrustedProxies;
 use crate::plugin::call;
 use crate::plugin::dispatch::{Answerer, ResolvedRoute};
 use crate::plugin::generation::Generation;
@@ -75,6 +76,9 @@ struct Sender {
     worker: &'static Worker,
     /// The client, or the proxy that the request came from as long as its headers were not looked at.
     peer: Peer,
+    /// Whether `peer` sends the bytes of the connection, and not a client that its proxy has not named. Headers of proxies do
+    /// not count from that one.
+    is_named: bool,
     permit: Rc<Permit>,
     /// Whether the client, or that proxy, speaks TLS.
     is_tls: bool,
@@ -96,13 +100,11 @@ pub async fn serve(
     peer: Peer,
     permit: Permit,
 ) {
-    let peer = match listener.proxy_protocol {
-        true => match Box::pin(proxy_protocol::client(worker, &stream, peer)).await {
-            Some(client) => client,
-            None => return,
-        },
-        false => peer,
+    let origin = match listener.proxy_protocol {
+        true => Box::pin(proxy_protocol::client(worker, &stream, peer)).await,
+        false => Some(proxy_protocol::Origin { peer, is_named: true }),
     };
+    let Some(proxy_protocol::Origin { peer, is_named }) = origin else { return };
     let (stream, certificate) = match (listener.tls, stream) {
         (Some(entry), Stream::Tcp(stream)) => {
             // The setup of a worker has the certificates of all listeners with TLS.
@@ -119,7 +121,8 @@ pub async fn serve(
     let (permit, phase) = (Rc::new(permit), Phase::default());
     let stream = Timed::new(stream, phase.clone(), limits);
     let (redirect, pending) = (listener.redirect, Rc::default());
-    let sender = Sender { worker, peer, permit: permit.clone(), is_tls, certificate, redirect, pending };
+    let sender =
+        Sender { worker, peer, is_named, permit: permit.clone(), is_tls, certificate, redirect, pending };
     let service = service_fn(move |request: Request<Incoming>| {
         phase.begin_request(request.body().size_hint().exact());
         sender.pending.get_or_init(|| worker.handshakes.begin());
@@ -181,9 +184,10 @@ async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse
         return text(StatusCode::NOT_FOUND, "no route for this path");
     };
     let headers = request.headers();
-    let client = forwarded::client(&dispatch.trusted_proxies, sender.peer, headers);
-    if accept.is_some() && !origin::is_allowed(&dispatch, route, headers, sender.peer, client, sender.is_tls)
-    {
+    let nobody = TrustedProxies::default();
+    let trusted = if sender.is_named { &dispatch.trusted_proxies } else { &nobody };
+    let client = forwarded::client(trusted, sender.peer, headers);
+    if accept.is_some() && !origin::is_allowed(trusted, route, headers, sender.peer, client, sender.is_tls) {
         return text(StatusCode::FORBIDDEN, "this page may not open a WebSocket here");
     }
     sender.peer = client;

@@ -12,8 +12,9 @@ use hyper::header::ORIGIN;
 
 use super::forwarded;
 use super::stream::Peer;
+use crate::config::trusted_proxies::TrustedProxies;
 use crate::config::web_origin::{OriginRule, RequestTarget, WebOrigin};
-use crate::plugin::dispatch::{Dispatch, ResolvedRoute};
+use crate::plugin::dispatch::ResolvedRoute;
 use crate::system::log::repeats::Repeats;
 use crate::system::sanitize::excerpt;
 
@@ -27,7 +28,7 @@ thread_local! {
 /// Whether the client may open a WebSocket on the route. If not, the log says which page it was, and what to set.
 /// `nearest` is the client, or the proxy that its request came from.
 pub fn is_allowed(
-    dispatch: &Dispatch,
+    trusted: &TrustedProxies,
     route: &ResolvedRoute,
     headers: &HeaderMap,
     nearest: Peer,
@@ -40,13 +41,13 @@ pub fn is_allowed(
     }
     let count = headers.get_all(ORIGIN).iter().count();
     let origin = line.to_str().ok().and_then(WebOrigin::parse).filter(|_| count == 1);
-    let mut target = forwarded::target(&dispatch.trusted_proxies, nearest, headers);
+    let mut target = forwarded::target(trusted, nearest, headers);
     // Of its own clients a trusted proxy tells that.
-    target.is_tls |= is_tls && !dispatch.trusted_proxies.include(nearest.ip());
+    target.is_tls |= is_tls && !trusted.include(nearest.ip());
     let is_allowed = origin.as_ref().is_some_and(|origin| route.origins.rule.allows(origin, &target));
     if !is_allowed {
         let sent = excerpt(&String::from_utf8_lossy(line.as_bytes()), EXCERPT_MAX);
-        let is_proxy = dispatch.trusted_proxies.include(nearest.ip());
+        let is_proxy = trusted.include(nearest.ip());
         let handshake = Handshake { route, headers, nearest, target, is_proxy };
         let what = match &origin {
             Some(origin) => handshake.rejection(origin, &sent),

@@ -93,6 +93,15 @@ fn a_connection_of_the_proxys_own_has_its_address() {
         let mut client = host.connect();
         client.send([header, REQUEST].concat());
         assert_eq!(peer(&mut client), client.address());
+        // The bytes may be those of any client, which the proxy has not named.
+        let mut client = host.connect();
+        let forged = String::from_utf8_lossy(REQUEST).replacen(
+            "\r\n\r\n",
+            "\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n",
+            1,
+        );
+        client.send([header, forged.as_bytes()].concat());
+        assert_eq!(peer(&mut client), client.address());
     }
 }
 

@@ -25,8 +25,16 @@ thread_local! {
     static REPEATS: Repeats = Repeats::default();
 }
 
+/// Who a connection is from.
+pub struct Origin {
+    /// The client that the proxy names, or the proxy.
+    pub peer: Peer,
+    /// Whether the proxy names a client. If not, `peer` is the proxy, which may pass on the bytes of any client.
+    pub is_named: bool,
+}
+
 /// The client that the proxy at the other end of the socket names. None: the socket has to be closed.
-pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer) -> Option<Peer> {
+pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer) -> Option<Origin> {
     if !worker.dispatch().trusted_proxies.include(proxy.ip()) {
         let address = proxy.ip().map_or("unix:".to_owned(), |address| address.to_string());
         return reject(
@@ -43,7 +51,7 @@ pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer) -> Option<Pee
         () = worker.begins_to_drain() => return None,
     };
     match result {
-        Ok(client) => Some(client.map_or(proxy, Peer::Address)),
+        Ok(client) => Some(Origin { peer: client.map_or(proxy, Peer::Address), is_named: client.is_some() }),
         Err(Failure::Lost(error)) => {
             log::debug!("{proxy}: left before its PROXY header was complete: {error}");
             None
@@ -111,7 +119,7 @@ async fn receive(stream: &Stream, buffer: &mut [u8], flags: RecvFlags) -> io::Re
     }
 }
 
-fn reject(proxy: Peer, why: &str) -> Option<Peer> {
+fn reject(proxy: Peer, why: &str) -> Option<Origin> {
     if let Some(held_back) = REPEATS.with(|repeats| repeats.admit(why, Instant::now())) {
         log::warn!("{proxy} is disconnected: {why}{held_back}");
     }
