@@ -111,7 +111,11 @@ async fn shake(
             Err(error) if out.is_empty() => return Err(error.into()),
             // The client may have sent more, such as its request.
             Err(error) => {
-                log::debug!("{peer}: no TLS handshake: {error}");
+                let line = format_args!("{peer}: no TLS handshake: {error}");
+                match error.is_about_certificate() {
+                    true => worker.hub.repeats.log(Level::Warn, "client_certificates", line),
+                    false => log::debug!("{line}"),
+                }
                 stream.shutdown().await?;
                 return Ok(None);
             }

@@ -83,6 +83,14 @@ enum Reason {
     Other(&'static str),
 }
 
+impl HandshakeError {
+    /// Whether the client has no certificate that the configuration accepts.
+    pub fn is_about_certificate(&self) -> bool {
+        use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
+        matches!(&self.0, Reason::Rustls(NoCertificatesPresented | InvalidCertificate(_)))
+    }
+}
+
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

@@ -82,6 +82,7 @@ fn a_client_without_a_certificate_of_that_authority_is_not_served() {
     let trust = Trust::of(&authority);
     let error = trust.get(port, "/who").expect_err("it has none").to_string();
     assert!(error.contains("CertificateRequired"), "{error}");
+    host.log_line("no TLS handshake: peer sent no certificates");
     // The same name, another key.
     let foreign = client(&Authority::new("A"));
     let error =
@@ -90,6 +91,7 @@ fn a_client_without_a_certificate_of_that_authority_is_not_served() {
     let expired = authority.issue_between(&["sensor.example"], [2020, 1, 1], [2020, 2, 1]);
     let error = trust.clone().with(&expired).get(port, "/who").expect_err("it has expired").to_string();
     assert!(error.contains("CertificateExpired"), "{error}");
+    host.log_line("no TLS handshake: invalid peer certificate: certificate expired");
     assert!(trust.with(&client(&authority)).get(port, "/who").is_ok());
     drop(host);
 }
