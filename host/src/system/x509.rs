@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use anyhow::{Result, anyhow};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
-use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name, X509Version};
 
 use crate::config::tls::AboutCertificate;
 use crate::system::sanitize::sanitize_line;
@@ -55,6 +55,14 @@ pub fn about(der: &[u8]) -> Result<AboutCertificate> {
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
     })
+}
+
+/// Whether the certificate may be that of an authority (RFC 5280 §4.2.1.9). Before version 3 it cannot say.
+pub fn may_be_authority(der: &[u8]) -> Result<bool> {
+    let certificate = parse(der)?;
+    let constraints = certificate.basic_constraints();
+    let is_authority = constraints.is_ok_and(|found| found.is_some_and(|found| found.value.ca));
+    Ok(is_authority || certificate.version() != X509Version::V3)
 }
 
 /// Whom the certificate is about.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use callsign_tls::{CertifiedPem, Pem, ServerConfig};
 
 use crate::config::listen::Listen;
@@ -41,12 +41,30 @@ pub fn read_sources<'s>(
 fn read(source: &TlsSource) -> Result<Tls> {
     let certificates = source.certificates.iter().map(read_certificate).collect::<Result<_>>()?;
     let client_authorities = match &source.client_certificates {
-        Some(file) => Some(pem::about(pem::read_certificates(file), "client certificates", file)?.0),
+        Some(file) => Some(pem::about(read_authorities(file), "client certificates", file)?),
         None => None,
     };
     let tls = Tls { source: source.clone(), certificates, client_authorities };
     configure(&tls)?;
     Ok(tls)
+}
+
+/// The text of a file with certificates of authorities. The verification would take every certificate in it for one: who has
+/// the key of a client's certificate could issue others.
+fn read_authorities(file: &NamedFile) -> Result<String> {
+    let (text, certificates) = pem::read_certificates(file)?;
+    for (index, certificate) in certificates.iter().enumerate() {
+        if !x509::may_be_authority(certificate)? {
+            let about = x509::about(certificate)?;
+            bail!(
+                "certificate {} ({}) is not that of an authority (CA:FALSE); name the authority that has issued the \
+                 certificates of the clients",
+                index + 1,
+                names(&about)
+            );
+        }
+    }
+    Ok(text)
 }
 
 fn read_certificate(source: &CertificateSource) -> Result<Certified> {

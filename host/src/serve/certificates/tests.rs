@@ -153,3 +153,24 @@ fn changes_are_shown_with_names_and_end() {
     assert_eq!(changed(&old, &old), Vec::<String>::new());
     assert_eq!(changed(&old, &new), ["b, c, d and 1 more until 1970-04-11"]);
 }
+
+#[test]
+fn only_an_authority_can_vouch_for_clients() {
+    let folder = Folder::new();
+    let pair = folder.pair("a.example");
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(["sensor.example".to_owned()]).expect("a name");
+    let mut error_with = |is_ca| {
+        params.is_ca = is_ca;
+        let text = params.self_signed(&key).expect("a certificate").pem();
+        let source =
+            TlsSource { client_certificates: Some(folder.write("ca.pem", &text)), ..source(&[&pair]) };
+        read_one(&source).err()
+    };
+    assert_eq!(error_with(IsCa::Ca(BasicConstraints::Unconstrained)), None);
+    for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa] {
+        let error = error_with(is_ca).expect("it is a client's");
+        assert!(error.starts_with("callsign.toml: ca.pem: client certificates "), "{error}");
+        assert!(error.contains("certificate 1 (sensor.example) is not that of an authority"), "{error}");
+    }
+}
