@@ -3,7 +3,7 @@
 
 mod program; // runs a proxy
 
-mod tls; // a client that speaks TLS
+mod client; // a client that speaks TLS
 
 use std::fs;
 use std::path::Path;
@@ -11,14 +11,17 @@ use std::process::Command;
 
 use tungstenite::Message;
 
-use crate::support::{Host, Raw, c_plugin, empty_folder, free_port, path, root, scratch};
+use crate::support::{
+    Authority, Files, Host, Raw, Trust, c_plugin, empty_folder, free_port, path, root, scratch,
+};
+use client::{CLIENT, Client, NAME};
 use program::{Program, find};
-use tls::{CLIENT, Client, NAME};
 
 /// A proxy and the server behind it.
 struct Proxied {
     host: Host,
     _proxy: Program,
+    trust: Trust,
     /// Where the proxy speaks HTTP, to redirect, and HTTPS.
     http: u16,
     https: u16,
@@ -52,13 +55,19 @@ fn serve(folder: &Path, ping_interval: &str) -> (Host, u16, u16) {
     (Host::exactly(&["serve", "--config", path(&config)]).served(), plain, proxied)
 }
 
+/// A certificate of the proxy, and who trusts it.
+fn certificate(folder: &Path) -> (Trust, Files) {
+    let authority = Authority::new("A");
+    (Trust::of(&authority), authority.issue(&[NAME]).write(folder, "site"))
+}
+
 /// nginx with `nginx.conf`.
 fn nginx(name: &str, ping_interval: &str) -> Option<Proxied> {
     let program = find("nginx")?;
     let folder = empty_folder(name);
     let (host, server, _) = serve(&folder, ping_interval);
     let (http, https) = (free_port(), free_port());
-    let (certificate, key) = tls::certificate(&folder);
+    let (trust, Files { certificate, key }) = certificate(&folder);
     let site = example(
         "nginx.conf",
         &[
@@ -83,7 +92,7 @@ fn nginx(name: &str, ping_interval: &str) -> Option<Proxied> {
     fs::write(&config, text).expect("the scratch folder can be written");
     let mut command = Command::new(program);
     command.args(["-p", here, "-e", "stderr", "-c", path(&config)]);
-    Some(Proxied { host, _proxy: Program::start(command, https), http, https })
+    Some(Proxied { host, _proxy: Program::start(command, https), trust, http, https })
 }
 
 /// HAProxy with this file.
@@ -92,7 +101,7 @@ fn haproxy(file: &str, name: &str, ping_interval: &str) -> Option<Proxied> {
     let folder = empty_folder(name);
     let (host, plain, proxied) = serve(&folder, ping_interval);
     let (http, https) = (free_port(), free_port());
-    let (certificate, key) = tls::certificate(&folder);
+    let (trust, Files { certificate, key }) = certificate(&folder);
     let both = [certificate, key].map(|file| fs::read_to_string(file).expect("it was written")).concat();
     let pem = folder.join("both.pem");
     fs::write(&pem, both).expect("the scratch folder can be written");
@@ -118,12 +127,12 @@ fn haproxy(file: &str, name: &str, ping_interval: &str) -> Option<Proxied> {
     fs::write(&config, example(file, &[&same, own].concat())).expect("the scratch folder can be written");
     let mut command = Command::new(program);
     command.args(["-db", "-f", path(&config)]);
-    Some(Proxied { host, _proxy: Program::start(command, https), http, https })
+    Some(Proxied { host, _proxy: Program::start(command, https), trust, http, https })
 }
 
 impl Proxied {
     fn connect(&self) -> Client {
-        Client::connect(self.https)
+        Client::connect(&self.trust, self.https)
     }
 
     /// A client's address arrives, and no other that it claims. `has_port` says whether the proxy tells the port.

@@ -48,7 +48,7 @@ pub use raw::{
     Answer, BINARY, BINARY_BEGINS, CLOSE, ENDS, GOES_ON, PING, PONG, Raw, TEXT, TEXT_BEGINS, UPGRADE, frame,
 };
 pub use reloading::{ROUTE, Reloading, variant};
-pub use tls::{Authority, Files, Issued, Trust};
+pub use tls::{Authority, Files, Issued, TlsStream, Trust};
 pub use websocket::WebSocket;
 
 /// Far more than any step takes, even on a busy machine.

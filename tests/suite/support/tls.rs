@@ -92,8 +92,11 @@ pub fn der(pem: &str) -> Vec<u8> {
     CertificateDer::from_pem_slice(pem.as_bytes()).expect("it is one").to_vec()
 }
 
+/// What a TLS client reads and writes.
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
 /// A TLS client of a server.
-pub struct Secure(StreamOwned<ClientConnection, TcpStream>);
+pub struct Secure(TlsStream);
 
 impl Secure {
     /// Sends data to a server that rejects the client. Its alert, and what comes behind it: 0 bytes are an end in order.
@@ -155,16 +158,20 @@ impl Trust {
 
     /// Connects to the server, which has to have a certificate for `name`.
     pub fn connect(&self, port: u16, name: &str) -> io::Result<Secure> {
+        self.over(TcpStream::connect(("127.0.0.1", port))?, name).map(Secure)
+    }
+
+    /// Speaks TLS over this connection.
+    pub fn over(&self, stream: TcpStream, name: &str) -> io::Result<TlsStream> {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let connection = ClientConnection::new(self.config(), name).expect("the name fits");
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         let mut stream = StreamOwned::new(connection, stream);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
-        Ok(Secure(stream))
+        Ok(stream)
     }
 
     /// The certificate that the server has for `name`.
@@ -186,7 +193,7 @@ impl Trust {
     }
 
     /// A WebSocket at `path`.
-    pub fn open(&self, port: u16, path: &str) -> WebSocket<StreamOwned<ClientConnection, TcpStream>> {
+    pub fn open(&self, port: u16, path: &str) -> WebSocket<TlsStream> {
         let secure = self.connect(port, "localhost").expect("the server serves");
         let url = format!("wss://localhost:{port}{path}");
         let (socket, _) = tungstenite::client(url, secure.0).expect("the server upgrades");
