@@ -1,7 +1,7 @@
 //! Clients that speak another protocol: their first bytes enter, a log line with a remedy leaves. They are often proxies
 //! that are configured for it, and get no response that they understand.
 
-use std::time::Instant;
+use log::Level;
 
 use super::Peer;
 use crate::system::log::repeats::Repeats;
@@ -23,11 +23,7 @@ thread_local! {
 
 /// Logs that a client speaks another protocol, if it does.
 pub fn report(peer: Peer, beginning: &[u8]) {
-    if let Some(what) = recognize(beginning)
-        && let Some(held_back) = REPEATS.with(|repeats| repeats.admit(what, Instant::now()))
-    {
-        log::warn!("{peer} {what}{held_back}");
-    }
+    recognize(beginning).iter().for_each(|what| warn(peer, what));
 }
 
 /// Whether a client of an address for TLS speaks plain HTTP. Logs that, and other protocols.
@@ -35,12 +31,12 @@ pub fn report_without_tls(peer: Peer, beginning: &[u8]) -> bool {
     let is_http =
         beginning.first().is_some_and(u8::is_ascii_uppercase) && recognize(beginning) != Some(PROXY);
     let what = if is_http { Some(HTTP) } else { recognize(beginning).filter(|what| *what == PROXY) };
-    if let Some(what) = what
-        && let Some(held_back) = REPEATS.with(|repeats| repeats.admit(what, Instant::now()))
-    {
-        log::warn!("{peer} {what}{held_back}");
-    }
+    what.iter().for_each(|what| warn(peer, what));
     is_http
+}
+
+fn warn(peer: Peer, what: &str) {
+    REPEATS.with(|repeats| repeats.log(Level::Warn, what, format_args!("{peer} {what}")));
 }
 
 fn recognize(beginning: &[u8]) -> Option<&'static str> {

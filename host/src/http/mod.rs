@@ -61,6 +61,7 @@ use crate::worker::admission::Permit;
 use crate::worker::callbacks::{log_failure, release_request};
 use crate::worker::handshakes::Pending;
 use answer::{HttpResponse, close, refused, spell, switching, text};
+use proxy_protocol::ProxiedPeer;
 pub use stream::{Peer, Stream};
 use timed::{Phase, Timed};
 use upgrade::{Upgrade, classify};
@@ -100,11 +101,11 @@ pub async fn serve(
     peer: Peer,
     permit: Permit,
 ) {
-    let origin = match listener.proxy_protocol {
+    let peer = match listener.proxy_protocol {
         true => Box::pin(proxy_protocol::client(worker, &stream, peer)).await,
-        false => Some(proxy_protocol::Origin { peer, is_named: true }),
+        false => Some(ProxiedPeer { peer, is_named: true }),
     };
-    let Some(proxy_protocol::Origin { peer, is_named }) = origin else { return };
+    let Some(ProxiedPeer { peer, is_named }) = peer else { return };
     let (stream, certificate) = match (listener.tls, stream) {
         (Some(entry), Stream::Tcp(stream)) => {
             // The setup of a worker has the certificates of all listeners with TLS.

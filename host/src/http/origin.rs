@@ -5,10 +5,10 @@
 //! header (RFC 6455 §10.2). A client without the header is no browser.
 
 use std::fmt::Write as _;
-use std::time::Instant;
 
 use hyper::HeaderMap;
 use hyper::header::ORIGIN;
+use log::Level;
 
 use super::forwarded;
 use super::stream::Peer;
@@ -54,10 +54,9 @@ pub fn is_allowed(
             None if count > 1 => format!("it has {count} Origin headers"),
             None => format!("its Origin header is malformed: `{sent}`"),
         };
-        let (path, now) = (&route.path, Instant::now());
-        if let Some(held_back) = REPEATS.with(|repeats| repeats.admit(&format!("{path} {what}"), now)) {
-            log::warn!("403 for a WebSocket from {client} on route `{path}`: {what}{held_back}");
-        }
+        let path = &route.path;
+        let line = format_args!("403 for a WebSocket from {client} on route `{path}`: {what}");
+        REPEATS.with(|repeats| repeats.log(Level::Warn, &format!("{path} {what}"), line));
     }
     is_allowed
 }

@@ -4,10 +4,9 @@
 //! Invariant: only a protocol that the client offers is selected, because a client must end the connection otherwise
 //! (RFC 6455 §4.1).
 
-use std::time::Instant;
-
 use hyper::HeaderMap;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use log::Level;
 
 use super::list;
 use super::stream::Peer;
@@ -111,7 +110,5 @@ fn shorten(name: &[u8]) -> String {
 }
 
 fn warn(peer: Peer, text: &str) {
-    if let Some(held_back) = REPEATS.with(|repeats| repeats.admit(text, Instant::now())) {
-        log::warn!("{peer}: {text}{held_back}");
-    }
+    REPEATS.with(|repeats| repeats.log(Level::Warn, text, format_args!("{peer}: {text}")));
 }

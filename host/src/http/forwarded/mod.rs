@@ -11,10 +11,10 @@ mod node; // an address, or what stands for one
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Instant;
 
 use hyper::HeaderMap;
 use hyper::header::{FORWARDED, HOST, HeaderName};
+use log::Level;
 
 use super::list;
 use super::stream::Peer;
@@ -38,10 +38,9 @@ thread_local! {
 /// The client that has sent a request: `nearest`, the peer of its socket, unless that is a trusted proxy.
 pub fn client(proxies: &TrustedProxies, nearest: Peer, headers: &HeaderMap) -> Peer {
     let (client, problem) = find(proxies, nearest, headers);
-    if let Some(problem) = problem
-        && let Some(held_back) = REPEATS.with(|repeats| repeats.admit(&problem.to_string(), Instant::now()))
-    {
-        log::warn!("trusted proxy {nearest}: {problem}{held_back}");
+    if let Some(problem) = problem.map(|problem| problem.to_string()) {
+        let line = format_args!("trusted proxy {nearest}: {problem}");
+        REPEATS.with(|repeats| repeats.log(Level::Warn, &problem, line));
     }
     client
 }

@@ -7,8 +7,8 @@ mod header; // its two versions
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
 
+use log::Level;
 use rustix::net::RecvFlags;
 
 use super::stream::{Peer, Stream};
@@ -26,7 +26,7 @@ thread_local! {
 }
 
 /// Who a connection is from.
-pub struct Origin {
+pub struct ProxiedPeer {
     /// The client that the proxy names, or the proxy.
     pub peer: Peer,
     /// Whether the proxy names a client. If not, `peer` is the proxy, which may pass on the bytes of any client.
@@ -34,7 +34,7 @@ pub struct Origin {
 }
 
 /// The client that the proxy at the other end of the socket names. None: the socket has to be closed.
-pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer) -> Option<Origin> {
+pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer) -> Option<ProxiedPeer> {
     if !worker.dispatch().trusted_proxies.include(proxy.ip()) {
         let address = proxy.ip().map_or("unix:".to_owned(), |address| address.to_string());
         return reject(
@@ -51,7 +51,9 @@ pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer) -> Option<Ori
         () = worker.begins_to_drain() => return None,
     };
     match result {
-        Ok(client) => Some(Origin { peer: client.map_or(proxy, Peer::Address), is_named: client.is_some() }),
+        Ok(client) => {
+            Some(ProxiedPeer { peer: client.map_or(proxy, Peer::Address), is_named: client.is_some() })
+        }
         Err(Failure::Lost(error)) => {
             log::debug!("{proxy}: left before its PROXY header was complete: {error}");
             None
@@ -119,10 +121,8 @@ async fn receive(stream: &Stream, buffer: &mut [u8], flags: RecvFlags) -> io::Re
     }
 }
 
-fn reject(proxy: Peer, why: &str) -> Option<Origin> {
-    if let Some(held_back) = REPEATS.with(|repeats| repeats.admit(why, Instant::now())) {
-        log::warn!("{proxy} is disconnected: {why}{held_back}");
-    }
+fn reject(proxy: Peer, why: &str) -> Option<ProxiedPeer> {
+    REPEATS.with(|repeats| repeats.log(Level::Warn, why, format_args!("{proxy} is disconnected: {why}")));
     None
 }
 

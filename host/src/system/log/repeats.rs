@@ -52,7 +52,7 @@ impl Repeats {
     }
 
     /// Whether to log a line of that kind now. None: it is held back.
-    pub fn admit(&self, kind: &str, now: Instant) -> Option<HeldBack> {
+    fn admit(&self, kind: &str, now: Instant) -> Option<HeldBack> {
         let mut kinds = self.kinds.borrow_mut();
         let is_recent = |kind: &Kind| now.saturating_duration_since(kind.since) < INTERVAL;
         let mut held_back = 0;
@@ -80,7 +80,7 @@ impl Repeats {
 
 /// How many lines were held back; the end of the line that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeldBack(usize);
+struct HeldBack(usize);
 
 impl fmt::Display for HeldBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
