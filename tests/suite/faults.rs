@@ -128,6 +128,8 @@ fn a_worker_that_dies_soon_after_each_start_is_started_less_and_less_often() {
     assert!(begun.elapsed() >= Duration::from_millis(800 + 1600), "{:?}", begun.elapsed());
     assert_eq!(host.log_lines(") died of SIGABRT in ").len(), 6, "{}", host.log());
 
+    // The end waits for backtraces.
+    host.log_has(") was here when it ended:", 6);
     // During the pause there is no worker to wait for.
     let begun = Instant::now();
     let status = host.terminate();

@@ -170,6 +170,12 @@ impl Client {
         }
     }
 
+    /// Whether the client's upgrade request is not answered yet.
+    #[inline]
+    pub fn is_requested(&self) -> bool {
+        self.phase.get() == Phase::Requested
+    }
+
     /// The last callback runs now.
     pub fn set_closed(&self) {
         self.phase.set(Phase::Closed);
@@ -217,6 +223,12 @@ impl Client {
         let mut outbox = self.outbox.borrow_mut();
         push(&mut outbox);
         outbox.len()
+    }
+
+    /// Adds a message to the write queue, see [`Outbox::push_within`].
+    #[inline]
+    pub fn queue_within(&self, op: u8, data: &[u8], most: usize) -> bool {
+        self.outbox.borrow_mut().push_within(op, data, most)
     }
 
     /// Memory that the queue has and does not share, in bytes.

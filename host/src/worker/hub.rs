@@ -188,9 +188,21 @@ impl Hub {
         }
     }
 
-    /// Gets in registers what a closure would get in memory.
-    #[inline(never)]
+    #[inline]
     fn queue_message(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
+        // Fast path for most messages: all but the first of a turn. `queue` does the same.
+        if c.turn.flush_due.get()
+            && !c.turn.blocked.get()
+            && c.is_open()
+            && c.queue_within(op, data, self.limits.high_water)
+        {
+            return status::SENT;
+        }
+        self.queue_first(c, op, data)
+    }
+
+    #[inline(never)]
+    fn queue_first(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
         self.queue(c, |outbox| outbox.push(op, data, &self.pool))
     }
 

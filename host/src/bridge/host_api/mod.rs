@@ -30,7 +30,7 @@ use self::request::{
     handshake, request_header, request_header_at, respond_body, respond_header, respond_status,
 };
 use crate::bridge::exchange::Exchange;
-use crate::client::{Client, Phase};
+use crate::client::Client;
 use crate::plugin::call;
 use crate::plugin::library::HostTable;
 use crate::system::process::fork;
@@ -98,7 +98,7 @@ unsafe fn client<'c>(c: *const abi::Connection) -> Result<(&'static Worker, &'c 
 unsafe fn connection<'c>(c: *const abi::Connection) -> Result<(&'static Worker, &'c Client), i32> {
     // SAFETY: the caller guarantees what `client` requires.
     match unsafe { client(c)? } {
-        (_, client) if client.phase() == Phase::Requested => Err(status::CLOSED),
+        (_, client) if client.is_requested() => Err(status::CLOSED),
         found => Ok(found),
     }
 }

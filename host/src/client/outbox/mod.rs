@@ -8,6 +8,9 @@ use std::rc::Rc;
 
 use callsign_websocket::{server_frame_length, write_frame};
 
+/// Bytes of the longest header of a server's frame (RFC 6455 §5.2).
+const FRAME_HEADER_MAX: usize = 10;
+
 /// Buffers of drained queues, to be used again: without them each turn would allocate for each client.
 #[derive(Debug, Default)]
 pub struct Pool {
@@ -87,6 +90,18 @@ impl Outbox {
     #[inline]
     pub fn push(&mut self, op: u8, payload: &[u8], pool: &Pool) {
         write_frame(self.tail(pool), op, payload);
+    }
+
+    /// Queues one frame if it fits into the memory that the queue has, and into `most` bytes with all that waits. False:
+    /// it is not queued.
+    #[inline]
+    pub fn push_within(&mut self, op: u8, payload: &[u8], most: usize) -> bool {
+        let room = (self.tail.capacity() - self.tail.len()).min(most.saturating_sub(self.len()));
+        let fits = payload.len() + FRAME_HEADER_MAX <= room;
+        if fits {
+            write_frame(&mut self.tail, op, payload);
+        }
+        fits
     }
 
     /// Queues bytes that are frames already.
