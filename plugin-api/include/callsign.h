@@ -740,6 +740,13 @@ struct callsign_host {
 	 * as the connection, or the request. Since ABI 1.1. */
 	const char *(*certificate_field)(
 		const struct connection *c, uint32_t kind, size_t index);
+	/* Value of a parameter in the path of the route: `room` of `/room/{room}`. NULL if the
+	 * route has none of that name. The value is decoded and is UTF-8 without NULs: for
+	 * `/room/a%2Fb` it is `a/b`. It comes from the client, so it may contain `/` and `..`.
+	 * It may be empty only for a parameter such as `{*path}`. Also accepts
+	 * callsign_request.owner. Valid as long as the connection, or the request. Since ABI
+	 * 1.1. */
+	const char *(*param)(const struct connection *c, const char *name);
 };
 
 /* ---- Convenience: macros and static inline functions that use the declarations above. ----
@@ -958,6 +965,12 @@ static inline const char *callsign_certificate_field(
 {
 	return CALLSIGN_HOST_HAS(certificate_field) ?
 		callsign_host_table->certificate_field(c, kind, index) : NULL;
+}
+
+/* For a request, pass its `owner`. */
+static inline const char *callsign_param(const struct connection *c, const char *name)
+{
+	return CALLSIGN_HOST_HAS(param) ? callsign_host_table->param(c, name) : NULL;
 }
 
 static inline const char *callsign_header(const struct connection *c, const char *name)

@@ -696,4 +696,9 @@ pub struct Host {
     /// [`Request::owner`]. Valid as long as the connection, or the request. Since ABI 1.1.
     pub certificate_field:
         unsafe extern "C" fn(c: *const Connection, kind: u32, index: usize) -> *const c_char,
+    /// Value of a parameter in the path of the route: `room` of `/room/{room}`. NULL if the route has none of that name. The
+    /// value is decoded and is UTF-8 without NULs: for `/room/a%2Fb` it is `a/b`. It comes from the client, so it may contain
+    /// `/` and `..`. It may be empty only for a parameter such as `{*path}`. Also accepts [`Request::owner`]. Valid as long as
+    /// the connection, or the request. Since ABI 1.1.
+    pub param: unsafe extern "C" fn(c: *const Connection, name: *const c_char) -> *const c_char,
 }

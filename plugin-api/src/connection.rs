@@ -89,6 +89,11 @@ impl Connection {
         self.raw.query()
     }
 
+    /// Value of a parameter in the path of the route, as [`Request::param`](crate::Request::param) describes.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.raw.param(name)
+    }
+
     /// The subprotocol that the 101 selected (RFC 6455 §1.9), or "". A handler selects it with
     /// [`Response::protocol`](crate::Response::protocol), otherwise `protocols` of the route in the host's
     /// configuration.

@@ -25,6 +25,25 @@ impl Request {
         self.raw.query()
     }
 
+    /// Value of a parameter in the path of the route: `room` of `/room/{room}`. None if the route has none of that
+    /// name.
+    ///
+    /// The path is split at its slashes before values are decoded: for `/room/a%2Fb` it is `a/b`. A value comes from the
+    /// client, so do not use it as the path of a file: it may contain `/` and `..`. Only that of a parameter such as
+    /// `{*path}` may be empty. A request whose value is not UTF-8, or has a NUL, got 400 from the host.
+    ///
+    /// ```
+    /// # use callsign_plugin::prelude::*;
+    /// #[onrequest]
+    /// fn page(request: &mut Request) -> Response {
+    ///     Response::text(format!("this is {}", request.param("room").unwrap_or("no room")))
+    /// }
+    /// # fn main() {}
+    /// ```
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.raw.param(name)
+    }
+
     /// Value of the first header of that name, which is case-insensitive. None also if the value is not
     /// UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {

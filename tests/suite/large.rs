@@ -40,6 +40,41 @@ fn a_start_takes_time_in_proportion_to_the_routes() {
     assert!(many < 8 * few, "5000 routes: {few:?}, 20000 routes: {many:?}");
 }
 
+/// The same of routes that differ in parameters, methods and hosts.
+#[test]
+fn so_it_does_with_parameters_methods_and_hosts() {
+    let _alone = alone();
+    let good = good();
+    let start = |routes: usize| {
+        let text = (0..routes / 4).map(|n| {
+            let route =
+                |path: &str, more: &str| format!("[[route]]\npath = '{path}'\nhandler = 'page'\n{more}\n");
+            [
+                route(&format!("/{{a}}/{n}/{{b}}"), ""),
+                route("/{a}/x", &format!("host = '{n}.example.org'")),
+                route("/*", &format!("hosts = ['*.{n}.example', '*.{n}.test']")),
+                route("/x/{*rest}", &format!("methods = ['M{n}', 'N{n}']")),
+            ]
+            .concat()
+        });
+        let config = scratch(&format!("patterns-{routes}.toml"));
+        let text = format!("[plugin.p]\npath = {good:?}\n{}", text.collect::<String>());
+        fs::write(&config, text).expect("the scratch folder can be written");
+        let host = Host::start(&["serve", "--config", path(&config)]);
+        let processes = [host.workers(), vec![host.process()]].concat();
+        let used: Duration = processes.into_iter().map(|process| process.processor_time()).sum();
+        let last = routes / 4 - 1;
+        assert_eq!(host.connect().request("GET", &format!("/1/{last}/2"), &[], b"").text(), "page");
+        assert_eq!(host.connect().request("GET", &format!("/1/{last}"), &[], b"").status, 404);
+        let mut client = host.connect();
+        client.send(format!("GET /1/y HTTP/1.1\r\nHost: a.{last}.test\r\n\r\n"));
+        assert_eq!(client.read_answer(true).text(), "page");
+        used
+    };
+    let (few, many) = (start(5000), start(20_000));
+    assert!(many < 8 * few, "5000 routes: {few:?}, 20000 routes: {many:?}");
+}
+
 /// Without the time for the process itself, a request on any of many routes takes no longer than on one route.
 #[test]
 fn a_request_does_not_take_time_in_proportion_to_the_routes() {

@@ -1,13 +1,14 @@
 //! What few clients have, behind one pointer: most clients pay for the pointer alone.
 //!
-//! Invariant: the name of a subprotocol and a certificate keep their addresses until their client is dropped, because
-//! plugins get pointers to them.
+//! Invariant: the name of a subprotocol, a certificate and parameters keep their addresses until their client is dropped,
+//! because plugins get pointers to them.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use super::certificate::ClientCertificate;
+use crate::config::route::Params;
 
 /// What few clients have.
 #[derive(Default)]
@@ -18,6 +19,7 @@ struct Present {
     rest: Option<Rest>,
     subprotocol: Option<Box<CStr>>,
     certificate: Option<Rc<ClientCertificate>>,
+    params: Option<Params>,
 }
 
 /// Bytes that were read and not handled.
@@ -47,7 +49,7 @@ impl Extras {
     pub fn take_rest(&self) -> Option<Rest> {
         let mut present = self.0.take()?;
         let rest = present.rest.take();
-        if present.subprotocol.is_some() || present.certificate.is_some() {
+        if present.subprotocol.is_some() || present.certificate.is_some() || present.params.is_some() {
             self.0.set(Some(present));
         }
         rest
@@ -96,6 +98,23 @@ impl Extras {
         self.0.set(present);
         result
     }
+
+    /// Sets the parameters of the path, once.
+    pub fn set_params(&self, params: Params) {
+        if !params.is_empty() {
+            let mut present = self.0.take().unwrap_or_default();
+            present.params.get_or_insert(params);
+            self.0.set(Some(present));
+        }
+    }
+
+    /// Passes the parameters of the path, if there are any.
+    pub fn with_params<R>(&self, f: impl FnOnce(Option<&Params>) -> R) -> R {
+        let present = self.0.take();
+        let result = f(present.as_ref().and_then(|present| present.params.as_ref()));
+        self.0.set(present);
+        result
+    }
 }
 
 #[cfg(test)]
@@ -116,15 +135,18 @@ mod tests {
         let address = extras.with_subprotocol(CStr::as_ptr);
         extras.set_subprotocol(b"chat.v2");
         extras.set_certificate(Rc::new(ClientCertificate::new(b"der")));
+        extras.set_params(Params::from_bytes(b"a\x001\0").expect("one parameter"));
         extras.keep_rest(Rest { bytes: (*b"handled, not handled\0").into(), handled: 9 });
         assert_eq!(extras.take_rest().expect("it was kept").unhandled(), b"not handled");
         assert_eq!((name(&extras), extras.with_subprotocol(CStr::as_ptr)), ("chat.v1".to_owned(), address));
         assert!(extras.with_certificate(|it| it.is_some_and(|it| it.der() == b"der")));
+        assert_eq!(extras.with_params(|it| it?.get(b"a").map(CStr::to_owned)).as_deref(), Some(c"1"));
     }
 
     #[test]
     fn a_client_without_any_has_one_pointer_and_no_allocation() {
         let extras = Extras::default();
+        extras.set_params(Params::from_bytes(b"").expect("none"));
         extras.keep_rest(Rest { bytes: Box::new([0]), handled: 0 });
         assert!(extras.take_rest().is_some() && extras.take_rest().is_none());
         assert_eq!(name(&extras), "");

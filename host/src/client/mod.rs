@@ -33,6 +33,7 @@ use std::time::Instant;
 use callsign_plugin::abi;
 use callsign_websocket::{Endpoint, Extensions, Incomplete};
 
+use crate::config::route::Params;
 use crate::plugin::exposed::ExposedConnection;
 use crate::plugin::handler::Callbacks;
 use certificate::ClientCertificate;
@@ -153,6 +154,16 @@ impl Client {
     /// Passes the certificate that was verified in the TLS handshake. It keeps its address as long as the client.
     pub fn with_certificate<R>(&self, f: impl FnOnce(Option<&ClientCertificate>) -> R) -> R {
         self.extras.with_certificate(f)
+    }
+
+    /// Keeps the parameters of the request's path, once.
+    pub fn set_params(&self, params: Params) {
+        self.extras.set_params(params);
+    }
+
+    /// Passes the parameters of the request's path, if it has any. They keep their address as long as the client.
+    pub fn with_params<R>(&self, f: impl FnOnce(Option<&Params>) -> R) -> R {
+        self.extras.with_params(f)
     }
 
     /// Unique in the server, never reused.

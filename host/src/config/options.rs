@@ -79,10 +79,12 @@ pub struct ServeOptions {
     /// PATH=HANDLER calls an onrequest handler for each request. PATH=ONCONNECT,ONMESSAGE,ONDISCONNECT upgrades each
     /// WebSocket client and binds three callbacks to its connection; leave a name empty to ignore the event.
     ///
-    /// PATH is exact, or a prefix that ends in /*: /chat/* matches /chat/ and all below, but not /chat. An exact path
-    /// takes precedence, then the longest prefix. /café matches /caf%C3%A9 too, which browsers send for it. HANDLER is
-    /// searched in all plugins, PLUGIN:HANDLER in one. If several plugins have HANDLER, or the three names are not of one
-    /// plugin, PLUGIN is required. The option replaces a route of the config file with the same PATH.
+    /// PATH is exact, or a prefix that ends in /*: /chat/* matches /chat/ and all below, but not /chat. A segment in braces
+    /// is a parameter, which handlers get decoded: /room/{room}. /files/{*path} matches what /files/* matches. Segment by
+    /// segment, text takes precedence, then a parameter, then /*. /café matches /caf%C3%A9 too, which browsers send for it.
+    /// HANDLER is searched in all plugins, PLUGIN:HANDLER in one. If several plugins have HANDLER, or the three names are not
+    /// of one plugin, PLUGIN is required. The option replaces all routes of the config file with the same PATH, which may
+    /// have methods and hosts.
     #[arg(long, value_name = "PATH=HANDLERS", value_parser = Route::from_flag)]
     pub route: Vec<Route>,
 

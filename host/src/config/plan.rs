@@ -19,7 +19,7 @@ pub use crate::config::plugin_source::is_plugin_name;
 pub struct Plan {
     /// In load order; names are unique.
     pub plugins: Vec<PlannedPlugin>,
-    /// Paths are unique. Empty: the handlers named after their kinds serve every path.
+    /// No two take the same requests. Empty: the handlers named after their kinds serve every path.
     pub routes: Vec<Route>,
     /// For the handshakes of all routes.
     pub handshake: HandshakePolicy,

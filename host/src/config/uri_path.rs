@@ -29,6 +29,29 @@ pub fn normalize(path: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
+/// The path from this segment on, without the slash before it.
+pub fn segments_from(path: &str, segment: usize) -> &str {
+    path.match_indices('/').nth(segment).map_or("", |(at, _)| &path[at + 1..])
+}
+
+/// The bytes that a part of a path stands for. A `%` that begins no percent-encoding stands for itself.
+pub fn decode(part: &str) -> Vec<u8> {
+    let (mut decoded, mut rest) = (Vec::with_capacity(part.len()), part.as_bytes());
+    while let Some((&byte, after)) = rest.split_first() {
+        match percent_encoded(byte, after) {
+            Some(byte) => {
+                decoded.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                decoded.push(byte);
+                rest = after;
+            }
+        }
+    }
+    decoded
+}
+
 /// The path without its first segments; `/` if nothing is left. The rest is spelled as before. All spellings of a path have
 /// the same number of segments.
 pub fn without_segments(path: &str, count: usize) -> &str {

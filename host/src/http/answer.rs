@@ -14,7 +14,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::Extensions;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 /// What hyper writes.
@@ -43,6 +43,22 @@ pub fn refused(status: u16, reason: &str) -> HttpResponse {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     }
+    response
+}
+
+/// The response to a method that no route of the path takes, with those that they do: to OPTIONS (RFC 9110 §9.3.7), or 405
+/// (RFC 9110 §15.5.6).
+pub fn other_methods(method: &Method, allow: &str) -> HttpResponse {
+    let mut response = match *method {
+        Method::OPTIONS => {
+            let mut response = HttpResponse::default();
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
+        _ => text(StatusCode::METHOD_NOT_ALLOWED, &format!("this path is for {allow}")),
+    };
+    // Methods are tokens.
+    response.headers_mut().extend(HeaderValue::from_str(allow).ok().map(|allow| (header::ALLOW, allow)));
     response
 }
 

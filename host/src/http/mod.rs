@@ -51,16 +51,17 @@ use crate::client::Client;
 use crate::client::certificate::ClientCertificate;
 use crate::client::head::Head;
 use crate::config::listen::ListenerSettings;
+use crate::config::route::Params;
 use crate::config::trusted_proxies::TrustedProxies;
 use crate::plugin::call;
-use crate::plugin::dispatch::{Answerer, ResolvedRoute};
+use crate::plugin::dispatch::{Answerer, Dispatch, Found, ResolvedRoute};
 use crate::plugin::generation::Generation;
 use crate::plugin::handler::{Callbacks, HandlerRef};
 use crate::worker::Worker;
 use crate::worker::admission::Permit;
 use crate::worker::callbacks::{log_failure, release_request};
 use crate::worker::handshakes::Pending;
-use answer::{HttpResponse, close, refused, spell, switching, text};
+use answer::{HttpResponse, close, other_methods, refused, spell, switching, text};
 use proxy_protocol::ProxiedPeer;
 pub use stream::{Peer, Stream};
 use timed::{Phase, Timed};
@@ -181,21 +182,47 @@ async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse
         return close(refused(status, reason));
     }
     let dispatch = sender.worker.dispatch();
-    let Some(route) = dispatch.find(request.uri().path()) else {
-        return text(StatusCode::NOT_FOUND, "no route for this path");
-    };
     let headers = request.headers();
     let nobody = TrustedProxies::default();
     let trusted = if sender.is_named { &dispatch.trusted_proxies } else { &nobody };
+    let (route, params) = match find(&dispatch, trusted, sender.peer, &request) {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
     let client = forwarded::client(trusted, sender.peer, headers);
     if accept.is_some() && !origin::is_allowed(trusted, route, headers, sender.peer, client, sender.is_tls) {
         return text(StatusCode::FORBIDDEN, "this page may not open a WebSocket here");
     }
     sender.peer = client;
     match (route.answerer, accept) {
-        (Answerer::Callbacks(callbacks), Some(accept)) => switch(sender, request, &accept, route, callbacks),
+        (Answerer::Callbacks(callbacks), Some(accept)) => {
+            switch(sender, request, &accept, (route, params), callbacks)
+        }
         (Answerer::Callbacks(_), None) => refused(426, "this path is for WebSocket clients"),
-        (Answerer::Handler(handler), accept) => call_handler(sender, request, accept, route, handler).await,
+        (Answerer::Handler(handler), accept) => {
+            call_handler(sender, request, accept, (route, params), handler).await
+        }
+    }
+}
+
+/// The route of a request, with its parameters. Err: the response where there is none.
+fn find<'d>(
+    dispatch: &'d Dispatch,
+    trusted: &TrustedProxies,
+    nearest: Peer,
+    request: &Request<Incoming>,
+) -> Result<(&'d ResolvedRoute, Params), HttpResponse> {
+    let (method, uri) = (request.method(), request.uri());
+    let host = if dispatch.has_hosts() { forwarded::host(trusted, nearest, request) } else { "".into() };
+    match dispatch.find(&host, method.as_str(), uri.path()) {
+        Found::Route(route) => match route.params(uri.path()) {
+            Some(params) => Ok((route, params)),
+            None => {
+                Err(text(StatusCode::BAD_REQUEST, "a parameter in the path is not UTF-8, or has a NUL (%00)"))
+            }
+        },
+        Found::Nothing => Err(text(StatusCode::NOT_FOUND, "no route for this path")),
+        Found::OtherMethods(allow) => Err(other_methods(method, &allow)),
     }
 }
 
@@ -204,7 +231,7 @@ async fn call_handler(
     sender: Sender,
     mut request: Request<Incoming>,
     accept: Option<String>,
-    route: &ResolvedRoute,
+    (route, params): (&ResolvedRoute, Params),
     handler: HandlerRef,
 ) -> HttpResponse {
     let Sender { worker, peer, ref certificate, .. } = sender;
@@ -218,6 +245,7 @@ async fn call_handler(
     let head = Head::new(&parts, path, peer);
     let mut exchange = Exchange::new(parts.method.as_str(), head, body, accept.is_some());
     certificate.iter().for_each(|certificate| exchange.client.set_certificate(certificate.clone()));
+    exchange.client.set_params(params);
     // The generation that is called now, whatever is in use when its data is released.
     let called = worker.registry().plugin(handler.plugin).clone();
     let result = call::on_request(handler, &mut exchange);
@@ -268,7 +296,7 @@ fn switch(
     sender: Sender,
     mut request: Request<Incoming>,
     accept: &str,
-    route: &ResolvedRoute,
+    (route, params): (&ResolvedRoute, Params),
     callbacks: Callbacks,
 ) -> HttpResponse {
     let on_upgrade = hyper::upgrade::on(&mut request);
@@ -277,6 +305,7 @@ fn switch(
     let client = Rc::new(Client::requested(Head::new(&parts, route.visible(parts.uri.path()), sender.peer)));
     protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
     sender.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
+    client.set_params(params);
     hand_over(sender, on_upgrade, client, callbacks, None);
     switching(accept, protocol)
 }

@@ -10,6 +10,8 @@ pub const FUNCTIONS_MAX: usize = 100;
 /// Bytes of all names of handlers and functions in an inventory. As JSON they fit into one message
 /// ([`super::TEXT_MAX`]).
 pub const NAMES_MAX: usize = 4 << 20;
+/// Most hosts of a route in an inventory.
+pub const HOSTS_MAX: usize = 20;
 /// Most routes in an inventory.
 pub const ROUTES_MAX: usize = 1000;
 
@@ -53,10 +55,34 @@ pub struct InventoryPlugin {
 pub struct InventoryRoute {
     /// As the operator writes it.
     pub path: String,
+    /// Empty: all that no other route of the path lists.
+    pub methods: Vec<String>,
+    /// The first [`HOSTS_MAX`]. Empty: all.
+    pub hosts: Vec<String>,
+    /// Hosts that are not listed.
+    pub hosts_more: usize,
     /// Whether the route answers HTTP requests. If not, it is for WebSockets.
     pub requests: bool,
     /// Such as `onmessage chat:message`.
     pub handlers: Vec<String>,
+}
+
+/// Which requests a route takes, for people: `/room/{room}`, `GET, PUT /room/{room}`, `/ on a.example, b.example and 3 more`.
+pub fn requests(path: &str, methods: &[String], hosts: &[String], hosts_more: usize) -> String {
+    const HOSTS_SHOWN: usize = 2;
+    let mut text = methods.join(", ");
+    if !text.is_empty() {
+        text.push(' ');
+    }
+    text += path;
+    let shown = &hosts[..hosts.len().min(HOSTS_SHOWN)];
+    if !shown.is_empty() {
+        text += &format!(" on {}", shown.join(", "));
+    }
+    match hosts.len() - shown.len() + hosts_more {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
 }
 
 impl Inventory {
@@ -103,9 +129,11 @@ impl fmt::Display for Inventory {
                 writeln!(f, "  {:<12}  and {functions_more} more", "function")?;
             }
         }
-        for InventoryRoute { path, requests, handlers } in &self.routes {
-            let what = if *requests { "" } else { "WebSocket: " };
-            writeln!(f, "route {path}  {what}{}", handlers.join(", "))?;
+        for route in &self.routes {
+            let what = if route.requests { "" } else { "WebSocket: " };
+            let InventoryRoute { path, methods, hosts, hosts_more, handlers, .. } = route;
+            let requests = requests(path, methods, hosts, *hosts_more);
+            writeln!(f, "route {requests}  {what}{}", handlers.join(", "))?;
         }
         if self.routes_more > 0 {
             writeln!(f, "and {} more routes", self.routes_more)?;

@@ -128,7 +128,14 @@ fn route(route: &InventoryRoute, inventory: &Inventory) -> RouteStatus {
             generation: owner.map_or(0, |owner| owner.generation),
         }
     });
-    RouteStatus { path: sanitize_line(&route.path), handlers: handlers.collect() }
+    let sanitized = |texts: &[String]| texts.iter().map(|text| sanitize_line(text).into()).collect();
+    RouteStatus {
+        path: sanitize_line(&route.path),
+        methods: sanitized(&route.methods),
+        hosts: sanitized(&route.hosts),
+        hosts_more: route.hosts_more,
+        handlers: handlers.collect(),
+    }
 }
 
 fn milliseconds(time: Duration) -> u64 {
@@ -149,7 +156,7 @@ mod tests {
         for (index, generation) in [(0, 4), (1, 3)] {
             let plugin = InventoryPlugin { name: "ch\u{1b}at".into(), generation, ..Default::default() };
             let handlers = vec!["onmessage ch\u{1b}at:message".into()];
-            let routes = vec![InventoryRoute { path: "/\u{7}".into(), requests: false, handlers }];
+            let routes = vec![InventoryRoute { path: "/\u{7}".into(), handlers, ..Default::default() }];
             let inventory = Inventory { plugins: vec![plugin], routes, routes_more: 0 };
             workers.slots()[index].begin_serving(Rc::new(inventory), Rc::new(Queue::default()));
         }
@@ -162,7 +169,9 @@ mod tests {
             name: "message".into(),
             generation: 4,
         };
-        assert_eq!(status.routes, [RouteStatus { path: "/\u{fffd}".into(), handlers: vec![handler] }]);
+        let route =
+            RouteStatus { path: "/\u{fffd}".into(), handlers: vec![handler], ..RouteStatus::default() };
+        assert_eq!(status.routes, [route]);
         let serves: Vec<bool> = status.workers.iter().map(|worker| worker.serves).collect();
         assert_eq!(serves, [true, true, false]);
         assert_eq!(status.workers[1].plugins[0].generation, 3);

@@ -4,7 +4,7 @@ use super::dispatch::{Answerer, Dispatch};
 use super::handler::HandlerRef;
 use super::registry::Registry;
 use crate::link::inventory::{
-    FUNCTIONS_MAX, Inventory, InventoryPlugin, InventoryRoute, NAMES_MAX, ROUTES_MAX,
+    FUNCTIONS_MAX, HOSTS_MAX, Inventory, InventoryPlugin, InventoryRoute, NAMES_MAX, ROUTES_MAX,
 };
 
 /// The inventory of these plugins and routes.
@@ -36,6 +36,9 @@ pub fn inventory(registry: &Registry, dispatch: &Dispatch) -> Inventory {
     });
     let routes = dispatch.iter().take(ROUTES_MAX).map(|route| InventoryRoute {
         path: route.path.clone(),
+        methods: route.methods.clone(),
+        hosts: route.hosts.iter().take(HOSTS_MAX).map(ToString::to_string).collect(),
+        hosts_more: route.hosts.len().saturating_sub(HOSTS_MAX),
         requests: matches!(route.answerer, Answerer::Handler(_)),
         handlers: match route.answerer {
             Answerer::Handler(handler) => vec![label(handler)],

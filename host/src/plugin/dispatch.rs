@@ -4,7 +4,7 @@
 use anyhow::{Result, anyhow, bail};
 
 use crate::config::handshake::HandshakePolicy;
-use crate::config::route::{Route, RoutePath, Routes, Target};
+use crate::config::route::{HostPattern, Parameter, Params, Route, RoutePath, Routes, Target};
 use crate::config::trusted_proxies::TrustedProxies;
 use crate::config::uri_path::without_segments;
 use crate::config::web_origin::OriginRule;
@@ -26,6 +26,11 @@ pub enum Answerer {
 pub struct ResolvedRoute {
     /// As the operator wrote it; `/*` for the convention.
     pub path: String,
+    /// Those that its requests have. Empty: all that no other route of the path lists.
+    pub methods: Vec<String>,
+    /// Empty: all.
+    pub hosts: Vec<HostPattern>,
+    parameters: Vec<Parameter>,
     pub answerer: Answerer,
     /// Segments at the beginning of a request's path that handlers do not see.
     stripped_segments: usize,
@@ -40,6 +45,11 @@ impl ResolvedRoute {
     pub fn visible<'p>(&self, path: &'p str) -> &'p str {
         without_segments(path, self.stripped_segments)
     }
+
+    /// The parameters in the whole path of a request. None: one is no text, see [`Params::of`].
+    pub fn params(&self, path: &str) -> Option<Params> {
+        Params::of(&self.parameters, path)
+    }
 }
 
 /// Which pages may open WebSockets on a route, and where the operator changes that.
@@ -52,10 +62,20 @@ pub struct RouteOrigins {
     pub is_own: bool,
 }
 
+/// What a request leads to.
+#[derive(Debug)]
+pub enum Found<'d> {
+    Route(&'d ResolvedRoute),
+    /// No route has its host and path.
+    Nothing,
+    /// The routes of its host and path take other methods: the value of an Allow header.
+    OtherMethods(String),
+}
+
 /// All routes, resolved.
 #[derive(Debug)]
 pub struct Dispatch {
-    paths: Routes,
+    table: Routes,
     routes: Vec<ResolvedRoute>,
     /// Who tells the addresses of clients.
     pub trusted_proxies: TrustedProxies,
@@ -75,12 +95,17 @@ impl Dispatch {
             let everything = RoutePath::Prefix("/".to_owned());
             let route = ResolvedRoute {
                 path: everything.to_string(),
+                methods: Vec::new(),
+                hosts: Vec::new(),
+                parameters: Vec::new(),
                 answerer: convention(registry)?,
                 stripped_segments: 0,
                 protocols: Vec::new(),
                 origins: RouteOrigins { rule: origins, file: None, is_own: false },
             };
-            return Ok(Self { paths: Routes::from_iter([everything]), routes: vec![route], trusted_proxies });
+            let mut table = Routes::default();
+            table.insert(&everything, &[], &[], 0);
+            return Ok(Self { table, routes: vec![route], trusted_proxies });
         }
         let resolve = |route: &Route| {
             let found = match &route.target {
@@ -103,6 +128,9 @@ impl Dispatch {
             };
             Ok(ResolvedRoute {
                 path: route.path.to_string(),
+                methods: route.methods.clone(),
+                hosts: route.hosts.clone(),
+                parameters: route.path.parameters(),
                 answerer,
                 stripped_segments: route
                     .strip_prefix
@@ -112,18 +140,27 @@ impl Dispatch {
                 origins,
             })
         };
-        let paths = routes.iter().map(|route| route.path.clone()).collect();
-        Ok(Self { paths, routes: routes.iter().map(resolve).collect::<Result<_>>()?, trusted_proxies })
+        let table = routes.iter().collect();
+        Ok(Self { table, routes: routes.iter().map(resolve).collect::<Result<_>>()?, trusted_proxies })
     }
 
     /// No routes; every path is a 404.
     pub fn nothing() -> Self {
-        Self { paths: Routes::from_iter([]), routes: Vec::new(), trusted_proxies: TrustedProxies::default() }
+        Self { table: Routes::default(), routes: Vec::new(), trusted_proxies: TrustedProxies::default() }
     }
 
-    /// The route of a path; None: 404.
-    pub fn find(&self, path: &str) -> Option<&ResolvedRoute> {
-        self.paths.find(path).map(|index| &self.routes[index])
+    /// Whether the host of a request matters to [`Dispatch::find`].
+    pub fn has_hosts(&self) -> bool {
+        self.table.has_hosts()
+    }
+
+    /// The route of a request with this host, method and path without its query.
+    pub fn find(&self, host: &str, method: &str, path: &str) -> Found<'_> {
+        let Some(routes) = self.table.find(host, path) else { return Found::Nothing };
+        match routes.find(method) {
+            Some(index) => Found::Route(&self.routes[index]),
+            None => Found::OtherMethods(routes.allow()),
+        }
     }
 
     /// An onrequest handler of the plugin, if it has one and no route reaches any of its. None also if there are no

@@ -69,6 +69,15 @@ fn certificate_field_of<'a>(c: *const abi::Connection, kind: u32, index: usize) 
     std::str::from_utf8(field).ok()
 }
 
+/// A parameter in the path of a client's request. The caller must choose `'a` as for [`certificate_of`].
+fn param_of<'a>(c: *const abi::Connection, name: &str) -> Option<&'a str> {
+    let name = CString::new(name).ok()?;
+    // Hosts of ABI 1.0 do not have the function.
+    let host = host().filter(|host| host.struct_size as usize > std::mem::offset_of!(abi::Host, param))?;
+    // SAFETY: as in `certificate_of`; the host reads `name` before the call returns.
+    std::str::from_utf8(bytes(unsafe { (host.param)(c, name.as_ptr()) })?).ok()
+}
+
 /// A connection as the host passes it.
 #[repr(transparent)]
 pub struct RawConnection(UnsafeCell<abi::Connection>);
@@ -126,6 +135,10 @@ impl RawConnection {
 
     pub fn certificate_field(&self, kind: u32, index: usize) -> Option<&str> {
         certificate_field_of(self.as_ptr(), kind, index)
+    }
+
+    pub fn param(&self, name: &str) -> Option<&str> {
+        param_of(self.as_ptr(), name)
     }
 
     pub fn header(&self, name: &str) -> Option<&[u8]> {
@@ -192,6 +205,10 @@ impl RawRequest {
 
     pub fn certificate_field(&self, kind: u32, index: usize) -> Option<&str> {
         certificate_field_of(self.get().owner, kind, index)
+    }
+
+    pub fn param(&self, name: &str) -> Option<&str> {
+        param_of(self.get().owner, name)
     }
 
     pub fn body(&self) -> &[u8] {

@@ -216,6 +216,12 @@ static inline const char *callsign_certificate_field(
 		callsign_host_table->certificate_field(c, kind, index) : NULL;
 }
 
+/* For a request, pass its `owner`. */
+static inline const char *callsign_param(const struct connection *c, const char *name)
+{
+	return CALLSIGN_HOST_HAS(param) ? callsign_host_table->param(c, name) : NULL;
+}
+
 static inline const char *callsign_header(const struct connection *c, const char *name)
 {
 	return CALLSIGN_HOST_HAS(header) ? callsign_host_table->header(c, name) : NULL;

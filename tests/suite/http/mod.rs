@@ -11,6 +11,8 @@ mod proxy_protocol;
 
 mod strip_prefix;
 
+mod routes;
+
 mod subprotocol;
 
 mod boundary;

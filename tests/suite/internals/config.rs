@@ -77,6 +77,7 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
     assert!(matches!(config.routes[1].target, Target::Callbacks { onmessage: Some(_), .. }));
     assert!(config.routes[1].origins.is_some() && !config.routes[1].protocols.is_empty());
     assert!(config.routes[1].strip_prefix.is_some());
+    assert!(!config.routes[0].methods.is_empty() && !config.routes[2].hosts.is_empty());
     assert!(config.origins.is_some());
     assert_eq!(config.trusted_proxies, Some(Vec::new()));
 }
@@ -203,7 +204,7 @@ fn a_wrong_value_is_reported_with_its_place_and_what_was_found_and_expected() {
     const ORIGIN: &str = "expected a page's origin without a path, such as https://example.com or \
                           http://localhost:3000, or * for all pages";
     const HANDLER: &str = "expected a handler's name, such as `join` or `chat:join`";
-    const PATH: &str = "expected a path such as `/chat`, or `/files/*` for all below it";
+    const PATH: &str = "expected a path such as `/chat`, `/room/{room}`, or `/files/*` for all below it";
     for (text, message) in [
         ("workers = 'four'", format!("1:11: `workers` at the top level: found string `'four'`, {WHOLE}")),
         ("workers = -1", format!("1:11: `workers` at the top level: found integer `-1`, {WHOLE}")),

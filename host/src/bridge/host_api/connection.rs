@@ -7,6 +7,7 @@ use callsign_plugin::abi::{self, closed_by, status};
 use callsign_websocket::Initiator;
 
 use super::{bytes, c_string, check_may_send, client, code, connection, write_header};
+use crate::client::Client;
 use crate::client::head::Head;
 use crate::plugin::exposed::ExposedConnection;
 use crate::worker::Worker;
@@ -117,6 +118,15 @@ pub(super) unsafe extern "C" fn certificate_field(
     found.map_or(ptr::null(), |(_, c)| {
         c.with_certificate(|it| it.and_then(|it| it.field(kind, index)).map_or(ptr::null(), CStr::as_ptr))
     })
+}
+
+pub(super) unsafe extern "C" fn param(c: *const abi::Connection, name: *const c_char) -> *const c_char {
+    // SAFETY: by the ABI `c` is NULL or a valid handle, and `name` NULL or a C string.
+    let (found, name) = unsafe { (client(c), c_string(name)) };
+    let value = |(_, c): (_, &Client)| {
+        c.with_params(|it| it.and_then(|it| it.get(name?)).map_or(ptr::null(), CStr::as_ptr))
+    };
+    found.map_or(ptr::null(), value)
 }
 
 pub(super) unsafe extern "C" fn header(c: *const abi::Connection, name: *const c_char) -> *const c_char {

@@ -1,4 +1,4 @@
-//! A client as bytes and a descriptor, to continue elsewhere: id, handlers by name, head, protocol state with any
+//! A client as bytes and a descriptor, to continue elsewhere: id, handlers by name, head, parameters, protocol state with any
 //! partial message, the write queue, what was read and not handled, and the keys of TLS. The format begins with its version; all of it
 //! is validated when it is thawed.
 
@@ -16,10 +16,11 @@ use super::head::Head;
 use super::outbox::Outbox;
 use super::transport::Transport;
 use super::{Client, Phase, Rest};
+use crate::config::route::Params;
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
 
 /// Version of the format.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// The kinds of a connection's handlers, in the order of the format.
 const KINDS: [Kind; 3] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect];
 
@@ -92,6 +93,7 @@ impl Client {
         put_bytes(&mut bytes, self.head.as_bytes());
         self.with_subprotocol(|name| put_bytes(&mut bytes, name.to_bytes()));
         self.with_certificate(|it| put_bytes(&mut bytes, it.map_or(&[], ClientCertificate::der)));
+        self.with_params(|it| put_bytes(&mut bytes, it.map_or(&[], Params::as_bytes)));
         self.endpoint.snapshot(&mut bytes);
         let (waiting, written) = self.outbox.borrow().to_bytes();
         put_bytes(&mut bytes, &waiting);
@@ -142,6 +144,8 @@ impl Client {
             return Err(ThawError::Format("the subprotocol has a NUL"));
         }
         let certificate = source.bytes()?;
+        let params = Params::from_bytes(source.bytes()?);
+        let params = params.ok_or(ThawError::Format("the parameters are none"))?;
         let endpoint = Endpoint::restore(&mut source, max_message, now)?;
         let (waiting, written) = (source.bytes()?, usize::try_from(source.u64()?).unwrap_or(usize::MAX));
         let outbox = Outbox::from_bytes(waiting, written);
@@ -162,6 +166,7 @@ impl Client {
             client.keep_rest(Rest { bytes: [rest, &[0]].concat().into(), handled: 0 });
         }
         client.set_subprotocol(subprotocol);
+        client.set_params(params);
         if !certificate.is_empty() {
             client.set_certificate(Rc::new(ClientCertificate::new(certificate)));
         }

@@ -44,6 +44,7 @@ fn client(transport: Transport) -> Client {
     };
     client.set_subprotocol(b"chat.v2");
     client.set_certificate(Rc::new(ClientCertificate::new(b"der")));
+    client.set_params(Params::from_bytes(b"room\0a b\0").expect("one parameter"));
     client.open(4711, transport, handlers);
     client
 }
@@ -116,6 +117,7 @@ fn nothing_is_lost(transport: Transport, mut peer: impl Read + Write + Send) {
     assert_eq!(client.head.header(b"Cookie"), Some(c"a=b"));
     client.with_subprotocol(|name| assert_eq!(name, c"chat.v2"));
     client.with_certificate(|it| assert_eq!(it.map(ClientCertificate::der), Some(&b"der"[..])));
+    client.with_params(|it| assert_eq!(it.and_then(|it| it.get(b"room")), Some(c"a b")));
     let names = client.handlers.get();
     assert!(names.onconnect.is_none());
     assert_eq!(names.ondisconnect.map(|handler| handler.name.as_str()), Some("leave"));

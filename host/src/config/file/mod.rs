@@ -7,11 +7,13 @@ mod kore; // configurations of Kore
 
 mod listen; // what the server listens on
 
+mod route; // routes
+
 mod tls; // certificates of a listener
 
 mod walk; // sections, keys and typed values with their positions
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,12 +24,11 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::config::account::parse_account;
 use crate::config::control_address::ControlAddress;
-use crate::config::handshake::parse_protocol;
 use crate::config::listen::Listen;
 use crate::config::options::LimitOptions;
 use crate::config::plugin_source::{BroadcastTo, PluginSource, is_plugin_name};
 use crate::config::regular_file;
-use crate::config::route::{Route, RoutePath, Target, parse_handler};
+use crate::config::route::Route;
 use crate::config::trusted_proxies::TrustedProxy;
 use crate::config::units::{parse_duration, parse_size};
 use crate::config::web_origin::{OriginPattern, OriginRule};
@@ -60,11 +61,8 @@ const HTTP_KEYS: &[&str] = &[
     "trusted_proxies",
 ];
 const PLUGIN_KEYS: &[&str] = &["path", "onload", "broadcast", "config"];
-const ROUTE_KEYS: &[&str] =
-    &["path", "handler", "onconnect", "onmessage", "ondisconnect", "strip_prefix", "protocols", "origins"];
 
 const PLUGIN_EXPECTED: &str = "expected a table for each plugin, [plugin.NAME]";
-const ROUTE_EXPECTED: &str = "expected tables in double brackets, [[route]]";
 
 /// The sections with settings of the whole server. The error for a key in the wrong section names the right one.
 const SECTIONS: &[(&str, &[&str])] = &[
@@ -86,7 +84,7 @@ pub struct Config {
     pub control: Option<ControlAddress>,
     /// In the order of the file. Paths are joined to the file's folder.
     pub plugins: Vec<PluginSource>,
-    /// In the order of the file. Paths are unique.
+    /// In the order of the file. No two take the same requests.
     pub routes: Vec<Route>,
     /// Which pages may open WebSockets on routes that have no rule of their own.
     pub origins: Option<OriginRule>,
@@ -108,7 +106,7 @@ pub fn read(path: &Path) -> anyhow::Result<Config> {
 ///
 /// # Errors
 /// `file:line:column:` with what was found and expected there: a syntax error, an unknown key, a value of the wrong
-/// type or form, a missing key, or a second route for the same path.
+/// type or form, a missing key, or a second route for the same requests.
 pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
     let document = Document::new(text, file);
     let root = DeTable::parse(text).map_err(|error| match kore::explain(text) {
@@ -129,7 +127,7 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         group: top.value("group", account)?,
         control: control(&top, folder)?,
         plugins: plugins(&top, folder)?,
-        routes: routes(&top)?,
+        routes: route::routes(&top)?,
         origins: origins(&http)?,
         trusted_proxies: http.list("trusted_proxies", trusted_proxy)?,
         limits: LimitOptions {
@@ -205,52 +203,9 @@ fn free_table(section: &Section, key: &str) -> anyhow::Result<toml::Table> {
     }
 }
 
-fn routes(top: &Section) -> anyhow::Result<Vec<Route>> {
-    let Some(value) = top.get("route") else { return Ok(Vec::new()) };
-    let tables = value.get_ref().as_array();
-    let tables = tables.ok_or_else(|| top.rejection("route", value, ROUTE_EXPECTED))?;
-    let mut routes: Vec<Route> = Vec::new();
-    let mut indexes = HashMap::new();
-    for value in tables.iter() {
-        let section = top.open("route", "in [[route]]".into(), value, ROUTE_KEYS, ROUTE_EXPECTED)?;
-        let path = section.required("path", |value| RoutePath::parse(text(value)))?;
-        if let Some(first) = indexes.insert(path.clone(), routes.len()) {
-            let first = &routes[first].origin;
-            return Err(section.error(format_args!("second route for `{path}`; the first is {first}")));
-        }
-        routes.push(Route {
-            target: target(&section, &path)?,
-            strip_prefix: section.value("strip_prefix", |value| path.parse_strip_prefix(text(value)))?,
-            path,
-            protocols: section.list("protocols", |value| parse_protocol(text(value)))?.unwrap_or_default(),
-            origins: origins(&section)?,
-            origin: section.location(),
-        });
-    }
-    Ok(routes)
-}
-
 fn origins(section: &Section) -> anyhow::Result<Option<OriginRule>> {
     let origins = section.list("origins", |value| OriginPattern::parse(text(value)))?;
     Ok(origins.map(OriginRule::from_iter))
-}
-
-fn target(route: &Section, path: &RoutePath) -> anyhow::Result<Target> {
-    let name = |key| route.value(key, |value| parse_handler(text(value)));
-    match (name("handler")?, [name("onconnect")?, name("onmessage")?, name("ondisconnect")?]) {
-        (Some(handler), [None, None, None]) => Ok(Target::Handler(handler)),
-        (None, [None, None, None]) => Err(route.error(format_args!(
-            "route `{path}` names no handler, expected `handler` or any of `onconnect`, `onmessage`, \
-             `ondisconnect`"
-        ))),
-        (None, [onconnect, onmessage, ondisconnect]) => {
-            Ok(Target::Callbacks { onconnect, onmessage, ondisconnect })
-        }
-        (Some(_), _) => Err(route.error(format_args!(
-            "route `{path}` has `handler` beside callbacks, expected either `handler` (answers requests) or \
-             `onconnect`, `onmessage`, `ondisconnect` (for WebSockets)"
-        ))),
-    }
 }
 
 /// Returns the text of a string, or an empty text for any other type: every parser of text rejects an empty text.

@@ -9,7 +9,7 @@ mod limits; // what clients and callbacks may cost
 
 mod implausible; // durations that are too short
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
@@ -40,7 +40,7 @@ pub struct Settings {
     pub group: Option<String>,
     /// In load order, at least one.
     pub plugins: Vec<PluginSource>,
-    /// Paths are unique. Empty: the handlers named after their kinds serve every path.
+    /// No two take the same requests. Empty: the handlers named after their kinds serve every path.
     pub routes: Vec<Route>,
     /// For the handshakes of all routes.
     pub handshake: HandshakePolicy,
@@ -83,8 +83,8 @@ impl Settings {
 
     /// Merges the settings: `options` take precedence over the `config` file, and the file over the defaults.
     ///
-    /// Addresses, origins and proxies of `options` replace those of the file. A route replaces the file's route with the same path, or is
-    /// added. `libraries` from the command line are loaded after the file's plugins.
+    /// Addresses, origins and proxies of `options` replace those of the file. A route replaces the file's routes with the same path,
+    /// or is added. `libraries` from the command line are loaded after the file's plugins.
     ///
     /// # Errors
     /// Two routes for the same path on the command line, no plugin, proxy_protocol without trusted proxies, a plugin path
@@ -168,20 +168,23 @@ fn locate(positions: &BTreeMap<String, String>, key: &str, error: anyhow::Error)
     }
 }
 
-fn merge_routes(mut routes: Vec<Route>, flags: Vec<Route>) -> anyhow::Result<Vec<Route>> {
-    let in_file: HashMap<_, _> =
-        routes.iter().enumerate().map(|(index, route)| (route.path.clone(), index)).collect();
-    let mut seen: HashMap<RoutePath, String> = HashMap::new();
-    for flag in flags {
-        if let Some(first) = seen.insert(flag.path.clone(), flag.origin.clone()) {
-            bail!("two routes for `{}`: {first} and {}; keep one", flag.path, flag.origin);
-        }
-        match in_file.get(&flag.path) {
-            Some(&index) => routes[index] = flag,
-            None => routes.push(flag),
+/// A route of the command line takes the place of all routes of the file with the same path, or is added.
+fn merge_routes(routes: Vec<Route>, flags: Vec<Route>) -> anyhow::Result<Vec<Route>> {
+    let mut by_path: HashMap<RoutePath, &Route> = HashMap::new();
+    for flag in &flags {
+        if let Some(first) = by_path.insert(flag.path.clone(), flag) {
+            bail!("two routes for `{}`: {} and {}; keep one", flag.path, first.origin, flag.origin);
         }
     }
-    Ok(routes)
+    let mut placed = HashSet::new();
+    let place = |route: Route| match by_path.get(&route.path) {
+        None => Some(route),
+        Some(&flag) => placed.insert(route.path).then(|| flag.clone()),
+    };
+    let mut merged: Vec<_> = routes.into_iter().filter_map(place).collect();
+    drop(by_path);
+    merged.extend(flags.into_iter().filter(|flag| !placed.contains(&flag.path)));
+    Ok(merged)
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ mod node; // an address, or what stands for one
 use std::borrow::Cow;
 use std::fmt;
 
-use hyper::HeaderMap;
 use hyper::header::{FORWARDED, HOST, HeaderName};
+use hyper::{HeaderMap, Request};
 use log::Level;
 
 use super::list;
@@ -48,14 +48,23 @@ pub fn client(proxies: &TrustedProxies, nearest: Peer, headers: &HeaderMap) -> P
 /// Where a request was sent to. Of several proxies, the first one has seen that. Without one that tells, it is the Host
 /// header.
 pub fn target<'h>(proxies: &TrustedProxies, nearest: Peer, headers: &'h HeaderMap) -> RequestTarget<'h> {
-    let told = proxies.include(nearest.ip()).then(|| {
-        let walk = follow(proxies, nearest, forwarded(headers));
-        told(walk.outermost.unwrap_or_default(), headers)
-    });
-    let RequestTarget { host, is_tls } = told.unwrap_or_default();
+    let RequestTarget { host, is_tls } = told_by_proxies(proxies, nearest, headers).unwrap_or_default();
     match host.is_empty() {
         true => RequestTarget { host: text(headers, HOST).unwrap_or_default().into(), is_tls },
         false => RequestTarget { host, is_tls },
+    }
+}
+
+/// The host that a request was sent to, with its port, to select routes: as a trusted proxy says, else the authority of its
+/// target (RFC 9112 §3.2.2), else the Host header.
+pub fn host<'r, B>(proxies: &TrustedProxies, nearest: Peer, request: &'r Request<B>) -> Cow<'r, str> {
+    let told = told_by_proxies(proxies, nearest, request.headers()).map(|target| target.host);
+    match told.filter(|host| !host.is_empty()) {
+        Some(host) => host,
+        None => match request.uri().authority() {
+            Some(authority) => authority.as_str().into(),
+            None => text(request.headers(), HOST).unwrap_or_default().into(),
+        },
     }
 }
 
@@ -156,6 +165,18 @@ fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Element<'_>> {
         .flat_map(|line| elements_from_end(line.as_bytes()))
         .filter(|text| !text.is_empty())
         .map(Element::parse)
+}
+
+/// Where trusted proxies say that a request was sent to.
+fn told_by_proxies<'h>(
+    proxies: &TrustedProxies,
+    nearest: Peer,
+    headers: &'h HeaderMap,
+) -> Option<RequestTarget<'h>> {
+    proxies.include(nearest.ip()).then(|| {
+        let walk = follow(proxies, nearest, forwarded(headers));
+        told(walk.outermost.unwrap_or_default(), headers)
+    })
 }
 
 /// The addresses of X-Forwarded-For, from the last one.

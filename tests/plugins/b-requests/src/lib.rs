@@ -60,6 +60,26 @@ fn speak(c: &Connection, _: Message<'_>) {
     c.send(c.protocol());
 }
 
+/// `?NAME,NAME`: responds with method, path and these parameters of the route.
+#[onrequest]
+fn params(request: &mut Request) -> Response {
+    let values: Vec<_> =
+        request.query().split(',').map(|name| format!("{:?}", request.param(name))).collect();
+    Response::text(format!("{} {} {}", request.method(), request.path(), values.join(" ")))
+}
+
+/// Upgrades to connections that are told them.
+#[onrequest]
+fn parametric(request: &mut Request) -> Response {
+    request.handshake(None, "param", None)
+}
+
+/// Sends the parameter that the message names.
+#[onmessage]
+fn param(c: &Connection, message: Message<'_>) {
+    c.send(&format!("{:?}", message.as_text().map(|name| c.param(name))));
+}
+
 /// Responds with what the client's certificate says.
 #[onrequest]
 fn identity(request: &mut Request) -> Response {

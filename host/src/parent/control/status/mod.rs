@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::table::Table;
+use crate::link::inventory::requests;
 use crate::serve::summary::url;
 
 /// The state of a server. Workers report what it says about plugins and callbacks.
@@ -135,6 +136,12 @@ pub struct PluginStatus {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RouteStatus {
     pub path: String,
+    /// Empty: all that no other route of the path lists.
+    pub methods: Vec<String>,
+    /// The first ones. Empty: all.
+    pub hosts: Vec<String>,
+    /// Hosts that are not listed.
+    pub hosts_more: usize,
     pub handlers: Vec<RouteHandler>,
 }
 
@@ -220,8 +227,8 @@ impl fmt::Display for Status {
         }
         write!(f, "\n{table}")?;
         let mut table = Table::new(["ROUTE", "HANDLER", "CODE", "GENERATION"], 0);
-        for RouteStatus { path, handlers } in routes {
-            let mut path = path.clone();
+        for RouteStatus { path, methods, hosts, hosts_more, handlers } in routes {
+            let mut path = requests(path, methods, hosts, *hosts_more);
             for RouteHandler { kind, plugin, name, generation } in handlers {
                 table.row([
                     std::mem::take(&mut path),

@@ -71,10 +71,22 @@ fn tables_fit_into_80_columns_and_say_what_runs() {
             path: "target/release/libchat.so".into(),
         }],
         routes: vec![
-            RouteStatus { path: "/*".into(), handlers: vec![bound("onrequest", "page")] },
+            RouteStatus {
+                path: "/*".into(),
+                handlers: vec![bound("onrequest", "page")],
+                ..RouteStatus::default()
+            },
+            RouteStatus {
+                path: "/{page}".into(),
+                methods: vec!["GET".into(), "PUT".into()],
+                hosts: vec!["a.example".into(), "*.b.example".into(), "c.example".into()],
+                hosts_more: 2,
+                handlers: vec![bound("onrequest", "page")],
+            },
             RouteStatus {
                 path: "/chat".into(),
                 handlers: vec![bound("onconnect", "join"), bound("onmessage", "message")],
+                ..RouteStatus::default()
             },
         ],
         routes_more: 0,
@@ -97,10 +109,11 @@ WORKER  PROCESS      UP  CLIENTS  ACCEPTED  CALLBACKS    MEMORY    GROWTH
 PLUGIN  VERSION  GENERATION  RETAINED  LIBRARY
 chat    0.1.0    4           0 to 3    target/release/libchat.so
 
-ROUTE  HANDLER    CODE          GENERATION
-/*     onrequest  chat:page     4
-/chat  onconnect  chat:join     4
-       onmessage  chat:message  4
+ROUTE                                                  HANDLER    CODE          GENERATION
+/*                                                     onrequest  chat:page     4
+GET, PUT /{page} on a.example, *.b.example and 3 more  onrequest  chat:page     4
+/chat                                                  onconnect  chat:join     4
+                                                       onmessage  chat:message  4
 ";
     assert_eq!(status.to_string(), expected);
     let json = serde_json::to_string(&status).expect("it is plain data");
