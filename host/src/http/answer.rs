@@ -7,8 +7,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::Extensions;
@@ -17,12 +15,14 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
+use super::outgoing::Outgoing;
+
 /// What hyper writes.
-pub type HttpResponse = Response<Full<Bytes>>;
+pub type HttpResponse = Response<Outgoing>;
 
 /// A 101 with this value of `Sec-WebSocket-Accept`, and the subprotocol that was selected.
 pub fn switching(accept: &str, protocol: Option<HeaderValue>) -> HttpResponse {
-    let mut response = Response::new(Full::default());
+    let mut response = HttpResponse::default();
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -64,12 +64,19 @@ pub fn other_methods(method: &Method, allow: &str) -> HttpResponse {
 
 /// A response with one line of text.
 pub fn text(status: StatusCode, reason: &str) -> HttpResponse {
-    let mut response = Response::new(Full::from(format!("{reason}\n")));
+    let mut response = HttpResponse::new(format!("{reason}\n").into());
     *response.status_mut() = status;
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+/// Adds the headers of which the response has none of that name.
+pub fn add(response: &mut HttpResponse, headers: &[(HeaderName, HeaderValue)]) {
+    for (name, value) in headers {
+        response.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
 }
 
 /// The same response, after which the connection is closed: the rest of the request cannot be read.

@@ -9,7 +9,11 @@ mod validate; // rules for every request
 
 mod body; // the body of a request
 
+mod outgoing; // the body of a response
+
 mod answer; // responses of the host itself
+
+mod files; // static files
 
 mod stream; // an accepted socket
 
@@ -37,7 +41,6 @@ use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header;
 use hyper::server::conn::http1;
@@ -54,14 +57,14 @@ use crate::config::listen::ListenerSettings;
 use crate::config::route::Params;
 use crate::config::trusted_proxies::TrustedProxies;
 use crate::plugin::call;
-use crate::plugin::dispatch::{Answerer, Dispatch, Found, ResolvedRoute};
+use crate::plugin::dispatch::{Answerer, Found, ResolvedRoute};
 use crate::plugin::generation::Generation;
 use crate::plugin::handler::{Callbacks, HandlerRef};
 use crate::worker::Worker;
 use crate::worker::admission::Permit;
 use crate::worker::callbacks::{log_failure, release_request};
 use crate::worker::handshakes::Pending;
-use answer::{HttpResponse, close, other_methods, refused, spell, switching, text};
+use answer::{HttpResponse, add, close, other_methods, refused, spell, switching, text};
 use proxy_protocol::ProxiedPeer;
 pub use stream::{Peer, Stream};
 use timed::{Phase, Timed};
@@ -185,44 +188,49 @@ async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse
     let headers = request.headers();
     let nobody = TrustedProxies::default();
     let trusted = if sender.is_named { &dispatch.trusted_proxies } else { &nobody };
-    let (route, params) = match find(&dispatch, trusted, sender.peer, &request) {
-        Ok(found) => found,
-        Err(response) => return response,
+    let host = if dispatch.has_hosts() { forwarded::host(trusted, sender.peer, &request) } else { "".into() };
+    let route = match dispatch.find(&host, request.method().as_str(), request.uri().path()) {
+        Found::Route(route) => route,
+        Found::Nothing => return text(StatusCode::NOT_FOUND, "no route for this path"),
+        Found::OtherMethods(allow) => return other_methods(request.method(), &allow),
     };
     let client = forwarded::client(trusted, sender.peer, headers);
-    if accept.is_some() && !origin::is_allowed(trusted, route, headers, sender.peer, client, sender.is_tls) {
-        return text(StatusCode::FORBIDDEN, "this page may not open a WebSocket here");
-    }
+    let is_allowed = route.files.is_some()
+        || accept.is_none()
+        || origin::is_allowed(trusted, route, headers, sender.peer, client, sender.is_tls);
     sender.peer = client;
+    let mut response = match is_allowed {
+        true => respond_on(route, sender, request, accept).await,
+        false => text(StatusCode::FORBIDDEN, "this page may not open a WebSocket here"),
+    };
+    add(&mut response, &route.headers);
+    response
+}
+
+/// The response of a route.
+async fn respond_on(
+    route: &ResolvedRoute,
+    sender: Sender,
+    request: Request<Incoming>,
+    accept: Option<String>,
+) -> HttpResponse {
+    let Some(params) = route.params(request.uri().path()) else {
+        return text(StatusCode::BAD_REQUEST, "a parameter in the path is not UTF-8, or has a NUL (%00)");
+    };
+    if let Some(served) = &route.files {
+        let (parts, _) = request.into_parts();
+        // In a box, because each client keeps the memory of this future until it is upgraded.
+        return Box::pin(files::respond(served, &parts, route.visible(parts.uri.path()))).await;
+    }
     match (route.answerer, accept) {
         (Answerer::Callbacks(callbacks), Some(accept)) => {
             switch(sender, request, &accept, (route, params), callbacks)
         }
         (Answerer::Callbacks(_), None) => refused(426, "this path is for WebSocket clients"),
+        (Answerer::Files, _) => text(StatusCode::NOT_FOUND, "there is no such file"),
         (Answerer::Handler(handler), accept) => {
             call_handler(sender, request, accept, (route, params), handler).await
         }
-    }
-}
-
-/// The route of a request, with its parameters. Err: the response where there is none.
-fn find<'d>(
-    dispatch: &'d Dispatch,
-    trusted: &TrustedProxies,
-    nearest: Peer,
-    request: &Request<Incoming>,
-) -> Result<(&'d ResolvedRoute, Params), HttpResponse> {
-    let (method, uri) = (request.method(), request.uri());
-    let host = if dispatch.has_hosts() { forwarded::host(trusted, nearest, request) } else { "".into() };
-    match dispatch.find(&host, method.as_str(), uri.path()) {
-        Found::Route(route) => match route.params(uri.path()) {
-            Some(params) => Ok((route, params)),
-            None => {
-                Err(text(StatusCode::BAD_REQUEST, "a parameter in the path is not UTF-8, or has a NUL (%00)"))
-            }
-        },
-        Found::Nothing => Err(text(StatusCode::NOT_FOUND, "no route for this path")),
-        Found::OtherMethods(allow) => Err(other_methods(method, &allow)),
     }
 }
 
@@ -283,7 +291,7 @@ async fn call_handler(
             let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
             // RFC 9110 §15.3.6.
             let body = if status == StatusCode::RESET_CONTENT { Bytes::new() } else { answer.body };
-            let mut response = Response::new(Full::new(body));
+            let mut response = Response::new(body.into());
             *response.status_mut() = status;
             *response.headers_mut() = answer.headers;
             response

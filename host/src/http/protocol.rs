@@ -79,7 +79,7 @@ fn unselected(route: &ResolvedRoute, headers: &HeaderMap) -> String {
         Answerer::Handler(handler) => {
             format!(", or select one in `{}:{}`", handler.plugin_name, handler.name)
         }
-        Answerer::Callbacks(_) => String::new(),
+        Answerer::Callbacks(_) | Answerer::Files => String::new(),
     };
     let name = shorten(first);
     let remedy = match (name.as_bytes() == first, route.protocols.is_empty()) {

@@ -65,6 +65,8 @@ pub struct InventoryRoute {
     pub requests: bool,
     /// Such as `onmessage chat:message`.
     pub handlers: Vec<String>,
+    /// The folder with its static files.
+    pub files: Option<PathBuf>,
 }
 
 /// Which requests a route takes, for people: `/room/{room}`, `GET, PUT /room/{room}`, `/ on a.example, b.example and 3 more`.
@@ -131,9 +133,12 @@ impl fmt::Display for Inventory {
         }
         for route in &self.routes {
             let what = if route.requests { "" } else { "WebSocket: " };
-            let InventoryRoute { path, methods, hosts, hosts_more, handlers, .. } = route;
+            let InventoryRoute { path, methods, hosts, hosts_more, handlers, files, .. } = route;
             let requests = requests(path, methods, hosts, *hosts_more);
-            writeln!(f, "route {requests}  {what}{}", handlers.join(", "))?;
+            match files {
+                Some(folder) => writeln!(f, "route {requests}  files in {}", folder.display())?,
+                None => writeln!(f, "route {requests}  {what}{}", handlers.join(", "))?,
+            }
         }
         if self.routes_more > 0 {
             writeln!(f, "and {} more routes", self.routes_more)?;

@@ -128,13 +128,14 @@ fn route(route: &InventoryRoute, inventory: &Inventory) -> RouteStatus {
             generation: owner.map_or(0, |owner| owner.generation),
         }
     });
-    let sanitized = |texts: &[String]| texts.iter().map(|text| sanitize_line(text).into()).collect();
+    let sanitized = |texts: &[String]| texts.iter().map(|text| sanitize_line(text)).collect();
     RouteStatus {
         path: sanitize_line(&route.path),
         methods: sanitized(&route.methods),
         hosts: sanitized(&route.hosts),
         hosts_more: route.hosts_more,
         handlers: handlers.collect(),
+        files: route.files.as_ref().map(|folder| sanitize_line(&folder.to_string_lossy()).into()),
     }
 }
 

@@ -39,10 +39,12 @@ pub fn inventory(registry: &Registry, dispatch: &Dispatch) -> Inventory {
         methods: route.methods.clone(),
         hosts: route.hosts.iter().take(HOSTS_MAX).map(ToString::to_string).collect(),
         hosts_more: route.hosts.len().saturating_sub(HOSTS_MAX),
-        requests: matches!(route.answerer, Answerer::Handler(_)),
+        requests: !matches!(route.answerer, Answerer::Callbacks(_)),
+        files: route.files.as_ref().map(|files| files.folder.clone()),
         handlers: match route.answerer {
             Answerer::Handler(handler) => vec![label(handler)],
             Answerer::Callbacks(callbacks) => callbacks.iter().map(label).collect(),
+            Answerer::Files => Vec::new(),
         },
     });
     let routes_more = dispatch.iter().count().saturating_sub(ROUTES_MAX);

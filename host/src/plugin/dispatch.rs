@@ -1,10 +1,13 @@
 //! Which handlers answer a request: the routes with their names resolved, or the convention if there are no routes. A
 //! path enters, handlers leave.
 
-use anyhow::{Result, anyhow, bail};
+use std::rc::Rc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use hyper::header::{HeaderName, HeaderValue};
 
 use crate::config::handshake::HandshakePolicy;
-use crate::config::route::{HostPattern, Parameter, Params, Route, RoutePath, Routes, Target};
+use crate::config::route::{Files, HostPattern, Parameter, Params, Route, RoutePath, Routes, Target};
 use crate::config::trusted_proxies::TrustedProxies;
 use crate::config::uri_path::without_segments;
 use crate::config::web_origin::OriginRule;
@@ -19,6 +22,8 @@ pub enum Answerer {
     Handler(HandlerRef),
     /// The host: it upgrades the client, and binds these handlers.
     Callbacks(Callbacks),
+    /// The host: it serves [`ResolvedRoute::files`].
+    Files,
 }
 
 /// A route with its names resolved.
@@ -32,6 +37,10 @@ pub struct ResolvedRoute {
     pub hosts: Vec<HostPattern>,
     parameters: Vec<Parameter>,
     pub answerer: Answerer,
+    /// The static files of [`Answerer::Files`].
+    pub files: Option<Rc<Files>>,
+    /// Headers of its responses that have none of that name.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Segments at the beginning of a request's path that handlers do not see.
     stripped_segments: usize,
     /// Subprotocols of its connections: the first one that the client offers is selected.
@@ -87,8 +96,8 @@ impl Dispatch {
     /// `onmessage` and `ondisconnect` that exist.
     ///
     /// # Errors
-    /// A name is not a handler, or is one in several plugins; the names of one route are of several plugins; or there
-    /// is nothing to serve.
+    /// A name is not a handler, or is one in several plugins; the names of one route are of several plugins; a folder of
+    /// static files cannot be entered; or there is nothing to serve.
     pub fn resolve(registry: &Registry, routes: &[Route], handshake: &HandshakePolicy) -> Result<Self> {
         let HandshakePolicy { origins, trusted_proxies } = handshake.clone();
         if routes.is_empty() {
@@ -99,6 +108,8 @@ impl Dispatch {
                 hosts: Vec::new(),
                 parameters: Vec::new(),
                 answerer: convention(registry)?,
+                files: None,
+                headers: Vec::new(),
                 stripped_segments: 0,
                 protocols: Vec::new(),
                 origins: RouteOrigins { rule: origins, file: None, is_own: false },
@@ -113,6 +124,10 @@ impl Dispatch {
                 Target::Callbacks { onconnect, onmessage, ondisconnect } => {
                     let names = [onconnect.as_deref(), onmessage.as_deref(), ondisconnect.as_deref()];
                     registry.resolve_callbacks(None, names).map(Answerer::Callbacks)
+                }
+                Target::Files(files) => {
+                    check_folder(route, files)?;
+                    Ok(Answerer::Files)
                 }
             };
             let answerer = found.map_err(|unresolved| {
@@ -132,6 +147,11 @@ impl Dispatch {
                 hosts: route.hosts.clone(),
                 parameters: route.path.parameters(),
                 answerer,
+                files: match &route.target {
+                    Target::Files(files) => Some(Rc::new(files.clone())),
+                    _ => None,
+                },
+                headers: headers(route),
                 stripped_segments: route
                     .strip_prefix
                     .as_ref()
@@ -179,6 +199,24 @@ impl Dispatch {
     pub fn iter(&self) -> impl Iterator<Item = &ResolvedRoute> {
         self.routes.iter()
     }
+}
+
+/// Fails if the folder with the files of a route is none, or this user may not enter it.
+fn check_folder(route: &Route, files: &Files) -> Result<()> {
+    let folder = files.folder.join(".");
+    let result = std::fs::metadata(&folder).map(drop);
+    result.with_context(|| {
+        let (path, origin) = (&route.path, &route.origin);
+        format!("route `{path}` ({origin}): its folder `files`, {}, cannot be used", files.folder.display())
+    })
+}
+
+/// The headers of a route, which were parsed before.
+fn headers(route: &Route) -> Vec<(HeaderName, HeaderValue)> {
+    let header = |(name, value): &(String, String)| {
+        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+    };
+    route.headers.iter().filter_map(header).collect()
 }
 
 fn convention(registry: &Registry) -> Result<Answerer> {

@@ -38,6 +38,8 @@ pub mod process; // starting a child process, and its first steps
 #[expect(unsafe_code, reason = "getsockopt and ioctl that no crate wraps")]
 pub mod delivery; // what a TCP client has acknowledged
 
+pub mod beneath; // files below a folder, and nothing outside of it
+
 pub mod pace; // turns of about a millisecond
 
 pub mod pool; // threads for work that blocks

@@ -9,11 +9,17 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::system::log::repeats::Repeats;
+
 /// Time without work after which a thread ends.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Work for a thread.
 pub type Job = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    static REPEATS: Repeats = Repeats::default();
+}
 
 /// Threads that are created when they are needed, and end when they are idle.
 #[derive(Clone)]
@@ -84,10 +90,13 @@ impl Pool {
         let (sender, mut result) = oneshot::channel();
         let job = Box::new(move || _ = sender.send(f()));
         if let Err((job, error)) = self.run(job) {
-            log::warn!(
-                "no thread can be created ({error}); the event loop does the work of `{}`",
-                self.0.name
-            );
+            let name = self.0.name;
+            // Clients can cause it as often as they like, with requests for files.
+            REPEATS.with(|repeats| {
+                let what = "no thread can be created";
+                let line = format_args!("{what} ({error}); the event loop does the work of `{name}`");
+                repeats.log(log::Level::Warn, name, line);
+            });
             job();
             return result.try_recv().expect("the job has sent its result");
         }

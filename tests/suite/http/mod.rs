@@ -13,6 +13,10 @@ mod strip_prefix;
 
 mod routes;
 
+mod files;
+
+mod headers;
+
 mod subprotocol;
 
 mod boundary;

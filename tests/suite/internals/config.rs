@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use callsign::testing::file::{self as config, Config};
-use callsign::testing::{BroadcastTo, LimitOptions, RoutePath, Target, settings};
+use callsign::testing::{BroadcastTo, Files, LimitOptions, RoutePath, Target, settings};
 
 /// Parses `text` as the file `conf/callsign.toml`.
 fn parse(text: &str) -> Config {
@@ -78,6 +78,10 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
     assert!(config.routes[1].origins.is_some() && !config.routes[1].protocols.is_empty());
     assert!(config.routes[1].strip_prefix.is_some());
     assert!(!config.routes[0].methods.is_empty() && !config.routes[2].hosts.is_empty());
+    assert!(!config.routes[1].headers.is_empty());
+    let Target::Files(files) = &config.routes[3].target else { panic!("it has files") };
+    let default = parse("[[route]]\npath = '/*'\nfiles = 'public'").routes.remove(0).target;
+    assert_eq!(default, Target::Files(Files { folder: "conf/public".into(), ..files.clone() }));
     assert!(config.origins.is_some());
     assert_eq!(config.trusted_proxies, Some(Vec::new()));
 }
@@ -352,8 +356,8 @@ fn an_incomplete_plugin_or_route_is_reported_at_its_first_line() {
         ("\n[[route]]\nhandler = 'a'", "callsign.toml:2:1: `path` is missing in [[route]]"),
         (
             "[[route]]\npath = '/a'",
-            "callsign.toml:1:1: route `/a` names no handler, expected `handler` or any of `onconnect`, \
-             `onmessage`, `ondisconnect`",
+            "callsign.toml:1:1: route `/a` names no handler, expected `handler`, any of `onconnect`, `onmessage`, \
+             `ondisconnect`, or `files`",
         ),
         (
             "[[route]]\npath = '/a'\nhandler = 'a'\nonmessage = 'b'",

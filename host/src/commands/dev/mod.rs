@@ -45,6 +45,7 @@ use crate::config::defaults::DEFAULT_DEV_WORKERS;
 use crate::config::file;
 use crate::config::options::ServeOptions;
 use crate::config::plugin_source::PluginSource;
+use crate::config::route::{DEFAULT_CACHE_CONTROL, Target};
 use crate::config::settings::Settings;
 use crate::parent::control::{ControlChannel, RequestSender};
 use crate::plugin::image::Image;
@@ -209,6 +210,12 @@ impl ServeSetup {
             DEFAULT_DEV_WORKERS,
         )?;
         settings.config = self.config.clone();
+        // A browser would show a file as it was before the last change.
+        for route in &mut settings.routes {
+            if let Target::Files(files) = &mut route.target {
+                DEFAULT_CACHE_CONTROL.clone_into(&mut files.cache_control);
+            }
+        }
         // Before the first build, there is no library.
         let Ok(image) = Image::read(library) else { return Ok(settings) };
         let real = library.canonicalize().ok();

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::tls::{self, ListenTls};
 use super::walk::Section;
-use super::{text, whole_number};
+use super::{boolean, text, whole_number};
 use crate::config::account::{Owner, parse_account};
 use crate::config::listen::Listen;
 use crate::config::listen_address::{ListenAddress, parse_mode};
@@ -67,10 +67,6 @@ fn of_table(table: &Section, address: ListenAddress) -> Result<ListenAddress> {
             None => Ok(address),
         },
     }
-}
-
-fn boolean(value: &DeValue) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| "expected true or false".to_owned())
 }
 
 fn permissions(value: &DeValue) -> Result<u32, String> {

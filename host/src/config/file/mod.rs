@@ -127,7 +127,7 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         group: top.value("group", account)?,
         control: control(&top, folder)?,
         plugins: plugins(&top, folder)?,
-        routes: route::routes(&top)?,
+        routes: route::routes(&top, folder)?,
         origins: origins(&http)?,
         trusted_proxies: http.list("trusted_proxies", trusted_proxy)?,
         limits: LimitOptions {
@@ -223,6 +223,10 @@ fn count(value: &DeValue) -> Result<usize, String> {
 
 fn account(value: &DeValue) -> Result<String, String> {
     whole_number(value).map_or_else(|| parse_account(text(value)), |number| Ok(number.to_string()))
+}
+
+fn boolean(value: &DeValue) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| "expected true or false".to_owned())
 }
 
 fn size(value: &DeValue) -> Result<usize, String> {

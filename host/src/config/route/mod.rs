@@ -15,11 +15,17 @@ mod table; // finds the route of a request
 
 mod params; // the parameters of a request
 
+mod files; // a folder with static files
+
+mod headers; // headers of its responses
+
 use serde::{Deserialize, Serialize};
 
 use super::web_origin::OriginRule;
 
 pub use claims::Claims;
+pub use files::{DEFAULT_CACHE_CONTROL, Files, parse_cache_control};
+pub use headers::{parse_header_name, parse_header_value};
 pub use host::HostPattern;
 pub use methods::parse_method;
 pub use params::Params;
@@ -43,17 +49,21 @@ pub struct Route {
     pub protocols: Vec<String>,
     /// Which pages may open WebSockets on it. None: the rule of the server.
     pub origins: Option<OriginRule>,
+    /// Names in lower case, and values, of headers that its responses get, unless they have one of that name.
+    pub headers: Vec<(String, String)>,
     /// Where the operator wrote the route, for messages: `--route '/chat=join,,leave'` or `callsign.toml:12`.
     pub origin: String,
 }
 
-/// The handlers of a route. Names are `handler` or `plugin:handler`.
+/// What answers the requests of a route. Names are `handler` or `plugin:handler`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// An onrequest handler answers every request.
     Handler(String),
     /// The handshake binds these callbacks to the connection. At least one is set; an event without a name is ignored.
     Callbacks { onconnect: Option<String>, onmessage: Option<String>, ondisconnect: Option<String> },
+    /// The host serves static files.
+    Files(Files),
 }
 
 impl Route {
@@ -94,6 +104,7 @@ impl Route {
             strip_prefix: None,
             protocols: Vec::new(),
             origins: None,
+            headers: Vec::new(),
             origin,
         })
     }

@@ -143,6 +143,8 @@ pub struct RouteStatus {
     /// Hosts that are not listed.
     pub hosts_more: usize,
     pub handlers: Vec<RouteHandler>,
+    /// The folder with its static files.
+    pub files: Option<PathBuf>,
 }
 
 /// A handler of a route.
@@ -227,8 +229,12 @@ impl fmt::Display for Status {
         }
         write!(f, "\n{table}")?;
         let mut table = Table::new(["ROUTE", "HANDLER", "CODE", "GENERATION"], 0);
-        for RouteStatus { path, methods, hosts, hosts_more, handlers } in routes {
+        for RouteStatus { path, methods, hosts, hosts_more, handlers, files } in routes {
             let mut path = requests(path, methods, hosts, *hosts_more);
+            if let Some(folder) = files {
+                let path = std::mem::take(&mut path);
+                table.row([path, "files".to_owned(), folder.display().to_string(), "-".to_owned()]);
+            }
             for RouteHandler { kind, plugin, name, generation } in handlers {
                 table.row([
                     std::mem::take(&mut path),

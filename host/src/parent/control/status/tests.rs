@@ -82,7 +82,9 @@ fn tables_fit_into_80_columns_and_say_what_runs() {
                 hosts: vec!["a.example".into(), "*.b.example".into(), "c.example".into()],
                 hosts_more: 2,
                 handlers: vec![bound("onrequest", "page")],
+                files: None,
             },
+            RouteStatus { path: "/css/*".into(), files: Some("public".into()), ..RouteStatus::default() },
             RouteStatus {
                 path: "/chat".into(),
                 handlers: vec![bound("onconnect", "join"), bound("onmessage", "message")],
@@ -112,6 +114,7 @@ chat    0.1.0    4           0 to 3    target/release/libchat.so
 ROUTE                                                  HANDLER    CODE          GENERATION
 /*                                                     onrequest  chat:page     4
 GET, PUT /{page} on a.example, *.b.example and 3 more  onrequest  chat:page     4
+/css/*                                                 files      public        -
 /chat                                                  onconnect  chat:join     4
                                                        onmessage  chat:message  4
 ";
