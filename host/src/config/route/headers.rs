@@ -38,7 +38,7 @@ pub fn parse_header_name(text: &str) -> Result<String, String> {
 pub fn parse_header_value(text: &str) -> Result<String, String> {
     let value = text.trim_matches([' ', '\t']);
     match HeaderValue::from_str(value) {
-        Ok(_) if !value.is_empty() => Ok(value.to_owned()),
+        Ok(_) if !value.is_empty() && value.is_ascii() => Ok(value.to_owned()),
         _ => Err("expected the value of a header: text of one line, in ASCII".to_owned()),
     }
 }
