@@ -130,16 +130,17 @@ impl Certificates {
     /// The indices of the certificates that no client gets: for each of their names, and for clients that ask for none,
     /// others before them have the same kind of key. The first certificate is for all other clients.
     pub(crate) fn unreachable(&self, schemes: &[SignatureScheme]) -> Vec<usize> {
-        let signs = |certified: &Arc<CertifiedKey>| {
-            let signs = |scheme: &SignatureScheme| certified.key.choose_scheme(&[*scheme]).is_some();
-            schemes.iter().map(signs).collect::<Vec<_>>()
-        };
-        let signs: Vec<_> = self.all.iter().map(signs).collect();
+        // For each scheme, which of the keys have it.
+        let signers = schemes.iter().map(|scheme| {
+            let signs = |certified: &Arc<CertifiedKey>| certified.key.choose_scheme(&[*scheme]).is_some();
+            self.all.iter().map(signs).collect::<Vec<_>>()
+        });
+        let signers: Vec<_> = signers.collect();
         let mut is_chosen = vec![false; self.all.len()];
         let everyone = (0..self.all.len()).collect();
         for among in self.exact.values().chain(self.wildcard.values()).chain([&everyone]) {
-            for scheme in 0..schemes.len() {
-                let chosen = among.iter().find(|index| signs[**index][scheme]);
+            for signs in &signers {
+                let chosen = among.iter().find(|index| signs[**index]);
                 chosen.iter().for_each(|index| is_chosen[**index] = true);
             }
         }

@@ -48,8 +48,8 @@ fn the_whole_handshake_has_one_handshake_timeout() {
     const TIMEOUT: Duration = Duration::from_secs(3);
     let http = "http = { trusted_proxies = '127.0.0.1', handshake_timeout = '3s' }\n";
     let (_host, port, trust) = serve_echo("deadline", "proxy_protocol = true", http, &[]);
-    let mut stream = connect(port);
     let start = Instant::now();
+    let mut stream = connect(port);
     thread::sleep(TIMEOUT * 2 / 3); // the client is slow
     stream.write_all(b"PROXY TCP4 192.0.2.7 10.0.0.1 51314 80\r\n").expect("it is open");
     let mut secure = trust.over(stream, "localhost").expect("there is time left");
