@@ -247,7 +247,9 @@ pub struct LimitOptions {
 
     /// Time for a request to arrive
     ///
-    /// A client that takes longer to send a complete request is disconnected.
+    /// Begins when a client is accepted, and ends when the head of its first request is complete: the PROXY header and
+    /// the TLS handshake are part of it. Each further head, and each body, has this time again. A client that takes
+    /// longer is disconnected.
     #[arg(long, value_name = "TIME", env = "CALLSIGN_HANDSHAKE_TIMEOUT", value_parser = parse_duration)]
     pub handshake_timeout: Option<Duration>,
 
