@@ -102,7 +102,7 @@ fn targets_of_every_form_get_a_url_or_a_400() {
         ("GET http://user@a.example/x", "a.example", None),
     ] {
         let mut raw = Raw::connect(plain);
-        raw.send(&format!("{line} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        raw.send(format!("{line} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         let answer = raw.read_answer(true);
         let status = if location.is_some() { 308 } else { 400 };
         assert_eq!(
