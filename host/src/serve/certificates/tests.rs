@@ -219,6 +219,6 @@ fn certificates_that_nobody_gets_are_warned_about() {
          subjectAltName, and a common name does not count; have one issued that has them",
         nameless.certificate.path.display()
     );
-    assert_eq!(warnings(&[&nameless]), [expected.clone()]);
+    assert_eq!(warnings(&[&nameless]), std::slice::from_ref(&expected));
     assert_eq!(warnings(&[&a, &nameless]), [expected]);
 }
