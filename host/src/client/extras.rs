@@ -8,6 +8,8 @@ use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use super::certificate::ClientCertificate;
+use super::limited::Limited;
+use crate::plugin::handler::HandlerRef;
 
 /// What few clients have.
 #[derive(Default)]
@@ -18,6 +20,13 @@ struct Present {
     rest: Option<Rest>,
     subprotocol: Option<Box<CStr>>,
     certificate: Option<Rc<ClientCertificate>>,
+    of_route: Option<Box<OfRoute>>,
+}
+
+#[derive(Default)]
+struct OfRoute {
+    ondrain: Option<HandlerRef>,
+    limited: Option<Limited>,
 }
 
 /// Bytes that were read and not handled.
@@ -47,7 +56,7 @@ impl Extras {
     pub fn take_rest(&self) -> Option<Rest> {
         let mut present = self.0.take()?;
         let rest = present.rest.take();
-        if present.subprotocol.is_some() || present.certificate.is_some() {
+        if present.subprotocol.is_some() || present.certificate.is_some() || present.of_route.is_some() {
             self.0.set(Some(present));
         }
         rest
@@ -79,6 +88,40 @@ impl Extras {
         let name = present.as_ref().and_then(|present| present.subprotocol.as_deref());
         let result = f(name.unwrap_or_default());
         self.0.set(present);
+        result
+    }
+
+    /// Sets the ondrain handler.
+    pub fn set_ondrain(&self, handler: Option<HandlerRef>) {
+        if handler.is_some() || self.ondrain().is_some() {
+            let mut present = self.0.take().unwrap_or_default();
+            present.of_route.get_or_insert_default().ondrain = handler;
+            self.0.set(Some(present));
+        }
+    }
+
+    /// The ondrain handler.
+    pub fn ondrain(&self) -> Option<HandlerRef> {
+        let present = self.0.take()?;
+        let handler = present.of_route.as_ref().and_then(|of_route| of_route.ondrain);
+        self.0.set(Some(present));
+        handler
+    }
+
+    /// Sets the limits of the route.
+    pub fn set_limited(&self, limited: Limited) {
+        let mut present = self.0.take().unwrap_or_default();
+        present.of_route.get_or_insert_default().limited = Some(limited);
+        self.0.set(Some(present));
+    }
+
+    /// Passes what the client has used of its route's limits. None: the route has none. `f` must not come back to the
+    /// client.
+    pub fn with_limited<R>(&self, f: impl FnOnce(&mut Limited) -> R) -> Option<R> {
+        let mut present = self.0.take()?;
+        let limited = present.of_route.as_mut().and_then(|of_route| of_route.limited.as_mut());
+        let result = limited.map(f);
+        self.0.set(Some(present));
         result
     }
 
@@ -120,6 +163,17 @@ mod tests {
         assert_eq!(extras.take_rest().expect("it was kept").unhandled(), b"not handled");
         assert_eq!((name(&extras), extras.with_subprotocol(CStr::as_ptr)), ("chat.v1".to_owned(), address));
         assert!(extras.with_certificate(|it| it.is_some_and(|it| it.der() == b"der")));
+    }
+
+    #[test]
+    fn what_a_route_demands_stays_when_bytes_are_taken() {
+        let extras = Extras::default();
+        assert!(extras.ondrain().is_none() && extras.with_limited(|_| ()).is_none());
+        extras.set_limited(Limited::new(Rc::default(), std::time::Instant::now()));
+        extras.keep_rest(Rest { bytes: Box::new([0]), handled: 0 });
+        assert!(extras.take_rest().is_some());
+        assert_eq!(extras.with_limited(|limited| limited.limits.max_message), Some(None));
+        assert!(extras.ondrain().is_none());
     }
 
     #[test]

@@ -334,6 +334,12 @@ static HOST: abi::Host = {
     unsafe extern "C" fn certificate_field(_: *const abi::Connection, _: u32, _: usize) -> *const c_char {
         ptr::null()
     }
+    unsafe extern "C" fn queued(_: *const abi::Connection) -> usize {
+        0
+    }
+    unsafe extern "C" fn handshake_with(_: *mut abi::Request, _: *const abi::Handshake) -> i32 {
+        abi::status::NOT_UPGRADE
+    }
     abi::Host {
         struct_size: size_of::<abi::Host>() as u32,
         abi_major: abi::ABI_MAJOR,
@@ -371,5 +377,7 @@ static HOST: abi::Host = {
         protocol: text,
         certificate,
         certificate_field,
+        queued,
+        handshake_with,
     }
 };

@@ -9,9 +9,11 @@ mod listen; // what the server listens on
 
 mod tls; // certificates of a listener
 
+mod route; // routes with their limits
+
 mod walk; // sections, keys and typed values with their positions
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,15 +24,14 @@ use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::config::account::parse_account;
 use crate::config::control_address::ControlAddress;
-use crate::config::handshake::parse_protocol;
 use crate::config::listen::Listen;
 use crate::config::options::LimitOptions;
 use crate::config::plugin_source::{BroadcastTo, PluginSource, is_plugin_name};
 use crate::config::regular_file;
-use crate::config::route::{Route, RoutePath, Target, parse_handler};
+use crate::config::route::Route;
 use crate::config::trusted_proxies::TrustedProxy;
 use crate::config::units::{parse_duration, parse_size};
-use crate::config::web_origin::{OriginPattern, OriginRule};
+use crate::config::web_origin::OriginRule;
 use walk::{Document, Section};
 
 const TOP_KEYS: &[&str] = &[
@@ -60,11 +61,8 @@ const HTTP_KEYS: &[&str] = &[
     "trusted_proxies",
 ];
 const PLUGIN_KEYS: &[&str] = &["path", "onload", "broadcast", "config"];
-const ROUTE_KEYS: &[&str] =
-    &["path", "handler", "onconnect", "onmessage", "ondisconnect", "strip_prefix", "protocols", "origins"];
 
 const PLUGIN_EXPECTED: &str = "expected a table for each plugin, [plugin.NAME]";
-const ROUTE_EXPECTED: &str = "expected tables in double brackets, [[route]]";
 
 /// The sections with settings of the whole server. The error for a key in the wrong section names the right one.
 const SECTIONS: &[(&str, &[&str])] = &[
@@ -129,8 +127,8 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         group: top.value("group", account)?,
         control: control(&top, folder)?,
         plugins: plugins(&top, folder)?,
-        routes: routes(&top)?,
-        origins: origins(&http)?,
+        routes: route::routes(&top)?,
+        origins: route::origins(&http)?,
         trusted_proxies: http.list("trusted_proxies", trusted_proxy)?,
         limits: LimitOptions {
             max_message: websocket.value("max_message", size)?,
@@ -202,54 +200,6 @@ fn free_table(section: &Section, key: &str) -> anyhow::Result<toml::Table> {
         Some(value) => toml::Table::deserialize(ValueDeserializer::from(value.clone())).map_err(|error| {
             section.document.error(error.span().unwrap_or(value.span()).start, error.message())
         }),
-    }
-}
-
-fn routes(top: &Section) -> anyhow::Result<Vec<Route>> {
-    let Some(value) = top.get("route") else { return Ok(Vec::new()) };
-    let tables = value.get_ref().as_array();
-    let tables = tables.ok_or_else(|| top.rejection("route", value, ROUTE_EXPECTED))?;
-    let mut routes: Vec<Route> = Vec::new();
-    let mut indexes = HashMap::new();
-    for value in tables.iter() {
-        let section = top.open("route", "in [[route]]".into(), value, ROUTE_KEYS, ROUTE_EXPECTED)?;
-        let path = section.required("path", |value| RoutePath::parse(text(value)))?;
-        if let Some(first) = indexes.insert(path.clone(), routes.len()) {
-            let first = &routes[first].origin;
-            return Err(section.error(format_args!("second route for `{path}`; the first is {first}")));
-        }
-        routes.push(Route {
-            target: target(&section, &path)?,
-            strip_prefix: section.value("strip_prefix", |value| path.parse_strip_prefix(text(value)))?,
-            path,
-            protocols: section.list("protocols", |value| parse_protocol(text(value)))?.unwrap_or_default(),
-            origins: origins(&section)?,
-            origin: section.location(),
-        });
-    }
-    Ok(routes)
-}
-
-fn origins(section: &Section) -> anyhow::Result<Option<OriginRule>> {
-    let origins = section.list("origins", |value| OriginPattern::parse(text(value)))?;
-    Ok(origins.map(OriginRule::from_iter))
-}
-
-fn target(route: &Section, path: &RoutePath) -> anyhow::Result<Target> {
-    let name = |key| route.value(key, |value| parse_handler(text(value)));
-    match (name("handler")?, [name("onconnect")?, name("onmessage")?, name("ondisconnect")?]) {
-        (Some(handler), [None, None, None]) => Ok(Target::Handler(handler)),
-        (None, [None, None, None]) => Err(route.error(format_args!(
-            "route `{path}` names no handler, expected `handler` or any of `onconnect`, `onmessage`, \
-             `ondisconnect`"
-        ))),
-        (None, [onconnect, onmessage, ondisconnect]) => {
-            Ok(Target::Callbacks { onconnect, onmessage, ondisconnect })
-        }
-        (Some(_), _) => Err(route.error(format_args!(
-            "route `{path}` has `handler` beside callbacks, expected either `handler` (answers requests) or \
-             `onconnect`, `onmessage`, `ondisconnect` (for WebSockets)"
-        ))),
     }
 }
 
