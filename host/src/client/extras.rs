@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use super::certificate::ClientCertificate;
+use super::compression::Compression;
 
 /// What few clients have.
 #[derive(Default)]
@@ -18,6 +19,14 @@ struct Present {
     rest: Option<Rest>,
     subprotocol: Option<Box<CStr>>,
     certificate: Option<Rc<ClientCertificate>>,
+    compression: Option<Box<Compression>>,
+}
+
+impl Present {
+    fn is_empty(&self) -> bool {
+        let Self { rest, subprotocol, certificate, compression } = self;
+        rest.is_none() && subprotocol.is_none() && certificate.is_none() && compression.is_none()
+    }
 }
 
 /// Bytes that were read and not handled.
@@ -47,9 +56,7 @@ impl Extras {
     pub fn take_rest(&self) -> Option<Rest> {
         let mut present = self.0.take()?;
         let rest = present.rest.take();
-        if present.subprotocol.is_some() || present.certificate.is_some() {
-            self.0.set(Some(present));
-        }
+        self.0.set(Some(present).filter(|present| !present.is_empty()));
         rest
     }
 
@@ -87,6 +94,26 @@ impl Extras {
         let mut present = self.0.take().unwrap_or_default();
         present.certificate.get_or_insert(certificate);
         self.0.set(Some(present));
+    }
+
+    /// Sets or ends compression; returns what was there.
+    pub fn set_compression(&self, compression: Option<Box<Compression>>) -> Option<Box<Compression>> {
+        let present = self.0.take();
+        if present.is_none() && compression.is_none() {
+            return None;
+        }
+        let mut present = present.unwrap_or_default();
+        let before = std::mem::replace(&mut present.compression, compression);
+        self.0.set(Some(present).filter(|present| !present.is_empty()));
+        before
+    }
+
+    /// Passes what compression keeps.
+    pub fn with_compression<R>(&self, f: impl FnOnce(Option<&mut Compression>) -> R) -> R {
+        let mut present = self.0.take();
+        let result = f(present.as_mut().and_then(|present| present.compression.as_deref_mut()));
+        self.0.set(present);
+        result
     }
 
     /// Passes the certificate, if there is one.

@@ -8,6 +8,8 @@ pub mod head; // peer, path, query and headers of the request
 
 pub mod certificate; // the certificate of a client with TLS
 
+pub mod compression; // what compression keeps of it
+
 pub mod extras; // what few clients have
 
 pub mod transport; // what carries its bytes
@@ -36,6 +38,7 @@ use callsign_websocket::{Endpoint, Extensions, Incomplete};
 use crate::plugin::exposed::ExposedConnection;
 use crate::plugin::handler::Callbacks;
 use certificate::ClientCertificate;
+use compression::Compression;
 use extras::Extras;
 use head::Head;
 use outbox::{Outbox, Pool};
@@ -81,8 +84,8 @@ pub struct Client {
     pub endpoint: Endpoint,
     outbox: RefCell<Outbox>,
     transport: RefCell<Transport>,
-    /// Bytes that were read and not handled, because the client's turn was over ([`TurnState::has_rest`]), and the
-    /// subprotocol that the 101 has selected.
+    /// Bytes that were read and not handled, because the client's turn was over ([`TurnState::has_rest`]), the
+    /// subprotocol that the 101 has selected, the certificate, and compression.
     extras: Extras,
     /// Notes of whoever drives the client.
     pub turn: TurnState,
@@ -153,6 +156,25 @@ impl Client {
     /// Passes the certificate that was verified in the TLS handshake. It keeps its address as long as the client.
     pub fn with_certificate<R>(&self, f: impl FnOnce(Option<&ClientCertificate>) -> R) -> R {
         self.extras.with_certificate(f)
+    }
+
+    /// Sets what the handshake has agreed on about compression. Before the client is open.
+    pub fn set_compression(&self, compression: Compression) {
+        self.endpoint.set_extensions(Extensions { deflate: true });
+        self.turn.compress_from.set(compression.threshold);
+        self.extras.set_compression(Some(Box::new(compression)));
+    }
+
+    /// Ends compression: the client sends and gets no more messages.
+    pub fn take_compression(&self) -> Option<Box<Compression>> {
+        self.turn.compress_from.set(u32::MAX);
+        self.extras.set_compression(None)
+    }
+
+    /// Passes what compression keeps of the client. None: its messages are not compressed. `f` uses nothing else of what
+    /// few clients have.
+    pub fn with_compression<R>(&self, f: impl FnOnce(Option<&mut Compression>) -> R) -> R {
+        self.extras.with_compression(f)
     }
 
     /// Unique in the server, never reused.

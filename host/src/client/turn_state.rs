@@ -1,16 +1,18 @@
 //! What the driver of a client notes between the client's turns. It belongs to the worker: a frozen client does not
-//! contain it, and nothing in `client` but flushing changes it.
+//! contain it, and nothing in `client` but flushing and compression changes it.
 
 use std::cell::Cell;
 use std::time::Instant;
 
 /// Notes between two turns of a client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TurnState {
     /// The client's index among the clients of its worker.
     pub slot: Cell<u32>,
     /// The client's number, from 1, among those that hold received bytes. 0: it holds none.
     pub holder: Cell<u32>,
+    /// Bytes from which on a message of the server is compressed. The largest number: none is.
+    pub compress_from: Cell<u32>,
     /// The client waits for its turn.
     pub queued: Cell<bool>,
     /// A flush will follow: at the end of this read, or of this turn of the loop.
@@ -31,4 +33,24 @@ pub struct TurnState {
     pub progressed: Cell<bool>,
     /// Since when the socket accepts nothing of a long queue.
     pub stalled_since: Cell<Option<Instant>>,
+}
+
+impl Default for TurnState {
+    fn default() -> Self {
+        Self {
+            slot: Cell::default(),
+            holder: Cell::default(),
+            compress_from: Cell::new(u32::MAX),
+            queued: Cell::default(),
+            flush_due: Cell::default(),
+            readable: Cell::default(),
+            writable: Cell::default(),
+            has_rest: Cell::default(),
+            read_closed: Cell::default(),
+            urgent: Cell::default(),
+            blocked: Cell::default(),
+            progressed: Cell::default(),
+            stalled_since: Cell::default(),
+        }
+    }
 }

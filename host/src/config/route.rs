@@ -10,6 +10,7 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
+use super::compression::Compression;
 use super::web_origin::OriginRule;
 use crate::config::uri_path::{is_well_encoded, normalize};
 
@@ -28,6 +29,8 @@ pub struct Route {
     pub protocols: Vec<String>,
     /// Which pages may open WebSockets on it. None: the rule of the server.
     pub origins: Option<OriginRule>,
+    /// Whether messages are compressed. None: as in the server.
+    pub compression: Option<Compression>,
     /// Where the operator wrote the route, for messages: `--route '/chat=join,,leave'` or `callsign.toml:12`.
     pub origin: String,
 }
@@ -79,7 +82,8 @@ impl Route {
             }
         };
         let (path, origin) = (RoutePath::parse(path)?, format!("--route '{text}'"));
-        Ok(Self { path, target, strip_prefix: None, protocols: Vec::new(), origins: None, origin })
+        let (strip_prefix, protocols) = (None, Vec::new());
+        Ok(Self { path, target, strip_prefix, protocols, origins: None, compression: None, origin })
     }
 
     /// Where the config file has the route; None: it is on the command line.

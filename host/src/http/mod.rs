@@ -31,6 +31,8 @@ mod origin; // which pages may open WebSockets
 
 mod protocol; // which subprotocol a connection has
 
+mod compression; // whether its messages are compressed
+
 use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::io;
@@ -39,7 +41,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
-use hyper::header;
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -60,6 +62,7 @@ use crate::worker::Worker;
 use crate::worker::admission::Permit;
 use crate::worker::callbacks::{log_failure, release_request};
 use crate::worker::handshakes::Pending;
+use compression::Negotiated;
 use answer::{HttpResponse, close, refused, spell, switching, text};
 use proxy_protocol::ProxiedPeer;
 pub use stream::{Peer, Stream};
@@ -70,6 +73,21 @@ use validate::validate;
 /// Most headers of a request, as many as of a response. hyper makes room for so many to parse a request, which takes
 /// 4 us for 1000 and 2 ms for 20,000.
 const HEADERS_MAX: usize = 1000;
+
+/// A request that is a valid handshake.
+struct Accepted {
+    /// The value for `Sec-WebSocket-Accept`.
+    accept: String,
+    compression: Option<Box<Negotiated>>,
+}
+
+impl Accepted {
+    /// The 101.
+    fn response(&self, protocol: Option<HeaderValue>) -> HttpResponse {
+        let extensions = self.compression.as_ref().map(|it| it.answer.clone());
+        switching(&self.accept, protocol, extensions)
+    }
+}
 
 /// Who sent a request.
 #[derive(Clone)]
@@ -192,10 +210,17 @@ async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse
         return text(StatusCode::FORBIDDEN, "this page may not open a WebSocket here");
     }
     sender.peer = client;
-    match (route.answerer, accept) {
-        (Answerer::Callbacks(callbacks), Some(accept)) => switch(sender, request, &accept, route, callbacks),
+    let accepted = match accept {
+        None => None,
+        Some(accept) => match compression::answer(sender.worker, route.compression, headers) {
+            Ok(compression) => Some(Accepted { accept, compression }),
+            Err(malformed) => return refused(400, &malformed.to_string()),
+        },
+    };
+    match (route.answerer, accepted) {
+        (Answerer::Callbacks(callbacks), Some(accepted)) => switch(sender, request, &accepted, route, callbacks),
         (Answerer::Callbacks(_), None) => refused(426, "this path is for WebSocket clients"),
-        (Answerer::Handler(handler), accept) => call_handler(sender, request, accept, route, handler).await,
+        (Answerer::Handler(handler), accepted) => call_handler(sender, request, accepted, route, handler).await,
     }
 }
 
@@ -203,7 +228,7 @@ async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse
 async fn call_handler(
     sender: Sender,
     mut request: Request<Incoming>,
-    accept: Option<String>,
+    accepted: Option<Accepted>,
     route: &ResolvedRoute,
     handler: HandlerRef,
 ) -> HttpResponse {
@@ -216,7 +241,7 @@ async fn call_handler(
     };
     let path = route.visible(parts.uri.path());
     let head = Head::new(&parts, path, peer);
-    let mut exchange = Exchange::new(parts.method.as_str(), head, body, accept.is_some());
+    let mut exchange = Exchange::new(parts.method.as_str(), head, body, accepted.is_some());
     certificate.iter().for_each(|certificate| exchange.client.set_certificate(certificate.clone()));
     // The generation that is called now, whatever is in use when its data is released.
     let called = worker.registry().plugin(handler.plugin).clone();
@@ -246,8 +271,11 @@ async fn call_handler(
             let chosen = answer.headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
             let protocol = protocol::select(route, &parts.headers, chosen, peer);
             protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
+            // Only a valid handshake can be bound.
+            let Some(accepted) = accepted else { return refused(426, "this path is for WebSocket clients") };
+            accepted.compression.iter().for_each(|it| it.apply(&client));
             hand_over(sender.clone(), on_upgrade, client, callbacks, Some(called));
-            let mut response = switching(accept.as_deref().unwrap_or_default(), protocol);
+            let mut response = accepted.response(protocol);
             response.headers_mut().extend(answer.headers);
             response
         }
@@ -267,7 +295,7 @@ async fn call_handler(
 fn switch(
     sender: Sender,
     mut request: Request<Incoming>,
-    accept: &str,
+    accepted: &Accepted,
     route: &ResolvedRoute,
     callbacks: Callbacks,
 ) -> HttpResponse {
@@ -277,8 +305,9 @@ fn switch(
     let client = Rc::new(Client::requested(Head::new(&parts, route.visible(parts.uri.path()), sender.peer)));
     protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
     sender.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
+    accepted.compression.iter().for_each(|it| it.apply(&client));
     hand_over(sender, on_upgrade, client, callbacks, None);
-    switching(accept, protocol)
+    accepted.response(protocol)
 }
 
 /// Waits until the 101 is written, then has the worker take over the socket. `called`: the generation whose handler may

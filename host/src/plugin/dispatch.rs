@@ -3,6 +3,7 @@
 
 use anyhow::{Result, anyhow, bail};
 
+use crate::config::compression::Compression;
 use crate::config::handshake::HandshakePolicy;
 use crate::config::route::{Route, RoutePath, Routes, Target};
 use crate::config::trusted_proxies::TrustedProxies;
@@ -33,6 +34,8 @@ pub struct ResolvedRoute {
     pub protocols: Vec<String>,
     /// Which pages may open WebSockets.
     pub origins: RouteOrigins,
+    /// Whether messages are compressed.
+    pub compression: Compression,
 }
 
 impl ResolvedRoute {
@@ -70,7 +73,7 @@ impl Dispatch {
     /// A name is not a handler, or is one in several plugins; the names of one route are of several plugins; or there
     /// is nothing to serve.
     pub fn resolve(registry: &Registry, routes: &[Route], handshake: &HandshakePolicy) -> Result<Self> {
-        let HandshakePolicy { origins, trusted_proxies } = handshake.clone();
+        let HandshakePolicy { origins, compression, trusted_proxies } = handshake.clone();
         if routes.is_empty() {
             let everything = RoutePath::Prefix("/".to_owned());
             let route = ResolvedRoute {
@@ -79,6 +82,7 @@ impl Dispatch {
                 stripped_segments: 0,
                 protocols: Vec::new(),
                 origins: RouteOrigins { rule: origins, file: None, is_own: false },
+                compression,
             };
             return Ok(Self { paths: Routes::from_iter([everything]), routes: vec![route], trusted_proxies });
         }
@@ -110,6 +114,7 @@ impl Dispatch {
                     .map_or(0, |prefix| prefix.matches('/').count()),
                 protocols: route.protocols.clone(),
                 origins,
+                compression: route.compression.unwrap_or(compression),
             })
         };
         let paths = routes.iter().map(|route| route.path.clone()).collect();

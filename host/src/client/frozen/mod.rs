@@ -1,5 +1,5 @@
 //! A client as bytes and a descriptor, to continue elsewhere: id, handlers by name, head, protocol state with any
-//! partial message, the write queue, what was read and not handled, and the keys of TLS. The format begins with its version; all of it
+//! partial message, the write queue, what was read and not handled, compression with its windows, and the keys of TLS. The format begins with its version; all of it
 //! is validated when it is thawed.
 
 use std::cell::RefCell;
@@ -12,6 +12,7 @@ use callsign_websocket::{Endpoint, SnapshotError, Source, put_bytes};
 use zeroize::Zeroizing;
 
 use super::certificate::ClientCertificate;
+use super::compression::Compression;
 use super::head::Head;
 use super::outbox::Outbox;
 use super::transport::Transport;
@@ -19,7 +20,7 @@ use super::{Client, Phase, Rest};
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
 
 /// Version of the format.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// The kinds of a connection's handlers, in the order of the format.
 const KINDS: [Kind; 3] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect];
 
@@ -93,6 +94,7 @@ impl Client {
         self.with_subprotocol(|name| put_bytes(&mut bytes, name.to_bytes()));
         self.with_certificate(|it| put_bytes(&mut bytes, it.map_or(&[], ClientCertificate::der)));
         self.endpoint.snapshot(&mut bytes);
+        self.with_compression(|it| it.iter().for_each(|it| it.write_to(&mut bytes)));
         let (waiting, written) = self.outbox.borrow().to_bytes();
         put_bytes(&mut bytes, &waiting);
         bytes.extend_from_slice(&(written as u64).to_le_bytes());
@@ -143,6 +145,10 @@ impl Client {
         }
         let certificate = source.bytes()?;
         let endpoint = Endpoint::restore(&mut source, max_message, now)?;
+        let compression = match endpoint.extensions().deflate {
+            true => Some(Compression::read_from(&mut source)?),
+            false => None,
+        };
         let (waiting, written) = (source.bytes()?, usize::try_from(source.u64()?).unwrap_or(usize::MAX));
         let outbox = Outbox::from_bytes(waiting, written);
         let outbox = outbox.ok_or(ThawError::Format("more is written than waited"))?;
@@ -165,6 +171,7 @@ impl Client {
         if !certificate.is_empty() {
             client.set_certificate(Rc::new(ClientCertificate::new(certificate)));
         }
+        compression.into_iter().for_each(|it| client.set_compression(it));
         // Neither process has seen all events of the socket: the next read and write tell.
         client.turn.readable.set(true);
         Ok(client)

@@ -33,8 +33,10 @@ pub struct Slot {
     hot: Hot,
     crash: CrashRecord,
     labels: [Text<124>; HANDLERS],
+    /// Connections whose messages are compressed.
+    compressed: AtomicU64,
     /// A line for each module: start, end and bias in hexadecimal, path.
-    modules: Text<12_284>,
+    modules: Text<12_276>,
 }
 
 const _: () = assert!(size_of::<Slot>() == 32 * 1024 && size_of::<Hot>() == 64);
@@ -175,6 +177,7 @@ impl Slot {
                 frames: [const { zero() }; FRAMES],
             },
             labels: [const { Text::new() }; HANDLERS],
+            compressed: zero(),
             modules: Text::new(),
         }
     }
@@ -240,6 +243,11 @@ impl Slot {
         self.hot.send_memory.store(bytes as u64, Relaxed);
     }
 
+    /// Sets the number of connections whose messages are compressed.
+    pub fn set_compressed(&self, count: usize) {
+        self.compressed.store(count as u64, Relaxed);
+    }
+
     /// Counts clients that were closed because all clients together held too much, or a message took too long.
     pub fn count_shed(&self, clients: usize) {
         add(&self.hot.shed, clients);
@@ -289,6 +297,7 @@ impl Slot {
         let seen = [&hot.now, &hot.clients, &hot.accepted, &hot.heartbeat];
         let load = [&hot.lag, &hot.receive_memory, &hot.send_memory, &hot.shed];
         [seen, load].as_flattened().iter().for_each(|word| word.store(0, Relaxed));
+        self.compressed.store(0, Relaxed);
         self.crash.signal.store(0, Relaxed);
         self.labels.iter().for_each(|label| label.write(""));
         self.modules.write("");
@@ -336,6 +345,11 @@ impl Slot {
     /// Clients, upgraded or not.
     pub fn clients(&self) -> usize {
         usize::try_from(self.hot.clients.load(Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    /// Connections whose messages are compressed.
+    pub fn compressed(&self) -> usize {
+        usize::try_from(self.compressed.load(Relaxed)).unwrap_or(usize::MAX)
     }
 
     pub fn counters(&self) -> Counters {
