@@ -154,6 +154,7 @@ mod tests {
         let extras = Extras::default();
         extras.keep_rest(Rest { bytes: Box::new([0]), handled: 0 });
         assert!(extras.take_rest().is_some() && extras.take_rest().is_none());
+        assert!(extras.set_compression(None).is_none() && extras.with_compression(|it| it.is_none()));
         assert_eq!(name(&extras), "");
         assert!(extras.0.take().is_none());
         assert_eq!(size_of::<Extras>(), size_of::<usize>());
