@@ -111,9 +111,7 @@ impl Inflater {
             let of_message = &output[output.len().saturating_sub(WINDOW_MAX)..];
             let of_window = &window[window.len().saturating_sub(WINDOW_MAX - of_message.len())..];
             state.reset(false);
-            state
-                .set_dictionary(&[of_window, of_message].concat())
-                .map_err(|_| InflateError::Invalid)?;
+            state.set_dictionary(&[of_window, of_message].concat()).map_err(|_| InflateError::Invalid)?;
         }
         let mut end = &[&FLUSH_END[..], &STREAM_END].concat()[..];
         let state_at_end = run(state, &mut end, output, max)?;
@@ -144,9 +142,8 @@ fn run(
             output.reserve_exact(room.min(most).max(1));
         }
         let (read, written) = (state.total_in(), output.len());
-        let status = state
-            .decompress_vec(input, output, FlushDecompress::None)
-            .map_err(|_| InflateError::Invalid)?;
+        let status =
+            state.decompress_vec(input, output, FlushDecompress::None).map_err(|_| InflateError::Invalid)?;
         let read = (state.total_in() - read) as usize;
         *input = &input[read..];
         if output.len() > max {

@@ -150,8 +150,7 @@ impl Agreement {
     /// The agreement that [`Agreement::to_bytes`] wrote down. None: it is impossible.
     pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Option<Self> {
         let direction = |context: u8, window_bits| {
-            let is_possible =
-                context <= 1 && (MIN_WINDOW_BITS..=MAX_WINDOW_BITS).contains(&window_bits);
+            let is_possible = context <= 1 && (MIN_WINDOW_BITS..=MAX_WINDOW_BITS).contains(&window_bits);
             is_possible.then_some(Direction { context: context == 1, window_bits })
         };
         let [server_context, server_bits, client_context, client_bits] = bytes;

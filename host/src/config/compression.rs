@@ -27,7 +27,8 @@ impl CompressionMode {
 }
 
 /// What the value of `compression` may be.
-pub const EXPECTED: &str = "expected \"off\", \"on\", \"context\", or a table such as { mode = \"on\", level = 6 }";
+pub const EXPECTED: &str =
+    "expected \"off\", \"on\", \"context\", or a table such as { mode = \"on\", level = 6 }";
 
 /// Whether and how messages of a route are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

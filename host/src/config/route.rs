@@ -10,12 +10,10 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
-use super::compression::Compression;
-use super::web_origin::OriginRule;
+use super::{compression::Compression, web_origin::OriginRule};
 use crate::config::uri_path::{is_well_encoded, normalize};
 
 const PATH_EXPECTED: &str = "expected a path such as `/chat`, or `/files/*` for all below it";
-
 const HANDLER_EXPECTED: &str = "expected a handler's name, such as `join` or `chat:join`";
 
 /// Sends the requests for `path` to `target`.

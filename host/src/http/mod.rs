@@ -62,8 +62,8 @@ use crate::worker::Worker;
 use crate::worker::admission::Permit;
 use crate::worker::callbacks::{log_failure, release_request};
 use crate::worker::handshakes::Pending;
-use compression::Negotiated;
 use answer::{HttpResponse, close, refused, spell, switching, text};
+use compression::Negotiated;
 use proxy_protocol::ProxiedPeer;
 pub use stream::{Peer, Stream};
 use timed::{Phase, Timed};
@@ -218,9 +218,13 @@ async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse
         },
     };
     match (route.answerer, accepted) {
-        (Answerer::Callbacks(callbacks), Some(accepted)) => switch(sender, request, &accepted, route, callbacks),
+        (Answerer::Callbacks(callbacks), Some(accepted)) => {
+            switch(sender, request, &accepted, route, callbacks)
+        }
         (Answerer::Callbacks(_), None) => refused(426, "this path is for WebSocket clients"),
-        (Answerer::Handler(handler), accepted) => call_handler(sender, request, accepted, route, handler).await,
+        (Answerer::Handler(handler), accepted) => {
+            call_handler(sender, request, accepted, route, handler).await
+        }
     }
 }
 

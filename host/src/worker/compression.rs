@@ -143,7 +143,9 @@ impl Hub {
             let mut compressor = self.compression.compressor.borrow_mut();
             let is_compressed = c.with_compression(|it| {
                 let Some(it) = it else { return false };
-                let Some(compressed) = compressor.compress(it.method(), it.sent.bytes(), data) else { return false };
+                let Some(compressed) = compressor.compress(it.method(), it.sent.bytes(), data) else {
+                    return false;
+                };
                 outbox.push(op | COMPRESSED, compressed, &self.pool);
                 it.sent.push(data, it.agreement.server);
                 true
@@ -238,7 +240,9 @@ impl Worker {
     pub(super) fn receive_compressed(&self, c: &Client, onmessage: Option<HandlerRef>, op: u8, data: &[u8]) {
         let mut plain = match self.hub.inflate(c, data) {
             Ok(plain) => plain,
-            Err(error @ InflateError::TooBig) => return self.reject_compressed(c, TOO_BIG, &error.to_string()),
+            Err(error @ InflateError::TooBig) => {
+                return self.reject_compressed(c, TOO_BIG, &error.to_string());
+            }
             Err(error @ InflateError::Invalid) => {
                 return self.reject_compressed(c, INVALID_DATA, &error.to_string());
             }

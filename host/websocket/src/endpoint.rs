@@ -195,7 +195,9 @@ impl Endpoint {
                 write_frame(&mut pong, op::PONG, payload);
                 handle(Event::Send(&pong));
             }
-            Received::Compressed { op, data } if state == State::Open => handle(Event::Compressed { op, data }),
+            Received::Compressed { op, data } if state == State::Open => {
+                handle(Event::Compressed { op, data })
+            }
             Received::Pong(payload) if state != State::Closed => handle(Event::Pong(payload)),
             // RFC 6455 §5.5.1: the answer has the same code.
             Received::Close { code, reason } if state == State::Open => {

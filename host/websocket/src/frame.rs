@@ -70,7 +70,9 @@ impl Header {
                 return Err(Violation::protocol("reserved bit set, but no extension was agreed on"));
             }
             if first & RESERVED != op::COMPRESSED || !starts_message {
-                return Err(Violation::protocol("reserved bit set that the extension does not use in this frame"));
+                return Err(Violation::protocol(
+                    "reserved bit set that the extension does not use in this frame",
+                ));
             }
         }
         if !matches!(op, op::CONTINUATION..=op::BINARY | op::CLOSE..=op::PONG) {

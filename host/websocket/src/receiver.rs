@@ -243,7 +243,10 @@ impl Receiver {
                 let op = mem::take(&mut self.message_op);
                 self.stage = self.between_frames();
                 if op & op::COMPRESSED != 0 {
-                    return Ok(Some(Received::Compressed { op: op & !op::COMPRESSED, data: input.bytes(place) }));
+                    return Ok(Some(Received::Compressed {
+                        op: op & !op::COMPRESSED,
+                        data: input.bytes(place),
+                    }));
                 }
                 return Ok(Some(Received::Message { op, data: input.payload(place) }));
             }

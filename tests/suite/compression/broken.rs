@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::support::{Process, frame};
+use crate::support::frame;
 
 #[test]
 fn frames_that_may_not_have_rsv1_are_closed_with_1002() {
@@ -13,7 +13,10 @@ fn frames_that_may_not_have_rsv1_are_closed_with_1002() {
         ("a compressed Ping", frame(PING | RSV1, b"x")),
         ("a compressed Close", frame(CLOSE | RSV1, b"\x03\xe8")),
         ("a later fragment", [frame(TEXT_BEGINS | RSV1, b""), frame(ENDS | RSV1, b"\0")].concat()),
-        ("a later fragment of a plain message", [frame(TEXT_BEGINS, b""), frame(ENDS | RSV1, b"\0")].concat()),
+        (
+            "a later fragment of a plain message",
+            [frame(TEXT_BEGINS, b""), frame(ENDS | RSV1, b"\0")].concat(),
+        ),
         ("RSV2", frame(TEXT | 0x20, b"x")),
     ] {
         let mut client = Deflating::open(&host, "/", BROWSER).raw;
@@ -56,7 +59,7 @@ fn a_bomb_is_closed_with_1009_and_costs_no_more_than_the_largest_message() {
     let host = Host::serve("echo", &["--compression", "on", "--max-message", "1MiB"]);
     let mut witness = Deflating::open(&host, "/", BROWSER);
     assert!(witness.ask(BINARY, &json(1, 1 << 20)).0 == json(1, 1 << 20), "the largest message");
-    let worker = Process::children(&host.process()).pop().expect("a worker");
+    let worker = host.process().children().pop().expect("a worker");
     let bomb = Deflating::open(&host, "/", BROWSER).compress(&vec![0; 512 << 20]);
     assert!(bomb.len() < 600 << 10, "{}", bomb.len());
     let small = Deflating::open(&host, "/", BROWSER).compress(&vec![b'x'; (1 << 20) + 1]);

@@ -88,7 +88,10 @@ fn a_route_decides_about_modes_and_windows() {
         assert_eq!(answer(&host, path, offer), expected, "{path} {offer}");
     }
     let malformed = host.connect().handshake("/on", &[("Sec-WebSocket-Extensions", "permessage-deflate;")]);
-    assert_eq!((malformed.status, malformed.text()), (400, "Sec-WebSocket-Extensions is no list of extensions\n"));
+    assert_eq!(
+        (malformed.status, malformed.text()),
+        (400, "Sec-WebSocket-Extensions is no list of extensions\n")
+    );
     // The threshold of /large.
     let mut client = Deflating::open(&host, "/large", BROWSER);
     for (length, is_compressed) in [(1023, false), (1024, true)] {

@@ -62,7 +62,11 @@ fn windows_count_as_memory_and_are_bounded() {
     let with_context = clients.iter().filter(|it| !it.agreed.contains("client_no_context_takeover")).count();
     assert_eq!(with_context, 24);
     assert_eq!(number("compressed"), 30);
-    assert_eq!((number("receive_memory_bytes"), number("send_memory_bytes")), (0, 0), "before the first message");
+    assert_eq!(
+        (number("receive_memory_bytes"), number("send_memory_bytes")),
+        (0, 0),
+        "before the first message"
+    );
     for round in 0..20 {
         for (number, client) in clients.iter_mut().enumerate() {
             let message = json(round + number, 1000);
@@ -99,7 +103,9 @@ fn clients_keep_their_windows_over_a_reload() {
     assert_eq!(ask(&format!("set {name}")), "set");
     assert!(ask("get").contains(&name));
     for generation in ["2", "3"] {
-        reloading.reload_with(&variant(generation, &["-DHOOKS", "-DNOTE_SIZE=1024"])).expect("the reload is accepted");
+        reloading
+            .reload_with(&variant(generation, &["-DHOOKS", "-DNOTE_SIZE=1024"]))
+            .expect("the reload is accepted");
         assert!(ask("get").contains(&name));
     }
 }

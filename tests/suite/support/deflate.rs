@@ -25,14 +25,19 @@ impl Deflating {
         let mut raw = host.connect();
         let answer = raw.handshake(path, &[("Sec-WebSocket-Extensions", offer)]);
         assert_eq!(answer.status, 101);
-        let agreed = answer.header("sec-websocket-extensions").and_then(|it| it.strip_prefix("permessage-deflate"));
+        let agreed =
+            answer.header("sec-websocket-extensions").and_then(|it| it.strip_prefix("permessage-deflate"));
         let agreed = agreed.unwrap_or_else(|| panic!("no compression: {answer:?}")).to_owned();
         let bits = |name: &str| {
             let value = agreed.split("; ").find_map(|it| it.strip_prefix(name)?.strip_prefix('='));
             value.map_or(15, |bits| bits.parse().expect("a number"))
         };
         Self {
-            compress: Compress::new_with_window_bits(Compression::new(6), false, bits("client_max_window_bits")),
+            compress: Compress::new_with_window_bits(
+                Compression::new(6),
+                false,
+                bits("client_max_window_bits"),
+            ),
             decompress: Decompress::new_with_window_bits(false, bits("server_max_window_bits")),
             raw,
             agreed,

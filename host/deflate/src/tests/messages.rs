@@ -18,7 +18,11 @@ fn inflate_up_to(message: &[u8], max: usize) -> Result<Vec<u8>, InflateError> {
 fn the_examples_of_rfc_7692_section_7_2_3() {
     let hello = Ok(b"Hello".to_vec());
     assert_eq!(inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]), hello, "7.2.3.1");
-    assert_eq!(inflate(&[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00]), hello, "7.2.3.3");
+    assert_eq!(
+        inflate(&[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00]),
+        hello,
+        "7.2.3.3"
+    );
     assert_eq!(inflate(&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00]), hello, "7.2.3.4");
     let two_blocks = [0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00];
     assert_eq!(inflate(&two_blocks), hello, "7.2.3.5");
@@ -80,7 +84,8 @@ fn streams_of_zlib_are_inflated_with_the_window_alone() {
 #[test]
 fn zlib_inflates_what_was_compressed_with_the_window_alone() {
     for (window_bits, level) in (9..=15).flat_map(|bits| [1, 6, 9].map(|level| (bits, level))) {
-        let (mut peer, mut compressor, mut random) = (Peer::new(window_bits), Compressor::default(), Random(17));
+        let (mut peer, mut compressor, mut random) =
+            (Peer::new(window_bits), Compressor::default(), Random(17));
         let (direction, mut window) = (Direction { context: true, window_bits }, Window::default());
         let (mut sent, mut plain) = (0, 0);
         for i in 0..200 {
@@ -105,7 +110,8 @@ fn zlib_inflates_what_was_compressed_with_the_window_alone() {
 
 #[test]
 fn a_window_is_as_good_as_a_compressor_of_its_own() {
-    let (method, direction) = (Method { level: 6, window_bits: 12 }, Direction { context: true, window_bits: 12 });
+    let (method, direction) =
+        (Method { level: 6, window_bits: 12 }, Direction { context: true, window_bits: 12 });
     let (mut peer, mut compressor, mut window) = (Peer::new(12), Compressor::default(), Window::default());
     let (mut random, mut of_peer, mut ours) = (Random(5), 0, 0);
     for _ in 0..500 {
@@ -147,7 +153,10 @@ fn a_message_is_bounded_while_it_is_inflated() {
     assert!(inflater.buffer.capacity() <= 100_001, "{}", inflater.buffer.capacity());
     assert_eq!(inflater.inflate(&[], &bomb, 1 << 20), Err(InflateError::TooBig));
     assert_eq!(inflater.buffer.capacity(), 0, "a large buffer is freed");
-    assert_eq!(inflater.inflate(&[], &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], 5), Ok(b"Hello\0".to_vec()));
+    assert_eq!(
+        inflater.inflate(&[], &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], 5),
+        Ok(b"Hello\0".to_vec())
+    );
 }
 
 #[test]
@@ -159,7 +168,9 @@ fn what_is_not_a_whole_message_is_invalid() {
         // A stream that is cut between two blocks would be whole; this one has a single block.
         assert_eq!(inflate(&compressed[..length]), Err(InflateError::Invalid), "cut to {length}");
     }
-    for garbage in [&[0x07][..], &[0xff; 9], b"plain text", &[0x01, 0xff, 0xff, 0x00, 0x00], &[0xf2, 0x00, 0x11]] {
+    for garbage in
+        [&[0x07][..], &[0xff; 9], b"plain text", &[0x01, 0xff, 0xff, 0x00, 0x00], &[0xf2, 0x00, 0x11]]
+    {
         assert_eq!(inflate(garbage), Err(InflateError::Invalid), "{garbage:x?}");
     }
     // It refers to bytes before the window.

@@ -21,13 +21,17 @@ fn agreement(policy: Policy, header: &str) -> Agreement {
 #[test]
 fn without_context_both_sides_forget_each_message() {
     let forgets = "; server_no_context_takeover; client_no_context_takeover";
-    for offer in ["", "; server_no_context_takeover", "; client_no_context_takeover", "; client_max_window_bits"] {
+    for offer in
+        ["", "; server_no_context_takeover", "; client_no_context_takeover", "; client_max_window_bits"]
+    {
         assert_eq!(answer(ON, &format!("permessage-deflate{offer}")), forgets, "{offer}");
     }
     for (offer, window) in [("server_max_window_bits=15", 15), ("server_max_window_bits=\"10\"", 10)] {
         assert_eq!(
             answer(ON, &format!("permessage-deflate; {offer}")),
-            format!("; server_no_context_takeover; server_max_window_bits={window}; client_no_context_takeover")
+            format!(
+                "; server_no_context_takeover; server_max_window_bits={window}; client_no_context_takeover"
+            )
         );
     }
     let it = agreement(ON, "permessage-deflate");
@@ -156,7 +160,9 @@ fn what_is_no_list_is_an_error() {
 
 #[test]
 fn an_agreement_becomes_bytes_and_back() {
-    for header in ["permessage-deflate", "permessage-deflate; client_max_window_bits=9; server_max_window_bits=11"] {
+    for header in
+        ["permessage-deflate", "permessage-deflate; client_max_window_bits=9; server_max_window_bits=11"]
+    {
         for policy in [ON, CONTEXT] {
             let it = agreement(policy, header);
             assert_eq!(Agreement::from_bytes(it.to_bytes()), Some(it));

@@ -83,7 +83,9 @@ fn reserved_bits_that_the_extension_does_not_use_are_violations() {
 fn the_limit_holds_for_what_is_sent() {
     let endpoint = open();
     let mut seen = Vec::new();
-    for frame in [client(0x42, &[0; 60]), client(0x80, &[0; 40]), client(0x42, &[0; 60]), client(0x80, &[0; 41])] {
+    for frame in
+        [client(0x42, &[0; 60]), client(0x80, &[0; 40]), client(0x42, &[0; 60]), client(0x80, &[0; 41])]
+    {
         feed(&endpoint, &frame, 100, Instant::now, |event| seen.push(Seen::from(event)));
     }
     assert_eq!(seen[..2], [Seen::Compressed(op::BINARY, vec![0; 100]), Seen::Violation(1009)]);

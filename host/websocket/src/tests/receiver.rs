@@ -194,7 +194,10 @@ fn a_message_above_the_limit_is_rejected_by_its_header() {
     assert_eq!(receive_both(&[begun, header(0x80, MAX - 4)].concat()), [Item::Violation(1009)]);
     for (limit, expected) in [(4, Err(1009)), (5, Ok(()))] {
         let mut wire = [&client(0x82, b"12345")[..], &[SPARE]].concat();
-        let result = Receiver::new().next(&mut Input::new(&mut wire), limit, Extensions::default()).map(|_| ()).map_err(|v| v.code);
+        let result = Receiver::new()
+            .next(&mut Input::new(&mut wire), limit, Extensions::default())
+            .map(|_| ())
+            .map_err(|v| v.code);
         assert_eq!(result, expected);
     }
 }

@@ -332,8 +332,8 @@ fn states_that_no_endpoint_can_reach_are_rejected() {
         assert!(restore(&possible, LIMIT).is_ok(), "{possible:x?}");
     }
     for impossible in [
-        vec![2, 0, 3, 0, 0, 0],    // unknown state
-        vec![2, 0, 0, 2, 0, 0],    // a flag of 2
+        vec![2, 0, 3, 0, 0, 0], // unknown state
+        vec![2, 0, 0, 2, 0, 0], // a flag of 2
         vec![2, 2, 0, 0, 0, 0],
         closing(NO_CLOSE, 0, b""), // lost, but closing
         closing(1000, 1, b""),     // closing by the client
