@@ -79,9 +79,8 @@ impl Route {
                 ));
             }
         };
-        let (path, origin) = (RoutePath::parse(path)?, format!("--route '{text}'"));
-        let (strip_prefix, protocols) = (None, Vec::new());
-        Ok(Self { path, target, strip_prefix, protocols, origins: None, compression: None, origin })
+        let (path, origin, protocols) = (RoutePath::parse(path)?, format!("--route '{text}'"), Vec::new());
+        Ok(Self { path, target, strip_prefix: None, protocols, origins: None, compression: None, origin })
     }
 
     /// Where the config file has the route; None: it is on the command line.
@@ -349,8 +348,7 @@ mod tests {
         }
         let parse = |path| RoutePath::parse(path).unwrap();
         assert_eq!(parse("/café"), parse("/caf%c3%A9"));
-        assert_ne!(parse("/café"), parse("/cafe"));
-        assert_ne!(parse("/a/"), parse("/a/*"));
+        assert!(parse("/café") != parse("/cafe") && parse("/a/") != parse("/a/*"));
     }
 
     #[test]

@@ -98,6 +98,7 @@ fn clients_keep_their_windows_over_a_reload() {
     let options = ["--compression", "context", "--route", ROUTE];
     let reloading = Reloading::serve(&variant("1", &["-DHOOKS", "-DNOTE_SIZE=1024"]), &options);
     let mut client = Deflating::open(&reloading.host, "/", BROWSER);
+    assert_eq!(client.read().1, b"join 1");
     let name = String::from_utf8(json(7, 300)).expect("it is JSON");
     let mut ask = |text: &str| String::from_utf8(client.ask(TEXT, text.as_bytes()).0).expect("text");
     assert_eq!(ask(&format!("set {name}")), "set");
