@@ -230,6 +230,11 @@ impl Client {
         self.outbox.borrow().memory() + self.transport.borrow().sealed_memory()
     }
 
+    /// Bytes that the socket is to accept for what waits. More than wait, if TLS seals them.
+    pub fn backlog_on_wire(&self) -> usize {
+        self.transport.borrow().length_on_wire(self.backlog())
+    }
+
     /// Bytes that wait; those that are sealed wait twice.
     pub fn backlog_and_sealed(&self) -> usize {
         self.backlog() + self.transport.borrow().sealed_memory()

@@ -157,6 +157,11 @@ impl Transport {
         if let Self::Tls(tls) = self { tls.has_ended() } else { false }
     }
 
+    /// Bytes that the socket is to accept for a queue of `waiting` bytes.
+    pub fn length_on_wire(&self, waiting: usize) -> usize {
+        if let Self::Tls(tls) = self { tls.length_on_wire(waiting) } else { waiting }
+    }
+
     /// Memory of bytes of the queue that wait a second time, sealed.
     pub fn sealed_memory(&self) -> usize {
         if let Self::Tls(tls) = self { tls.sealed_memory() } else { 0 }

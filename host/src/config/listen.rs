@@ -4,6 +4,7 @@ use anyhow::{Error, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::listen_address::ListenAddress;
+use super::redirect::{Redirect, RedirectTarget};
 use super::tls::TlsSource;
 
 /// An entry of `listen`: a `[[listen]]` table, an address of the short form, or one of `--listen`.
@@ -14,8 +15,8 @@ pub struct Listen {
     pub proxy_protocol: bool,
     /// None: without TLS.
     pub tls: Option<TlsSource>,
-    /// Whether clients are sent to an entry with TLS.
-    pub redirect: bool,
+    /// Where its clients are sent to. None: they are served.
+    pub redirect: Option<Redirect>,
     /// Where it is: `file:line:column` in the config file, or the name of the environment variable. None: in neither.
     pub position: Option<String>,
 }
@@ -29,8 +30,8 @@ pub struct ListenerSettings {
     pub proxy_protocol: bool,
     /// The number of its entry, for the certificates of its clients. None: without TLS.
     pub tls: Option<usize>,
-    /// The port with TLS that clients are sent to.
-    pub redirect: Option<u16>,
+    /// Where clients are sent to. None: they are served.
+    pub redirect: Option<RedirectTarget>,
 }
 
 impl Listen {
@@ -43,6 +44,11 @@ impl Listen {
     /// what TLS needs.
     pub fn settings(&self, address: String) -> ListenerSettings {
         ListenerSettings { address, proxy_protocol: self.proxy_protocol, tls: None, redirect: None }
+    }
+
+    /// Whether it has TLS for clients that come without a proxy, and without a certificate of their own.
+    pub fn is_for_redirected(&self) -> bool {
+        !self.proxy_protocol && self.tls.as_ref().is_some_and(|tls| tls.client_certificates.is_none())
     }
 
     /// Whether the clients of both entries are served in the same way.
@@ -66,7 +72,7 @@ impl Listen {
 impl Default for Listen {
     fn default() -> Self {
         let address = ListenAddress::Default;
-        Self { address, proxy_protocol: false, tls: None, redirect: false, position: None }
+        Self { address, proxy_protocol: false, tls: None, redirect: None, position: None }
     }
 }
 

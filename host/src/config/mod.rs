@@ -27,6 +27,8 @@ pub mod listen_address; // HOST:PORT or unix:PATH
 
 pub mod tls; // certificates and keys
 
+pub mod redirect; // from http to https
+
 pub mod listen; // an address with its settings
 
 pub mod control_address; // path of the control socket

@@ -64,11 +64,23 @@ pub fn read_at_most(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Reads a regular file that is text.
+/// Reads a regular file that is text. The error says so if it is none.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    open(path)?.read_to_string(&mut text)?;
-    Ok(text)
+    String::from_utf8(read(path)?).map_err(|error| {
+        let why = if is_utf_16(error.as_bytes()) { UTF_16 } else { "it is no text in UTF-8" };
+        io::Error::new(ErrorKind::InvalidData, why)
+    })
+}
+
+/// Some editors begin a text with it.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// What to do about [`is_utf_16`].
+pub const UTF_16: &str = "it is in UTF-16; save it in UTF-8";
+
+/// Whether the bytes are text as some programs on Windows write it.
+pub fn is_utf_16(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
 }
 
 fn check_kind(metadata: &Metadata) -> io::Result<()> {

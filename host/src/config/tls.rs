@@ -75,8 +75,11 @@ pub struct Certified {
 /// What people want to know about a certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AboutCertificate {
-    /// The names and addresses that it is for, on one line each, without characters that control a terminal.
+    /// The names and addresses that it is for (subjectAltName), on one line each, without characters that control a
+    /// terminal. Names select it; clients compare both.
     pub names: Vec<String>,
+    /// The common name of its subject, which selects nothing. Made printable in the same way.
+    pub common_name: Option<String>,
     /// Unix time in seconds.
     pub not_before: i64,
     /// Unix time in seconds.

@@ -45,6 +45,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use log::Level;
+use tokio::time::Instant;
 
 use crate::bridge::exchange::{Exchange, Handshake};
 use crate::client::Client;
@@ -85,8 +86,8 @@ struct Sender {
     is_tls: bool,
     /// What the client has proved its identity with.
     certificate: Option<Rc<ClientCertificate>>,
-    /// The port with TLS that requests are sent to, if the client has come to a listener that does nothing else.
-    redirect: Option<u16>,
+    /// Where the client has come to.
+    listener: Rc<ListenerSettings>,
     /// From the first request on, a drain waits until its response is written.
     pending: Rc<OnceCell<Pending>>,
 }
@@ -101,8 +102,10 @@ pub async fn serve(
     peer: Peer,
     permit: Permit,
 ) {
+    // For all that comes before the first request has arrived.
+    let deadline = Instant::now() + worker.hub.limits.handshake_timeout;
     let peer = match listener.proxy_protocol {
-        true => Box::pin(proxy_protocol::client(worker, &stream, peer)).await,
+        true => Box::pin(proxy_protocol::client(worker, &stream, peer, deadline)).await,
         false => Some(ProxiedPeer { peer, is_named: true }),
     };
     let Some(ProxiedPeer { peer, is_named }) = peer else { return };
@@ -110,7 +113,7 @@ pub async fn serve(
         (Some(entry), Stream::Tcp(stream)) => {
             // The setup of a worker has the certificates of all listeners with TLS.
             let Some(config) = worker.tls.get(entry) else { return };
-            let accepted = Box::pin(tls::accept(worker, config, stream, peer)).await;
+            let accepted = Box::pin(tls::accept(worker, config, stream, peer, deadline)).await;
             let Some(accepted) = accepted else { return };
             let certificate = accepted.certificates.first();
             (accepted.stream, certificate.map(|der| Rc::new(ClientCertificate::new(der))))
@@ -120,10 +123,10 @@ pub async fn serve(
     let is_tls = matches!(stream, Stream::Tls { .. });
     let limits = &worker.hub.limits;
     let (permit, phase) = (Rc::new(permit), Phase::default());
-    let stream = Timed::new(stream, phase.clone(), limits);
-    let (redirect, pending) = (listener.redirect, Rc::default());
+    let stream = Timed::new(stream, phase.clone(), limits, deadline);
+    let pending = Rc::default();
     let sender =
-        Sender { worker, peer, is_named, permit: permit.clone(), is_tls, certificate, redirect, pending };
+        Sender { worker, peer, is_named, permit: permit.clone(), is_tls, certificate, listener, pending };
     let service = service_fn(move |request: Request<Incoming>| {
         phase.begin_request(request.body().size_hint().exact());
         sender.pending.get_or_init(|| worker.handshakes.begin());
@@ -166,10 +169,11 @@ pub async fn serve(
 
 async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse {
     let upgrade = classify(request.method(), request.version(), request.headers());
-    if let Some(port) = sender.redirect {
-        return match validate(&request) {
-            Ok(()) => redirect::to_https(&request, upgrade != Upgrade::None, port),
-            Err((status, reason)) => close(refused(status, reason)),
+    if let Some(to) = &sender.listener.redirect {
+        return match (validate(&request), upgrade) {
+            (Err((status, reason)), _) => close(refused(status, reason)),
+            (Ok(()), Upgrade::Refused { status, reason }) => refused(status, reason),
+            (Ok(()), upgrade) => redirect::to_https(&request, upgrade != Upgrade::None, to),
         };
     }
     let accept = match upgrade {

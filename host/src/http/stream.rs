@@ -105,11 +105,18 @@ impl Stream {
 
     /// Takes the socket from the runtime, without that limit: a connection is bounded by its backlog. Also returns data
     /// that was decrypted and not read.
+    ///
+    /// # Errors
+    /// Those of the socket; a part of the response is sealed and not written. It would count as data of the connection's
+    /// queue.
     pub fn into_transport(self) -> io::Result<(Transport, Vec<u8>)> {
         match self {
             Self::Tcp(stream) => {
                 set_user_timeout(&stream, None);
                 Ok((Transport::Tcp(stream.into_std()?), Vec::new()))
+            }
+            Self::Tls { layer, .. } if layer.has_unwritten() => {
+                Err(io::Error::other("a part of the response was not written to it"))
             }
             Self::Tls { stream, mut layer } => {
                 set_user_timeout(&stream, None);

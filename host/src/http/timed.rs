@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 
 use super::Stream;
 use super::request_end::{ChunksEnd, HeadEnd};
@@ -83,6 +83,8 @@ impl Phase {
 pub struct Timed {
     stream: Stream,
     phase: Phase,
+    /// The end of the time for the first head.
+    first_deadline: Instant,
     head_timeout: Duration,
     keepalive_timeout: Duration,
     /// The end of the current phase, if it is limited.
@@ -100,12 +102,13 @@ pub struct Timed {
 }
 
 impl Timed {
-    /// A socket that waits for its first request.
-    pub fn new(mut stream: Stream, phase: Phase, limits: &Limits) -> Self {
+    /// A socket that waits for its first request, until `first_deadline`.
+    pub fn new(mut stream: Stream, phase: Phase, limits: &Limits, first_deadline: Instant) -> Self {
         stream.limit_unread(limits.send_timeout);
         Self {
             stream,
             phase,
+            first_deadline,
             head_timeout: limits.handshake_timeout,
             keepalive_timeout: limits.keepalive_timeout,
             deadline: None,
@@ -183,10 +186,8 @@ impl Timed {
         match self.phase.get() {
             Phase::REQUEST | Phase::RESPONSE => Poll::Pending,
             _ => {
-                if self.deadline.is_none() {
-                    self.limit(self.head_timeout);
-                }
-                self.deadline.as_mut().map_or(Poll::Pending, |deadline| deadline.as_mut().poll(cx))
+                let first = || Box::pin(sleep_until(self.first_deadline));
+                self.deadline.get_or_insert_with(first).as_mut().poll(cx)
             }
         }
     }

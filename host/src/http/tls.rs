@@ -15,7 +15,7 @@ use callsign_tls::{Established, Handshake, Progress, ServerConfig, Work};
 use log::Level;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::timed::discard;
 use super::{Peer, Stream, foreign};
@@ -50,11 +50,11 @@ pub async fn accept(
     config: Arc<ServerConfig>,
     stream: TcpStream,
     peer: Peer,
+    deadline: Instant,
 ) -> Option<Accepted> {
-    let limit = worker.hub.limits.handshake_timeout;
     let mut stream = stream;
     let handshake = tokio::select! {
-        handshake = timeout(limit, shake(worker, &config, &mut stream, peer)) => handshake,
+        handshake = timeout_at(deadline, shake(worker, &config, &mut stream, peer)) => handshake,
         () = worker.begins_to_drain() => return None,
     };
     match handshake {
@@ -66,7 +66,10 @@ pub async fn accept(
         }
         Ok(Ok(None)) => discard(&mut stream).await,
         Ok(Err(error)) => log::debug!("{peer}: no TLS handshake: {error:#}"),
-        Err(_) => log::debug!("{peer}: no TLS handshake within {limit:?} (--handshake-timeout)"),
+        Err(_) => {
+            let limit = Time(worker.hub.limits.handshake_timeout);
+            log::debug!("{peer}: no TLS handshake within --handshake-timeout ({limit})");
+        }
     }
     None
 }

@@ -17,6 +17,7 @@ use super::outgoing::{Outgoing, TRY_AGAIN_LATER};
 use super::schedule::{Schedule, now};
 use crate::client::Client;
 use crate::client::outbox::{Outbox, Pool};
+use crate::client::tls::is_worn_out;
 use crate::config::settings::Limits;
 use crate::config::units::Size;
 use crate::system::log::repeats::{FEW, Repeats};
@@ -25,6 +26,9 @@ use crate::system::scoreboard::Slot;
 /// A broadcast frame of at least this many bytes is shared by its recipients' queues; a smaller one is cheaper to copy
 /// than to count.
 const SHARED_FRAME: usize = 4 * 1024;
+
+/// RFC 6455 and IANA's registry: service restart. The client may connect again at once.
+const SERVICE_RESTART: u16 = 1012;
 
 /// The clients of a worker.
 pub struct Hub {
@@ -273,6 +277,7 @@ impl Hub {
         let result = c.flush(&self.pool);
         let was_blocked = match &result {
             Ok(drained) => c.turn.blocked.replace(!drained),
+            Err(error) if is_worn_out(error) => return self.end_worn_out(c, counted),
             Err(_) => c.turn.blocked.get(),
         };
         let is_blocked = c.turn.blocked.get();
@@ -284,6 +289,17 @@ impl Hub {
             Ok(_) => {}
             Err(_) => self.abort(c),
         }
+    }
+
+    /// The key of a TLS 1.2 session may seal little more, and cannot be replaced: the client is told to connect again.
+    #[cold]
+    fn end_worn_out(&self, c: &Client, counted: usize) {
+        if c.turn.blocked.get() {
+            self.count_queue(c, counted);
+        }
+        log::debug!("connection {} ({}): its TLS key has protected as much as it may", c.id(), c.peer());
+        self.close(c, SERVICE_RESTART, "connect again for a new TLS key");
+        self.flush(c);
     }
 
     /// Writes to the client in a slot, at the end of a turn.

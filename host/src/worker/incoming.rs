@@ -96,9 +96,15 @@ impl Hub {
     pub(super) fn note_held(&self, c: &Client) {
         let (memory, incomplete) = c.held();
         if memory != 0 || incomplete.is_some() || c.turn.holder.get() != 0 {
-            let (is_in_message, is_new) = (incomplete.is_some(), incomplete.is_none_or(|it| it.is_new));
-            self.note_holder(c, memory, is_in_message, is_new);
+            self.note_holder(c, memory, incomplete.is_some(), incomplete.is_none_or(|it| it.is_new));
         }
+    }
+
+    /// Notes what a client holds, after a read that has brought no data: the beginning of a TLS record, or more of it.
+    #[cold]
+    pub(super) fn note_record(&self, c: &Client) {
+        let (memory, incomplete) = c.held();
+        self.note_holder(c, memory, incomplete.is_some(), incomplete.is_some_and(|it| it.is_new));
     }
 
     fn note_holder(&self, c: &Client, memory: usize, is_in_message: bool, is_new: bool) {
@@ -110,7 +116,9 @@ impl Hub {
             c.turn.holder.set(holders.len() as u32);
         }
         let Some(holder) = holders.get_mut(index(c)) else { return };
-        if is_new {
+        // The beginning of a TLS record is that of a message, as far as one can tell.
+        let is_in_message = is_in_message || c.transport().received_memory() > 0;
+        if is_new || !holder.is_in_message {
             holder.since = since;
         }
         holder.is_in_message = is_in_message;

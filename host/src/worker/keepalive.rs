@@ -164,7 +164,7 @@ impl Keepalive {
         let backlog = c.backlog();
         match c.transport().delivery() {
             Some(Delivery { acknowledged, waiting }) if waiting > 0 || backlog > 0 => {
-                let ping_at = acknowledged + waiting + backlog as u64;
+                let ping_at = acknowledged + waiting + c.backlog_on_wire() as u64;
                 self.reading.borrow_mut().insert(c.id(), Reading { acknowledged, ping_at });
             }
             _ => self.forget(c.id()),

@@ -190,7 +190,7 @@ impl Worker {
         if c.transport().received_memory() > 0 {
             self.hub.keepalive.note_data(c);
         }
-        self.hub.note_held(c);
+        self.hub.note_record(c);
     }
 
     /// Runs callbacks of a client; what they send to it leaves in one write after them.

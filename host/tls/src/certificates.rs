@@ -9,9 +9,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys, RootCertStore, SignatureScheme};
+use rustls::{Error, RootCertStore, SignatureScheme};
 use webpki::EndEntityCert;
 
+use crate::explain::{self, explain_pem};
 use crate::secrets;
 
 /// The content of a PEM file, and its name for messages.
@@ -41,11 +42,36 @@ impl fmt::Debug for Pem<'_> {
 
 /// Says which file is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(pub(crate) String);
+pub struct ConfigError {
+    text: String,
+    faulty: Faulty,
+}
+
+/// What a [`ConfigError`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faulty {
+    /// A certificate, or a certificate and its key that are no pair.
+    Certificate,
+    /// A key.
+    Key,
+    /// The certificates of those who issue the clients' certificates.
+    ClientCa,
+}
+
+impl ConfigError {
+    pub(crate) fn new(faulty: Faulty, text: impl Into<String>) -> Self {
+        Self { text: text.into(), faulty }
+    }
+
+    /// What the error is about.
+    pub fn faulty(&self) -> Faulty {
+        self.faulty
+    }
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -71,7 +97,7 @@ impl Certificates {
     /// There is none, a file cannot be used, or a key does not belong to its certificate.
     pub(crate) fn new(pairs: &[CertifiedPem<'_>], provider: &CryptoProvider) -> Result<Self, ConfigError> {
         if pairs.is_empty() {
-            return Err(ConfigError("TLS needs a certificate and its key".to_owned()));
+            return Err(ConfigError::new(Faulty::Certificate, "TLS needs a certificate and its key"));
         }
         let mut new = Self { all: Vec::new(), exact: HashMap::new(), wildcard: HashMap::new() };
         for (index, pair) in pairs.iter().enumerate() {
@@ -101,6 +127,25 @@ impl Certificates {
         }
     }
 
+    /// The indices of the certificates that no client gets: for each of their names, and for clients that ask for none,
+    /// others before them have the same kind of key. The first certificate is for all other clients.
+    pub(crate) fn unreachable(&self, schemes: &[SignatureScheme]) -> Vec<usize> {
+        let signs = |certified: &Arc<CertifiedKey>| {
+            let signs = |scheme: &SignatureScheme| certified.key.choose_scheme(&[*scheme]).is_some();
+            schemes.iter().map(signs).collect::<Vec<_>>()
+        };
+        let signs: Vec<_> = self.all.iter().map(signs).collect();
+        let mut is_chosen = vec![false; self.all.len()];
+        let everyone = (0..self.all.len()).collect();
+        for among in self.exact.values().chain(self.wildcard.values()).chain([&everyone]) {
+            for scheme in 0..schemes.len() {
+                let chosen = among.iter().find(|index| signs[**index][scheme]);
+                chosen.iter().for_each(|index| is_chosen[**index] = true);
+            }
+        }
+        (0..self.all.len()).filter(|index| !is_chosen[*index]).collect()
+    }
+
     /// The first certificate for that name whose key the client can verify.
     fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let candidates = self.candidates(name);
@@ -120,66 +165,74 @@ impl ResolvesServerCert for Certificates {
 
 fn read_pair(pair: &CertifiedPem<'_>, provider: &CryptoProvider) -> Result<CertifiedKey, ConfigError> {
     let (certificate, key) = (pair.certificate, pair.key);
-    let chain = read_certificates(certificate)?;
-    let key_der = read_key(key)?;
-    let certified = CertifiedKey::from_der(chain, key_der, provider).map_err(|error| {
-        ConfigError(match error {
-            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
+    let chain = read_certificates(certificate, Faulty::Certificate)?;
+    if let Some(Err(error)) = chain.first().map(EndEntityCert::try_from) {
+        let why = explain::certificate(&error);
+        let text = format!("{}: the first certificate cannot be used: {why}", certificate.file);
+        return Err(ConfigError::new(Faulty::Certificate, text));
+    }
+    let der = read_key(key)?;
+    CertifiedKey::from_der(chain, der.clone_key(), provider).map_err(|error| match error {
+        Error::InconsistentKeys(_) => ConfigError::new(
+            Faulty::Certificate,
+            format!(
                 "the key in {} does not belong to the certificate in {}: give the two files of one pair, the server's \
                  certificate first in its file",
                 key.file, certificate.file
             ),
-            Error::InvalidCertificate(error) => {
-                format!("{}: the first certificate cannot be used: {error}", certificate.file)
-            }
-            error => format!(
-                "{}: the private key cannot be used: {error}; ECDSA (P-256, P-384), Ed25519 and RSA with 2048 to 4096 \
-                 bits are supported",
-                key.file
+        ),
+        _ => ConfigError::new(
+            Faulty::Key,
+            format!(
+                "{}: the private key cannot be used: {}; ECDSA (P-256, P-384), Ed25519 and RSA with 2048 to 4096 bits are \
+                 supported",
+                key.file,
+                explain::key(&der)
             ),
-        })
-    })?;
-    // Also checked where the key does not say what its public half is.
-    let first = certified.end_entity_cert().map_err(|error| error.to_string());
-    first.and_then(|der| EndEntityCert::try_from(der).map(drop).map_err(|error| error.to_string())).map_err(
-        |error| ConfigError(format!("{}: the first certificate cannot be used: {error}", certificate.file)),
-    )?;
-    Ok(certified)
+        ),
+    })
 }
 
-fn read_certificates(pem: Pem<'_>) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+fn read_certificates(pem: Pem<'_>, what: Faulty) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let chain: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(pem.bytes).collect();
+    let error = |why: &str| ConfigError::new(what, format!("{}: {why}", pem.file));
     match chain {
-        Ok(chain) if chain.is_empty() => Err(ConfigError(format!(
-            "{}: no certificate in the file (a PEM section `BEGIN CERTIFICATE`)",
-            pem.file
-        ))),
+        Ok(chain) if chain.is_empty() => {
+            Err(error("no certificate in the file (a PEM section `BEGIN CERTIFICATE`)"))
+        }
         Ok(chain) => Ok(chain),
-        Err(error) => Err(damaged(pem, &error)),
+        Err(damage) => Err(error(explain_pem(&damage))),
     }
 }
 
 fn read_key(pem: Pem<'_>) -> Result<PrivateKeyDer<'static>, ConfigError> {
-    PrivateKeyDer::from_pem_slice(pem.bytes).map_err(|error| match error {
-        pem::Error::NoItemsFound if contains(pem.bytes, b"ENCRYPTED") => ConfigError(format!(
-            "{}: the private key is encrypted; decrypt it with `openssl pkey -in {} -out KEY`",
-            pem.file, pem.file
-        )),
-        pem::Error::NoItemsFound => ConfigError(format!(
-            "{}: no private key in the file (a PEM section `BEGIN PRIVATE KEY`)",
-            pem.file
-        )),
-        error => damaged(pem, &error),
+    PrivateKeyDer::from_pem_slice(pem.bytes).map_err(|error| {
+        let file = pem.file;
+        let text = match error {
+            pem::Error::NoItemsFound if contains(pem.bytes, b"ENCRYPTED") => {
+                format!(
+                    "{file}: the private key is encrypted; decrypt it with `openssl pkey -in {file} -out KEY`"
+                )
+            }
+            pem::Error::NoItemsFound => {
+                format!("{file}: no private key in the file (a PEM section `BEGIN PRIVATE KEY`)")
+            }
+            error => format!("{file}: {}", explain_pem(&error)),
+        };
+        ConfigError::new(Faulty::Key, text)
     })
 }
 
 /// The certificates that may issue those of clients.
 pub(crate) fn read_roots(pem: Pem<'_>) -> Result<RootCertStore, ConfigError> {
     let mut roots = RootCertStore::empty();
-    for (index, der) in read_certificates(pem)?.into_iter().enumerate() {
-        roots.add(der).map_err(|error| {
-            ConfigError(format!("{}: certificate {} cannot be used: {error}", pem.file, index + 1))
+    for (index, der) in read_certificates(pem, Faulty::ClientCa)?.into_iter().enumerate() {
+        let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|error| {
+            let why = explain::certificate(&error);
+            let text = format!("{}: certificate {} cannot be used: {why}", pem.file, index + 1);
+            ConfigError::new(Faulty::ClientCa, text)
         })?;
+        roots.roots.push(anchor.to_owned());
     }
     Ok(roots)
 }
@@ -188,10 +241,6 @@ pub(crate) fn read_roots(pem: Pem<'_>) -> Result<RootCertStore, ConfigError> {
 fn names(certified: &CertifiedKey) -> Vec<String> {
     let parsed = certified.end_entity_cert().ok().and_then(|der| EndEntityCert::try_from(der).ok());
     parsed.map(|parsed| parsed.valid_dns_names().map(str::to_owned).collect()).unwrap_or_default()
-}
-
-fn damaged(pem: Pem<'_>, error: &pem::Error) -> ConfigError {
-    ConfigError(format!("{}: damaged PEM: {error}", pem.file))
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 
-use crate::certificates::{Certificates, CertifiedPem, ConfigError, Pem, read_roots};
+use crate::certificates::{Certificates, CertifiedPem, ConfigError, Faulty, Pem, read_roots};
 use crate::secrets::Secrets;
 
 /// What a server negotiates. Validates certificates and keys when it is made; connections that have begun with one
@@ -16,6 +16,7 @@ pub struct ServerConfig {
     pub(crate) rustls: Arc<rustls::ServerConfig>,
     /// Whether clients need a certificate.
     pub(crate) verifies_clients: bool,
+    unreachable: Vec<usize>,
 }
 
 impl fmt::Debug for ServerConfig {
@@ -40,19 +41,24 @@ impl ServerConfig {
     ) -> Result<Arc<Self>, ConfigError> {
         let provider = Arc::new(default_provider());
         let resolver = Certificates::new(certificates, &provider)?;
+        let unreachable =
+            resolver.unreachable(&provider.signature_verification_algorithms.supported_schemes());
         let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| ConfigError(format!("TLS cannot be set up: {error}")))?;
-        let builder = match client_ca {
-            None => builder.with_no_client_auth(),
-            Some(pem) => {
-                let roots = Arc::new(read_roots(pem)?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-                builder.with_client_cert_verifier(
-                    verifier.map_err(|error| ConfigError(format!("{}: {error}", pem.file)))?,
-                )
-            }
-        };
+            .map_err(|error| {
+                ConfigError::new(Faulty::Certificate, format!("TLS cannot be set up: {error}"))
+            })?;
+        let builder =
+            match client_ca {
+                None => builder.with_no_client_auth(),
+                Some(pem) => {
+                    let roots = Arc::new(read_roots(pem)?);
+                    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+                    builder.with_client_cert_verifier(verifier.map_err(|error| {
+                        ConfigError::new(Faulty::ClientCa, format!("{}: {error}", pem.file))
+                    })?)
+                }
+            };
         let mut rustls = builder.with_cert_resolver(Arc::new(resolver));
         rustls.alpn_protocols = vec![b"http/1.1".to_vec()];
         // All suites of the provider have forward secrecy and authenticated encryption; the fastest come first.
@@ -61,6 +67,13 @@ impl ServerConfig {
         rustls.send_tls13_tickets = 0;
         rustls.enable_secret_extraction = true;
         rustls.key_log = Arc::new(Secrets);
-        Ok(Arc::new(Self { rustls: Arc::new(rustls), verifies_clients: client_ca.is_some() }))
+        let verifies_clients = client_ca.is_some();
+        Ok(Arc::new(Self { rustls: Arc::new(rustls), verifies_clients, unreachable }))
+    }
+
+    /// The indices of the certificates that no client gets: those before them have all of their names (DNS names in
+    /// subjectAltName) and the same kind of key.
+    pub fn unreachable(&self) -> &[usize] {
+        &self.unreachable
     }
 }

@@ -12,6 +12,8 @@
 
 mod config; // certificates, keys, and what is negotiated
 
+mod explain; // what is wrong with a file
+
 mod certificates; // which certificate a client gets
 
 mod secrets; // what rustls reveals of a handshake
@@ -31,8 +33,9 @@ mod open; // receiving: records, alerts, key updates
 mod frozen; // a session as bytes
 
 pub use alert::Violation;
-pub use certificates::{CertifiedPem, ConfigError, Pem};
+pub use certificates::{CertifiedPem, ConfigError, Faulty, Pem};
 pub use config::ServerConfig;
+pub use explain::explain_pem;
 pub use frozen::ThawError;
 pub use handshake::{Established, Handshake, HandshakeError, Progress, Work};
 pub use open::{End, Opened};

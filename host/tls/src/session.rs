@@ -123,6 +123,20 @@ impl Session {
         Ok(sealed)
     }
 
+    /// How many bytes [`Session::seal`] makes of so much data, if it gets all of it at once.
+    pub fn sealed_length(&self, data: usize) -> usize {
+        let content_type = usize::from(self.suite.version() == Version::Tls13);
+        let more = HEADER + self.suite.explicit_nonce() + content_type + TAG;
+        data.saturating_add(data.div_ceil(PLAINTEXT_MAX).saturating_mul(more))
+    }
+
+    /// Whether the key has sealed nearly as much as it may, and cannot be replaced: TLS 1.2 has no key updates. The 64th
+    /// part that is left is for what is on its way to the client, and a goodbye.
+    pub fn is_worn(&self) -> bool {
+        let max = self.suite.blocks_max();
+        self.suite.version() == Version::Tls12 && self.sending.blocks >= max - max / 64
+    }
+
     /// Appends a close_notify, once.
     pub fn seal_close(&mut self, out: &mut Vec<u8>) {
         self.seal_last([alert::WARNING, alert::CLOSE_NOTIFY], out);

@@ -18,10 +18,15 @@ fn binary(command: u8, family: u8, fields: &[u8]) -> Vec<u8> {
     [b"\r\n\r\n\0\r\nQUIT\n", &[command, family][..], &length, fields].concat()
 }
 
-/// One that names 192.0.2.7:51314, with so many bytes of further fields.
+const ADDRESSES: [u8; 12] = [192, 0, 2, 7, 10, 0, 0, 1, 0xc8, 0x72, 0, 80];
+
+/// One that names 192.0.2.7:51314, with a field of so many bytes behind the addresses; 0: without it.
 fn binary_v4(more: usize) -> Vec<u8> {
-    let addresses = [192, 0, 2, 7, 10, 0, 0, 1, 0xc8, 0x72, 0, 80];
-    binary(0x21, 0x11, &[&addresses[..], &vec![b'\n'; more]].concat())
+    let field = match more {
+        0 => Vec::new(),
+        more => [&[4, ((more - 3) >> 8) as u8, (more - 3) as u8][..], &vec![b'\n'; more - 3]].concat(),
+    };
+    binary(0x21, 0x11, &[&ADDRESSES[..], &field].concat())
 }
 
 /// A config file with the plugin `web` and a listener with `proxy_protocol`.
@@ -144,30 +149,48 @@ fn a_client_that_is_no_trusted_proxy_is_disconnected_and_logged_once() {
 }
 
 #[test]
-fn a_trusted_proxy_that_sends_no_header_is_disconnected_and_logged() {
+fn a_trusted_proxy_that_sends_no_valid_header_is_disconnected_and_logged() {
+    const MISSING: &str = "no PROXY header, which proxy_protocol of this listener requires: it begins with";
+    const MALFORMED: &str = "its PROXY header is malformed:";
     let host = serve("malformed.toml", "trusted_proxies = '127.0.0.1'", &[]);
-    for (bytes, why) in [
-        (REQUEST, "it begins with something else (`GET /echo HTTP/1`); turn it on in the proxy, such as"),
-        (
-            b"\x16\x03\x01\x02\0\x01\0",
-            "it begins with something else (`\\x16\\x03\\x01\\x02\\x00\\x01\\x00`)",
-        ),
+    for (bytes, what, why) in [
+        (REQUEST, MISSING, "`GET /echo HTTP/1`; turn it on in the proxy, such as"),
+        (b"\x16\x03\x01\x02\0\x01\0", MISSING, "`\\x16\\x03\\x01\\x02\\x00\\x01\\x00`"),
         (
             b"PROXY TCP4 192.0.2.7 10.0.0.1 51314 80\n\n",
+            MALFORMED,
             "its line does not end with CR LF (`PROXY TCP4 192.0`)",
         ),
-        (b"PROXY TCP4 192.0.2.7 10.0.0.1 99999 80\r\n", "an address or port in its line is malformed"),
-        (&binary(0x31, 0x11, &[0; 12]), "its version or command is unknown"),
-        (&binary(0x21, 0x11, &[0; 5]), "it is too short for its addresses"),
-        (&binary_v4(5000), "it is longer than 4096 bytes"),
+        (
+            b"PROXY TCP4 192.0.2.7 10.0.0.1 99999 80\r\n",
+            MALFORMED,
+            "an address or port in its line is malformed",
+        ),
+        (&binary(0x31, 0x11, &[0; 12]), MALFORMED, "its version or command is unknown"),
+        (&binary(0x21, 0x11, &[0; 5]), MALFORMED, "it is too short for its addresses"),
+        (&binary_v4(5000), MALFORMED, "it is longer than 4096 bytes"),
+        (
+            &binary(0x21, 0x11, &[&ADDRESSES[..], b"\x04\x00\x09......"].concat()),
+            MALFORMED,
+            "a field (TLV) in it is longer than the rest of it",
+        ),
+        (
+            &binary(0x21, 0x11, &[&ADDRESSES[..], b"\x03\x00\x04\x12\x34\x56\x78"].concat()),
+            MALFORMED,
+            "its checksum (CRC32C) is wrong",
+        ),
     ] {
         let mut client = host.connect();
         client.try_send(bytes);
         assert_eq!(client.read_to_end(), b"");
-        host.log_line(&format!(
-            " is disconnected: no PROXY header, which proxy_protocol of this listener requires: {why}"
-        ));
+        let line = host.log_line(why);
+        assert!(line.contains(&format!(" is disconnected: {what} {why}")), "{line}");
     }
+    // The checksum was made by another implementation, of the header with zeros in its place.
+    let mut client = host.connect();
+    let sealed = binary(0x21, 0x11, &[&ADDRESSES[..], b"\x03\x00\x04\xd8\x7b\x68\x70"].concat());
+    client.send([&sealed[..], REQUEST].concat());
+    assert_eq!(peer(&mut client), "192.0.2.7:51314");
     // One that only looks whether the server is there.
     drop(host.connect());
     let mut client = host.connect();

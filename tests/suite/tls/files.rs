@@ -103,11 +103,15 @@ fn a_wrong_file_is_named_with_its_place() {
 fn settings_that_contradict_each_other_are_rejected() {
     let folder = empty_folder("contradict");
     let files = Authority::new("A").issue(&["localhost"]).write(&folder, "a");
-    let tls = listen(&files, "").replace("127.0.0.1:0", "127.0.0.1:4443");
+    let tls = listen(&files, "");
+    let redirect = "[[listen]]\naddress = '127.0.0.1:0'\nredirect = 'https'\n";
+    let cannot = "2:11: 127.0.0.1:0 redirects to https, and its clients cannot use 127.0.0.1:0, which has";
     for (text, error) in [
+        (redirect.to_owned(), "2:11: 127.0.0.1:0 redirects to https, and no address has TLS"),
+        (format!("{redirect}{tls}proxy_protocol = true\n"), &format!("{cannot} `proxy_protocol`")),
         (
-            "[[listen]]\naddress = '127.0.0.1:0'\nredirect = 'https'\n".to_owned(),
-            "2:11: 127.0.0.1:0 redirects to https, and no address has TLS",
+            format!("{redirect}{tls}client_certificates = {:?}\n", files.certificate),
+            &format!("{cannot} `client_certificates`"),
         ),
         (
             "[[listen]]\naddress = '127.0.0.1:0'\nclient_certificates = 'a.pem'\n".to_owned(),
@@ -119,14 +123,47 @@ fn settings_that_contradict_each_other_are_rejected() {
         assert!(check.starts_with(&format!("{}:{error}", file.display())), "{check}");
         assert_eq!(refusal("serve", &file), check);
     }
-    let text = format!("{tls}[[listen]]\naddress = '127.0.0.1:4443'\n");
-    let served = refusal("serve", &config(&folder, &text, "echo"));
-    assert!(
-        served.contains(
-            "127.0.0.1:4443 is served as 127.0.0.1:4443, another entry of `listen` with other settings"
+}
+
+#[test]
+fn entries_for_one_address_are_rejected_with_both_places() {
+    let folder = empty_folder("overlap");
+    let files = Authority::new("A").issue(&["localhost"]).write(&folder, "a");
+    let tls = listen(&files, "").replace("127.0.0.1:0", "127.0.0.1:4443");
+    let socket = folder.join("a.sock");
+    let unix = format!("[[listen]]\naddress = 'unix:{}'\n", socket.display());
+    let keep = "keep one of them";
+    for (text, place, error) in [
+        (
+            format!("{tls}[[listen]]\naddress = '127.0.0.1:4443'\n"),
+            "6:11",
+            format!("127.0.0.1:4443 is also the address of {{}}:2:11, which has other settings; {keep}"),
         ),
-        "{served}"
-    );
+        (
+            "[[listen]]\naddress = '0.0.0.0:4443'\n[[listen]]\naddress = '127.0.0.1:4443'\nproxy_protocol = true\n"
+                .to_owned(),
+            "4:11",
+            format!(
+                "127.0.0.1:4443 is part of 0.0.0.0:4443, the address of {{}}:2:11, which has other settings; {keep}"
+            ),
+        ),
+        (
+            "listen = ['127.0.0.1:4443', '0.0.0.0:4443']\n".to_owned(),
+            "1:29",
+            format!("0.0.0.0:4443 includes 127.0.0.1:4443, the address of {{}}:1:11; {keep}"),
+        ),
+        (
+            format!("{unix}mode = '600'\n{unix}"),
+            "5:11",
+            format!("unix:{} is also the address of {{}}:2:11; {keep}", socket.display()),
+        ),
+    ] {
+        let file = config(&folder, &text, "echo");
+        let shown = file.display().to_string();
+        let check = refusal("check", &file);
+        assert_eq!(check, format!("{shown}:{place}: {}\n", error.replace("{}", &shown)));
+        assert_eq!(refusal("serve", &file), check);
+    }
 }
 
 #[test]

@@ -205,6 +205,7 @@ impl Outbox {
     }
 
     fn advance(&mut self, n: usize) {
+        debug_assert!(n <= self.len(), "{n} bytes are written of {}", self.len());
         self.written += n;
         while let Some(first) = self.pieces.front()
             && self.written >= first.bytes.len()

@@ -49,8 +49,15 @@ impl Tls {
     }
 
     /// See [`Layer::write`].
+    ///
+    /// # Errors
+    /// [`is_worn_out`], once, before the session can seal no more: the client is to be told that the connection ends.
     pub fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.layer.borrow_mut().write(slices, |bytes| (&self.stream).write(bytes))
+        let mut layer = self.layer.borrow_mut();
+        if layer.session.is_worn() && !std::mem::replace(&mut layer.worn_reported, true) {
+            return Err(worn_out());
+        }
+        layer.write(slices, |bytes| (&self.stream).write(bytes))
     }
 
     /// See [`Layer::close`].
@@ -72,6 +79,12 @@ impl Tls {
     /// Memory of sealed bytes that the socket has not accepted.
     pub fn sealed_memory(&self) -> usize {
         self.layer.borrow().unwritten.len()
+    }
+
+    /// Bytes that the socket is to accept for data of which the beginning may be sealed already.
+    pub fn length_on_wire(&self, data: usize) -> usize {
+        let layer = self.layer.borrow();
+        layer.unwritten.len() + layer.session.sealed_length(data.saturating_sub(layer.unwritten_data))
     }
 
     /// How much data is sealed that is not written.
@@ -106,6 +119,8 @@ pub struct Layer {
     progressed: bool,
     /// The last read was much work for little data.
     laborious: bool,
+    /// The caller knows that the session is about to end.
+    worn_reported: bool,
 }
 
 impl fmt::Debug for Layer {
@@ -139,7 +154,13 @@ impl Layer {
             end: opened.end,
             progressed: false,
             laborious: false,
+            worn_reported: false,
         }
+    }
+
+    /// Whether sealed bytes wait for the socket.
+    pub fn has_unwritten(&self) -> bool {
+        !self.unwritten.is_empty()
     }
 
     /// Takes the data that comes before what [`Layer::read`] reads.
@@ -294,8 +315,20 @@ impl Layer {
             end,
             progressed: false,
             laborious: false,
+            worn_reported: false,
         })
     }
+}
+
+#[cold]
+fn worn_out() -> io::Error {
+    io::ErrorKind::QuotaExceeded.into()
+}
+
+/// Whether a write has failed because the session will soon be able to seal no more. The next write does not.
+pub fn is_worn_out(error: &io::Error) -> bool {
+    // A socket has no quota.
+    error.kind() == io::ErrorKind::QuotaExceeded
 }
 
 fn invalid(reason: String) -> io::Error {

@@ -110,6 +110,8 @@ pub fn read(path: &Path) -> anyhow::Result<Config> {
 /// `file:line:column:` with what was found and expected there: a syntax error, an unknown key, a value of the wrong
 /// type or form, a missing key, or a second route for the same path.
 pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
+    // Not counted as a column.
+    let text = text.strip_prefix(regular_file::BYTE_ORDER_MARK).unwrap_or(text);
     let document = Document::new(text, file);
     let root = DeTable::parse(text).map_err(|error| match kore::explain(text) {
         Some(explanation) => document.error(0, explanation),

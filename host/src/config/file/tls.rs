@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use super::text;
 use super::walk::Section;
 use crate::config::listen_address::ListenAddress;
+use crate::config::redirect::Redirect;
 use crate::config::tls::{CertificateSource, NamedFile, TlsSource};
 
 const TLS_KEYS: &[&str] = &["certificate", "key"];
@@ -20,15 +21,15 @@ const EXPECTED: &str =
 pub(super) struct ListenTls {
     /// None: the listener is without TLS.
     pub tls: Option<TlsSource>,
-    /// Whether clients are sent to a listener with TLS.
-    pub redirect: bool,
+    /// Where clients are sent to.
+    pub redirect: Option<Redirect>,
 }
 
 /// Reads the keys of a `[[listen]]` table. Paths are joined to `folder`.
 pub(super) fn of_listen(table: &Section, address: &ListenAddress, folder: &Path) -> Result<ListenTls> {
     let mut tls = certificates(table, folder)?;
     let client_certificates = file(table, "client_certificates", folder)?;
-    let redirect = table.value("redirect", redirect)?.is_some();
+    let redirect = table.value("redirect", |value| Redirect::parse(text(value)))?;
     let wrong = |key: &str, why: &str| match table.get(key) {
         Some(value) => Err(table.rejection(key, value, why)),
         None => Ok(()),
@@ -80,13 +81,6 @@ fn file(section: &Section, key: &str, folder: &Path) -> Result<Option<NamedFile>
     Ok(section.value(key, path)?.map(|path| NamedFile { path, position }))
 }
 
-fn redirect(value: &DeValue) -> Result<(), String> {
-    match text(value) {
-        "https" => Ok(()),
-        _ => Err("expected \"https\"".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +124,8 @@ mod tests {
             ]
         );
         assert_eq!(listen("").expect("it is valid").tls, None);
-        assert!(listen("redirect = 'https'").expect("it is valid").redirect);
+        let redirect = listen("redirect = 'https:8443'").expect("it is valid").redirect;
+        assert_eq!(redirect, Some(Redirect { host: None, port: Some(8443) }));
     }
 
     #[test]
@@ -155,7 +150,9 @@ mod tests {
             ),
             (
                 "redirect = 'http'",
-                "3:12: `redirect` in [[listen]]: found string `'http'`, expected \"https\"".to_owned(),
+                "3:12: `redirect` in [[listen]]: found string `'http'`, expected \"https\", or with the port that \
+                 clients use \"https:8443\", or with a host too \"https://chat.example.com:8443\""
+                    .to_owned(),
             ),
             (
                 "redirect = 'https'\ntls = { certificate = 'a', key = 'b' }",

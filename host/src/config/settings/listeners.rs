@@ -1,6 +1,6 @@
 //! What the server listens on, from command line and config file: addresses, and which of them have TLS.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 
 use crate::config::listen::Listen;
 use crate::config::listen_address::ListenAddress;
@@ -10,7 +10,8 @@ use crate::config::tls::{CertificateSource, NamedFile, TlsSource};
 /// Merges the entries. Those of `options` replace those of the `config` file.
 ///
 /// # Errors
-/// A certificate of the command line without a key, or without an address of its own; a redirect to TLS that no entry has;
+/// A certificate of the command line without a key, or without an address of its own; a redirect to TLS that no entry has for its
+/// clients;
 /// a path that is not UTF-8.
 pub fn merge(config: Option<Vec<Listen>>, options: &ServeOptions) -> Result<Vec<Listen>> {
     let is_of_file = options.listen.is_empty() && config.is_some();
@@ -31,7 +32,7 @@ pub fn merge(config: Option<Vec<Listen>>, options: &ServeOptions) -> Result<Vec<
     let local = options.local_certificate.clone().map(|local| vec![local]);
     if let Some(certificates) = given.or(local) {
         let source = TlsSource { certificates, client_certificates: None };
-        for entry in listen.iter_mut().filter(|entry| entry.tls.is_none() && !entry.redirect) {
+        for entry in listen.iter_mut().filter(|entry| entry.tls.is_none() && entry.redirect.is_none()) {
             entry.tls = (!matches!(entry.address, ListenAddress::Unix { .. })).then(|| source.clone());
         }
     }
@@ -56,12 +57,7 @@ fn certificates(options: &ServeOptions) -> Result<Option<Vec<CertificateSource>>
 
 fn check(listen: &[Listen]) -> Result<()> {
     for entry in listen {
-        if entry.redirect && listen.iter().all(|entry| entry.tls.is_none()) {
-            return Err(entry.located(anyhow!(
-                "{} redirects to https, and no address has TLS: set `tls` in another [[listen]]",
-                entry.address
-            )));
-        }
+        check_redirect(entry, listen).map_err(|error| entry.located(error))?;
         let files = entry.tls.iter().flat_map(TlsSource::files);
         // The parent sends the paths to workers as JSON.
         if let Some(file) = files.into_iter().find(|file| file.path.to_str().is_none()) {
@@ -71,11 +67,33 @@ fn check(listen: &[Listen]) -> Result<()> {
     Ok(())
 }
 
+/// Clients that are sent to the port of a listener have to be able to use it.
+fn check_redirect(entry: &Listen, listen: &[Listen]) -> Result<()> {
+    let is_port_known = entry.redirect.as_ref().is_none_or(|redirect| redirect.port.is_some());
+    if is_port_known || listen.iter().any(Listen::is_for_redirected) {
+        return Ok(());
+    }
+    let address = &entry.address;
+    let Some(with_tls) = listen.iter().find(|entry| entry.tls.is_some()) else {
+        bail!(
+            "{address} redirects to https, and no address has TLS: set `tls` in another [[listen]], or say where TLS is: \
+             redirect = \"https:443\""
+        );
+    };
+    let key = if with_tls.proxy_protocol { "proxy_protocol" } else { "client_certificates" };
+    let with_tls = &with_tls.address;
+    bail!(
+        "{address} redirects to https, and its clients cannot use {with_tls}, which has `{key}`: say which port they \
+         use: redirect = \"https:443\""
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::config::redirect::Redirect;
 
     fn options(listen: &[&str], certificates: &[&str], keys: &[&str]) -> ServeOptions {
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
@@ -124,23 +142,38 @@ mod tests {
         let pair = |path: &str| CertificateSource { certificate: named(path), key: named(path) };
         let mut config = entries(&["a:1", "a:2", "unix:/a", "a:3"]);
         config[0].tls = Some(TlsSource { certificates: vec![pair("own")], client_certificates: None });
-        config[1].redirect = true;
+        config[1].redirect = Some(Redirect::default());
         let options = ServeOptions { local_certificate: Some(pair("local")), ..ServeOptions::default() };
         let expected = [vec!["own".to_owned()], vec![], vec![], vec!["local".to_owned()]];
         assert_eq!(merged(Some(config), &options), Ok(expected.to_vec()));
     }
 
     #[test]
-    fn a_redirect_needs_an_address_with_tls() {
-        let mut config = entries(&["a:80", "a:81"]);
-        config[0].redirect = true;
+    fn a_redirect_needs_an_address_with_tls_that_its_clients_can_use() {
+        let mut config = entries(&["a:80", "a:443"]);
+        config[0].redirect = Some(Redirect::default());
         config[0].position = Some("callsign.toml:2:11".to_owned());
-        let error = merged(Some(config.clone()), &ServeOptions::default()).expect_err("there is no TLS");
-        assert_eq!(
-            error,
-            "callsign.toml:2:11: a:80 redirects to https, and no address has TLS: set `tls` in another [[listen]]"
-        );
+        let error = |config: &[Listen]| merged(Some(config.to_vec()), &ServeOptions::default()).err();
+        let expected = "callsign.toml:2:11: a:80 redirects to https, and no address has TLS: set `tls` in another \
+                        [[listen]], or say where TLS is: redirect = \"https:443\"";
+        assert_eq!(error(&config), Some(expected.to_owned()));
         config[1].tls = Some(TlsSource::default());
-        assert!(merged(Some(config), &ServeOptions::default()).is_ok());
+        assert_eq!(error(&config), None);
+        let cannot = |key: &str| {
+            format!(
+                "callsign.toml:2:11: a:80 redirects to https, and its clients cannot use a:443, which has `{key}`: say \
+                 which port they use: redirect = \"https:443\""
+            )
+        };
+        config[1].proxy_protocol = true;
+        assert_eq!(error(&config), Some(cannot("proxy_protocol")));
+        config[1].proxy_protocol = false;
+        let authorities = NamedFile { path: "ca.pem".into(), position: None };
+        config[1].tls = Some(TlsSource { client_certificates: Some(authorities), ..TlsSource::default() });
+        assert_eq!(error(&config), Some(cannot("client_certificates")));
+        config[0].redirect = Some(Redirect { host: None, port: Some(443) });
+        assert_eq!(error(&config), None);
+        config[1].tls = None;
+        assert_eq!(error(&config), None);
     }
 }

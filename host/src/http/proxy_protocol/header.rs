@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::fields;
+
 /// The line of version 1 begins with it.
 const LINE: &[u8] = b"PROXY ";
 /// PROXY §2.1, with the end of the line.
@@ -13,6 +15,7 @@ const LINE_MAX: usize = 107;
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The fixed part of version 2.
 const FIXED: usize = 16;
+const SHORT: &str = "it is too short for its addresses";
 /// Longest header, as in nginx. Most have less than 200 bytes; further fields may contain names and certificates.
 const HEADER_MAX: usize = 4096;
 
@@ -25,18 +28,33 @@ pub struct Header {
     pub client: Option<SocketAddr>,
 }
 
-/// Parses the first bytes of a connection. Ok(None): more are needed. Err: what is wrong with them.
-pub fn parse(bytes: &[u8]) -> Result<Option<Header>, &'static str> {
+/// What is wrong with the first bytes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// They are no header.
+    NoHeader,
+    /// They are the beginning of a header with this fault.
+    Malformed(&'static str),
+}
+
+impl From<&'static str> for Wrong {
+    fn from(fault: &'static str) -> Self {
+        Self::Malformed(fault)
+    }
+}
+
+/// Parses the first bytes of a connection. Ok(None): more are needed.
+pub fn parse(bytes: &[u8]) -> Result<Option<Header>, Wrong> {
     let begins_like = |beginning: &[u8]| {
         let length = beginning.len().min(bytes.len());
         bytes[..length] == beginning[..length]
     };
     if begins_like(SIGNATURE) {
-        parse_binary(bytes)
+        Ok(parse_binary(bytes)?)
     } else if begins_like(LINE) {
-        parse_line(bytes)
+        Ok(parse_line(bytes)?)
     } else {
-        Err("it begins with something else")
+        Err(Wrong::NoHeader)
     }
 }
 
@@ -89,17 +107,28 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, &'static str> {
     if bytes.len() < length {
         return Ok(None);
     }
-    // Fields of any other type (TLV) follow the addresses.
-    let fields = &rest[..length - FIXED];
-    let client = match (is_proxied, family) {
-        // The connection is the proxy's own, such as a check whether the server is there.
-        (false, _) => None,
-        (true, 0x11) => Some(binary_address::<4, Ipv4Addr>(fields)?),
-        (true, 0x21) => Some(binary_address::<16, Ipv6Addr>(fields)?),
+    if !is_proxied {
+        // The connection is the proxy's own, such as a check whether the server is there. The rest does not count.
+        return Ok(Some(Header { length, client: None }));
+    }
+    let (header, addresses) = (&bytes[..length], &rest[..length - FIXED]);
+    let client = match family {
+        0x11 => Some(binary_address::<4, Ipv4Addr>(addresses)?),
+        0x21 => Some(binary_address::<16, Ipv6Addr>(addresses)?),
         // Not known, datagrams, or Unix sockets.
-        (true, 0x00 | 0x12 | 0x22 | 0x31 | 0x32) => None,
-        (true, _) => return Err("its address family is unknown"),
+        0x00 | 0x12 | 0x22 | 0x31 | 0x32 => None,
+        _ => return Err("its address family is unknown"),
     };
+    let addresses_length = match family {
+        0x11 | 0x12 => 12,
+        0x21 | 0x22 => 36,
+        0x31 | 0x32 => 216,
+        _ => 0,
+    };
+    if addresses.len() < addresses_length {
+        return Err(SHORT);
+    }
+    fields::check(header, FIXED + addresses_length)?;
     Ok(Some(Header { length, client }))
 }
 
@@ -107,7 +136,6 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, &'static str> {
 fn binary_address<const N: usize, A: From<[u8; N]> + Into<IpAddr>>(
     fields: &[u8],
 ) -> Result<SocketAddr, &'static str> {
-    const SHORT: &str = "it is too short for its addresses";
     let (client, rest) = fields.split_first_chunk::<N>().ok_or(SHORT)?;
     let (_server, ports) = rest.split_first_chunk::<N>().ok_or(SHORT)?;
     let [high, low, _, _] = *ports.first_chunk::<4>().ok_or(SHORT)?;
@@ -194,8 +222,18 @@ mod tests {
         assert!(parse(b"PROXY UNKNOWN \xff\r\n").is_err());
         let long = [b"PROXY UNKNOWN ", &[b'x'; 200][..]].concat();
         assert_eq!(parse(&long[..106]), Ok(None));
-        assert_eq!(parse(&long[..107]), Err("its line does not end"));
+        assert_eq!(parse(&long[..107]), Err(Wrong::Malformed("its line does not end")));
         assert!(parse(&[&long[..106], b"\r\n"].concat()).is_err());
+    }
+
+    #[test]
+    fn what_is_no_header_is_told_from_one_that_is_malformed() {
+        for bytes in ["GET / HTTP/1.1", "PROXYTCP4 ", "proxy TCP4", "P", "\r\n\r\nGET", "\x16\x03"] {
+            let expected = if bytes == "P" { Ok(None) } else { Err(Wrong::NoHeader) };
+            assert_eq!(parse(bytes.as_bytes()), expected, "{bytes}");
+        }
+        assert!(matches!(parse(b"PROXY TCP9 \r\n"), Err(Wrong::Malformed(_))));
+        assert!(matches!(parse(&binary(0x31, 0, &[])), Err(Wrong::Malformed(_))));
     }
 
     #[test]
@@ -206,11 +244,15 @@ mod tests {
         v6[32..].copy_from_slice(&[0xc8, 0x72, 0, 80]);
         // PROXY §2.2: PP2_TYPE_NOOP, PP2_TYPE_AUTHORITY.
         let tlv = b"\x04\x00\x02..\x02\x00\x09localhost";
-        let long = vec![4; HEADER_MAX - FIXED - v4.len()];
+        let long = [&b"\x04\x0f\xe1"[..], &[b'.'; 0x0fe1]].concat();
+        assert_eq!(FIXED + v4.len() + long.len(), HEADER_MAX);
+        let mut sealed = binary(0x21, 0x11, &[&v4[..], b"\x03\x00\x04....", tlv].concat());
+        fields::tests::seal(&mut sealed, FIXED + v4.len() + 3);
         for (header, expected) in [
             (binary(0x21, 0x11, &v4), client("192.0.2.7:51314")),
             (binary(0x21, 0x11, &[&v4[..], tlv].concat()), client("192.0.2.7:51314")),
             (binary(0x21, 0x11, &[&v4[..], &long].concat()), client("192.0.2.7:51314")),
+            (sealed, client("192.0.2.7:51314")),
             (binary(0x21, 0x21, &v6), client("[2001:db8::7]:51314")),
             (binary(0x21, 0x21, &[&v6[..], tlv].concat()), client("[2001:db8::7]:51314")),
             (binary(0x20, 0x00, &[]), None),
@@ -234,6 +276,12 @@ mod tests {
             binary(0x21, 0x11, &[0; 11]),
             binary(0x21, 0x21, &[0; 35]),
             binary(0x21, 0x11, &[]),
+            binary(0x21, 0x12, &[0; 11]),
+            binary(0x21, 0x31, &[0; 215]),
+            binary(0x21, 0x11, &[0; 13]),
+            binary(0x21, 0x11, &[&[0; 12][..], b"\x04\x00\x02."].concat()),
+            binary(0x21, 0x11, &[&[0; 12][..], b"\x03\x00\x04...."].concat()),
+            binary(0x21, 0x00, b"\x04\x00\x02."),
             binary(0x21, 0x10, &[0; 12]),
             binary(0x21, 0x13, &[0; 12]),
             binary(0x21, 0x41, &[0; 40]),

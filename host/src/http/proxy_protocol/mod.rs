@@ -3,6 +3,8 @@
 //!
 //! Invariant: not a byte is read behind the header, so that TLS and HTTP find all of theirs in the socket.
 
+mod fields; // what follows the addresses
+
 mod header; // its two versions
 
 use std::io;
@@ -10,11 +12,13 @@ use std::net::SocketAddr;
 
 use log::Level;
 use rustix::net::RecvFlags;
+use tokio::time::Instant;
 
 use super::stream::{Peer, Stream};
 use crate::config::units::Time;
 use crate::system::log::repeats::Repeats;
 use crate::worker::Worker;
+use header::Wrong;
 
 /// Bytes that are looked at together. Nearly all headers are shorter.
 const LOOK: usize = 512;
@@ -34,7 +38,7 @@ pub struct ProxiedPeer {
 }
 
 /// The client that the proxy at the other end of the socket names. None: the socket has to be closed.
-pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer) -> Option<ProxiedPeer> {
+pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer, deadline: Instant) -> Option<ProxiedPeer> {
     if !worker.dispatch().trusted_proxies.include(proxy.ip()) {
         let address = proxy.ip().map_or("unix:".to_owned(), |address| address.to_string());
         return reject(
@@ -44,10 +48,9 @@ pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer) -> Option<Pro
             ),
         );
     }
-    let limit = worker.hub.limits.handshake_timeout;
     let result = tokio::select! {
         result = read(stream) => result,
-        () = tokio::time::sleep(limit) => Err(Failure::Late),
+        () = tokio::time::sleep_until(deadline) => Err(Failure::Late),
         () = worker.begins_to_drain() => return None,
     };
     match result {
@@ -59,18 +62,19 @@ pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer) -> Option<Pro
             None
         }
         Err(Failure::Late) => {
-            let limit = Time(limit);
+            let limit = Time(worker.hub.limits.handshake_timeout);
             reject(proxy, &format!("its PROXY header was not complete within handshake_timeout ({limit})"))
         }
-        Err(Failure::Malformed { why, beginning }) => {
+        Err(Failure::Wrong { wrong, beginning }) => {
             let beginning = beginning.escape_ascii();
-            reject(
-                proxy,
-                &format!(
-                    "no PROXY header, which proxy_protocol of this listener requires: {why} (`{beginning}`); turn it on \
-                     in the proxy, such as `send-proxy-v2` in HAProxy or `proxy_protocol on` in nginx"
+            let why = match wrong {
+                Wrong::NoHeader => format!(
+                    "no PROXY header, which proxy_protocol of this listener requires: it begins with `{beginning}`; turn \
+                     it on in the proxy, such as `send-proxy-v2` in HAProxy or `proxy_protocol on` in nginx"
                 ),
-            )
+                Wrong::Malformed(fault) => format!("its PROXY header is malformed: {fault} (`{beginning}`)"),
+            };
+            reject(proxy, &why)
         }
     }
 }
@@ -82,8 +86,8 @@ enum Failure {
     Lost(io::Error),
     /// The time is up.
     Late,
-    /// The first bytes are no header.
-    Malformed { why: &'static str, beginning: Vec<u8> },
+    /// The first bytes are no valid header.
+    Wrong { wrong: Wrong, beginning: Vec<u8> },
 }
 
 impl From<io::Error> for Failure {
@@ -99,9 +103,9 @@ async fn read(stream: &Stream) -> Result<Option<SocketAddr>, Failure> {
         let count = receive(stream, &mut look, RecvFlags::PEEK).await?;
         let before = seen.len();
         seen.extend_from_slice(&look[..count]);
-        let header = header::parse(&seen).map_err(|why| {
+        let header = header::parse(&seen).map_err(|wrong| {
             let beginning = seen[..seen.len().min(EXCERPT)].to_vec();
-            Failure::Malformed { why, beginning }
+            Failure::Wrong { wrong, beginning }
         })?;
         let mut rest = header.map_or(count, |header| header.length - before);
         while rest > 0 {
@@ -135,12 +139,16 @@ mod tests {
 
     const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 10.0.0.1 51314 80\r\n";
 
-    /// A header of version 2 for the same client, with so many bytes of further fields.
+    /// A header of version 2 for the same client, with a further field of so many bytes; 0: without it.
     fn binary(more: usize) -> Vec<u8> {
         let fixed = b"\r\n\r\n\0\r\nQUIT\n\x21\x11";
         let length = (12 + more as u16).to_be_bytes();
         let addresses = [192, 0, 2, 7, 10, 0, 0, 1, 0xc8, 0x72, 0, 80];
-        [&fixed[..], &length, &addresses, &vec![b'\n'; more]].concat()
+        let field = match more as u16 {
+            0 => Vec::new(),
+            more => [&[4][..], &(more - 3).to_be_bytes(), &vec![b'\n'; usize::from(more) - 3]].concat(),
+        };
+        [&fixed[..], &length, &addresses, &field].concat()
     }
 
     /// What is read of these segments, and what is left in the socket.
@@ -183,7 +191,7 @@ mod tests {
     async fn what_is_no_header_fails_as_soon_as_that_is_clear() {
         for segments in [&[&b"GET"[..]][..], &[b"P", b"O"], &[b"\r\n", b"\r\nx"]] {
             let (result, _) = read_segments(segments).await;
-            assert!(matches!(result, Err(Failure::Malformed { .. })), "{result:?}");
+            assert!(matches!(result, Err(Failure::Wrong { .. })), "{result:?}");
         }
         for segments in [&[][..], &[&LINE[..20]], &[&LINE[..20], &LINE[20..LINE.len() - 1]]] {
             let (result, _) = read_segments(segments).await;

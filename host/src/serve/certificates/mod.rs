@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
-use callsign_tls::{CertifiedPem, Pem, ServerConfig};
+use callsign_tls::{CertifiedPem, Faulty, Pem, ServerConfig};
 
 use crate::config::listen::Listen;
 use crate::config::tls::{AboutCertificate, CertificateSource, Certified, NamedFile, Secret, Tls, TlsSource};
@@ -78,9 +78,12 @@ fn read_certificate(source: &CertificateSource) -> Result<Certified> {
     let certified = Certified { chain, key: Secret::from(text), about };
     // By itself, because the error is to name the place of this pair.
     let fits = ServerConfig::new(&[of_pair(source, &certified)?], None);
-    fits.map_err(|error| match &certificate.position {
-        Some(position) => anyhow!("{position}: {error}"),
-        None => anyhow!(error),
+    fits.map_err(|error| {
+        let file = if error.faulty() == Faulty::Key { key } else { certificate };
+        match &file.position {
+            Some(position) => anyhow!("{position}: {error}"),
+            None => anyhow!(error),
+        }
     })?;
     Ok(certified)
 }
@@ -130,7 +133,10 @@ pub fn summary(about: &AboutCertificate) -> String {
 
 fn names(about: &AboutCertificate) -> String {
     match &about.names[..] {
-        [] => "no name".to_owned(),
+        [] => match &about.common_name {
+            Some(name) => format!("no name, common name {name}"),
+            None => "no name".to_owned(),
+        },
         names if names.len() > NAMES_MAX => {
             format!("{} and {} more", names[..NAMES_MAX].join(", "), names.len() - NAMES_MAX)
         }
@@ -147,7 +153,9 @@ pub fn warnings(tls: &[Option<Arc<Tls>>]) -> Vec<String> {
         for (source, certified) in tls.source.certificates.iter().zip(&tls.certificates) {
             warnings.extend(validity(&source.certificate, &certified.about, now));
             warnings.extend(exposed(&source.key));
+            warnings.extend(nameless(&source.certificate, &certified.about));
         }
+        warnings.extend(unreachable(tls));
     }
     // Listeners may share their files.
     let mut seen = std::collections::HashSet::new();
@@ -176,6 +184,36 @@ fn validity(file: &NamedFile, about: &AboutCertificate, now: i64) -> Option<Stri
         }
         _ => None,
     }
+}
+
+/// A certificate that is for nothing.
+fn nameless(file: &NamedFile, about: &AboutCertificate) -> Option<String> {
+    about.names.is_empty().then(|| {
+        format!(
+            "certificate {} ({}): clients reject it, because it has no names in subjectAltName, and a common name does not \
+             count; have one issued that has them",
+            file.path.display(),
+            names(about)
+        )
+    })
+}
+
+/// Certificates that no client gets.
+fn unreachable(tls: &Tls) -> Vec<String> {
+    let Ok(config) = configure(tls) else { return Vec::new() };
+    let pairs: Vec<_> = tls.source.certificates.iter().zip(&tls.certificates).collect();
+    let named = config.unreachable().iter().filter_map(|index| pairs.get(*index));
+    let named = named.filter(|(_, certified)| !certified.about.names.is_empty());
+    named
+        .map(|(source, certified)| {
+            format!(
+                "certificate {} ({}): no client gets it, because the certificates before it in `tls` have all names that \
+                 clients can ask for; remove it, or put it first",
+                source.certificate.path.display(),
+                names(&certified.about)
+            )
+        })
+        .collect()
 }
 
 /// A key that every user of the machine can read.

@@ -4,8 +4,9 @@
 use std::io::{self, ErrorKind};
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustls_pki_types::CertificateDer;
+use callsign_tls::explain_pem;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::config::regular_file;
@@ -26,7 +27,7 @@ pub fn read_certificates(file: &NamedFile) -> Result<(String, Vec<CertificateDer
     }
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
         .collect::<Result<_, _>>()
-        .map_err(|error| anyhow!("its PEM is damaged: {error:?}"))?;
+        .map_err(|error| anyhow!(explain_pem(&error)))?;
     Ok((text.as_str().to_owned(), certificates))
 }
 
@@ -46,7 +47,12 @@ pub fn read_key(file: &NamedFile) -> Result<Zeroizing<String>> {
              pkey -in {} -out NEW.pem",
             file.path.display()
         ),
-        [_] => Ok(text),
+        [_] => match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
+            Err(error) if !matches!(error, rustls_pki_types::pem::Error::NoItemsFound) => {
+                bail!(explain_pem(&error))
+            }
+            _ => Ok(text),
+        },
         _ => bail!("it has {} private keys; keep the one of the certificate", keys.len()),
     }
 }
@@ -55,10 +61,22 @@ pub fn read_key(file: &NamedFile) -> Result<Zeroizing<String>> {
 fn read(file: &NamedFile) -> Result<Zeroizing<String>> {
     let bytes = regular_file::read_at_most(&file.path, FILE_MAX).map_err(explain)?;
     match String::from_utf8(bytes) {
-        Ok(text) if text.trim().is_empty() => bail!("it is empty"),
-        Ok(text) => Ok(Zeroizing::new(text)),
+        Ok(text) => {
+            let mut text = Zeroizing::new(text);
+            // Editors on Windows write one.
+            if text.starts_with(regular_file::BYTE_ORDER_MARK) {
+                text.drain(..regular_file::BYTE_ORDER_MARK.len_utf8());
+            }
+            match text.trim() {
+                "" => bail!("it is empty"),
+                _ => Ok(text),
+            }
+        }
         Err(error) => {
-            drop(Zeroizing::new(error.into_bytes()));
+            let bytes = Zeroizing::new(error.into_bytes());
+            if regular_file::is_utf_16(&bytes) {
+                bail!("{}", regular_file::UTF_16);
+            }
             bail!(
                 "it is binary, such as DER or PKCS#12 (.der, .p12, .pfx), and must be PEM; convert it with openssl x509, \
                  openssl pkey or openssl pkcs12"
@@ -138,7 +156,17 @@ mod tests {
         }
         write(b"-----BEGIN CERTIFICATE-----\nA=A\n-----END CERTIFICATE-----\n");
         let error = read_certificates(&file).map(drop).expect_err("it is damaged").to_string();
-        assert!(error.starts_with("its PEM is damaged: "), "{error}");
+        assert_eq!(error, "its PEM is damaged: the lines of a section are no Base64; copy the file again");
+        let cut_off = "its PEM is cut off: a section has no line -----END …-----; copy the whole file again";
+        write(b"-----BEGIN CERTIFICATE-----\nAAAA\n");
+        let error = read_certificates(&file).map(drop).expect_err("it is cut off").to_string();
+        assert_eq!(error, cut_off);
+        write(b"-----BEGIN PRIVATE KEY-----\nAAAA\n");
+        let error = read_key(&file).map(drop).expect_err("it is cut off").to_string();
+        assert_eq!(error, cut_off);
+        write(b"\xff\xfe-\0-\0");
+        let error = read_key(&file).map(drop).expect_err("it is UTF-16").to_string();
+        assert_eq!(error, "it is in UTF-16; save it in UTF-8");
         let encrypted = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END";
         for (text, expected) in [
             (block("CERTIFICATE"), "it has a certificate and no private key; "),
@@ -176,5 +204,8 @@ mod tests {
         assert_eq!(read_key(&file).expect("it has one").as_str(), text);
         let (_, certificates) = read_certificates(&file).expect("it has one");
         assert_eq!(certificates.len(), 1);
+        fs::write(&file.path, format!("\u{feff}{text}")).expect("it is ours");
+        assert_eq!(read_key(&file).expect("it has one").as_str(), text, "a byte order mark is no content");
+        assert_eq!(read_certificates(&file).expect("it has one").0, text);
     }
 }

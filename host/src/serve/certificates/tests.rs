@@ -102,7 +102,12 @@ fn authorities_of_clients_are_read() {
 #[test]
 fn certificates_that_clients_reject_or_will_soon_are_warned_about() {
     let file = NamedFile { path: "a.pem".into(), position: None };
-    let about = AboutCertificate { names: vec!["a.example".to_owned()], not_before: 0, not_after: 100 * DAY };
+    let about = AboutCertificate {
+        names: vec!["a.example".to_owned()],
+        common_name: None,
+        not_before: 0,
+        not_after: 100 * DAY,
+    };
     let warning = |now| validity(&file, &about, now).unwrap_or_default();
     assert_eq!((warning(0), warning(86 * DAY)), (String::new(), String::new()));
     let hint = "replace it, and reload with SIGHUP or `callsign reload`";
@@ -141,6 +146,7 @@ fn changes_are_shown_with_names_and_end() {
         key: Secret::from(String::new()),
         about: AboutCertificate {
             names: names.iter().map(|&name| name.to_owned()).collect(),
+            common_name: None,
             not_before: 0,
             not_after: 100 * DAY,
         },
@@ -173,4 +179,46 @@ fn only_an_authority_can_vouch_for_clients() {
         assert!(error.starts_with("callsign.toml: ca.pem: client certificates "), "{error}");
         assert!(error.contains("certificate 1 (sensor.example) is not that of an authority"), "{error}");
     }
+}
+
+#[test]
+fn certificates_that_nobody_gets_are_warned_about() {
+    let folder = Folder::new();
+    let (a, b) = (folder.pair("a.example"), folder.pair("b.example"));
+    let again = CertificateSource {
+        certificate: folder.write("again.pem", &fs::read_to_string(&a.certificate.path).expect("it is ours")),
+        key: a.key.clone(),
+    };
+    let nameless = {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "chat.example");
+        let certificate = params.self_signed(&key).expect("a certificate").pem();
+        CertificateSource {
+            certificate: folder.write("nameless.pem", &certificate),
+            key: folder.write("nameless.key", &key.serialize_pem()),
+        }
+    };
+    let warnings = |sources: &[&CertificateSource]| {
+        use std::os::unix::fs::PermissionsExt;
+        for source in sources {
+            let mode = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(&source.key.path, mode).expect("it is ours");
+        }
+        warnings(&[Some(read_one(&source(sources)).expect("they can be used"))])
+    };
+    assert_eq!(warnings(&[&a, &b]), Vec::<String>::new());
+    let expected = format!(
+        "certificate {} (a.example): no client gets it, because the certificates before it in `tls` have all names that \
+         clients can ask for; remove it, or put it first",
+        again.certificate.path.display()
+    );
+    assert_eq!(warnings(&[&a, &b, &again]), [expected]);
+    let expected = format!(
+        "certificate {} (no name, common name chat.example): clients reject it, because it has no names in \
+         subjectAltName, and a common name does not count; have one issued that has them",
+        nameless.certificate.path.display()
+    );
+    assert_eq!(warnings(&[&nameless]), [expected.clone()]);
+    assert_eq!(warnings(&[&a, &nameless]), [expected]);
 }

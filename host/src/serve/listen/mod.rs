@@ -2,6 +2,10 @@
 
 mod passed; // sockets that the service manager has bound
 
+mod overlap; // entries for the same address
+
+mod redirect; // from http to https
+
 mod accept; // clients, one after the other
 
 use std::io;
@@ -19,14 +23,13 @@ use crate::config::listen::{Listen, ListenerSettings};
 use crate::config::listen_address::{ListenAddress, UNIX_PREFIX};
 use crate::system::privileges::{self, Identity};
 use crate::system::socket_file::{self, SocketFile};
+use overlap::Claim;
 use passed::PassedSockets;
 
 pub use accept::{Acceptor, accept};
 
 /// Clients that may wait for their accept: what the kernel allows by default.
 const ACCEPT_QUEUE: i32 = 4096;
-/// The port of https.
-const HTTPS_PORT: u16 = 443;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -82,12 +85,19 @@ impl Bound {
     fn tcp_address(&self) -> Option<SocketAddr> {
         self.settings.address.parse().ok()
     }
+
+    /// None: it is a Unix socket.
+    fn claim(&self) -> Option<Claim<'_>> {
+        let (address, has_both_families) = (self.tcp_address()?, self.listener.has_both_families());
+        Some(Claim { address, has_both_families, entry: &self.entry })
+    }
 }
 
 /// Binds the sockets of every entry, except for those that the service manager has passed. A Unix socket's file belongs
 /// to its `owner`, else to the user of the workers.
 pub fn bind(listen: &[Listen], workers: Option<Identity>) -> Result<Vec<Bound>> {
     let mut passed = PassedSockets::take(listen)?;
+    overlap::check_files(listen)?;
     let mut bound = Vec::new();
     for (number, entry) in listen.iter().enumerate() {
         let first = bound.len();
@@ -98,10 +108,7 @@ pub fn bind(listen: &[Listen], workers: Option<Identity>) -> Result<Vec<Bound>> 
     bound.extend(passed.rest(listen)?);
     // They are served as the first entry is.
     number_tls(&mut bound[first..], 0)?;
-    let port = https_port(&bound);
-    for bound in bound.iter_mut().filter(|bound| bound.entry.redirect) {
-        bound.settings.redirect = Some(port.context("no address has TLS to redirect to")?);
-    }
+    redirect::add_ports(&mut bound)?;
     Ok(bound)
 }
 
@@ -115,15 +122,6 @@ fn number_tls(bound: &mut [Bound], number: usize) -> Result<()> {
         bound.settings.tls = Some(number);
     }
     Ok(())
-}
-
-/// The port to which clients are redirected: the usual one of https if the server listens there, else that of the first
-/// listener with TLS.
-fn https_port(bound: &[Bound]) -> Option<u16> {
-    let with_tls = bound.iter().filter(|bound| bound.settings.tls.is_some());
-    let ports = with_tls.filter_map(|bound| Some(bound.settings.address.parse::<SocketAddr>().ok()?.port()));
-    let ports: Vec<_> = ports.collect();
-    ports.iter().find(|port| **port == HTTPS_PORT).or(ports.first()).copied()
 }
 
 fn bind_entry(
@@ -165,23 +163,40 @@ fn bind_entry(
 /// Whether [`bind`] could succeed, without listening. Another program may listen there already: it may be the server that
 /// runs now.
 pub fn check(listen: &[Listen]) -> Result<()> {
-    listen.iter().try_for_each(|entry| check_entry(entry).map_err(|error| entry.located(error)))
+    overlap::check_files(listen)?;
+    let mut claims = Vec::new();
+    listen.iter().try_for_each(|entry| check_entry(entry, &mut claims).map_err(|error| entry.located(error)))
 }
 
-fn check_entry(entry: &Listen) -> Result<()> {
+fn check_entry<'l>(entry: &'l Listen, claims: &mut Vec<Claim<'l>>) -> Result<()> {
     match &entry.address {
         _ if passed::fits_any(entry) => {}
         ListenAddress::Systemd(_) => {}
         ListenAddress::Tcp(_) | ListenAddress::Default => {
-            let checked = resolve(&entry.address.to_string())?.map(|address| match bind_socket(address) {
-                Err(_) if passed::has_address(address) => Ok(()),
-                Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(unusable(address, &error, &[])),
-                _ => Ok(()),
-            });
-            let checked: Vec<_> = checked.collect();
-            // A name may stand for addresses of a protocol that is turned off.
-            if !checked.iter().any(Result::is_ok) {
-                checked.into_iter().collect::<Result<()>>()?;
+            let (mut is_served, mut missing) = (false, None);
+            for address in resolve(&entry.address.to_string())? {
+                if overlap::is_served(address, entry, claims.iter().copied())? {
+                    is_served = true;
+                    continue;
+                }
+                match bind_socket(address) {
+                    // A name may stand for addresses of a protocol that is turned off.
+                    Err(error) if is_missing(&error) && !passed::has_address(address) => {
+                        missing = missing.or(Some(unusable(address, &error)));
+                    }
+                    Err(error)
+                        if error.kind() != io::ErrorKind::AddrInUse && !passed::has_address(address) =>
+                    {
+                        return Err(unusable(address, &error));
+                    }
+                    _ => {
+                        claims.push(Claim { address, has_both_families: false, entry });
+                        is_served = true;
+                    }
+                }
+            }
+            if let (false, Some(error)) = (is_served, missing) {
+                return Err(error);
             }
         }
         ListenAddress::Unix { path, owner, .. } => {
@@ -213,15 +228,7 @@ fn bind_resolved(
         if tried.contains(&address) {
             continue;
         }
-        if address.port() != 0
-            && let Some(other) = covering(address, bound)
-        {
-            if !entry.has_settings_of(&other.entry) {
-                let what = &other.settings.address;
-                bail!(
-                    "{address} is served as {what}, another entry of `listen` with other settings; keep one"
-                );
-            }
+        if overlap::is_served(address, entry, bound.iter().filter_map(Bound::claim))? {
             is_served = true;
             continue;
         }
@@ -239,13 +246,13 @@ fn bind_resolved(
                 is_served = true;
             }
             Err(error) if is_missing(&error) => missing.push((address, error)),
-            Err(error) => return Err(unusable(address, &error, bound)),
+            Err(error) => return Err(unusable(address, &error)),
         }
     }
     if let [(address, error), ..] = &missing[..]
         && !is_served
     {
-        return Err(unusable(*address, error, bound));
+        return Err(unusable(*address, error));
     }
     for (address, error) in missing {
         log::info!("{} is also {address}, which is skipped: {}", entry.address, explain(&error));
@@ -259,18 +266,6 @@ fn resolve(address: &str) -> Result<impl Iterator<Item = SocketAddr> + use<>> {
 
 fn cannot_listen(entry: &Listen) -> String {
     format!("cannot listen on {}; choose another address with --listen", entry.address)
-}
-
-/// The bound socket that gets the clients of this address.
-fn covering(address: SocketAddr, bound: &[Bound]) -> Option<&Bound> {
-    let covers = |other: &&Bound| {
-        other.tcp_address().is_some_and(|its| {
-            let is_wildcard = its.ip().is_unspecified()
-                && (its.is_ipv4() == address.is_ipv4() || other.listener.has_both_families());
-            its == address || is_wildcard && its.port() == address.port()
-        })
-    };
-    bound.iter().find(covers)
 }
 
 /// Whether the machine does not have the address.
@@ -291,22 +286,8 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-fn unusable(address: SocketAddr, error: &io::Error, bound: &[Bound]) -> Error {
-    // A wildcard address includes those that were bound before.
-    let is_included = |other: &&Bound| {
-        let other = other.tcp_address();
-        other.is_some_and(|other| other.port() == address.port() && other.is_ipv4() == address.is_ipv4())
-    };
-    let included = bound.iter().find(is_included).filter(|_| address.ip().is_unspecified());
-    match included {
-        Some(included) if error.kind() == io::ErrorKind::AddrInUse => anyhow!(
-            "cannot listen on {address}: it includes {}, which is also an address of --listen; keep one of them",
-            included.settings.address
-        ),
-        _ => {
-            anyhow!("cannot listen on {address}: {}; choose another address with --listen", explain(error))
-        }
-    }
+fn unusable(address: SocketAddr, error: &io::Error) -> Error {
+    anyhow!("cannot listen on {address}: {}; choose another address with --listen", explain(error))
 }
 
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
@@ -371,10 +352,8 @@ mod tests {
         assert_eq!(bind_name(&[&address, MISSING, &address], &mut bound), Ok(()));
         assert_eq!(bound.len(), 1);
         let wildcard = address.replace("127.0.0.1", "0.0.0.0");
-        let refused = format!(
-            "cannot listen on {wildcard}: it includes {address}, which is also an address of --listen; keep one of \
-             them"
-        );
+        let refused =
+            format!("{wildcard} includes {address}, the address of another --listen; keep one of them");
         assert_eq!(bind_name(&[&wildcard], &mut bound), Err(refused));
 
         bound.clear();

@@ -203,7 +203,7 @@ fn unix_path(address: &std::os::unix::net::SocketAddr) -> PathBuf {
     address.as_pathname().unwrap_or(Path::new("")).to_owned()
 }
 
-fn is_same_file(one: &Path, other: &Path) -> bool {
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
     let real = |path| fs::canonicalize(path).ok();
     std::path::absolute(other).is_ok_and(|other| one == other)
         || real(one).is_some() && real(one) == real(other)

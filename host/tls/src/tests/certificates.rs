@@ -102,6 +102,28 @@ fn of_two_certificates_for_a_name_a_client_gets_one_that_it_can_verify() {
 }
 
 #[test]
+fn certificates_that_no_name_selects_are_found() {
+    let ca = Ca::new("test");
+    let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
+    for (files, unreachable) in [
+        (vec![ca.issue(&["a.example"]), ca.issue(&["b.example"])], vec![]),
+        (vec![ca.issue(&["a.example", "b.example"]), ca.issue(&["B.example"])], vec![1]),
+        (vec![ca.issue(&["a.example"]), ca.issue(&["a.example", "b.example"])], vec![]),
+        (vec![ca.issue(&["*.example"]), ca.issue(&["a.example"])], vec![]),
+        (vec![ca.issue(&["*.example"]), ca.issue(&["b.c.example"]), ca.issue(&["*.example"])], vec![2]),
+        (vec![ca.issue(&["a.example"]), ca.issue(&["127.0.0.1"])], vec![1]),
+        (vec![ca.issue(&["a.example"]), ca.issue(&[])], vec![1]),
+        (vec![ca.issue(&["127.0.0.1"]), ca.issue(&["a.example"])], vec![]),
+        // A client that cannot verify the first one gets the second one.
+        (vec![ca.issue_for(&ed25519, &["a.example"]), ca.issue(&["a.example"])], vec![]),
+    ] {
+        let pairs: Vec<_> = files.iter().map(Files::pair).collect();
+        let server = ServerConfig::new(&pairs, None).expect("valid pairs");
+        assert_eq!(server.unreachable(), unreachable);
+    }
+}
+
+#[test]
 fn every_kind_of_key_file_is_accepted() {
     let ca = Ca::new("test");
     for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
@@ -136,7 +158,9 @@ fn what_is_wrong_names_the_file_and_the_remedy() {
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     assert!(error(&files.certificate, encrypted, None).contains("openssl pkey -in a.key"));
     let cut = &files.certificate[..files.certificate.len() / 2];
-    assert!(error(cut, &files.key, None).starts_with("a.pem: damaged PEM"));
+    assert!(error(cut, &files.key, None).starts_with("a.pem: its PEM is cut off: "));
+    let cut_key = &files.key[..files.key.len() / 2];
+    assert!(error(&files.certificate, cut_key, None).starts_with("a.key: its PEM is cut off: "));
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert!(error(garbage, &files.key, None).starts_with("a.pem: the first certificate cannot be used"));
     let garbage_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";

@@ -165,7 +165,8 @@ impl fmt::Display for Status {
             let redirect = if *redirect { ", which redirects to https" } else { "" };
             writeln!(f, "listening on {}{redirect}", url(address, *tls))?;
             for CertificateStatus { path, names, not_after, .. } in certificates {
-                let (names, day) = (names.join(", "), not_after.split('T').next().unwrap_or_default());
+                let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
+                let day = not_after.split('T').next().unwrap_or_default();
                 writeln!(f, "  certificate of {names} until {day} ({})", path.display())?;
             }
         }
