@@ -310,4 +310,19 @@ mod tests {
         assert!(read().is_pending(), "the next read follows at once");
         assert_eq!(wakes.0.load(Relaxed), 1, "nobody continues the read");
     }
+
+    #[tokio::test]
+    async fn a_stream_with_sealed_bytes_that_wait_is_no_transport() {
+        for fills in [false, true] {
+            let (Transport::Tls(tls), _client) = socket_pair() else { panic!("it has TLS") };
+            let (stream, layer) = tls.into_parts();
+            let stream = TcpStream::from_std(stream).expect("tokio runs");
+            stream.writable().await.expect("it is open");
+            let mut stream = Stream::Tls { stream, layer: Box::new(layer) };
+            let mut cx = Context::from_waker(Waker::noop());
+            while fills && Pin::new(&mut stream).poll_write(&mut cx, &[7; 1 << 16]).is_ready() {}
+            // The sealed bytes would count as data of the connection.
+            assert_eq!(stream.into_transport().is_err(), fills);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use callsign_tls::{CertifiedPem, Handshake, Pem, Progress, ServerConfig};
 use rustls::client::ClientConnection;
-use rustls::{ClientConfig, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, DEFAULT_VERSIONS, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
 use super::*;
 use crate::client::outbox::{Outbox, Pool};
@@ -12,6 +12,10 @@ use crate::client::transport::Transport;
 
 /// A session, and the client that has it.
 fn connect() -> (Layer, ClientConnection) {
+    connect_with(DEFAULT_VERSIONS)
+}
+
+fn connect_with(versions: &[&'static SupportedProtocolVersion]) -> (Layer, ClientConnection) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let pem = |content| Pem { file: "a.pem", bytes: str::as_bytes(content) };
@@ -20,7 +24,7 @@ fn connect() -> (Layer, ClientConnection) {
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("a certificate");
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
     let config = builder.expect("versions").with_root_certificates(roots).with_no_client_auth();
     let name = "localhost".try_into().expect("a name");
     let mut client = ClientConnection::new(config.into(), name).expect("a configuration");
@@ -38,7 +42,25 @@ fn connect() -> (Layer, ClientConnection) {
 
 /// A transport with TLS over a socket, and the client's end.
 pub fn socket_pair() -> (Transport, StreamOwned<ClientConnection, TcpStream>) {
-    let (layer, client) = connect();
+    over_socket(connect())
+}
+
+/// The same with TLS 1.2 and a key that may seal only little more.
+pub fn worn_pair() -> (Transport, StreamOwned<ClientConnection, TcpStream>) {
+    /// Where the blocks of the sending key are in a frozen session without a part of a KeyUpdate.
+    const BLOCKS: std::ops::Range<usize> = 15..23;
+    const LIMIT: u64 = 1 << 34;
+    let (layer, client) = connect_with(&[&rustls::version::TLS12]);
+    let mut session = layer.session.freeze();
+    session[BLOCKS].copy_from_slice(&(LIMIT - LIMIT / 64).to_le_bytes());
+    let session = Session::thaw(&session).expect("it is one");
+    assert!(session.is_worn());
+    over_socket((Layer { session, ..connect().0 }, client))
+}
+
+fn over_socket(
+    (layer, client): (Layer, ClientConnection),
+) -> (Transport, StreamOwned<ClientConnection, TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let peer = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
     let (ours, _) = listener.accept().expect("it has connected");
@@ -252,4 +274,42 @@ fn damaged_bytes_are_rejected() {
     assert!(Layer::thaw(&data_without_bytes).is_err());
     assert!(Layer::thaw(&[&frozen[..], &[0]].concat()).is_err());
     assert!(Layer::thaw(&frozen).is_ok());
+}
+
+#[test]
+fn the_length_on_the_wire_is_that_of_all_records() {
+    let (transport, mut client) = socket_pair();
+    let (mut outbox, pool) = (Outbox::default(), Pool::default());
+    outbox.push_framed(&pattern(32 << 20), &pool);
+    let whole = transport.length_on_wire(outbox.len());
+    assert!(whole > outbox.len());
+    client.sock.set_nonblocking(true).expect("a flag");
+    let (mut received, mut is_written, mut buffer) = (0, false, vec![0; 1 << 16]);
+    while received < whole {
+        if !is_written {
+            is_written =
+                outbox.write_to(&pool, |slices| transport.write(slices)).expect("the socket is open");
+        }
+        let before = received;
+        while let Ok(length @ 1..) = client.sock.read(&mut buffer) {
+            received += length;
+        }
+        if !is_written && received > before {
+            // Nothing is on its way: the rest is in the queue, a part of it sealed.
+            assert!(received + transport.length_on_wire(outbox.len()) >= whole - (8 << 20));
+        }
+    }
+    assert_eq!((received, outbox.len(), transport.length_on_wire(0)), (whole, 0, 0));
+}
+
+#[test]
+fn a_worn_key_is_reported_once_and_seals_what_is_left() {
+    let (transport, mut client) = worn_pair();
+    let write = |data: &[u8]| transport.write(&[IoSlice::new(data)]);
+    let error = write(b"message").expect_err("the key is worn");
+    assert!(is_worn_out(&error));
+    assert_eq!(write(b"message").expect("it is said once"), 7);
+    let mut read = [0; 7];
+    client.read_exact(&mut read).expect("valid records");
+    assert_eq!(&read, b"message");
 }

@@ -7,7 +7,7 @@ use rustls::StreamOwned;
 use rustls::client::ClientConnection;
 
 use super::*;
-use crate::client::tls::tests::socket_pair;
+use crate::client::tls::tests::{socket_pair, worn_pair};
 
 /// A client with TLS and its end of the socket.
 struct Secure {
@@ -26,7 +26,14 @@ impl Secure {
         worker: &'static Worker,
         before: impl FnOnce(&Transport, &mut StreamOwned<ClientConnection, TcpStream>),
     ) -> Self {
-        let (transport, mut peer) = socket_pair();
+        Self::open_pair(worker, socket_pair(), before).await
+    }
+
+    async fn open_pair(
+        worker: &'static Worker,
+        (transport, mut peer): (Transport, StreamOwned<ClientConnection, TcpStream>),
+        before: impl FnOnce(&Transport, &mut StreamOwned<ClientConnection, TcpStream>),
+    ) -> Self {
         peer.sock.set_read_timeout(Some(10 * SECOND)).expect("a timeout");
         before(&transport, &mut peer);
         let request = hyper::Request::get("/").header("host", "a").body(()).expect("a request");
@@ -120,6 +127,66 @@ async fn a_record_that_is_complete_and_has_no_data_holds_no_memory() {
         c.peer.sock.write_all(&update[10..]).expect("the socket has room");
         c.read().await;
         assert_eq!(worker.hub.incoming.memory(), 0);
+    })
+    .await;
+}
+
+/// A record with a client's message.
+fn record(c: &mut Secure, payload: &[u8]) -> Vec<u8> {
+    c.peer.conn.writer().write_all(&frame(0x80 | op::BINARY, payload)).expect("a buffer");
+    let mut record = Vec::new();
+    c.peer.conn.write_tls(&mut record).expect("a vector");
+    record
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_not_complete_in_time_is_closed_with_1008() {
+    let limits = limits(|limits| limits.message_timeout = Some(16 * SECOND));
+    with_worker(limits, async |worker| {
+        let (mut slow, mut many) = (Secure::open(worker).await, Secure::open(worker).await);
+        let code = |c: &Secure| c.client.endpoint.ending().map(|ending| ending.code);
+        let half = record(&mut slow, &[7; 1000]);
+        let mut next = record(&mut many, b"message");
+        many.peer.sock.write_all(&next[..3]).expect("the socket has room");
+        many.read().await;
+        for second in 0..15 {
+            // One byte more, and the end of one record with the beginning of the next.
+            slow.peer.sock.write_all(&half[second..=second]).expect("the socket has room");
+            slow.read().await;
+            let begun = next.split_off(3);
+            next = record(&mut many, b"message");
+            many.peer.sock.write_all(&[&begun, &next[..3]].concat()).expect("the socket has room");
+            many.read().await;
+            tokio::time::sleep(SECOND).await;
+        }
+        assert_eq!((code(&slow), code(&many)), (None, None));
+        many.peer.sock.write_all(&next[3..]).expect("the socket has room");
+        many.read().await;
+        tokio::time::sleep(4 * SECOND).await;
+        assert_eq!((code(&slow), code(&many)), (Some(1008), None));
+        assert_eq!(MESSAGES.take().len(), 16);
+        let mut close = [0; 24];
+        slow.peer.read_exact(&mut close).expect("a Close");
+        assert_eq!(close[..], close_frame(1008, "message took too long")[..24]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_key_may_seal_no_more_is_closed_with_1012() {
+    with_worker(limits(|_| ()), async |worker| {
+        let mut c = Secure::open_pair(worker, worn_pair(), |_, _| ()).await;
+        let sent = record(&mut c, b"message");
+        c.peer.sock.write_all(&sent).expect("the socket has room");
+        c.read().await;
+        // What waited comes before the Close.
+        let expected =
+            [server_frame(op::BINARY, b"message"), close_frame(1012, "connect again for a new TLS key")]
+                .concat();
+        let mut received = vec![0; expected.len()];
+        c.peer.read_exact(&mut received).expect("valid records");
+        assert_eq!(received, expected);
+        assert_eq!(c.client.endpoint.ending().map(|ending| ending.code), Some(1012));
     })
     .await;
 }
