@@ -54,14 +54,32 @@ fn each_shell_gets_a_script_that_names_every_command() {
 }
 
 #[test]
-fn other_shells_load_their_scripts() {
-    for (shell, arguments) in [("zsh", &["-n"][..]), ("fish", &["--no-execute"])] {
-        let file = scratch(&format!("completions.{shell}"));
-        fs::write(&file, script(shell)).expect("the scratch folder can be written");
-        if output(shell, &[arguments, &[path(&file)]].concat()).is_none() {
-            skip(&format!("there is no {shell}"));
-        }
+fn zsh_loads_its_script_for_the_program() {
+    let file = scratch("completions.zsh");
+    fs::write(&file, script("zsh")).expect("the scratch folder can be written");
+    let load = "autoload -Uz compinit; compinit -D -u; source $1; print -r -- $_comps[callsign] $+functions[_callsign]";
+    match output("zsh", &["-f", "-c", load, "zsh", path(&file)]) {
+        Some(loaded) => assert_eq!(loaded, "_callsign 1\n"),
+        None => skip_shell("zsh"),
     }
+}
+
+#[test]
+fn fish_completes_commands_and_options() {
+    let file = scratch("completions.fish");
+    fs::write(&file, script("fish")).expect("the scratch folder can be written");
+    let complete = |line: &str| {
+        let source = format!("source '{}'; complete -C '{line}'", path(&file));
+        output("fish", &["--no-config", "-c", &source])
+    };
+    let Some(commands) = complete("callsign se") else { return skip_shell("fish") };
+    assert_eq!(commands.split('\t').next(), Some("serve"));
+    let options = complete("callsign serve --max-m").expect("there is a fish");
+    assert!(options.starts_with("--max-message\t") && options.lines().count() == 1, "{options}");
+}
+
+fn skip_shell(shell: &str) {
+    skip(&format!("there is no {shell}"));
 }
 
 #[test]

@@ -174,6 +174,15 @@ impl Trust {
         Ok(stream)
     }
 
+    /// The first bytes of a client that speaks TLS.
+    pub fn hello(&self) -> Vec<u8> {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut connection = ClientConnection::new(self.config(), name).expect("the name fits");
+        let mut hello = Vec::new();
+        connection.write_tls(&mut hello).expect("a vector");
+        hello
+    }
+
     /// The certificate that the server has for `name`.
     pub fn certificate(&self, port: u16, name: &str) -> Vec<u8> {
         let secure = self.connect(port, name).expect("the server has a certificate for the name");

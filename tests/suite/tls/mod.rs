@@ -10,6 +10,10 @@ mod redirect; // from http to https
 
 mod files; // files that are wrong
 
+mod unusable; // certificates and keys that no client can use
+
+mod limits; // time, and floods of handshakes
+
 mod dev; // `callsign dev --tls`
 
 use std::fs;
