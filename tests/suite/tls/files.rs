@@ -145,7 +145,7 @@ fn entries_for_one_address_are_rejected_with_both_places() {
             format!("127.0.0.1:4443 is also the address of {{}}:2:11, which has other settings; {keep}"),
         ),
         (
-            "[[listen]]\naddress = '0.0.0.0:4443'\n[[listen]]\naddress = '127.0.0.1:4443'\nproxy_protocol = true\n"
+            "[[listen]]\naddress = '0.0.0.0:4443'\n[[listen]]\naddress = '127.0.0.1:4443'\nredirect = 'https:443'\n"
                 .to_owned(),
             "4:11",
             format!(

@@ -46,6 +46,7 @@ fn a_redirect_leads_to_tls_that_its_clients_can_use() {
     std::fs::write(&authorities, authority.pem()).expect("the scratch folder can be written");
     let tls = |more: &str| listen(&files, more);
     let text = [
+        "http.trusted_proxies = '127.0.0.1'\n",
         "[[listen]]\naddress = '127.0.0.1:0'\nredirect = 'https'\n",
         "[[listen]]\naddress = '127.0.0.2:0'\nredirect = 'https:4443'\n",
         "[[listen]]\naddress = '127.0.0.3:0'\nredirect = 'https://chat.example'\n",

@@ -125,8 +125,7 @@ fn certificates_that_nobody_gets_or_accepts_are_warned_about() {
         .each_ref()
         .map(|Files { certificate, key }| format!("{{ certificate = {certificate:?}, key = {key:?} }}"));
     let control = folder.join("control.sock");
-    let text =
-        format!("control = {control:?}\n[[listen]]\naddress = '127.0.0.1:0'\ntls = [{}]\n", pairs.join(", "));
+    let text = format!("[[listen]]\naddress = '127.0.0.1:0'\ntls = [{}]\n", pairs.join(", "));
     let file = config(&folder, &text, "echo");
     let warnings = [
         format!(
@@ -142,7 +141,7 @@ fn certificates_that_nobody_gets_or_accepts_are_warned_about() {
     ];
     let (code, _, stderr) = run(&["check", "--config", path(&file)]);
     assert_eq!(code, 0, "{stderr}");
-    let host = serve(&file, &[]);
+    let host = serve(&file, &["--control", path(&control)]);
     for warning in warnings {
         assert!(stderr.contains(&format!("callsign: warning: {warning}\n")), "{stderr}");
         assert!(host.log_line(&warning).contains("WARN"));
