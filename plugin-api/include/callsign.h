@@ -298,9 +298,9 @@ struct callsign_request {
 	const char *host;
 	/* The connection that the request may become. Its `data` is initially NULL and becomes
 	 * the connection's `data` when onconnect is called. Its `id` is 0 until then. Of the
-	 * functions of struct callsign_host, only callsign_host.peer, callsign_host.certificate
-	 * and callsign_host.certificate_field accept the pointer before onconnect; the others
-	 * return CALLSIGN_STATUS_CLOSED, NULL or 0.
+	 * functions of struct callsign_host, only callsign_host.peer, callsign_host.certificate,
+	 * callsign_host.certificate_field and callsign_host.is_secure accept the pointer before
+	 * onconnect; the others return CALLSIGN_STATUS_CLOSED, NULL or 0.
 	 *
 	 * If `data` or `data_tag` is set and the request does not become a connection, the host
 	 * calls callsign_plugin.release of the handler's plugin with this pointer: right after
@@ -740,6 +740,10 @@ struct callsign_host {
 	 * as the connection, or the request. Since ABI 1.1. */
 	const char *(*certificate_field)(
 		const struct connection *c, uint32_t kind, size_t index);
+	/* 1 if what the client sends is encrypted on its way: it speaks TLS with the host, or a
+	 * proxy that the operator trusts says so (`proto=https` in Forwarded, or
+	 * X-Forwarded-Proto); else 0. Also accepts callsign_request.owner. Since ABI 1.1. */
+	int32_t (*is_secure)(const struct connection *c);
 };
 
 /* ---- Convenience: macros and static inline functions that use the declarations above. ----
@@ -958,6 +962,12 @@ static inline const char *callsign_certificate_field(
 {
 	return CALLSIGN_HOST_HAS(certificate_field) ?
 		callsign_host_table->certificate_field(c, kind, index) : NULL;
+}
+
+/* For the client of a request, pass its `owner`. */
+static inline int32_t callsign_is_secure(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(is_secure) ? callsign_host_table->is_secure(c) : 0;
 }
 
 static inline const char *callsign_header(const struct connection *c, const char *name)

@@ -256,8 +256,8 @@ pub struct Request {
     pub host: *const c_char,
     /// The connection that the request may become. Its `data` is initially NULL and becomes the connection's
     /// `data` when onconnect is called. Its `id` is 0 until then. Of the functions of [`Host`], only
-    /// [`Host::peer`], [`Host::certificate`] and [`Host::certificate_field`] accept the pointer before onconnect; the
-    /// others return [`status::CLOSED`], NULL or 0.
+    /// [`Host::peer`], [`Host::certificate`], [`Host::certificate_field`] and [`Host::is_secure`] accept the pointer before
+    /// onconnect; the others return [`status::CLOSED`], NULL or 0.
     ///
     /// If `data` or `data_tag` is set and the request does not become a connection, the host calls
     /// [`Plugin::release`] of the handler's plugin with this pointer: right after the handler, while the
@@ -696,4 +696,8 @@ pub struct Host {
     /// [`Request::owner`]. Valid as long as the connection, or the request. Since ABI 1.1.
     pub certificate_field:
         unsafe extern "C" fn(c: *const Connection, kind: u32, index: usize) -> *const c_char,
+    /// 1 if what the client sends is encrypted on its way: it speaks TLS with the host, or a proxy that the operator
+    /// trusts says so (`proto=https` in Forwarded, or X-Forwarded-Proto); else 0. Also accepts [`Request::owner`].
+    /// Since ABI 1.1.
+    pub is_secure: unsafe extern "C" fn(c: *const Connection) -> i32,
 }

@@ -79,6 +79,12 @@ impl Connection {
         self.raw.peer()
     }
 
+    /// Whether what the client sends is encrypted on its way: it speaks TLS with the host, or a reverse proxy that the
+    /// operator trusts says so.
+    pub fn is_secure(&self) -> bool {
+        self.raw.is_secure()
+    }
+
     /// Path of the upgrade request, without the query and the `strip_prefix` of its route. Percent-encoding is kept.
     pub fn path(&self) -> &str {
         self.raw.path()

@@ -144,7 +144,8 @@ fn abi_1_0() -> [Layout; 7] {
             worker_receive 240 8,
             protocol 248 8, // ABI 1.1
             certificate 256 8,
-            certificate_field 264 8,;
+            certificate_field 264 8,
+            is_secure 272 8,;
     }
 }
 

@@ -84,6 +84,8 @@ struct Sender {
     permit: Rc<Permit>,
     /// Whether the client, or that proxy, speaks TLS.
     is_tls: bool,
+    /// Whether what the client sends is encrypted on its way. Known when the headers were looked at.
+    is_secure: bool,
     /// What the client has proved its identity with.
     certificate: Option<Rc<ClientCertificate>>,
     /// Where the client has come to.
@@ -125,8 +127,17 @@ pub async fn serve(
     let (permit, phase) = (Rc::new(permit), Phase::default());
     let stream = Timed::new(stream, phase.clone(), limits, deadline);
     let pending = Rc::default();
-    let sender =
-        Sender { worker, peer, is_named, permit: permit.clone(), is_tls, certificate, listener, pending };
+    let sender = Sender {
+        worker,
+        peer,
+        is_named,
+        permit: permit.clone(),
+        is_tls,
+        is_secure: is_tls,
+        certificate,
+        listener,
+        pending,
+    };
     let service = service_fn(move |request: Request<Incoming>| {
         phase.begin_request(request.body().size_hint().exact());
         sender.pending.get_or_init(|| worker.handshakes.begin());
@@ -195,6 +206,7 @@ async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse
     if accept.is_some() && !origin::is_allowed(trusted, route, headers, sender.peer, client, sender.is_tls) {
         return text(StatusCode::FORBIDDEN, "this page may not open a WebSocket here");
     }
+    sender.is_secure = forwarded::is_secure(trusted, sender.peer, headers, sender.is_tls);
     sender.peer = client;
     match (route.answerer, accept) {
         (Answerer::Callbacks(callbacks), Some(accept)) => switch(sender, request, &accept, route, callbacks),
@@ -222,6 +234,7 @@ async fn call_handler(
     let head = Head::new(&parts, path, peer);
     let mut exchange = Exchange::new(parts.method.as_str(), head, body, accept.is_some());
     certificate.iter().for_each(|certificate| exchange.client.set_certificate(certificate.clone()));
+    exchange.client.is_secure.set(sender.is_secure);
     // The generation that is called now, whatever is in use when its data is released.
     let called = worker.registry().plugin(handler.plugin).clone();
     let result = call::on_request(handler, &mut exchange);
@@ -281,6 +294,7 @@ fn switch(
     let client = Rc::new(Client::requested(Head::new(&parts, route.visible(parts.uri.path()), sender.peer)));
     protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
     sender.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
+    client.is_secure.set(sender.is_secure);
     hand_over(sender, on_upgrade, client, callbacks, None);
     switching(accept, protocol)
 }

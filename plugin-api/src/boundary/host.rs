@@ -69,6 +69,14 @@ fn certificate_field_of<'a>(c: *const abi::Connection, kind: u32, index: usize) 
     std::str::from_utf8(field).ok()
 }
 
+/// Whether a client, which has a connection or is the owner of a request, sends over TLS. False with a host that does not
+/// know.
+fn is_secure(c: *const abi::Connection) -> bool {
+    let has = |host: &&abi::Host| host.struct_size as usize > std::mem::offset_of!(abi::Host, is_secure);
+    // SAFETY: the pointer is one that the host gave, and is live.
+    host().filter(has).is_some_and(|host| unsafe { (host.is_secure)(c) } != 0)
+}
+
 /// A connection as the host passes it.
 #[repr(transparent)]
 pub struct RawConnection(UnsafeCell<abi::Connection>);
@@ -126,6 +134,10 @@ impl RawConnection {
 
     pub fn certificate_field(&self, kind: u32, index: usize) -> Option<&str> {
         certificate_field_of(self.as_ptr(), kind, index)
+    }
+
+    pub fn is_secure(&self) -> bool {
+        is_secure(self.as_ptr())
     }
 
     pub fn header(&self, name: &str) -> Option<&[u8]> {
@@ -192,6 +204,10 @@ impl RawRequest {
 
     pub fn certificate_field(&self, kind: u32, index: usize) -> Option<&str> {
         certificate_field_of(self.get().owner, kind, index)
+    }
+
+    pub fn is_secure(&self) -> bool {
+        is_secure(self.get().owner)
     }
 
     pub fn body(&self) -> &[u8] {

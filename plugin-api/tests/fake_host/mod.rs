@@ -334,6 +334,9 @@ static HOST: abi::Host = {
     unsafe extern "C" fn certificate_field(_: *const abi::Connection, _: u32, _: usize) -> *const c_char {
         ptr::null()
     }
+    unsafe extern "C" fn is_secure(_: *const abi::Connection) -> i32 {
+        1
+    }
     abi::Host {
         struct_size: size_of::<abi::Host>() as u32,
         abi_major: abi::ABI_MAJOR,
@@ -371,5 +374,6 @@ static HOST: abi::Host = {
         protocol: text,
         certificate,
         certificate_field,
+        is_secure,
     }
 };

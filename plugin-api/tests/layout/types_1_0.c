@@ -118,3 +118,4 @@ IS(struct callsign_host, protocol, const char *(*)(const struct connection *));
 IS(struct callsign_host, certificate, const uint8_t *(*)(const struct connection *, size_t *));
 IS(struct callsign_host, certificate_field, const char *(*)(const struct connection *, uint32_t,
 	size_t));
+IS(struct callsign_host, is_secure, int32_t (*)(const struct connection *));

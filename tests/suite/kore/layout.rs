@@ -129,7 +129,8 @@ fn the_headers_have_the_layout_of_the_abi() {
         worker_receive,
         protocol,
         certificate,
-        certificate_field
+        certificate_field,
+        is_secure
     );
     for (name, number) in numbers() {
         writeln!(c, "CHECK({name} == INT64_C({number}));").expect("writing to a string succeeds");

@@ -19,7 +19,7 @@ use super::{Client, Phase, Rest};
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
 
 /// Version of the format.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// The kinds of a connection's handlers, in the order of the format.
 const KINDS: [Kind; 3] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect];
 
@@ -82,7 +82,7 @@ impl Client {
         let kind = self.transport.borrow().kind()?;
         let mut bytes = vec![VERSION, kind];
         bytes.extend_from_slice(&self.id().to_le_bytes());
-        bytes.push(u8::from(self.departed.get()));
+        bytes.extend([&self.departed, &self.is_secure].map(|flag| u8::from(flag.get())));
         let Callbacks { onconnect, onmessage, ondisconnect } = self.handlers.get();
         for handler in [onconnect, onmessage, ondisconnect] {
             let (plugin, name) = handler.map_or(("", ""), |handler| (&handler.plugin_name, &handler.name));
@@ -126,7 +126,7 @@ impl Client {
         if id == Self::NO_ID {
             return Err(ThawError::Format("the client has no id"));
         }
-        let departed = source.bool()?;
+        let (departed, is_secure) = (source.bool()?, source.bool()?);
         let mut handlers = [None; 3];
         for (handler, kind) in handlers.iter_mut().zip(KINDS) {
             let (plugin, name) = (text(source.bytes()?)?, text(source.bytes()?)?);
@@ -158,6 +158,7 @@ impl Client {
         let client = Self { endpoint, outbox: RefCell::new(outbox), ..Self::requested(head) };
         client.open(id, transport, Callbacks { onconnect, onmessage, ondisconnect });
         client.departed.set(departed);
+        client.is_secure.set(is_secure);
         if !rest.is_empty() {
             client.keep_rest(Rest { bytes: [rest, &[0]].concat().into(), handled: 0 });
         }

@@ -59,6 +59,12 @@ pub fn target<'h>(proxies: &TrustedProxies, nearest: Peer, headers: &'h HeaderMa
     }
 }
 
+/// Whether what the client sends is encrypted on its way to the server, or to the first proxy that tells. `is_tls`: the peer
+/// of the socket speaks TLS.
+pub fn is_secure(proxies: &TrustedProxies, nearest: Peer, headers: &HeaderMap, is_tls: bool) -> bool {
+    is_tls || proxies.include(nearest.ip()) && target(proxies, nearest, headers).is_tls
+}
+
 /// Where an untrusted proxy says that a request was sent to, for a hint to trust it.
 pub fn untrusted_target(headers: &HeaderMap) -> Option<RequestTarget<'_>> {
     let target = told(forwarded(headers).next().unwrap_or_default(), headers);

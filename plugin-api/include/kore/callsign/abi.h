@@ -82,6 +82,7 @@ struct callsign_kore_host {
 	const char *(*protocol)(const struct connection *);
 	const uint8_t *(*certificate)(const struct connection *, size_t *);
 	const char *(*certificate_field)(const struct connection *, uint32_t, size_t);
+	int32_t (*is_secure)(const struct connection *);
 };
 
 struct callsign_kore_plugin {
