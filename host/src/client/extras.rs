@@ -38,11 +38,23 @@ impl Rest {
 }
 
 impl Extras {
+    /// `f` must not come back to the client.
+    fn with<R>(&self, f: impl FnOnce(Option<&Present>) -> R) -> R {
+        let present = self.0.take();
+        let result = f(present.as_deref());
+        self.0.set(present);
+        result
+    }
+
+    fn change(&self, f: impl FnOnce(&mut Present)) {
+        let mut present = self.0.take().unwrap_or_default();
+        f(&mut present);
+        self.0.set(Some(present));
+    }
+
     /// Keeps bytes that were read and not handled.
     pub fn keep_rest(&self, rest: Rest) {
-        let mut present = self.0.take().unwrap_or_default();
-        present.rest = Some(rest);
-        self.0.set(Some(present));
+        self.change(|present| present.rest = Some(rest));
     }
 
     /// Takes the bytes that were read and not handled.
@@ -58,62 +70,42 @@ impl Extras {
     /// Memory of the bytes that were read and not handled.
     #[cold]
     pub fn rest_memory(&self) -> usize {
-        let present = self.0.take();
-        let rest = present.as_ref().and_then(|present| present.rest.as_ref());
-        let memory = rest.map_or(0, |rest| rest.bytes.len());
-        self.0.set(present);
-        memory
+        self.with(|present| present?.rest.as_ref().map(|rest| rest.bytes.len())).unwrap_or(0)
     }
 
     /// Sets the subprotocol, once. A name with a NUL is no name.
     pub fn set_subprotocol(&self, name: &[u8]) {
         let Ok(name) = CString::new(name) else { return };
         if !name.is_empty() {
-            let mut present = self.0.take().unwrap_or_default();
-            present.subprotocol.get_or_insert(name.into_boxed_c_str());
-            self.0.set(Some(present));
+            self.change(|present| _ = present.subprotocol.get_or_insert(name.into_boxed_c_str()));
         }
     }
 
     /// Passes the subprotocol, "" for none.
     pub fn with_subprotocol<R>(&self, f: impl FnOnce(&CStr) -> R) -> R {
-        let present = self.0.take();
-        let name = present.as_ref().and_then(|present| present.subprotocol.as_deref());
-        let result = f(name.unwrap_or_default());
-        self.0.set(present);
-        result
+        self.with(|present| f(present.and_then(|it| it.subprotocol.as_deref()).unwrap_or_default()))
     }
 
     /// Sets the certificate, once.
     pub fn set_certificate(&self, certificate: Rc<ClientCertificate>) {
-        let mut present = self.0.take().unwrap_or_default();
-        present.certificate.get_or_insert(certificate);
-        self.0.set(Some(present));
+        self.change(|present| _ = present.certificate.get_or_insert(certificate));
     }
 
     /// Passes the certificate, if there is one.
     pub fn with_certificate<R>(&self, f: impl FnOnce(Option<&ClientCertificate>) -> R) -> R {
-        let present = self.0.take();
-        let result = f(present.as_ref().and_then(|present| present.certificate.as_deref()));
-        self.0.set(present);
-        result
+        self.with(|present| f(present.and_then(|it| it.certificate.as_deref())))
     }
 
     /// Sets the parameters of the path, once.
     pub fn set_params(&self, params: Params) {
         if !params.is_empty() {
-            let mut present = self.0.take().unwrap_or_default();
-            present.params.get_or_insert(params);
-            self.0.set(Some(present));
+            self.change(|present| _ = present.params.get_or_insert(params));
         }
     }
 
     /// Passes the parameters of the path, if there are any.
     pub fn with_params<R>(&self, f: impl FnOnce(Option<&Params>) -> R) -> R {
-        let present = self.0.take();
-        let result = f(present.as_ref().and_then(|present| present.params.as_ref()));
-        self.0.set(present);
-        result
+        self.with(|present| f(present.and_then(|it| it.params.as_ref())))
     }
 }
 

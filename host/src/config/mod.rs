@@ -29,6 +29,8 @@ pub mod tls; // certificates and keys
 
 pub mod redirect; // from http to https
 
+pub mod c_strings; // several in one buffer
+
 pub mod listen; // an address with its settings
 
 pub mod control_address; // path of the control socket

@@ -2,15 +2,12 @@
 
 use std::fs;
 
-use super::LARGE;
-use crate::support::{Host, path, plugin, run, scratch};
+use super::{LARGE, routed_config};
+use crate::support::{Host, path, run, scratch};
 
 /// A config file with the test plugin `requests` and these routes.
 fn config(name: &str, routes: &str) -> std::path::PathBuf {
-    let config = scratch(name);
-    let text = format!("[plugin.requests]\npath = {:?}\n{routes}", plugin("requests"));
-    fs::write(&config, text).expect("the scratch folder can be written");
-    config
+    routed_config(name, ("requests", "requests"), routes)
 }
 
 #[test]

@@ -27,12 +27,23 @@ mod closing;
 
 mod timeouts;
 
+use std::fs;
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Host, Raw, c_plugin_with, path, plugin};
+use crate::support::{Answer, Host, Raw, c_plugin_with, path, plugin, scratch};
 
 /// More than the sockets of both sides hold.
 const LARGE: usize = 32 << 20;
+
+/// A config file with a test plugin, by its name and that of its library, and these routes.
+fn routed_config(name: &str, (plugin_name, library): (&str, &str), routes: &str) -> PathBuf {
+    let config = scratch(name);
+    let text = format!("[plugin.{plugin_name}]\npath = {:?}\n{routes}", plugin(library));
+    fs::write(&config, text).expect("the scratch folder can be written");
+    config
+}
 
 /// Serves the web example at `/` and `/echo`, handlers of the test plugin `requests` under their names, and
 /// handlers in C at `/many`, `/elsewhere` and `/zero`, which returns 0. `/ws` is a WebSocket route without an

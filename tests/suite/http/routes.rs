@@ -6,14 +6,12 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Host, Raw, c_plugin, path, plugin, run, scratch, status};
+use super::routed_config;
+use crate::support::{Answer, Host, Raw, c_plugin, path, run, scratch, status};
 
 /// A config file with the test plugin `requests` and these routes.
 fn config(name: &str, routes: &str) -> PathBuf {
-    let config = scratch(name);
-    let text = format!("[plugin.requests]\npath = {:?}\n{routes}", plugin("requests"));
-    fs::write(&config, text).expect("the scratch folder can be written");
-    config
+    routed_config(name, ("requests", "requests"), routes)
 }
 
 fn serve(name: &str, routes: &str) -> Host {

@@ -1,16 +1,13 @@
 //! `strip_prefix` of a route: the path that its handlers see.
 
-use std::fs;
 use std::path::PathBuf;
 
-use crate::support::{Host, path, plugin, run, scratch};
+use super::routed_config;
+use crate::support::{Host, path, run};
 
 /// A config file with the test plugin `probe` and these routes.
 fn config(name: &str, routes: &str) -> PathBuf {
-    let config = scratch(name);
-    let text = format!("[plugin.probe]\npath = {:?}\n{routes}", plugin("test-probe"));
-    fs::write(&config, text).expect("the scratch folder can be written");
-    config
+    routed_config(name, ("probe", "test-probe"), routes)
 }
 
 fn serve(name: &str, routes: &str) -> Host {

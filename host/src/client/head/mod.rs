@@ -9,6 +9,8 @@ use std::fmt::Display;
 use hyper::header::COOKIE;
 use hyper::http::request::Parts;
 
+use crate::config::c_strings;
+
 /// Bytes of a head whose headers are found by index. A shorter one is read through in about a microsecond.
 const INDEXED: usize = 2048;
 
@@ -66,12 +68,7 @@ impl Head {
     }
 
     fn strings(&self) -> impl Iterator<Item = &CStr> {
-        let mut rest = &*self.text;
-        std::iter::from_fn(move || {
-            let next = CStr::from_bytes_until_nul(rest).ok()?;
-            rest = &rest[next.count_bytes() + 1..];
-            Some(next)
-        })
+        c_strings::split(&self.text)
     }
 
     fn string(&self, index: usize) -> &CStr {

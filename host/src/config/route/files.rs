@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use hyper::header::HeaderValue;
 use serde::{Deserialize, Serialize};
+
+use super::headers::parse_header_value;
 
 /// What browsers do if the operator does not say: they keep a file, and ask whether it has changed before each use.
 pub const DEFAULT_CACHE_CONTROL: &str = "no-cache";
@@ -21,8 +22,6 @@ pub struct Files {
 
 /// Parses the value of a Cache-Control header. The error states what was expected.
 pub fn parse_cache_control(text: &str) -> Result<String, String> {
-    match HeaderValue::from_str(text) {
-        Ok(_) if !text.trim().is_empty() && text.is_ascii() => Ok(text.trim().to_owned()),
-        _ => Err("expected a value of the header Cache-Control, such as \"max-age=3600\"".to_owned()),
-    }
+    parse_header_value(text)
+        .map_err(|_| "expected a value of the header Cache-Control, such as \"max-age=3600\"".to_owned())
 }

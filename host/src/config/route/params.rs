@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use super::path::Parameter;
+use crate::config::c_strings;
 use crate::config::uri_path::{decode, segments_from};
 
 /// Names and decoded values of a request's parameters.
@@ -34,7 +35,7 @@ impl Params {
 
     /// The value of the parameter of that name.
     pub fn get(&self, name: &[u8]) -> Option<&CStr> {
-        let mut strings = self.strings();
+        let mut strings = c_strings::split(&self.text);
         while let (Some(other), Some(value)) = (strings.next(), strings.next()) {
             if other.to_bytes() == name {
                 return Some(value);
@@ -58,15 +59,6 @@ impl Params {
         let strings = text.iter().filter(|&&byte| byte == 0).count();
         let is_whole = text.last().is_none_or(|&last| last == 0) && strings % 2 == 0;
         (is_whole && std::str::from_utf8(text).is_ok()).then(|| Self { text: text.into() })
-    }
-
-    fn strings(&self) -> impl Iterator<Item = &CStr> {
-        let mut rest = &*self.text;
-        std::iter::from_fn(move || {
-            let next = CStr::from_bytes_until_nul(rest).ok()?;
-            rest = &rest[next.count_bytes() + 1..];
-            Some(next)
-        })
     }
 }
 
