@@ -184,8 +184,14 @@ fn a_path_that_no_socket_can_have_is_explained() {
         std::os::unix::net::UnixDatagram::bind(&datagram).expect("the scratch folder can be written");
     assert!(start(&address(&datagram)).contains("there is a socket of another type already"));
     let twice = address(&socket("twice"));
-    let twice = format!("{twice},{twice}");
-    assert!(start(&twice).contains("a server that runs already (this one, for another purpose) has it"));
+    let error = start(&format!("{twice},{twice}"));
+    assert!(error.contains(&format!("{twice} is also the address of another --listen")), "{error}");
+    let both = socket("both");
+    let control = ["serve", path(&library), "--listen", &address(&both), "--control", path(&both)];
+    let (status, _, stderr) = run(&control);
+    assert!(
+        status == 1 && stderr.contains("a server that runs already (this one, for another purpose) has it")
+    );
 }
 
 #[test]
