@@ -64,6 +64,7 @@ extern "C" {
 struct connection;
 struct callsign_guard;
 struct callsign_handler;
+struct callsign_handshake;
 struct callsign_host;
 struct callsign_load;
 struct callsign_plugin;
@@ -136,7 +137,9 @@ enum callsign_kind {
 	CALLSIGN_KIND_ONLOAD = 5,
 	/* callsign_onunload_fn; at most one per plugin. The host finds it by its kind; the name
 	 * does not matter. */
-	CALLSIGN_KIND_ONUNLOAD = 6
+	CALLSIGN_KIND_ONUNLOAD = 6,
+	/* callsign_ondrain_fn. Since ABI 1.1. */
+	CALLSIGN_KIND_ONDRAIN = 7
 };
 
 /* Return values of the functions of struct callsign_host. Not negative: success. Negative:
@@ -147,7 +150,8 @@ enum callsign_status {
 	 * the callback has returned; at once if more than the host's `high_water` waits. */
 	CALLSIGN_STATUS_SENT = 0,
 	/* Success, but the client's write queue exceeds the host's `high_water`: the client
-	 * reads more slowly than the plugin sends. */
+	 * reads more slowly than the plugin sends. An callsign_ondrain_fn handler of the
+	 * connection is called when nothing waits any more. */
 	CALLSIGN_STATUS_QUEUED = 1,
 	/* The connection is closing or closed, or no connection has that id. */
 	CALLSIGN_STATUS_CLOSED = -1,
@@ -173,7 +177,10 @@ enum callsign_status {
 	CALLSIGN_STATUS_BUSY = -10,
 	/* A load, save or restore hook is running. The load may still be rejected and must then
 	 * have no effect, so these hooks cannot send to clients or to other workers. */
-	CALLSIGN_STATUS_NOT_NOW = -11
+	CALLSIGN_STATUS_NOT_NOW = -11,
+	/* The message was dropped as a whole: the client's write queue exceeds the host's
+	 * `high_water`, and its route has `on_full = "drop"`. Since ABI 1.1. */
+	CALLSIGN_STATUS_DROPPED = -12
 };
 
 /* Return values of a callsign_save_fn hook. */
@@ -365,6 +372,15 @@ typedef void (*callsign_onconnect_fn)(struct connection *c);
 typedef void (*callsign_onmessage_fn)(
 	struct connection *c, uint8_t op, const void *data, size_t length);
 
+/* Nothing waits in the connection's write queue any more. The host calls it once after the queue
+ * has exceeded the host's `high_water` (callsign_host.send returned CALLSIGN_STATUS_QUEUED or
+ * CALLSIGN_STATUS_DROPPED), or callsign_host.queued returned more than 0; then not again until
+ * one of these happens again. So a plugin can send much data piece by piece: it stops when
+ * callsign_host.queued exceeds a number of its own, such as 32 KiB, and goes on in this handler.
+ * The host never calls it while another callback of the same worker runs, nor for a connection
+ * that is closing. Since ABI 1.1. [worker thread] */
+typedef void (*callsign_ondrain_fn)(struct connection *c);
+
 /* The connection has ended. The host calls it once for each upgraded connection, as the last
  * callback of the connection. callsign_host.close_code and the other getters still work. [worker
  * thread] */
@@ -464,6 +480,8 @@ union callsign_handler_function {
 	callsign_onload_fn onload;
 	/* CALLSIGN_KIND_ONUNLOAD */
 	callsign_onunload_fn onunload;
+	/* CALLSIGN_KIND_ONDRAIN */
+	callsign_ondrain_fn ondrain;
 };
 
 /* A handler with its kind, exported as the data symbol `callsign_handler_NAME`.
@@ -478,6 +496,23 @@ struct callsign_handler {
 	uint32_t kind;
 	/* Not NULL. */
 	union callsign_handler_function function;
+};
+
+/* The names of a connection's handlers, for callsign_host.handshake_with. Each may be NULL: the
+ * event is ignored. Since ABI 1.1. */
+struct callsign_handshake {
+	/* Size of this struct in the plugin, in bytes. Names beyond this size are NULL. */
+	uint32_t struct_size;
+	/* 0 */
+	uint32_t reserved;
+	/* callsign_onconnect_fn */
+	const char *onconnect;
+	/* callsign_onmessage_fn */
+	const char *onmessage;
+	/* callsign_ondisconnect_fn */
+	const char *ondisconnect;
+	/* callsign_ondrain_fn */
+	const char *ondrain;
 };
 
 /* The part of a call that the host makes through a struct callsign_guard: it calls one function
@@ -747,6 +782,16 @@ struct callsign_host {
 	 * callsign_request.owner. Valid as long as the connection, or the request. Since ABI
 	 * 1.1. */
 	const char *(*param)(const struct connection *c, const char *name);
+	/* Number of bytes in the connection's write queue, frame headers included: what was sent
+	 * to the client and the system has not accepted yet. What a callback sends waits at
+	 * least until it returns, unless it exceeds the host's `high_water`. If the result is
+	 * not 0, a callsign_ondrain_fn handler of the connection is called when nothing waits
+	 * any more. Since ABI 1.1. */
+	size_t (*queued)(const struct connection *c);
+	/* Like callsign_host.handshake, with the names in a struct, and with a
+	 * callsign_ondrain_fn handler. Since ABI 1.1. */
+	int32_t (*handshake_with)(
+		struct callsign_request *request, const struct callsign_handshake *handlers);
 };
 
 /* ---- Convenience: macros and static inline functions that use the declarations above. ----
@@ -821,6 +866,8 @@ extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONMESSAGE, callsign_onmessage_fn)
 #define CALLSIGN_ONDISCONNECT(name) \
 	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONDISCONNECT, callsign_ondisconnect_fn)
+#define CALLSIGN_ONDRAIN(name) \
+	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONDRAIN, callsign_ondrain_fn)
 #define CALLSIGN_ONREQUEST(name) \
 	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONREQUEST, callsign_onrequest_fn)
 #define CALLSIGN_ONLOAD(name) \
@@ -1001,6 +1048,11 @@ static inline uint32_t callsign_closed_by(const struct connection *c)
 		(uint32_t)CALLSIGN_CLOSED_BY_NOBODY;
 }
 
+static inline size_t callsign_queued(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(queued) ? callsign_host_table->queued(c) : 0;
+}
+
 /* ---- Requests ---- */
 
 static inline const char *callsign_request_header(
@@ -1054,6 +1106,16 @@ static inline int32_t callsign_handshake(struct callsign_request *request,
 	return CALLSIGN_HOST_HAS(handshake) ?
 		callsign_host_table->handshake(request, onconnect, onmessage, ondisconnect) :
 		CALLSIGN_NO_HOST;
+}
+
+/* With an ondrain handler. */
+static inline int32_t callsign_handshake_drain(struct callsign_request *request, const char *onconnect,
+	const char *onmessage, const char *ondisconnect, const char *ondrain)
+{
+	struct callsign_handshake handlers = {
+		sizeof handlers, 0, onconnect, onmessage, ondisconnect, ondrain};
+	return CALLSIGN_HOST_HAS(handshake_with) ?
+		callsign_host_table->handshake_with(request, &handlers) : CALLSIGN_NO_HOST;
 }
 
 /* Returns 1 if the client offers that subprotocol (RFC 6455 section 4.1), else 0. */

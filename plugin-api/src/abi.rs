@@ -93,6 +93,8 @@ pub mod kind {
     pub const ONLOAD: u32 = 5;
     /// [`super::OnUnload`]; at most one per plugin. The host finds it by its kind; the name does not matter.
     pub const ONUNLOAD: u32 = 6;
+    /// [`super::OnDrain`]. Since ABI 1.1.
+    pub const ONDRAIN: u32 = 7;
 }
 
 /// Return values of the functions of [`Host`]. Not negative: success. Negative: nothing was done; the value
@@ -103,7 +105,7 @@ pub mod status {
     /// at once if more than the host's `high_water` waits.
     pub const SENT: i32 = 0;
     /// Success, but the client's write queue exceeds the host's `high_water`: the client reads more slowly
-    /// than the plugin sends.
+    /// than the plugin sends. An [`super::OnDrain`] handler of the connection is called when nothing waits any more.
     pub const QUEUED: i32 = 1;
     /// The connection is closing or closed, or no connection has that id.
     pub const CLOSED: i32 = -1;
@@ -130,6 +132,9 @@ pub mod status {
     /// A load, save or restore hook is running. The load may still be rejected and must then have no effect,
     /// so these hooks cannot send to clients or to other workers.
     pub const NOT_NOW: i32 = -11;
+    /// The message was dropped as a whole: the client's write queue exceeds the host's `high_water`, and its route
+    /// has `on_full = "drop"`. Since ABI 1.1.
+    pub const DROPPED: i32 = -12;
 }
 
 /// Return values of a [`Save`] hook.
@@ -316,6 +321,14 @@ pub type OnConnect = unsafe extern "C" fn(c: *mut Connection);
 /// place and write to that byte; the host uses neither afterwards. [worker thread]
 pub type OnMessage = unsafe extern "C" fn(c: *mut Connection, op: u8, data: *const c_void, length: usize);
 
+/// Nothing waits in the connection's write queue any more. The host calls it once after the queue has exceeded the
+/// host's `high_water` ([`Host::send`] returned [`status::QUEUED`] or [`status::DROPPED`]), or [`Host::queued`]
+/// returned more than 0; then not again until one of these happens again. So a plugin can send much data piece by
+/// piece: it stops when [`Host::queued`] exceeds a number of its own, such as 32 KiB, and goes on in this handler. The
+/// host never calls it while another callback of the same worker runs, nor for a connection that is closing. Since ABI
+/// 1.1. [worker thread]
+pub type OnDrain = unsafe extern "C" fn(c: *mut Connection);
+
 /// The connection has ended. The host calls it once for each upgraded connection, as the last callback of the
 /// connection. [`Host::close_code`] and the other getters still work. [worker thread]
 pub type OnDisconnect = unsafe extern "C" fn(c: *mut Connection);
@@ -409,6 +422,8 @@ pub union HandlerFunction {
     pub onload: OnLoad,
     /// [`kind::ONUNLOAD`]
     pub onunload: OnUnload,
+    /// [`kind::ONDRAIN`]
+    pub ondrain: OnDrain,
 }
 
 /// A handler with its kind, exported as the data symbol `callsign_handler_NAME`.
@@ -424,6 +439,25 @@ pub struct Handler {
     pub kind: u32,
     /// Not NULL.
     pub function: HandlerFunction,
+}
+
+/// The names of a connection's handlers, for [`Host::handshake_with`]. Each may be NULL: the event is ignored. Since ABI
+/// 1.1.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Handshake {
+    /// Size of this struct in the plugin, in bytes. Names beyond this size are NULL.
+    pub struct_size: u32,
+    /// 0
+    pub reserved: u32,
+    /// [`OnConnect`]
+    pub onconnect: *const c_char,
+    /// [`OnMessage`]
+    pub onmessage: *const c_char,
+    /// [`OnDisconnect`]
+    pub ondisconnect: *const c_char,
+    /// [`OnDrain`]
+    pub ondrain: *const c_char,
 }
 
 /// The part of a call that the host makes through a [`Guard`]: it calls one function of the plugin.
@@ -701,4 +735,11 @@ pub struct Host {
     /// `/` and `..`. It may be empty only for a parameter such as `{*path}`. Also accepts [`Request::owner`]. Valid as long as
     /// the connection, or the request. Since ABI 1.1.
     pub param: unsafe extern "C" fn(c: *const Connection, name: *const c_char) -> *const c_char,
+    /// Number of bytes in the connection's write queue, frame headers included: what was sent to the client and the
+    /// system has not accepted yet. What a callback sends waits at least until it returns, unless it exceeds the host's
+    /// `high_water`. If the result is not 0, an [`OnDrain`] handler of the connection is called when nothing waits any
+    /// more. Since ABI 1.1.
+    pub queued: unsafe extern "C" fn(c: *const Connection) -> usize,
+    /// Like [`Host::handshake`], with the names in a struct, and with an [`OnDrain`] handler. Since ABI 1.1.
+    pub handshake_with: unsafe extern "C" fn(request: *mut Request, handlers: *const Handshake) -> i32,
 }

@@ -55,6 +55,32 @@ impl Connection {
         self.raw.broadcast(message.op(), message.as_bytes(), scope.code())
     }
 
+    /// Number of bytes in the write queue, frame headers included: what was sent to the client and the system has not
+    /// accepted yet. What a callback sends waits at least until it returns, unless it exceeds the host's `high_water`.
+    ///
+    /// To send much data without filling the queue, stop when this exceeds a number of your own, and go on in an
+    /// `#[ondrain]` handler. The host calls it once when nothing waits any more, if this was not 0 or
+    /// [`send`](Self::send) returned [`Status::Queued`] or [`Status::Dropped`]:
+    ///
+    /// ```
+    /// # use std::cell::Cell;
+    /// # use callsign_plugin::prelude::*;
+    /// #[ondrain]
+    /// fn go_on(c: &Connection) {
+    ///     let sent = c.data::<Cell<u32>>().expect("onconnect has set it");
+    ///     while sent.get() < 1_000_000 && c.queued() < 32 * 1024 {
+    ///         c.send(&format!("line {}", sent.get()));
+    ///         sent.set(sent.get() + 1);
+    ///     }
+    /// }
+    /// # fn main() {}
+    /// ```
+    ///
+    /// The handler is bound by [`Response::ondrain`](crate::Response::ondrain), or by `ondrain` of a route.
+    pub fn queued(&self) -> usize {
+        self.raw.queued()
+    }
+
     /// Starts the closing handshake (RFC 6455 §7.1.2). The client still receives messages that were sent
     /// before; the plugin receives no more messages. Applications may use code 1000 (normal closure) and 3000
     /// to 4999 (RFC 6455 §7.4). The reason is truncated to 123 bytes.

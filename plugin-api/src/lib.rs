@@ -34,7 +34,8 @@
 //! A handler's name is the name of its function. A handler is named in a route, for example with
 //! `--route '/chat=join,message,leave'`, or in [`Request::handshake`]. Without any route, the host uses the
 //! handler named `onrequest` for every request. If no such handler exists, WebSocket clients use the handlers
-//! named `onconnect`, `onmessage` and `ondisconnect`.
+//! named `onconnect`, `onmessage` and `ondisconnect`. An `#[ondrain]` handler is a fourth one, for connections to which
+//! much is sent; [`Connection::queued`] has an example.
 //!
 //! **Threads.** A worker runs all callbacks on one thread, one at a time, so a plugin needs no locks. A
 //! callback must not block: move slow work to the background pool ([`Connection::background`],
@@ -178,7 +179,7 @@ mod load; // the argument of an onload hook, and the log
 mod boundary; // the only unsafe code: descriptor, entry points, calls into the host
 
 pub use background::background;
-pub use callsign_plugin_macros::{onconnect, ondisconnect, onload, onmessage, onrequest, onunload};
+pub use callsign_plugin_macros::{onconnect, ondisconnect, ondrain, onload, onmessage, onrequest, onunload};
 pub use certificate::ClientCertificate;
 pub use connection::{ClosedBy, Connection, broadcast};
 pub use load::{Level, Load, log};
@@ -195,7 +196,7 @@ pub const C_HEADER: &str = include_str!("../include/callsign.h");
 pub mod prelude {
     pub use crate::{
         ClientCertificate, ClosedBy, Connection, Level, Load, Message, Request, Response, Scope, Status,
-        Timer, after, background, broadcast, every, log, onconnect, ondisconnect, onload, onmessage,
+        Timer, after, background, broadcast, every, log, onconnect, ondisconnect, ondrain, onload, onmessage,
         onrequest, onunload, shared,
     };
 }
@@ -208,9 +209,9 @@ struct ReadmeIsTested;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::boundary::{
-        HOST_SLOT, call_onconnect, call_ondisconnect, call_onload, call_onmessage, call_onrequest,
-        call_onunload, padded, release, restore, restore_no_state, restore_plugin, save, save_no_state,
-        save_plugin,
+        HOST_SLOT, call_onconnect, call_ondisconnect, call_ondrain, call_onload, call_onmessage,
+        call_onrequest, call_onunload, padded, release, restore, restore_no_state, restore_plugin, save,
+        save_no_state, save_plugin,
     };
     pub use crate::shared::Place;
 }

@@ -95,7 +95,7 @@ pub enum Status {
     /// `high_water` waits. A callback that sends and sleeps in turns therefore sends everything at its end.
     Sent,
     /// Success, but the client's write queue exceeds the host's `high_water`: the client reads more slowly
-    /// than the plugin sends.
+    /// than the plugin sends. An `#[ondrain]` handler of the connection is called when nothing waits any more.
     Queued,
     /// Nothing done: the connection is closing or closed.
     Closed,
@@ -115,6 +115,9 @@ pub enum Status {
     Busy,
     /// Nothing done: a load, save or restore hook is running and cannot send.
     NotNow,
+    /// Nothing done: the message was dropped, because the client's write queue exceeds the host's `high_water` and its
+    /// route has `on_full = "drop"`.
+    Dropped,
     /// A status that this version of the SDK does not know. Negative: nothing was done.
     Other(i32),
 }
@@ -138,6 +141,7 @@ impl Status {
             abi::status::WRONG_THREAD => Status::NoHost,
             abi::status::BUSY => Status::Busy,
             abi::status::NOT_NOW => Status::NotNow,
+            abi::status::DROPPED => Status::Dropped,
             other => Status::Other(other),
         }
     }

@@ -105,7 +105,7 @@ impl Request {
         onmessage: impl Into<Option<&'n str>>,
         ondisconnect: impl Into<Option<&'n str>>,
     ) -> Response {
-        let names = [onconnect.into(), onmessage.into(), ondisconnect.into()];
+        let names = [onconnect.into(), onmessage.into(), ondisconnect.into(), None];
         Response { handshake: Some(names.map(|name| name.map(str::to_owned))), ..Response::new(101) }
     }
 }
@@ -117,8 +117,8 @@ pub struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// Names of onconnect, onmessage and ondisconnect handler. The host then sets the status.
-    pub(crate) handshake: Option<[Option<String>; 3]>,
+    /// Names of onconnect, onmessage, ondisconnect and ondrain handler. The host then sets the status.
+    pub(crate) handshake: Option<[Option<String>; 4]>,
 }
 
 impl Response {
@@ -162,6 +162,15 @@ impl Response {
     /// twice.
     pub fn protocol(self, name: impl Into<String>) -> Self {
         self.header("sec-websocket-protocol", name)
+    }
+
+    /// Binds an ondrain handler, too, to the connection of a [`handshake`](Request::handshake); see
+    /// [`Connection::queued`](crate::Connection::queued). Ignored for other responses.
+    pub fn ondrain(mut self, name: impl Into<String>) -> Self {
+        if let Some([_, _, _, ondrain]) = &mut self.handshake {
+            *ondrain = Some(name.into());
+        }
+        self
     }
 
     /// Sets the body.

@@ -53,7 +53,7 @@ fn size_of_field<T, F>(_: impl Fn(&T) -> &F) -> usize {
 }
 
 #[rustfmt::skip]
-fn abi_1_0() -> [Layout; 7] {
+fn abi_1_0() -> [Layout; 8] {
     layouts! {
         Connection, "struct connection", 24:
             data 0 8,
@@ -145,7 +145,16 @@ fn abi_1_0() -> [Layout; 7] {
             protocol 248 8, // ABI 1.1
             certificate 256 8,
             certificate_field 264 8,
-            param 272 8,;
+            param 272 8,
+            queued 280 8,
+            handshake_with 288 8,;
+        Handshake, "struct callsign_handshake", 40: // ABI 1.1
+            struct_size 0 4,
+            reserved 4 4,
+            onconnect 8 8,
+            onmessage 16 8,
+            ondisconnect 24 8,
+            ondrain 32 8,;
     }
 }
 
@@ -187,6 +196,7 @@ fn constants_1_0() -> Vec<(&'static str, i64, i64)> {
         kind::ONREQUEST 4,
         kind::ONLOAD 5,
         kind::ONUNLOAD 6,
+        kind::ONDRAIN 7,
         status::SENT 0,
         status::QUEUED 1,
         status::CLOSED -1,
@@ -200,6 +210,7 @@ fn constants_1_0() -> Vec<(&'static str, i64, i64)> {
         status::WRONG_THREAD -9,
         status::BUSY -10,
         status::NOT_NOW -11,
+        status::DROPPED -12,
         saved::FAILED 0,
         saved::SAVED 1,
         saved::NOT_MINE 2,

@@ -25,6 +25,8 @@ mod protocol; // RFC 6455, frame by frame
 
 mod limits; // message sizes, timeouts, backlog
 
+mod route_limits; // limits and backpressure of a route
+
 mod http; // requests, responses, the upgrade
 
 mod tls; // certificates, redirects, certificates of clients

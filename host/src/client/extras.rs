@@ -8,7 +8,9 @@ use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use super::certificate::ClientCertificate;
+use super::limited::Limited;
 use crate::config::route::Params;
+use crate::plugin::handler::HandlerRef;
 
 /// What few clients have.
 #[derive(Default)]
@@ -20,6 +22,13 @@ struct Present {
     subprotocol: Option<Box<CStr>>,
     certificate: Option<Rc<ClientCertificate>>,
     params: Option<Params>,
+    of_route: Option<Box<OfRoute>>,
+}
+
+#[derive(Default)]
+struct OfRoute {
+    ondrain: Option<HandlerRef>,
+    limited: Option<Limited>,
 }
 
 /// Bytes that were read and not handled.
@@ -61,7 +70,8 @@ impl Extras {
     pub fn take_rest(&self) -> Option<Rest> {
         let mut present = self.0.take()?;
         let rest = present.rest.take();
-        if present.subprotocol.is_some() || present.certificate.is_some() || present.params.is_some() {
+        let Present { subprotocol, certificate, params, of_route, .. } = &*present;
+        if subprotocol.is_some() || certificate.is_some() || params.is_some() || of_route.is_some() {
             self.0.set(Some(present));
         }
         rest
@@ -84,6 +94,33 @@ impl Extras {
     /// Passes the subprotocol, "" for none.
     pub fn with_subprotocol<R>(&self, f: impl FnOnce(&CStr) -> R) -> R {
         self.with(|present| f(present.and_then(|it| it.subprotocol.as_deref()).unwrap_or_default()))
+    }
+
+    /// Sets the ondrain handler.
+    pub fn set_ondrain(&self, handler: Option<HandlerRef>) {
+        if handler.is_some() || self.ondrain().is_some() {
+            self.change(|present| present.of_route.get_or_insert_default().ondrain = handler);
+        }
+    }
+
+    /// The ondrain handler.
+    pub fn ondrain(&self) -> Option<HandlerRef> {
+        self.with(|present| present?.of_route.as_ref()?.ondrain)
+    }
+
+    /// Sets the limits of the route.
+    pub fn set_limited(&self, limited: Limited) {
+        self.change(|present| present.of_route.get_or_insert_default().limited = Some(limited));
+    }
+
+    /// Passes what the client has used of its route's limits. None: the route has none. `f` must not come back to the
+    /// client.
+    pub fn with_limited<R>(&self, f: impl FnOnce(&mut Limited) -> R) -> Option<R> {
+        let mut present = self.0.take()?;
+        let limited = present.of_route.as_mut().and_then(|of_route| of_route.limited.as_mut());
+        let result = limited.map(f);
+        self.0.set(Some(present));
+        result
     }
 
     /// Sets the certificate, once.
@@ -133,6 +170,17 @@ mod tests {
         assert_eq!((name(&extras), extras.with_subprotocol(CStr::as_ptr)), ("chat.v1".to_owned(), address));
         assert!(extras.with_certificate(|it| it.is_some_and(|it| it.der() == b"der")));
         assert_eq!(extras.with_params(|it| it?.get(b"a").map(CStr::to_owned)).as_deref(), Some(c"1"));
+    }
+
+    #[test]
+    fn what_a_route_demands_stays_when_bytes_are_taken() {
+        let extras = Extras::default();
+        assert!(extras.ondrain().is_none() && extras.with_limited(|_| ()).is_none());
+        extras.set_limited(Limited::new(Rc::default(), std::time::Instant::now()));
+        extras.keep_rest(Rest { bytes: Box::new([0]), handled: 0 });
+        assert!(extras.take_rest().is_some());
+        assert_eq!(extras.with_limited(|limited| limited.limits.max_message), Some(None));
+        assert!(extras.ondrain().is_none());
     }
 
     #[test]

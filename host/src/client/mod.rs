@@ -8,6 +8,8 @@ pub mod head; // peer, path, query and headers of the request
 
 pub mod certificate; // the certificate of a client with TLS
 
+pub mod limited; // what it has used of its route's limits
+
 pub mod extras; // what few clients have
 
 pub mod transport; // what carries its bytes
@@ -34,11 +36,13 @@ use callsign_plugin::abi;
 use callsign_websocket::{Endpoint, Extensions, Incomplete};
 
 use crate::config::route::Params;
+use crate::config::route_limits::RouteLimits;
 use crate::plugin::exposed::ExposedConnection;
-use crate::plugin::handler::Callbacks;
+use crate::plugin::handler::{Callbacks, HandlerRef};
 use certificate::ClientCertificate;
 use extras::Extras;
 use head::Head;
+use limited::Limited;
 use outbox::{Outbox, Pool};
 use transport::Transport;
 use turn_state::TurnState;
@@ -76,14 +80,14 @@ pub struct Client {
     pub last_active: Cell<u32>,
     /// Peer, path, query and headers of the request.
     pub head: Head,
-    /// The handlers that the handshake has bound.
-    pub handlers: Cell<Callbacks>,
+    /// The onconnect, onmessage and ondisconnect handler that the handshake has bound.
+    handlers: Cell<[Option<HandlerRef>; 3]>,
     /// The protocol.
     pub endpoint: Endpoint,
     outbox: RefCell<Outbox>,
     transport: RefCell<Transport>,
-    /// Bytes that were read and not handled, because the client's turn was over ([`TurnState::has_rest`]), and the
-    /// subprotocol that the 101 has selected.
+    /// Bytes that were read and not handled, because the client's turn was over ([`TurnState::has_rest`]), the
+    /// subprotocol that the 101 has selected, the ondrain handler, and what is used of the route's limits.
     extras: Extras,
     /// Notes of whoever drives the client.
     pub turn: TurnState,
@@ -131,9 +135,45 @@ impl Client {
         unsafe {
             (*self.shared.get()).id = id;
         }
-        self.handlers.set(handlers);
+        self.bind(handlers);
         self.transport.replace(transport);
         self.phase.set(Phase::Open);
+    }
+
+    fn bind(&self, handlers: Callbacks) {
+        let Callbacks { onconnect, onmessage, ondisconnect, ondrain } = handlers;
+        self.handlers.set([onconnect, onmessage, ondisconnect]);
+        self.extras.set_ondrain(ondrain);
+        self.turn.has_ondrain.set(ondrain.is_some());
+    }
+
+    /// The handlers that the handshake has bound.
+    pub fn callbacks(&self) -> Callbacks {
+        let [onconnect, onmessage, ondisconnect] = self.handlers.get();
+        let ondrain = if self.turn.has_ondrain.get() { self.extras.ondrain() } else { None };
+        Callbacks { onconnect, onmessage, ondisconnect, ondrain }
+    }
+
+    /// The onmessage handler.
+    #[inline]
+    pub fn onmessage(&self) -> Option<HandlerRef> {
+        self.handlers.get()[1]
+    }
+
+    /// Sets the limits of the client's route, before the client is open.
+    pub fn set_limits(&self, limits: Rc<RouteLimits>, now: Instant) {
+        self.set_limited(Limited::new(limits, now));
+    }
+
+    fn set_limited(&self, limited: Limited) {
+        self.turn.is_limited.set(true);
+        self.extras.set_limited(limited);
+    }
+
+    /// Passes what the client has used of its route's limits. None: the route has none. `f` must not come back to the
+    /// client.
+    pub fn with_limited<R>(&self, f: impl FnOnce(&mut Limited) -> R) -> Option<R> {
+        if self.turn.is_limited.get() { self.extras.with_limited(f) } else { None }
     }
 
     /// Sets the subprotocol that the 101 selects, once.

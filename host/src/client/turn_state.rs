@@ -27,6 +27,12 @@ pub struct TurnState {
     pub urgent: Cell<bool>,
     /// The socket's buffer is full.
     pub blocked: Cell<bool>,
+    /// The client's route has limits of its own. Set once.
+    pub is_limited: Cell<bool>,
+    /// The client has an ondrain handler.
+    pub has_ondrain: Cell<bool>,
+    /// The ondrain handler is called when nothing waits any more.
+    pub drain_wanted: Cell<bool>,
     /// Set when the socket accepts bytes; cleared when a stall is checked.
     pub progressed: Cell<bool>,
     /// Since when the socket accepts nothing of a long queue.

@@ -21,6 +21,8 @@ pub mod handshake; // which handshakes are accepted
 
 pub mod uri_path; // spellings of a path
 
+pub mod route_limits; // limits for the connections of a route
+
 pub mod route; // request path to handler names
 
 pub mod listen_address; // HOST:PORT or unix:PATH

@@ -77,14 +77,16 @@ pub struct ServeOptions {
     /// Handlers of a path; may be repeated
     ///
     /// PATH=HANDLER calls an onrequest handler for each request. PATH=ONCONNECT,ONMESSAGE,ONDISCONNECT upgrades each
-    /// WebSocket client and binds three callbacks to its connection; leave a name empty to ignore the event.
+    /// WebSocket client and binds three callbacks to its connection; leave a name empty to ignore the event. A fourth
+    /// name, ONDRAIN, is called when nothing waits for the client any more. A route in the config file can also have
+    /// limits for its connections.
     ///
     /// PATH is exact, or a prefix that ends in /*: /chat/* matches /chat/ and all below, but not /chat. A segment in braces
     /// is a parameter, which handlers get decoded: /room/{room}. /files/{*path} matches what /files/* matches. Segment by
     /// segment, text takes precedence, then a parameter, then /*. /café matches /caf%C3%A9 too, which browsers send for it.
-    /// HANDLER is searched in all plugins, PLUGIN:HANDLER in one. If several plugins have HANDLER, or the three names are not
-    /// of one plugin, PLUGIN is required. The option replaces all routes of the config file with the same PATH, which may
-    /// have methods and hosts.
+    /// HANDLER is searched in all plugins, PLUGIN:HANDLER in one. If several plugins have HANDLER, or the names are not of one
+    /// plugin, PLUGIN is required. The option replaces all routes of the config file with the same PATH, which may have
+    /// methods and hosts.
     #[arg(long, value_name = "PATH=HANDLERS", value_parser = Route::from_flag)]
     pub route: Vec<Route>,
 

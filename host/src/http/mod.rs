@@ -65,6 +65,7 @@ use crate::worker::Worker;
 use crate::worker::admission::Permit;
 use crate::worker::callbacks::{log_failure, release_request};
 use crate::worker::handshakes::Pending;
+use crate::worker::now;
 use answer::{HttpResponse, add, close, other_methods, refused, spell, switching, text};
 use proxy_protocol::ProxiedPeer;
 pub use stream::{Peer, Stream};
@@ -286,6 +287,7 @@ async fn call_handler(
             let chosen = answer.headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
             let protocol = protocol::select(route, &parts.headers, chosen, peer);
             protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
+            route.limits.iter().for_each(|limits| client.set_limits(limits.clone(), now()));
             hand_over(sender.clone(), on_upgrade, client, callbacks, Some(called));
             let mut response = switching(accept.as_deref().unwrap_or_default(), protocol);
             response.headers_mut().extend(answer.headers);
@@ -318,6 +320,7 @@ fn switch(
     protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
     sender.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
     client.set_params(params);
+    route.limits.iter().for_each(|limits| client.set_limits(limits.clone(), now()));
     hand_over(sender, on_upgrade, client, callbacks, None);
     switching(accept, protocol)
 }

@@ -109,6 +109,7 @@ fn worker(slot: &WorkerSlot, score: &Slot) -> WorkerStatus {
         receive_memory_bytes: if is_alive { counters.receive_memory } else { 0 },
         send_memory_bytes: if is_alive { counters.send_memory } else { 0 },
         shed: counters.shed,
+        dropped: counters.dropped,
         running: score.running().filter(|_| is_alive).map(running),
         stalled_for_ms: slot.stalled_for().map(milliseconds),
         plugins: plugins.collect(),

@@ -18,7 +18,7 @@ use crate::system::scoreboard;
 /// The function of a handler, by signature. Only [`library`](super::library) makes one.
 #[derive(Clone, Copy, Debug)]
 pub enum Function {
-    /// [`abi::OnConnect`]; an ondisconnect handler has the same signature.
+    /// [`abi::OnConnect`]; ondisconnect and ondrain handlers have the same signature.
     OnConnection(abi::OnConnect),
     /// [`abi::OnMessage`]
     OnMessage(abi::OnMessage),
@@ -41,6 +41,7 @@ impl Function {
             match kind {
                 Kind::OnConnect => Self::OnConnection(function.onconnect),
                 Kind::OnDisconnect => Self::OnConnection(function.ondisconnect),
+                Kind::OnDrain => Self::OnConnection(function.ondrain),
                 Kind::OnMessage => Self::OnMessage(function.onmessage),
                 Kind::OnRequest => Self::OnRequest(function.onrequest),
                 Kind::OnLoad => Self::OnLoad(function.onload),
@@ -188,7 +189,7 @@ fn take_failure() -> Failure {
     FAILURE.take()
 }
 
-/// Calls an onconnect or ondisconnect handler.
+/// Calls an onconnect, ondisconnect or ondrain handler.
 pub fn on_connection(handler: HandlerRef, c: &impl ExposedConnection) -> Result<(), Failure> {
     let Function::OnConnection(function) = handler.function.get() else { return Err(no_function(handler)) };
     // SAFETY: `Library::function` made the variant from a function of this signature. `c` is borrowed during the call,

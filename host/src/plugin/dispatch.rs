@@ -8,6 +8,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::config::handshake::HandshakePolicy;
 use crate::config::route::{Files, HostPattern, Parameter, Params, Route, RoutePath, Routes, Target};
+use crate::config::route_limits::RouteLimits;
 use crate::config::trusted_proxies::TrustedProxies;
 use crate::config::uri_path::without_segments;
 use crate::config::web_origin::OriginRule;
@@ -47,6 +48,8 @@ pub struct ResolvedRoute {
     pub protocols: Vec<String>,
     /// Which pages may open WebSockets.
     pub origins: RouteOrigins,
+    /// What its connections may cost. None: what the server's limits allow.
+    pub limits: Option<Rc<RouteLimits>>,
 }
 
 impl ResolvedRoute {
@@ -93,7 +96,7 @@ pub struct Dispatch {
 impl Dispatch {
     /// Resolves every name in the routes. Without routes the convention applies: an onrequest handler called
     /// `onrequest` answers every request. If there is none, an upgrade on any path binds those of `onconnect`,
-    /// `onmessage` and `ondisconnect` that exist.
+    /// `onmessage`, `ondisconnect` and `ondrain` that exist.
     ///
     /// # Errors
     /// A name is not a handler, or is one in several plugins; the names of one route are of several plugins; a folder of
@@ -113,6 +116,7 @@ impl Dispatch {
                 stripped_segments: 0,
                 protocols: Vec::new(),
                 origins: RouteOrigins { rule: origins, file: None, is_own: false },
+                limits: None,
             };
             let mut table = Routes::default();
             table.insert(&everything, &[], &[], 0);
@@ -121,8 +125,8 @@ impl Dispatch {
         let resolve = |route: &Route| {
             let found = match &route.target {
                 Target::Handler(name) => registry.resolve(None, name, Kind::OnRequest).map(Answerer::Handler),
-                Target::Callbacks { onconnect, onmessage, ondisconnect } => {
-                    let names = [onconnect.as_deref(), onmessage.as_deref(), ondisconnect.as_deref()];
+                Target::Callbacks { onconnect, onmessage, ondisconnect, ondrain } => {
+                    let names = [onconnect, onmessage, ondisconnect, ondrain].map(|name| name.as_deref());
                     registry.resolve_callbacks(None, names).map(Answerer::Callbacks)
                 }
                 Target::Files(files) => {
@@ -158,6 +162,7 @@ impl Dispatch {
                     .map_or(0, |prefix| prefix.matches('/').count()),
                 protocols: route.protocols.clone(),
                 origins,
+                limits: (route.limits != RouteLimits::default()).then(|| Rc::new(route.limits.clone())),
             })
         };
         let table = routes.iter().collect();
@@ -236,6 +241,7 @@ fn convention(registry: &Registry) -> Result<Answerer> {
         existing("onconnect", Kind::OnConnect),
         existing("onmessage", Kind::OnMessage),
         existing("ondisconnect", Kind::OnDisconnect),
+        existing("ondrain", Kind::OnDrain),
     ];
     let callbacks = registry.resolve_callbacks(None, names).map_err(unclear)?;
     if callbacks.iter().next().is_none() {

@@ -21,6 +21,8 @@ pub enum Kind {
     OnMessage,
     /// The connection has ended.
     OnDisconnect,
+    /// Nothing waits in the connection's write queue any more.
+    OnDrain,
     /// A request arrived.
     OnRequest,
     /// The library was loaded.
@@ -45,6 +47,7 @@ impl Kind {
             abi::kind::ONREQUEST => Self::OnRequest,
             abi::kind::ONLOAD => Self::OnLoad,
             abi::kind::ONUNLOAD => Self::OnUnload,
+            abi::kind::ONDRAIN => Self::OnDrain,
             _ => return None,
         })
     }
@@ -62,6 +65,7 @@ impl fmt::Display for Kind {
             Self::OnConnect => "onconnect",
             Self::OnMessage => "onmessage",
             Self::OnDisconnect => "ondisconnect",
+            Self::OnDrain => "ondrain",
             Self::OnRequest => "onrequest",
             Self::OnLoad => "onload",
             Self::OnUnload => "onunload",
@@ -132,11 +136,12 @@ pub struct Callbacks {
     pub onconnect: Option<HandlerRef>,
     pub onmessage: Option<HandlerRef>,
     pub ondisconnect: Option<HandlerRef>,
+    pub ondrain: Option<HandlerRef>,
 }
 
 impl Callbacks {
     /// The handlers that are set.
     pub fn iter(&self) -> impl Iterator<Item = HandlerRef> {
-        [self.onconnect, self.onmessage, self.ondisconnect].into_iter().flatten()
+        [self.onconnect, self.onmessage, self.ondisconnect, self.ondrain].into_iter().flatten()
     }
 }

@@ -43,7 +43,7 @@ impl Worker {
 
     /// The last callback of a connection that has ended, then the release of what plugins keep in it.
     pub(super) fn disconnect(&self, c: &Client) {
-        if let Some(handler) = c.handlers.get().ondisconnect
+        if let Some(handler) = c.callbacks().ondisconnect
             && !c.departed.get()
             && let Err(reason) = call::on_connection(handler, c)
         {
@@ -59,7 +59,7 @@ impl Worker {
     /// Has the plugins of the connection's handlers release what they keep in it.
     fn release(&self, c: &Client) {
         let registry = self.registry();
-        registry.owners(&c.handlers.get()).for_each(|plugin| release(plugin, c));
+        registry.owners(&c.callbacks()).for_each(|plugin| release(plugin, c));
     }
 
     /// A reload carries nothing over for this connection: to the old generation it leaves. False: the connection is
@@ -68,7 +68,7 @@ impl Worker {
         let stays = c.is_open();
         if stays {
             c.departed.set(true);
-            self.call(c, c.handlers.get().ondisconnect);
+            self.call(c, c.callbacks().ondisconnect);
         }
         self.release(c);
         stays
@@ -78,7 +78,7 @@ impl Worker {
     pub fn arrive(&self, c: &Client) {
         if c.is_open() {
             c.departed.set(false);
-            self.call(c, c.handlers.get().onconnect);
+            self.call(c, c.callbacks().onconnect);
         }
     }
 }

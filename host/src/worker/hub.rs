@@ -6,20 +6,18 @@ use std::rc::Rc;
 
 use callsign_plugin::abi::{op, status};
 use callsign_websocket::write_frame;
-use log::Level;
 use tokio::sync::Notify;
 
 use super::admission::Permit;
 use super::flush::FlushQueue;
 use super::incoming::Incoming;
 use super::keepalive::Keepalive;
-use super::outgoing::{Outgoing, TRY_AGAIN_LATER};
+use super::outgoing::Outgoing;
 use super::schedule::{Schedule, now};
 use crate::client::Client;
 use crate::client::outbox::{Outbox, Pool};
 use crate::client::tls::is_worn_out;
 use crate::config::settings::Limits;
-use crate::config::units::Size;
 use crate::system::log::repeats::{FEW, Repeats};
 use crate::system::scoreboard::Slot;
 
@@ -54,7 +52,7 @@ pub struct Hub {
     /// Told when a member has left.
     departures: Notify,
     /// A message was too large to be sent.
-    logged_too_large: Cell<bool>,
+    pub(super) logged_too_large: Cell<bool>,
     /// Log lines that clients cause.
     pub repeats: Repeats,
 }
@@ -91,7 +89,7 @@ impl Hub {
         let slot = self.free.borrow_mut().pop().unwrap_or(slots.len() as u32);
         client.turn.slot.set(slot);
         self.members.borrow_mut().insert(client.id(), slot);
-        self.keepalive.begin(&client);
+        self.begin_limits(&client);
         let entry = Some(Entry { client: client.clone(), is_member: true, _permit: permit });
         match slots.get_mut(slot as usize) {
             Some(free) => *free = entry,
@@ -114,6 +112,7 @@ impl Hub {
     pub fn remove(&self, c: &Client) {
         self.uncount_queue(c);
         self.incoming.forget(c);
+        self.end_limits(c);
         let slot = c.turn.slot.get();
         let entry = self.slots.borrow_mut().get_mut(slot as usize).and_then(Option::take);
         if entry.is_some() {
@@ -164,23 +163,9 @@ impl Hub {
                 std::str::from_utf8(data).map(drop).map_err(|_| status::BAD_UTF8)
             }
             op::PING | op::PONG if data.len() <= callsign_websocket::op::CONTROL_MAX => Ok(()),
-            op::BINARY | op::TEXT => Err(self.too_large(data.len())),
-            op::PING | op::PONG => Err(status::TOO_LARGE),
+            op::BINARY | op::TEXT | op::PING | op::PONG => Err(status::TOO_LARGE),
             _ => Err(status::BAD_OP),
         }
-    }
-
-    /// A handler may ignore the status: the first such message of a worker is logged.
-    #[cold]
-    pub fn too_large(&self, length: usize) -> i32 {
-        if !self.logged_too_large.replace(true) {
-            log::warn!(
-                "a message of {length} bytes was not sent, because it exceeds --max-message ({}); the next ones are not \
-                 logged",
-                Size(self.limits.max_message)
-            );
-        }
-        status::TOO_LARGE
     }
 
     /// Queues one message; a [`status`].
@@ -188,7 +173,7 @@ impl Hub {
     pub fn send(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
         match self.sendable(op, data) {
             Ok(()) => self.queue_message(c, op, data),
-            Err(status) => status,
+            Err(status) => self.send_anyway(c, op, data, status),
         }
     }
 
@@ -206,13 +191,13 @@ impl Hub {
     }
 
     #[inline(never)]
-    fn queue_first(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
-        self.queue(c, |outbox| outbox.push(op, data, &self.pool))
+    pub(super) fn queue_first(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
+        self.queue(c, op, |outbox| outbox.push(op, data, &self.pool))
     }
 
     /// Queues a frame within the bound of the queue; a [`status`].
-    pub fn send_framed(&self, c: &Client, frame: &[u8]) -> i32 {
-        self.queue(c, |outbox| outbox.push_framed(frame, &self.pool))
+    pub fn send_framed(&self, c: &Client, op: u8, frame: &[u8]) -> i32 {
+        self.queue(c, op, |outbox| outbox.push_framed(frame, &self.pool))
     }
 
     /// Sends a message to all connections, or to those with a handler of the plugin of that index, `source` excepted.
@@ -223,24 +208,23 @@ impl Hub {
         let slots = self.slots.borrow();
         let entries = slots.iter().flatten().filter(|entry| entry.is_member && entry.client.id() != source);
         match plugin {
-            None => self.send_to_each(entries, frame),
+            None => self.send_to_each(entries, op, frame),
             Some(plugin) => {
-                let uses_it = |entry: &&Entry| {
-                    entry.client.handlers.get().iter().any(|handler| handler.plugin == plugin)
-                };
-                self.send_to_each(entries.filter(uses_it), frame);
+                let uses_it =
+                    |entry: &&Entry| entry.client.callbacks().iter().any(|handler| handler.plugin == plugin);
+                self.send_to_each(entries.filter(uses_it), op, frame);
             }
         }
     }
 
     #[inline]
-    fn send_to_each<'e>(&self, entries: impl Iterator<Item = &'e Entry>, frame: Vec<u8>) {
+    fn send_to_each<'e>(&self, entries: impl Iterator<Item = &'e Entry>, op: u8, frame: Vec<u8>) {
         if frame.len() < SHARED_FRAME {
-            entries.for_each(|entry| _ = self.send_framed(&entry.client, &frame));
+            entries.for_each(|entry| _ = self.send_framed(&entry.client, op, &frame));
         } else {
             let frame = self.pool.share(frame);
             entries.for_each(|entry| {
-                _ = self.queue(&entry.client, |outbox| outbox.push_shared(frame.clone(), &self.pool));
+                _ = self.queue(&entry.client, op, |outbox| outbox.push_shared(frame.clone(), &self.pool));
             });
         }
     }
@@ -248,12 +232,14 @@ impl Hub {
     /// The bound on a queue: a message is accepted when what waits is within it. A client that reads can therefore be
     /// sent a message larger than the bound.
     #[inline]
-    fn queue(&self, c: &Client, push: impl FnOnce(&mut Outbox)) -> i32 {
+    fn queue(&self, c: &Client, op: u8, push: impl FnOnce(&mut Outbox)) -> i32 {
         if !c.is_open() {
             return status::CLOSED;
         }
-        if c.backlog() > self.limits.max_backlog {
-            return self.overflow(c);
+        if c.backlog() > self.limits.high_water
+            && let Some(status) = self.reject_above_high_water(c, op)
+        {
+            return status;
         }
         let Some(waiting) = self.push(c, push) else { return status::CLOSED };
         if waiting <= self.limits.high_water {
@@ -263,24 +249,7 @@ impl Hub {
         if !c.turn.blocked.get() {
             self.flush(c);
         }
-        if c.backlog() > self.limits.high_water { status::QUEUED } else { status::SENT }
-    }
-
-    #[cold]
-    fn overflow(&self, c: &Client) -> i32 {
-        self.repeats.log(
-            Level::Warn,
-            "max_backlog",
-            format_args!(
-                "connection {} ({}) reads slower than it is sent to: {} bytes wait for it, more than --max-backlog; \
-                 closing it with {TRY_AGAIN_LATER}",
-                c.id(),
-                c.peer(),
-                c.backlog()
-            ),
-        );
-        self.close(c, TRY_AGAIN_LATER, "too slow to receive");
-        status::CLOSED
+        if c.backlog() > self.limits.high_water { self.queued_above_high_water(c) } else { status::SENT }
     }
 
     /// Writes what the socket takes.

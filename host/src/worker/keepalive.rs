@@ -152,15 +152,20 @@ impl Keepalive {
         } else if self.reads_on(&c) {
             self.push(check, self.ticks);
         } else {
-            log::debug!("connection {id} ({}): no answer to a ping; dropping it", c.peer());
-            self.forget(id);
-            hub.abort(&c);
+            self.drop_silent(hub, &c);
         }
+    }
+
+    /// Drops a client that has answered no Ping.
+    pub(super) fn drop_silent(&self, hub: &Hub, c: &Client) {
+        log::debug!("connection {} ({}): no answer to a ping; dropping it", c.id(), c.peer());
+        self.forget(c.id());
+        hub.abort(c);
     }
 
     /// Sends a Ping, and notes what lies before it. A client above its backlog gets none, because a message more would
     /// end the connection; it has to read instead.
-    fn ping(&self, hub: &Hub, c: &Client) {
+    pub(super) fn ping(&self, hub: &Hub, c: &Client) {
         let backlog = c.backlog();
         match c.transport().delivery() {
             Some(Delivery { acknowledged, waiting }) if waiting > 0 || backlog > 0 => {
@@ -175,7 +180,7 @@ impl Keepalive {
     }
 
     /// Whether the client has not read as far as to the Ping at the last look, and has read on since.
-    fn reads_on(&self, c: &Client) -> bool {
+    pub(super) fn reads_on(&self, c: &Client) -> bool {
         let mut reading = self.reading.borrow_mut();
         let (Some(before), Some(delivery)) = (reading.get_mut(&c.id()), c.transport().delivery()) else {
             return false;
@@ -184,7 +189,7 @@ impl Keepalive {
         acknowledged <= before.ping_at && delivery.acknowledged > acknowledged
     }
 
-    fn forget(&self, id: u64) {
+    pub(super) fn forget(&self, id: u64) {
         let mut reading = self.reading.borrow_mut();
         if !reading.is_empty() {
             reading.remove(&id);

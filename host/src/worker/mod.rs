@@ -24,6 +24,10 @@ pub mod callbacks; // onconnect, ondisconnect, failed handlers
 
 mod keepalive; // pings
 
+mod route_limits; // limits of a client's route
+
+mod backpressure; // clients that read too slowly
+
 mod incoming; // memory and time of incomplete messages
 
 mod outgoing; // memory of write queues
@@ -63,6 +67,7 @@ use handshakes::Handshakes;
 use hub::Hub;
 use parent_link::ParentLink;
 use reactor::Reactor;
+pub use schedule::now;
 use tls::TlsInUse;
 
 /// Most bytes of one read.
@@ -173,7 +178,7 @@ impl Worker {
         self.accepted_total.set(self.accepted_total.get() + 1);
         self.info.scoreboard.slot(self.info.index).count_accepted();
         client.open(id, transport, handlers);
-        if self.hub.limits.ping_interval.is_none()
+        if self.hub.ping_interval(&client).is_none()
             && let Err(error) = client.transport().keep_alive()
         {
             log::debug!("connection {id} ({}): no TCP keepalive: {error}", client.peer());
@@ -219,7 +224,7 @@ impl Worker {
     pub fn bound(&self) -> HashMap<*const Handler, Bound> {
         let mut bound = HashMap::new();
         let members = self.hub.members();
-        let of_members = members.iter().map(|c| (c.handlers.get(), Some(c)));
+        let of_members = members.iter().map(|c| (c.callbacks(), Some(c)));
         let promised = self.handshakes.promised().into_iter().map(|handlers| (handlers, None));
         for (handlers, c) in of_members.chain(promised) {
             for handler in handlers.iter() {
@@ -237,7 +242,7 @@ impl Worker {
             return status::BAD_ARGUMENT;
         }
         if let Err(status) = self.hub.sendable(op, data) {
-            return status;
+            return self.hub.unsendable(data, status);
         }
         let source = source.unwrap_or(Client::NO_ID);
         let plugin = self.audience_of_running();
@@ -270,7 +275,7 @@ impl Worker {
     pub fn send_worker_message(&self, target: u32, id: u32, plugin: &str, data: &[u8]) -> i32 {
         let (source, workers) = (self.info.index as u32, self.info.workers as u32);
         if data.len() > self.hub.limits.max_message {
-            return self.hub.too_large(data.len());
+            return self.hub.unsendable(data, status::TOO_LARGE);
         }
         if target != ALL_WORKERS && (target >= workers || target == source) {
             return status::NOT_FOUND;

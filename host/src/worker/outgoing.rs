@@ -28,7 +28,7 @@ const REST_MAX: usize = 64 * 1024;
 pub struct Outgoing {
     /// What the queues of blocked clients do not share, in bytes.
     own: Cell<usize>,
-    score: &'static Slot,
+    pub(super) score: &'static Slot,
 }
 
 impl Outgoing {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use callsign_websocket::{Event, Input, Payload, State};
+use callsign_websocket::{Event, Input, Payload, State, op};
 
 use super::schedule::now;
 use super::{READ_BUFFER, Worker};
@@ -21,7 +21,7 @@ const READS_PER_TURN: usize = 8;
 /// Bytes of a read of a client whose last read was not handled in one turn.
 const HEAVY_READ: usize = 64 * 1024;
 /// Time without a byte written after which a client counts as not reading.
-const STALL: Duration = Duration::from_secs(1);
+pub(super) const STALL: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Gives clients their turns for as long as the worker runs.
@@ -33,7 +33,7 @@ impl Worker {
     /// written after the round.
     fn poll_turns(&self, cx: &mut Context<'_>) -> Poll<()> {
         let (hub, schedule) = (&self.hub, &self.hub.schedule);
-        schedule.begin(cx, |slot| hub.at(slot).iter().for_each(|c| schedule.push(c)));
+        schedule.begin(cx, |slot| hub.due(slot));
         self.reactor.poll_events(cx, |event| {
             let Some(c) = hub.at(event.slot) else { return };
             if event.readable {
@@ -71,7 +71,7 @@ impl Worker {
     /// The first turn of a connection: onconnect, then the bytes that came behind the request.
     pub(super) fn first_turn(&self, c: &Rc<Client>, mut early: Vec<u8>) {
         self.with_one_write(c, || {
-            self.call(c, c.handlers.get().onconnect);
+            self.call(c, c.callbacks().onconnect);
             if !early.is_empty() {
                 early.push(0);
                 self.receive_bytes(c, &mut Input::new(&mut early));
@@ -105,6 +105,9 @@ impl Worker {
             }
         }
         if c.is_open() {
+            if c.turn.drain_wanted.get() {
+                self.drain_queue(c);
+            }
             return;
         }
         let is_closed = c.endpoint.state() == State::Closed;
@@ -194,7 +197,7 @@ impl Worker {
     }
 
     /// Runs callbacks of a client; what they send to it leaves in one write after them.
-    fn with_one_write(&self, c: &Client, f: impl FnOnce()) {
+    pub(super) fn with_one_write(&self, c: &Client, f: impl FnOnce()) {
         let flush_is_ours = !c.turn.flush_due.replace(true);
         f();
         if flush_is_ours {
@@ -235,11 +238,14 @@ impl Worker {
 
     /// Handles bytes of a client until its turn is over.
     fn receive_some(&self, c: &Client, input: &mut Input<'_>) {
-        let onmessage = c.handlers.get().onmessage;
         let was_open = c.is_open();
-        let (is_over, max_message) = (|| self.pace.is_over(), self.hub.limits.max_message);
+        let (onmessage, max_message) = match c.turn.is_limited.get() {
+            false => (c.onmessage(), self.hub.limits.max_message),
+            true => self.begin_limited_read(c),
+        };
+        let is_over = || self.pace.is_over();
         let message = |op, data: Payload<'_>| {
-            if let Some(handler) = onmessage
+            if let Some(handler) = onmessage.or_else(|| self.admit_message(c))
                 && let Err(reason) = call::on_message(handler, c, op, data)
             {
                 self.handler_failed(c, handler, &reason);
@@ -251,7 +257,7 @@ impl Worker {
             // and later one for all its Pings (RFC 6455 §5.5.3).
             Event::Send(pong) if c.endpoint.ending().is_none() => {
                 if c.backlog() <= self.hub.limits.max_backlog {
-                    self.hub.send_framed(c, pong);
+                    self.hub.send_framed(c, op::PONG, pong);
                 }
             }
             Event::Send(close) => self.hub.send_last(c, close),

@@ -27,6 +27,13 @@ pub fn ondisconnect(attribute: TokenStream, item: TokenStream) -> TokenStream {
     export("ondisconnect", 1, attribute, item)
 }
 
+/// `fn(c: &Connection)`: called when nothing waits in the connection's write queue any more, after it was too full or
+/// `queued` said that something waits. May return `Result<(), impl Display>`.
+#[proc_macro_attribute]
+pub fn ondrain(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    export("ondrain", 1, attribute, item)
+}
+
 /// `fn(request: &mut Request) -> Response`: responds to a request. May return
 /// `Result<Response, impl Display>`.
 #[proc_macro_attribute]

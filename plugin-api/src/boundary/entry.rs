@@ -162,6 +162,14 @@ pub unsafe fn call_ondisconnect<R: Outcome<()>>(c: *mut abi::Connection, f: impl
 }
 
 /// # Safety
+/// `c` must be as [`abi::OnDrain`] guarantees.
+#[inline]
+pub unsafe fn call_ondrain<R: Outcome<()>>(c: *mut abi::Connection, f: impl FnOnce(&Connection) -> R) {
+    // SAFETY: guaranteed by the caller.
+    unsafe { call_onconnect(c, f) }
+}
+
+/// # Safety
 /// `request` must be as [`abi::OnRequest`] guarantees.
 pub unsafe fn call_onrequest<R: Outcome<Response>>(
     request: *mut abi::Request,

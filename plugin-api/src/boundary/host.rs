@@ -153,6 +153,13 @@ impl RawConnection {
         pair(|name, value| unsafe { (host.header_at)(self.as_ptr(), index, name, value) })
     }
 
+    pub fn queued(&self) -> usize {
+        // Hosts of ABI 1.0 do not have the function.
+        let has = |host: &&abi::Host| host.struct_size as usize > std::mem::offset_of!(abi::Host, queued);
+        // SAFETY: the connection is live.
+        host().filter(has).map_or(0, |host| unsafe { (host.queued)(self.as_ptr()) })
+    }
+
     pub fn close_code(&self) -> u16 {
         // SAFETY: the connection is live.
         host().map_or(0, |host| unsafe { (host.close_code)(self.as_ptr()) })
@@ -247,14 +254,25 @@ impl RawRequest {
         }
         if let Some(names) = response.handshake {
             let names = names.map(|name| name.map(|name| string(&name)).transpose());
-            let [onconnect, onmessage, ondisconnect] = names;
-            let (onconnect, onmessage, ondisconnect) = (onconnect?, onmessage?, ondisconnect?);
-            let pointer = |name: &Option<CString>| name.as_ref().map_or(ptr::null(), |name| name.as_ptr());
-            // SAFETY: as above. The status is not checked, because the host itself responds to the client and
-            // logs.
-            unsafe {
-                (host.handshake)(request, pointer(&onconnect), pointer(&onmessage), pointer(&ondisconnect))
-            };
+            let [onconnect, onmessage, ondisconnect, ondrain] = names;
+            let names = [onconnect?, onmessage?, ondisconnect?, ondrain?];
+            let pointers =
+                names.each_ref().map(|name| name.as_ref().map_or(ptr::null(), |name| name.as_ptr()));
+            let [onconnect, onmessage, ondisconnect, ondrain] = pointers;
+            if ondrain.is_null() {
+                // SAFETY: as above. The status is not checked, because the host itself responds to the client and
+                // logs.
+                unsafe { (host.handshake)(request, onconnect, onmessage, ondisconnect) };
+                return Ok(());
+            }
+            if host.struct_size as usize <= std::mem::offset_of!(abi::Host, handshake_with) {
+                return Err("this server is too old for ondrain handlers".to_owned());
+            }
+            let struct_size = size_of::<abi::Handshake>() as u32;
+            let handlers =
+                abi::Handshake { struct_size, reserved: 0, onconnect, onmessage, ondisconnect, ondrain };
+            // SAFETY: as above; the host reads the struct before the call returns.
+            unsafe { (host.handshake_with)(request, &handlers) };
             return Ok(());
         }
         // SAFETY: as above; the host copies the body before the call returns.

@@ -21,7 +21,8 @@ mod reload; // save and restore hooks
 
 pub use data::Held;
 pub use entry::{
-    call_onconnect, call_ondisconnect, call_onload, call_onmessage, call_onrequest, call_onunload, release,
+    call_onconnect, call_ondisconnect, call_ondrain, call_onload, call_onmessage, call_onrequest,
+    call_onunload, release,
 };
 pub use host::{HOST_SLOT, broadcast_to_all, is_off_the_worker, log, with_connection};
 pub use host::{RawConnection, RawLoad, RawRequest};

@@ -337,6 +337,12 @@ static HOST: abi::Host = {
     unsafe extern "C" fn param(_: *const abi::Connection, _: *const c_char) -> *const c_char {
         ptr::null()
     }
+    unsafe extern "C" fn queued(_: *const abi::Connection) -> usize {
+        0
+    }
+    unsafe extern "C" fn handshake_with(_: *mut abi::Request, _: *const abi::Handshake) -> i32 {
+        abi::status::NOT_UPGRADE
+    }
     abi::Host {
         struct_size: size_of::<abi::Host>() as u32,
         abi_major: abi::ABI_MAJOR,
@@ -375,5 +381,7 @@ static HOST: abi::Host = {
         certificate,
         certificate_field,
         param,
+        queued,
+        handshake_with,
     }
 };

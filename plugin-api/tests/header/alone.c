@@ -50,6 +50,7 @@ static void check_all_do_nothing(struct connection *c, struct callsign_request *
 	CHECK(callsign_respond_body(request, "x", 1) == CALLSIGN_NO_HOST);
 	CHECK(callsign_respond(request, 200, "text/plain", "x", 1) == 0);
 	CHECK(callsign_handshake(request, "a", "b", "c") == CALLSIGN_NO_HOST);
+	CHECK(callsign_handshake_drain(request, "a", "b", "c", "d") == CALLSIGN_NO_HOST && callsign_queued(c) == 0);
 	CHECK(callsign_offers_protocol(request, "x") == 0 && callsign_offers_protocol(request, NULL) == 0);
 	CHECK(callsign_select_protocol(request, "x") == CALLSIGN_NO_HOST);
 	CHECK(callsign_fail("x") == CALLSIGN_NO_HOST && callsign_fail(NULL) == CALLSIGN_NO_HOST);

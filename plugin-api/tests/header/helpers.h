@@ -70,6 +70,8 @@ extern const struct callsign_plugin callsign_plugin CALLSIGN_EXPORTED_;
 	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONMESSAGE, callsign_onmessage_fn)
 #define CALLSIGN_ONDISCONNECT(name) \
 	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONDISCONNECT, callsign_ondisconnect_fn)
+#define CALLSIGN_ONDRAIN(name) \
+	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONDRAIN, callsign_ondrain_fn)
 #define CALLSIGN_ONREQUEST(name) \
 	CALLSIGN_HANDLER_(name, CALLSIGN_KIND_ONREQUEST, callsign_onrequest_fn)
 #define CALLSIGN_ONLOAD(name) \
@@ -250,6 +252,11 @@ static inline uint32_t callsign_closed_by(const struct connection *c)
 		(uint32_t)CALLSIGN_CLOSED_BY_NOBODY;
 }
 
+static inline size_t callsign_queued(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(queued) ? callsign_host_table->queued(c) : 0;
+}
+
 /* ---- Requests ---- */
 
 static inline const char *callsign_request_header(
@@ -303,6 +310,16 @@ static inline int32_t callsign_handshake(struct callsign_request *request,
 	return CALLSIGN_HOST_HAS(handshake) ?
 		callsign_host_table->handshake(request, onconnect, onmessage, ondisconnect) :
 		CALLSIGN_NO_HOST;
+}
+
+/* With an ondrain handler. */
+static inline int32_t callsign_handshake_drain(struct callsign_request *request, const char *onconnect,
+	const char *onmessage, const char *ondisconnect, const char *ondrain)
+{
+	struct callsign_handshake handlers = {
+		sizeof handlers, 0, onconnect, onmessage, ondisconnect, ondrain};
+	return CALLSIGN_HOST_HAS(handshake_with) ?
+		callsign_host_table->handshake_with(request, &handlers) : CALLSIGN_NO_HOST;
 }
 
 /* Returns 1 if the client offers that subprotocol (RFC 6455 section 4.1), else 0. */

@@ -87,6 +87,13 @@ static void leave(struct connection *c)
 }
 CALLSIGN_ONDISCONNECT(leave);
 
+static void drained(struct connection *c)
+{
+	if (callsign_queued(c) < 1000)
+		callsign_text(c, "go on");
+}
+CALLSIGN_ONDRAIN(drained);
+
 static int32_t page(struct callsign_request *request)
 {
 	const char *name, *value;
@@ -94,7 +101,8 @@ static int32_t page(struct callsign_request *request)
 		callsign_respond_header(request, "x-sample", "1");
 		if (callsign_offers_protocol(request, "sample"))
 			callsign_select_protocol(request, "sample");
-		callsign_handshake(request, "join", "message", "leave");
+		if (callsign_handshake_drain(request, "join", "message", "leave", "drained") == CALLSIGN_NO_HOST)
+			callsign_handshake(request, "join", "message", "leave");
 		return 1;
 	}
 	if ((request->method_code & (CALLSIGN_METHOD_GET | CALLSIGN_METHOD_HEAD)) == 0 ||

@@ -148,7 +148,7 @@ fn routes_know_their_line_in_the_file() {
     assert_eq!(config.routes[1].origin, "conf/callsign.toml:6");
     assert_eq!(
         config.routes[1].target,
-        Target::Callbacks { onconnect: None, onmessage: Some("m".into()), ondisconnect: None }
+        Target::Callbacks { onconnect: None, onmessage: Some("m".into()), ondisconnect: None, ondrain: None }
     );
 }
 
@@ -357,12 +357,12 @@ fn an_incomplete_plugin_or_route_is_reported_at_its_first_line() {
         (
             "[[route]]\npath = '/a'",
             "callsign.toml:1:1: route `/a` names no handler, expected `handler`, any of `onconnect`, `onmessage`, \
-             `ondisconnect`, or `files`",
+             `ondisconnect`, `ondrain`, or `files`",
         ),
         (
             "[[route]]\npath = '/a'\nhandler = 'a'\nonmessage = 'b'",
             "callsign.toml:1:1: route `/a` has `handler` beside callbacks, expected either `handler` \
-             (answers requests) or `onconnect`, `onmessage`, `ondisconnect` (for WebSockets)",
+             (answers requests) or `onconnect`, `onmessage`, `ondisconnect`, `ondrain` (for WebSockets)",
         ),
     ] {
         assert_eq!(refusal(text), message);

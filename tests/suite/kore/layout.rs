@@ -130,7 +130,9 @@ fn the_headers_have_the_layout_of_the_abi() {
         protocol,
         certificate,
         certificate_field,
-        param
+        param,
+        queued,
+        handshake_with
     );
     for (name, number) in numbers() {
         writeln!(c, "CHECK({name} == INT64_C({number}));").expect("writing to a string succeeds");

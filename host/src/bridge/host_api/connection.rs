@@ -129,6 +129,11 @@ pub(super) unsafe extern "C" fn param(c: *const abi::Connection, name: *const c_
     found.map_or(ptr::null(), value)
 }
 
+pub(super) unsafe extern "C" fn queued(c: *const abi::Connection) -> usize {
+    // SAFETY: by the ABI `c` is NULL or a valid handle.
+    unsafe { connection(c) }.map_or(0, |(worker, c)| worker.hub.queued(c))
+}
+
 pub(super) unsafe extern "C" fn header(c: *const abi::Connection, name: *const c_char) -> *const c_char {
     // SAFETY: by the ABI `c` is NULL or a valid handle, and `name` NULL or a C string.
     unsafe { head_string(c, |head| head.header(c_string(name)?)) }

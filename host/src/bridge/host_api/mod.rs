@@ -20,14 +20,15 @@ use callsign_plugin::abi::{self, status};
 
 use self::connection::{
     broadcast, certificate, certificate_field, close, close_code, close_reason, closed_by_, find, header,
-    header_at, param, path, peer, protocol, query, send,
+    header_at, param, path, peer, protocol, query, queued, send,
 };
 use self::process::{
     background, extension, fail, in_callback, log_, save, timer_add, timer_remove, worker_count,
     worker_index, worker_receive, worker_send,
 };
 use self::request::{
-    handshake, request_header, request_header_at, respond_body, respond_header, respond_status,
+    handshake, handshake_with, request_header, request_header_at, respond_body, respond_header,
+    respond_status,
 };
 use crate::bridge::exchange::Exchange;
 use crate::client::Client;
@@ -74,6 +75,8 @@ static TABLE: abi::Host = abi::Host {
     certificate,
     certificate_field,
     param,
+    queued,
+    handshake_with,
 };
 
 /// The table of host functions, for the loader.

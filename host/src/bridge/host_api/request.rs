@@ -1,6 +1,7 @@
 //! Host functions about a request and its response. The parent module says what a handle is.
 
 use std::ffi::{CStr, c_char, c_void};
+use std::mem::offset_of;
 use std::ptr;
 
 use callsign_plugin::abi::{self, status};
@@ -81,9 +82,38 @@ pub(super) unsafe extern "C" fn handshake(
     onmessage: *const c_char,
     ondisconnect: *const c_char,
 ) -> i32 {
-    // SAFETY: by the ABI each name is NULL or a C string.
-    let names = [onconnect, onmessage, ondisconnect].map(|name| unsafe { c_string(name) });
-    // SAFETY: by the ABI `request` is NULL or a valid handle.
+    // SAFETY: by the ABI `request` is NULL or a valid handle, and each name NULL or a C string.
+    unsafe { handshake_names(request, [onconnect, onmessage, ondisconnect, ptr::null()]) }
+}
+
+pub(super) unsafe extern "C" fn handshake_with(
+    request: *mut abi::Request,
+    handlers: *const abi::Handshake,
+) -> i32 {
+    const NAMES: usize = offset_of!(abi::Handshake, onconnect);
+    if handlers.is_null() {
+        return status::BAD_ARGUMENT;
+    }
+    let mut names = [ptr::null(); 4];
+    // SAFETY: by the ABI the struct begins with its size, in bytes, and has at least that many. The names follow each
+    // other from `NAMES` on; each is NULL or a C string. `request` is NULL or a valid handle.
+    unsafe {
+        let size = (&raw const (*handlers).struct_size).read() as usize;
+        let first = handlers.byte_add(NAMES).cast::<*const c_char>();
+        let present = size.saturating_sub(NAMES) / size_of::<*const c_char>();
+        for (i, name) in names.iter_mut().enumerate().take(present) {
+            *name = first.add(i).read();
+        }
+        handshake_names(request, names)
+    }
+}
+
+/// # Safety
+/// `request` is NULL or a valid handle, and each name NULL or a C string.
+unsafe fn handshake_names(request: *mut abi::Request, names: [*const c_char; 4]) -> i32 {
+    // SAFETY: guaranteed by the caller.
+    let names = names.map(|name| unsafe { c_string(name) });
+    // SAFETY: guaranteed by the caller.
     code(unsafe { exchange(request) }.map(|(worker, exchange)| {
         let (result, status) = bind(&worker.registry(), exchange.upgrade, names);
         exchange.response.borrow_mut().handshake = Some(result);
@@ -92,14 +122,14 @@ pub(super) unsafe extern "C" fn handshake(
 }
 
 /// Resolves the names of a handshake. Returns the result and the [`status`] for the plugin.
-fn bind(registry: &Registry, upgrade: bool, names: [Option<&[u8]>; 3]) -> (Handshake, i32) {
+fn bind(registry: &Registry, upgrade: bool, names: [Option<&[u8]>; 4]) -> (Handshake, i32) {
     if !upgrade {
         return (Handshake::NotUpgrade, status::NOT_UPGRADE);
     }
     // A name that is not UTF-8 gets replacement characters, and is then not found.
     let names = names.map(|name| name.map(String::from_utf8_lossy));
     let asking = call::running_handler().map(|handler| handler.plugin);
-    match registry.resolve_callbacks(asking, [0, 1, 2].map(|i: usize| names[i].as_deref())) {
+    match registry.resolve_callbacks(asking, names.each_ref().map(|name| name.as_deref())) {
         Ok(callbacks) => (Handshake::Bound(callbacks), status::SENT),
         Err(unresolved) => {
             let status = if unresolved.missing { status::NOT_FOUND } else { status::WRONG_KIND };

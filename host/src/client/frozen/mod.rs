@@ -1,6 +1,6 @@
-//! A client as bytes and a descriptor, to continue elsewhere: id, handlers by name, head, parameters, protocol state with any
-//! partial message, the write queue, what was read and not handled, and the keys of TLS. The format begins with its version; all of it
-//! is validated when it is thawed.
+//! A client as bytes and a descriptor, to continue elsewhere: id, handlers by name, head, parameters, what is used of the
+//! route's limits, protocol state with any partial message, the write queue, what was read and not handled, and the keys of
+//! TLS. The format begins with its version; all of it is validated when it is thawed.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::certificate::ClientCertificate;
 use super::head::Head;
+use super::limited::Limited;
 use super::outbox::Outbox;
 use super::transport::Transport;
 use super::{Client, Phase, Rest};
@@ -20,9 +21,9 @@ use crate::config::route::Params;
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
 
 /// Version of the format.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// The kinds of a connection's handlers, in the order of the format.
-const KINDS: [Kind; 3] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect];
+const KINDS: [Kind; 4] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect, Kind::OnDrain];
 
 /// A frozen client. Only the length of its bytes is shown: they contain messages and keys.
 pub struct Frozen {
@@ -76,7 +77,7 @@ impl Client {
     /// Takes the socket out of the client and writes everything else down. Not while a callback runs for it, and after
     /// its socket was deregistered from the reactor. The data
     /// that plugins keep in it is not included. None: the client is not open or closing, or its socket is gone.
-    pub fn freeze(&self) -> Option<Frozen> {
+    pub fn freeze(&self, now: Instant) -> Option<Frozen> {
         if !matches!(self.phase(), Phase::Open | Phase::Closing) || self.is_gone() {
             return None;
         }
@@ -84,8 +85,9 @@ impl Client {
         let mut bytes = vec![VERSION, kind];
         bytes.extend_from_slice(&self.id().to_le_bytes());
         bytes.push(u8::from(self.departed.get()));
-        let Callbacks { onconnect, onmessage, ondisconnect } = self.handlers.get();
-        for handler in [onconnect, onmessage, ondisconnect] {
+        bytes.push(u8::from(self.turn.drain_wanted.get()));
+        let Callbacks { onconnect, onmessage, ondisconnect, ondrain } = self.callbacks();
+        for handler in [onconnect, onmessage, ondisconnect, ondrain] {
             let (plugin, name) = handler.map_or(("", ""), |handler| (&handler.plugin_name, &handler.name));
             put_bytes(&mut bytes, plugin.as_bytes());
             put_bytes(&mut bytes, name.as_bytes());
@@ -94,6 +96,8 @@ impl Client {
         self.with_subprotocol(|name| put_bytes(&mut bytes, name.to_bytes()));
         self.with_certificate(|it| put_bytes(&mut bytes, it.map_or(&[], ClientCertificate::der)));
         self.with_params(|it| put_bytes(&mut bytes, it.map_or(&[], Params::as_bytes)));
+        bytes.push(u8::from(self.turn.is_limited.get()));
+        self.with_limited(|limited| limited.freeze(&mut bytes, now));
         self.endpoint.snapshot(&mut bytes);
         let (waiting, written) = self.outbox.borrow().to_bytes();
         put_bytes(&mut bytes, &waiting);
@@ -109,7 +113,7 @@ impl Client {
     }
 
     /// The client that [`Client::freeze`] wrote down. `resolve` finds handlers by plugin, name and kind; `max_message`
-    /// bounds a partial message, in bytes; the time to close of a closing client begins anew at `now`.
+    /// bounds a partial message, in bytes, unless the client's route has a limit of its own; the time to close of a closing client begins anew at `now`.
     ///
     /// # Errors
     /// The bytes are damaged, or a handler does not exist.
@@ -129,7 +133,8 @@ impl Client {
             return Err(ThawError::Format("the client has no id"));
         }
         let departed = source.bool()?;
-        let mut handlers = [None; 3];
+        let drain_wanted = source.bool()?;
+        let mut handlers = [None; 4];
         for (handler, kind) in handlers.iter_mut().zip(KINDS) {
             let (plugin, name) = (text(source.bytes()?)?, text(source.bytes()?)?);
             if !name.is_empty() {
@@ -146,7 +151,9 @@ impl Client {
         let certificate = source.bytes()?;
         let params = Params::from_bytes(source.bytes()?);
         let params = params.ok_or(ThawError::Format("the parameters are none"))?;
-        let endpoint = Endpoint::restore(&mut source, max_message, now)?;
+        let limited = source.bool()?.then(|| Limited::thaw(&mut source, now)).transpose()?;
+        let own_max = limited.as_ref().and_then(|limited| limited.limits.max_message);
+        let endpoint = Endpoint::restore(&mut source, own_max.unwrap_or(max_message), now)?;
         let (waiting, written) = (source.bytes()?, usize::try_from(source.u64()?).unwrap_or(usize::MAX));
         let outbox = Outbox::from_bytes(waiting, written);
         let outbox = outbox.ok_or(ThawError::Format("more is written than waited"))?;
@@ -158,10 +165,12 @@ impl Client {
         if transport.sealed_data() > outbox.len() {
             return Err(ThawError::Format("more is sealed than waits"));
         }
-        let [onconnect, onmessage, ondisconnect] = handlers;
+        let [onconnect, onmessage, ondisconnect, ondrain] = handlers;
         let client = Self { endpoint, outbox: RefCell::new(outbox), ..Self::requested(head) };
-        client.open(id, transport, Callbacks { onconnect, onmessage, ondisconnect });
+        client.open(id, transport, Callbacks { onconnect, onmessage, ondisconnect, ondrain });
         client.departed.set(departed);
+        client.turn.drain_wanted.set(drain_wanted);
+        limited.into_iter().for_each(|limited| client.set_limited(limited));
         if !rest.is_empty() {
             client.keep_rest(Rest { bytes: [rest, &[0]].concat().into(), handled: 0 });
         }

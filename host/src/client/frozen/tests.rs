@@ -18,7 +18,9 @@ const MAX: usize = 1 << 20;
 fn resolve(plugin: &str, name: &str, kind: Kind) -> Option<HandlerRef> {
     let known = matches!(
         (plugin, name, kind),
-        ("chat", "message", Kind::OnMessage) | ("chat", "leave", Kind::OnDisconnect)
+        ("chat", "message", Kind::OnMessage)
+            | ("chat", "leave", Kind::OnDisconnect)
+            | ("chat", "go_on", Kind::OnDrain)
     );
     known.then(|| -> HandlerRef {
         Box::leak(Box::new(Handler {
@@ -41,6 +43,7 @@ fn client(transport: Transport) -> Client {
         onconnect: None,
         onmessage: resolve("chat", "message", Kind::OnMessage),
         ondisconnect: resolve("chat", "leave", Kind::OnDisconnect),
+        ondrain: resolve("chat", "go_on", Kind::OnDrain),
     };
     client.set_subprotocol(b"chat.v2");
     client.set_certificate(Rc::new(ClientCertificate::new(b"der")));
@@ -112,13 +115,13 @@ fn nothing_is_lost(transport: Transport, mut peer: impl Read + Write + Send) {
     let waiting = client.backlog();
     assert!((1..expected.len()).contains(&waiting));
 
-    let mut client = thaw(client.freeze().expect("it is open")).expect("it is whole");
+    let mut client = thaw(client.freeze(Instant::now()).expect("it is open")).expect("it is whole");
     assert_eq!((client.id(), client.backlog(), client.phase()), (4711, waiting, Phase::Open));
     assert_eq!(client.head.header(b"Cookie"), Some(c"a=b"));
     client.with_subprotocol(|name| assert_eq!(name, c"chat.v2"));
     client.with_certificate(|it| assert_eq!(it.map(ClientCertificate::der), Some(&b"der"[..])));
     client.with_params(|it| assert_eq!(it.and_then(|it| it.get(b"room")), Some(c"a b")));
-    let names = client.handlers.get();
+    let names = client.callbacks();
     assert!(names.onconnect.is_none());
     assert_eq!(names.ondisconnect.map(|handler| handler.name.as_str()), Some("leave"));
 
@@ -134,7 +137,7 @@ fn nothing_is_lost(transport: Transport, mut peer: impl Read + Write + Send) {
         while !client.flush(&pool).expect("the socket works") {
             receive(&client, &mut messages);
             if moves < 100 {
-                client = thaw(client.freeze().expect("it is open")).expect("it is whole");
+                client = thaw(client.freeze(Instant::now()).expect("it is open")).expect("it is whole");
                 moves += 1;
             }
             std::thread::yield_now();
@@ -171,7 +174,7 @@ fn a_client_with_tls_does_so_too() {
 #[test]
 fn bytes_of_a_frozen_client_are_not_shown() {
     let (ours, _peer) = tls::tests::socket_pair();
-    let frozen = client(ours).freeze().expect("it is open");
+    let frozen = client(ours).freeze(Instant::now()).expect("it is open");
     let shown = format!("{frozen:?}");
     assert!(shown.len() < 100 && !shown.contains(&format!("{:?}", &frozen.bytes[..4])), "{shown}");
 }
@@ -184,7 +187,7 @@ fn a_closing_client_stays_closing_and_its_time_to_close_begins_anew() {
         client.endpoint.close(1001, "bye", Instant::now()).expect("it may be sent").expect("it is the first");
     client.queue(|outbox| outbox.push_framed(&close, &Pool::default()));
     client.departed.set(true);
-    let frozen = client.freeze().expect("it is closing");
+    let frozen = client.freeze(Instant::now()).expect("it is closing");
     let now = Instant::now() + Duration::from_secs(1000);
     let thawed = Client::thaw(frozen, MAX, now, resolve).expect("it is whole");
     assert_eq!((thawed.phase(), thawed.endpoint.state()), (Phase::Closing, State::Closing));
@@ -196,11 +199,11 @@ fn a_closing_client_stays_closing_and_its_time_to_close_begins_anew() {
 fn only_open_and_closing_clients_with_a_socket_freeze() {
     let request = hyper::Request::get("/").body(()).expect("a request");
     let requested = Client::requested(Head::new(&request.into_parts().0, "/", "unix:"));
-    assert!(requested.freeze().is_none(), "hyper has its socket");
+    assert!(requested.freeze(Instant::now()).is_none(), "hyper has its socket");
     let (ours, _peer) = UnixStream::pair().expect("a pair of sockets");
     let lost = client(Transport::Unix(ours));
     lost.abort(Instant::now());
-    assert!(lost.freeze().is_none(), "its socket is gone");
+    assert!(lost.freeze(Instant::now()).is_none(), "its socket is gone");
 }
 
 #[test]
@@ -208,10 +211,10 @@ fn bytes_that_were_read_and_not_handled_are_kept() {
     let (ours, _peer) = UnixStream::pair().expect("a pair of sockets");
     let client = client(Transport::Unix(ours));
     client.keep_rest(Rest { bytes: (*b"handled, not handled\0").into(), handled: 9 });
-    let thawed = thaw(client.freeze().expect("it is open")).expect("it is whole");
+    let thawed = thaw(client.freeze(Instant::now()).expect("it is open")).expect("it is whole");
     assert!(thawed.turn.has_rest.get());
     assert_eq!(thawed.take_rest().expect("it was kept").unhandled(), b"not handled");
-    let again = thaw(thawed.freeze().expect("it is open")).expect("it is whole");
+    let again = thaw(thawed.freeze(Instant::now()).expect("it is open")).expect("it is whole");
     assert!(!again.turn.has_rest.get() && again.take_rest().is_none());
 }
 
@@ -221,13 +224,13 @@ fn damaged_bytes_are_rejected_and_never_panic() {
         let (ours, _peer) = UnixStream::pair().expect("a pair of sockets");
         let client = client(Transport::Unix(ours));
         client.queue(|outbox| outbox.push(op::TEXT, b"waiting", &Pool::default()));
-        let mut frozen = client.freeze().expect("it is open");
+        let mut frozen = client.freeze(Instant::now()).expect("it is open");
         change(&mut frozen.bytes);
         thaw(frozen)
     };
     let length = {
         let (ours, _peer) = UnixStream::pair().expect("a pair of sockets");
-        client(Transport::Unix(ours)).freeze().expect("it is open").bytes.len()
+        client(Transport::Unix(ours)).freeze(Instant::now()).expect("it is open").bytes.len()
     };
     assert!(frozen(&|_| ()).is_ok());
     for end in 0..length {
@@ -254,4 +257,57 @@ fn damaged_bytes_are_rejected_and_never_panic() {
     });
     let error = renamed.err().expect("there is no such handler");
     assert_eq!(error.to_string(), "plugin `chat`: no onmessage handler `massage`");
+}
+
+#[test]
+fn what_a_client_has_used_of_its_routes_limits_goes_with_it() {
+    use crate::client::limited::Due;
+    use crate::config::route_limits::{MessageRate, OnFull, RouteLimits};
+    let second = Duration::from_secs(1);
+    let rate = MessageRate { messages: 1, per: 100 * second, burst: 3 };
+    let limits = RouteLimits {
+        max_message: Some(MAX + 1),
+        ping_interval: Some(5000 * second),
+        idle_timeout: Some(1000 * second),
+        max_lifetime: Some(3000 * second),
+        message_rate: Some(rate),
+        on_full: OnFull::Drop,
+    };
+    let (ours, _peer) = UnixStream::pair().expect("a pair of sockets");
+    let client = client(Transport::Unix(ours));
+    let start = Instant::now();
+    client.set_limits(Rc::new(limits.clone()), start);
+    client.turn.drain_wanted.set(true);
+    client.with_limited(|limited| {
+        limited.begin(1, start);
+        assert!(limited.admit() && limited.admit());
+        limited.has_dropped = true;
+    });
+    // Elsewhere, with another clock.
+    let there = start + 100_000 * second;
+    let frozen = client.freeze(start + 600 * second).expect("it is open");
+    let thawed = Client::thaw(frozen, MAX, there, resolve).expect("it is whole");
+    assert!(thawed.turn.drain_wanted.get() && thawed.turn.is_limited.get());
+    assert_eq!(thawed.callbacks().ondrain.map(|handler| handler.name.as_str()), Some("go_on"));
+    let looked = thawed.with_limited(|limited| {
+        assert!(*limited.limits == limits && limited.has_dropped);
+        limited.begin(1, there);
+        assert_eq!(limited.next_look(), Some(there));
+        assert_eq!(limited.look(there, false), Due::Nothing);
+        // Idle for 600 s already; the lifetime ends after 2400 s, or up to an eighth of it before.
+        assert_eq!(limited.next_look(), Some(there + 400 * second));
+        limited.note_data(there + 300 * second);
+        // Two of three messages were paid for before, and are free again.
+        assert_eq!([(); 4].map(|()| limited.admit()), [true, true, true, false]);
+        assert_eq!(limited.look(there + 400 * second, false), Due::Nothing);
+        limited.look(there + 2400 * second, false)
+    });
+    assert_eq!(looked, Some(Due::Lifetime));
+    // Limits that no route has are rejected.
+    let mut frozen = thawed.freeze(there).expect("it is open");
+    let zero = b"\"burst\":3";
+    let at = frozen.bytes.windows(zero.len()).position(|window| window == zero).expect("as JSON");
+    frozen.bytes[at + zero.len() - 1] = b'0';
+    let error = Client::thaw(frozen, MAX, there, resolve).err().expect("a burst of 0");
+    assert_eq!(error, ThawError::Format("the limits exceed what a route may have"));
 }

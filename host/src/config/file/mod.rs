@@ -9,6 +9,8 @@ mod listen; // what the server listens on
 
 mod route; // routes
 
+mod route_limits; // limits for the connections of a route
+
 mod tls; // certificates of a listener
 
 mod walk; // sections, keys and typed values with their positions

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::route_limits::limits;
 use super::walk::Section;
 use super::{boolean, origins, text};
 use crate::config::handshake::parse_protocol;
@@ -27,10 +28,33 @@ const KEYS: &[&str] = &[
     "onconnect",
     "onmessage",
     "ondisconnect",
+    "ondrain",
     "strip_prefix",
     "protocols",
     "origins",
     "headers",
+    "max_message",
+    "ping_interval",
+    "idle_timeout",
+    "max_lifetime",
+    "message_rate",
+    "on_full",
+];
+/// Keys for handlers and connections.
+const NOT_BESIDE_FILES: &[&str] = &[
+    "handler",
+    "onconnect",
+    "onmessage",
+    "ondisconnect",
+    "ondrain",
+    "protocols",
+    "origins",
+    "max_message",
+    "ping_interval",
+    "idle_timeout",
+    "max_lifetime",
+    "message_rate",
+    "on_full",
 ];
 const EXPECTED: &str = "expected tables in double brackets, [[route]]";
 
@@ -69,6 +93,7 @@ fn route(section: &Section, folder: &Path) -> anyhow::Result<Route> {
         protocols: section.list("protocols", |value| parse_protocol(text(value)))?.unwrap_or_default(),
         origins: origins(section)?,
         headers: headers(section)?,
+        limits: limits(section)?,
         origin: section.location(),
     })
 }
@@ -146,18 +171,19 @@ fn target(route: &Section, path: &RoutePath, folder: &Path) -> anyhow::Result<Ta
         return Ok(Target::Files(files));
     }
     let name = |key| route.value(key, |value| parse_handler(text(value)));
-    match (name("handler")?, [name("onconnect")?, name("onmessage")?, name("ondisconnect")?]) {
-        (Some(handler), [None, None, None]) => Ok(Target::Handler(handler)),
-        (None, [None, None, None]) => Err(route.error(format_args!(
-            "route `{path}` names no handler, expected `handler`, any of `onconnect`, `onmessage`, `ondisconnect`, or \
-             `files`"
+    let callbacks = [name("onconnect")?, name("onmessage")?, name("ondisconnect")?, name("ondrain")?];
+    match (name("handler")?, callbacks) {
+        (Some(handler), [None, None, None, None]) => Ok(Target::Handler(handler)),
+        (None, [None, None, None, None]) => Err(route.error(format_args!(
+            "route `{path}` names no handler, expected `handler`, any of `onconnect`, `onmessage`, `ondisconnect`, \
+             `ondrain`, or `files`"
         ))),
-        (None, [onconnect, onmessage, ondisconnect]) => {
-            Ok(Target::Callbacks { onconnect, onmessage, ondisconnect })
+        (None, [onconnect, onmessage, ondisconnect, ondrain]) => {
+            Ok(Target::Callbacks { onconnect, onmessage, ondisconnect, ondrain })
         }
         (Some(_), _) => Err(route.error(format_args!(
             "route `{path}` has `handler` beside callbacks, expected either `handler` (answers requests) or \
-             `onconnect`, `onmessage`, `ondisconnect` (for WebSockets)"
+             `onconnect`, `onmessage`, `ondisconnect`, `ondrain` (for WebSockets)"
         ))),
     }
 }
@@ -177,8 +203,7 @@ fn files(route: &Section, path: &RoutePath, base: &Path) -> anyhow::Result<Optio
             None => Ok(None),
         };
     };
-    let others = ["handler", "onconnect", "onmessage", "ondisconnect", "protocols", "origins"];
-    if let Some(other) = others.into_iter().find(|key| route.get(key).is_some()) {
+    if let Some(other) = NOT_BESIDE_FILES.iter().find(|key| route.get(key).is_some()) {
         return Err(route.error(format_args!(
             "route `{path}` has `{other}` beside `files`, expected one of them: the server itself answers with files"
         )));

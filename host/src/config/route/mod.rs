@@ -21,6 +21,7 @@ mod headers; // headers of its responses
 
 use serde::{Deserialize, Serialize};
 
+use super::route_limits::RouteLimits;
 use super::web_origin::OriginRule;
 
 pub use claims::Claims;
@@ -51,6 +52,8 @@ pub struct Route {
     pub origins: Option<OriginRule>,
     /// Names in lower case, and values, of headers that its responses get, unless they have one of that name.
     pub headers: Vec<(String, String)>,
+    /// What its connections may cost.
+    pub limits: RouteLimits,
     /// Where the operator wrote the route, for messages: `--route '/chat=join,,leave'` or `callsign.toml:12`.
     pub origin: String,
 }
@@ -61,14 +64,19 @@ pub enum Target {
     /// An onrequest handler answers every request.
     Handler(String),
     /// The handshake binds these callbacks to the connection. At least one is set; an event without a name is ignored.
-    Callbacks { onconnect: Option<String>, onmessage: Option<String>, ondisconnect: Option<String> },
+    Callbacks {
+        onconnect: Option<String>,
+        onmessage: Option<String>,
+        ondisconnect: Option<String>,
+        ondrain: Option<String>,
+    },
     /// The host serves static files.
     Files(Files),
 }
 
 impl Route {
-    /// Parses the value of `--route`: `PATH=HANDLER` or `PATH=ONCONNECT,ONMESSAGE,ONDISCONNECT`. An empty name in the
-    /// second form ignores the event. The error states what was expected.
+    /// Parses the value of `--route`: `PATH=HANDLER` or `PATH=ONCONNECT,ONMESSAGE,ONDISCONNECT`, with `,ONDRAIN` or
+    /// without. An empty name in the second form ignores the event. The error states what was expected.
     pub fn from_flag(text: &str) -> Result<Self, String> {
         // A path may contain `=`, a handler name may not.
         let (path, names) = text.rsplit_once('=').ok_or(
@@ -79,18 +87,20 @@ impl Route {
             |name: &str| if name.trim().is_empty() { Ok(None) } else { parse_handler(name).map(Some) };
         let target = match names.split(',').collect::<Vec<_>>()[..] {
             [handler] => Target::Handler(parse_handler(handler)?),
-            [onconnect, onmessage, ondisconnect] => {
-                let names = [optional(onconnect)?, optional(onmessage)?, optional(ondisconnect)?];
+            [onconnect, onmessage, ondisconnect, ref drain @ ..] if drain.len() <= 1 => {
+                let ondrain = optional(drain.first().copied().unwrap_or_default())?;
+                let names = [optional(onconnect)?, optional(onmessage)?, optional(ondisconnect)?, ondrain];
                 if names.iter().all(Option::is_none) {
                     return Err("expected at least one name: this route would ignore every event".into());
                 }
-                let [onconnect, onmessage, ondisconnect] = names;
-                Target::Callbacks { onconnect, onmessage, ondisconnect }
+                let [onconnect, onmessage, ondisconnect, ondrain] = names;
+                Target::Callbacks { onconnect, onmessage, ondisconnect, ondrain }
             }
             ref names => {
                 return Err(format!(
                     "found {} names, expected one (an onrequest handler) or three (onconnect, onmessage, \
-                     ondisconnect); leave a name empty to ignore its event, as in `{path}=,message,`",
+                     ondisconnect), and after these ondrain; leave a name empty to ignore its event, as in \
+                     `{path}=,message,`",
                     names.len()
                 ));
             }
@@ -105,6 +115,7 @@ impl Route {
             protocols: Vec::new(),
             origins: None,
             headers: Vec::new(),
+            limits: RouteLimits::default(),
             origin,
         })
     }
@@ -132,17 +143,17 @@ pub fn parse_handler(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn callbacks(names: [&str; 3]) -> Target {
-        let [onconnect, onmessage, ondisconnect] =
+    fn callbacks(names: [&str; 4]) -> Target {
+        let [onconnect, onmessage, ondisconnect, ondrain] =
             names.map(|name| (!name.is_empty()).then(|| name.to_owned()));
-        Target::Callbacks { onconnect, onmessage, ondisconnect }
+        Target::Callbacks { onconnect, onmessage, ondisconnect, ondrain }
     }
 
     #[test]
     fn one_name_is_a_request_handler_and_three_are_callbacks() {
         let route = Route::from_flag("/chat=join,chat:message,leave").unwrap();
         assert_eq!(route.path, RoutePath::Exact("/chat".into()));
-        assert_eq!(route.target, callbacks(["join", "chat:message", "leave"]));
+        assert_eq!(route.target, callbacks(["join", "chat:message", "leave", ""]));
         assert_eq!(route.origin, "--route '/chat=join,chat:message,leave'");
 
         let route = Route::from_flag("/files/* = web:page").unwrap();
@@ -154,7 +165,9 @@ mod tests {
 
     #[test]
     fn an_empty_name_ignores_its_event() {
-        assert_eq!(Route::from_flag("/chat=,message,").unwrap().target, callbacks(["", "message", ""]));
+        assert_eq!(Route::from_flag("/chat=,message,").unwrap().target, callbacks(["", "message", "", ""]));
+        assert_eq!(Route::from_flag("/a=,m,,").unwrap().target, callbacks(["", "m", "", ""]));
+        assert_eq!(Route::from_flag("/a=,m,,go_on").unwrap().target, callbacks(["", "m", "", "go_on"]));
     }
 
     #[test]
@@ -168,12 +181,14 @@ mod tests {
             (
                 "/chat=join,leave",
                 "found 2 names, expected one (an onrequest handler) or three (onconnect, onmessage, \
-                 ondisconnect); leave a name empty to ignore its event, as in `/chat=,message,`",
+                 ondisconnect), and after these ondrain; leave a name empty to ignore its event, as in \
+                 `/chat=,message,`",
             ),
             (
-                "/chat=a,b,c,d",
-                "found 4 names, expected one (an onrequest handler) or three (onconnect, onmessage, \
-                 ondisconnect); leave a name empty to ignore its event, as in `/chat=,message,`",
+                "/chat=a,b,c,d,e",
+                "found 5 names, expected one (an onrequest handler) or three (onconnect, onmessage, \
+                 ondisconnect), and after these ondrain; leave a name empty to ignore its event, as in \
+                 `/chat=,message,`",
             ),
             ("/chat=,,", "expected at least one name: this route would ignore every event"),
             ("/chat=", "expected a handler's name, such as `join` or `chat:join`"),

@@ -16,6 +16,7 @@ use crate::config::defaults::{
     DEFAULT_SLOW_CALLBACK, MAX_MAX_MESSAGE, MIN_MAX_HEAD,
 };
 use crate::config::options::LimitOptions;
+use crate::config::route::Route;
 use crate::config::units::{Size, Time};
 
 /// Limits on what clients and callbacks may cost.
@@ -121,6 +122,22 @@ impl Limits {
         let limits = [self, other].map(|limits| serde_json::to_value(limits).unwrap_or_default());
         let keys = limits[0].as_object().into_iter().flat_map(|limits| limits.keys());
         keys.filter(|key| limits[0][key.as_str()] != limits[1][key.as_str()]).cloned().collect()
+    }
+
+    /// Rejects limits of a route that contradict those of the server.
+    pub(super) fn check_route(&self, route: &Route) -> anyhow::Result<()> {
+        let Some(max_message) = route.limits.max_message else { return Ok(()) };
+        if self.receive_memory / 3 < max_message {
+            bail!(
+                "{}: max_message of route `{}` is {}, and receive_memory is {}, less than three times as much: two clients \
+                 with a large message could exceed it; raise receive_memory or lower max_message",
+                route.origin,
+                route.path,
+                Size(max_message),
+                Size(self.receive_memory)
+            );
+        }
+        Ok(())
     }
 
     /// The error names the keys of the limits that it is about.

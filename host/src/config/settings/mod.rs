@@ -140,13 +140,15 @@ impl Settings {
             let key = words.find(|word| positions.contains_key(*word)).unwrap_or_default();
             locate(&positions, key, error)
         })?;
+        let routes = merge_routes(config.routes, options.route)?;
+        routes.iter().try_for_each(|route| limits.check_route(route))?;
         Ok(Self {
             listen,
             workers,
             user: options.user.or(config.user),
             group: options.group.or(config.group),
             plugins,
-            routes: merge_routes(config.routes, options.route)?,
+            routes,
             handshake: HandshakePolicy {
                 origins: origins.unwrap_or_default(),
                 trusted_proxies: trusted_proxies.into(),

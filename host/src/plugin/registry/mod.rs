@@ -60,18 +60,19 @@ impl Registry {
         }
     }
 
-    /// Resolves the three names of a handshake; None stays None. Without a plugin that asks, names without a plugin
+    /// Resolves the names of a handshake; None stays None. Without a plugin that asks, names without a plugin
     /// must all be found in the same one.
     pub fn resolve_callbacks(
         &self,
         asking: Option<usize>,
-        names: [Option<&str>; 3],
+        names: [Option<&str>; 4],
     ) -> Result<Callbacks, Unresolved> {
         let find = |name: Option<&str>, kind| name.map(|name| self.resolve(asking, name, kind)).transpose();
         let callbacks = Callbacks {
             onconnect: find(names[0], Kind::OnConnect)?,
             onmessage: find(names[1], Kind::OnMessage)?,
             ondisconnect: find(names[2], Kind::OnDisconnect)?,
+            ondrain: find(names[3], Kind::OnDrain)?,
         };
         // Both have the same order and the same gaps.
         let found = callbacks.iter().zip(names.into_iter().flatten());

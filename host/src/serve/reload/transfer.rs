@@ -43,7 +43,7 @@ impl Transfer {
     ) -> Result<()> {
         let has_hooks = save.can_save() && restore.can_restore();
         let same_version = save.state_version != 0 && save.state_version == restore.state_version;
-        let uses_plugin = |c: &Rc<Client>| c.handlers.get().iter().any(|handler| handler.plugin == index);
+        let uses_plugin = |c: &Rc<Client>| c.callbacks().iter().any(|handler| handler.plugin == index);
         for c in connections.into_iter().filter(uses_plugin).filter(|c| has_data(&**c)) {
             if !has_hooks {
                 // With the same version the data stays in the connection, as it is.

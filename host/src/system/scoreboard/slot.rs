@@ -33,8 +33,10 @@ pub struct Slot {
     hot: Hot,
     crash: CrashRecord,
     labels: [Text<124>; HANDLERS],
+    /// Messages dropped because their clients read too slowly.
+    dropped: AtomicU64,
     /// A line for each module: start, end and bias in hexadecimal, path.
-    modules: Text<12_284>,
+    modules: Text<12_276>,
 }
 
 const _: () = assert!(size_of::<Slot>() == 32 * 1024 && size_of::<Hot>() == 64);
@@ -88,6 +90,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Clients closed because all clients together held too much, or a message took too long.
     pub shed: u64,
+    /// Messages dropped because their clients read too slowly.
+    pub dropped: u64,
     /// Memory of incomplete messages now, in bytes.
     pub receive_memory: u64,
     /// Memory of write queues now, in bytes.
@@ -175,6 +179,7 @@ impl Slot {
                 frames: [const { zero() }; FRAMES],
             },
             labels: [const { Text::new() }; HANDLERS],
+            dropped: zero(),
             modules: Text::new(),
         }
     }
@@ -245,6 +250,11 @@ impl Slot {
         add(&self.hot.shed, clients);
     }
 
+    /// Counts a message that was dropped because its client reads too slowly.
+    pub fn count_dropped(&self) {
+        add(&self.dropped, 1);
+    }
+
     /// Notes that clients have had to wait for their turn.
     pub fn note_lag(&self, lag: Duration) {
         let (count, ms) =
@@ -290,6 +300,7 @@ impl Slot {
         let load = [&hot.lag, &hot.receive_memory, &hot.send_memory, &hot.shed];
         [seen, load].as_flattened().iter().for_each(|word| word.store(0, Relaxed));
         self.crash.signal.store(0, Relaxed);
+        self.dropped.store(0, Relaxed);
         self.labels.iter().for_each(|label| label.write(""));
         self.modules.write("");
     }
@@ -344,6 +355,7 @@ impl Slot {
             callbacks: hot.now.load(Relaxed) >> SEQUENCE_SHIFT,
             accepted: hot.accepted.load(Relaxed),
             shed: hot.shed.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
             receive_memory: hot.receive_memory.load(Relaxed),
             send_memory: hot.send_memory.load(Relaxed),
         }

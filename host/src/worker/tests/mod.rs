@@ -8,6 +8,8 @@ mod pace; // slow clients, stalls, floods
 
 mod parts; // hub, admission, parent link by themselves
 
+mod route_limits; // limits of a route, and ondrain
+
 mod pings; // silent clients
 
 mod sending; // audiences, queues, one write per turn
@@ -230,6 +232,7 @@ fn recording() -> Callbacks {
         onconnect: handler("join", Kind::OnConnect, Function::OnConnection(onconnect)),
         onmessage: None,
         ondisconnect: handler("leave", Kind::OnDisconnect, Function::OnConnection(ondisconnect)),
+        ondrain: None,
     }
 }
 

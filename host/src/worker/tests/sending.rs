@@ -33,6 +33,7 @@ async fn a_broadcast_to_the_clients_of_a_plugin_reaches_those_with_any_handler_o
             onmessage: handler(onmessage, Kind::OnMessage),
             ondisconnect: handler(ondisconnect, Kind::OnDisconnect),
             onconnect: None,
+            ondrain: None,
         };
         let mut clients = Vec::new();
         for handlers in [of(1, 1), of(2, 2), of(2, 1), of(1, 2), Callbacks::default()] {

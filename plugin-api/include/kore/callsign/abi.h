@@ -83,6 +83,8 @@ struct callsign_kore_host {
 	const uint8_t *(*certificate)(const struct connection *, size_t *);
 	const char *(*certificate_field)(const struct connection *, uint32_t, size_t);
 	const char *(*param)(const struct connection *, const char *);
+	size_t (*queued)(const struct connection *);
+	int32_t (*handshake_with)(struct http_request *, const void *);
 };
 
 struct callsign_kore_plugin {

@@ -86,6 +86,8 @@ pub struct WorkerStatus {
     pub send_memory_bytes: u64,
     /// Clients closed because all together held too much memory, or because a message took too long.
     pub shed: u64,
+    /// Messages that were dropped because their clients read too slowly.
+    pub dropped: u64,
     /// Memory of the process. None: it has ended, or the system does not tell.
     pub resident_bytes: Option<u64>,
     /// By how much reloads have grown the process.
@@ -206,6 +208,11 @@ impl fmt::Display for Status {
                 table.note(format!(
                     "{received} incomplete messages, {queued} write queues, {shed} {clients} shed"
                 ));
+            }
+            match worker.dropped {
+                0 => {}
+                1 => table.note("1 message dropped for a client that reads too slowly".to_owned()),
+                n => table.note(format!("{n} messages dropped for clients that read too slowly")),
             }
             match (&worker.running, worker.pid) {
                 (Some(running), _) => table.note(running.to_string()),
