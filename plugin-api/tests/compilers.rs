@@ -53,10 +53,10 @@ fn a_plugin_compiles_without_a_warning_as_c99_and_as_cpp17() {
                 compiler.ends_with("++"),
                 "{compiler}"
             );
-            let names = ["join", "leave", "load", "message", "page", "unload"];
+            let names = ["drained", "join", "leave", "load", "message", "page", "unload"];
             let handlers = names.map(|name| format!("callsign_handler_{name}"));
-            assert_eq!(exported[..6], handlers, "{compiler} {level}");
-            assert_eq!(exported[6..], ["callsign_plugin"], "{compiler} {level}");
+            assert_eq!(exported[..7], handlers, "{compiler} {level}");
+            assert_eq!(exported[7..], ["callsign_plugin"], "{compiler} {level}");
         }
     }
 }
