@@ -434,6 +434,10 @@ fn what_is_malformed_is_refused_with_its_place() {
             "3:1: route `/*` has `handler` beside `files`, expected one of them: the server itself answers with files",
         ),
         (
+            "files = 'public'\nmax_message = 1000",
+            "3:1: route `/*` has `max_message` beside `files`, expected one of them: the server itself answers with files",
+        ),
+        (
             "files = 'public'\nmethods = 'GET'",
             "6:11: `methods` in [[route]]: found string `'GET'`, expected none beside `files`, which are for GET and HEAD",
         ),

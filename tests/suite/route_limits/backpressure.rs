@@ -12,7 +12,8 @@ fn counter(host_control: &std::path::Path, key: &str) -> u64 {
 fn a_plugin_streams_more_than_the_queue_holds_and_no_line_is_lost() {
     const LINES: u64 = 100_000;
     let control = scratch("stream.sock");
-    let host = Host::serve("stream", &["--workers", "1", "--control", path(&control)]);
+    let options = ["--workers", "1", "--control", path(&control), "--ping-interval", "0"];
+    let host = Host::serve("stream", &options);
     let mut client = host.connect().upgraded("/", &[]);
     client.buffer_little();
     client.send_frame(TEXT, LINES.to_string().as_bytes());
@@ -42,7 +43,8 @@ fn serve_drain(name: &str) -> (Host, PathBuf) {
          [[route]]\npath = '/handler'\nhandler = 'connect_'\n[[route]]\npath = '/wrong'\nhandler = 'wrong'\n"
     );
     fs::write(&file, text).expect("the scratch folder can be written");
-    (Host::start(&["serve", "--config", path(&file), "--control", path(&control)]), control)
+    let options = ["--control", path(&control), "--ping-interval", "0"];
+    (Host::start(&[&["serve", "--config", path(&file)], &options[..]].concat()), control)
 }
 
 #[test]
@@ -89,7 +91,8 @@ fn a_full_queue_drops_or_closes_as_the_route_says() {
 fn a_broadcast_skips_a_client_that_is_full_and_counts_what_it_misses() {
     const PAYLOAD: usize = 2000;
     let control = scratch("broadcast.sock");
-    let host = serve("broadcast", "on_full = 'drop'", &["--control", path(&control)]);
+    let options = ["--control", path(&control), "--ping-interval", "0"];
+    let host = serve("broadcast", "on_full = 'drop'", &options);
     let mut slow = host.connect().upgraded("/", &[]);
     slow.buffer_little();
     let (mut source, mut reader) =
@@ -148,7 +151,8 @@ fn a_plugin_in_c_streams_too_and_its_names_are_checked() {
 fn a_reload_replaces_the_ondrain_handler_that_a_client_waits_for() {
     const LINES: usize = 20_000;
     let drain = |defines: &[&str]| c_plugin_with("drain.c", defines);
-    let server = Reloading::serve(&drain(&[]), &["--workers", "1", "--route", "/=,message,,drained"]);
+    let options = ["--workers", "1", "--ping-interval", "0", "--route", "/=,message,,drained"];
+    let server = Reloading::serve(&drain(&[]), &options);
     let mut client = server.host.connect().upgraded("/", &[]);
     client.buffer_little();
     client.send_frame(TEXT, LINES.to_string().as_bytes());
