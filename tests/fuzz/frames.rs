@@ -29,11 +29,15 @@ fuzz_target!(|input: &[u8]| {
     let mut cut = || cuts.next().unwrap_or(1);
 
     check_header(wire);
-    assert_eq!(receive(wire, || wire.len()), receive(wire, &mut cut));
+    let plain = Extensions::default();
+    for extensions in [plain, Extensions { deflate: true }] {
+        assert_eq!(receive(wire, || wire.len(), extensions), receive(wire, &mut cut, extensions));
+    }
 
     let close_after = usize::from(first >> 4);
-    let open = || Endpoint::new(Extensions::default());
-    check_endpoint(open, wire, close_after, &mut cut);
+    for extensions in [plain, Extensions { deflate: true }] {
+        check_endpoint(|| Endpoint::new(extensions), wire, close_after, &mut cut);
+    }
 
     let mut source = Source(input);
     if Endpoint::restore(&mut source, MESSAGE_MAX, Instant::now()).is_ok() {
@@ -75,6 +79,7 @@ fn transfer(endpoint: Endpoint) -> Endpoint {
 #[derive(Debug, PartialEq)]
 enum Item {
     Payload(u8, Vec<u8>),
+    Compressed(u8, Vec<u8>),
     Close(Option<u16>, String),
     Send(Vec<u8>),
     Violation(Violation),
@@ -111,6 +116,10 @@ fn converse(
                     bytes.fill(0xEE);
                     item
                 }
+                Event::Compressed { op, data } => {
+                    assert!(open);
+                    check_compressed(op, data)
+                }
                 Event::Pong(payload) => check_payload(op::PONG, payload, op::CONTROL_MAX),
                 Event::Violation(violation) => Item::Violation(violation),
                 Event::Send(frame) => {
@@ -135,7 +144,7 @@ fn converse(
     (items, endpoint.state(), ending)
 }
 
-fn receive(wire: &[u8], mut cut: impl FnMut() -> usize) -> Vec<Item> {
+fn receive(wire: &[u8], mut cut: impl FnMut() -> usize, extensions: Extensions) -> Vec<Item> {
     let mut receiver = Receiver::new();
     let mut items = Vec::new();
     let (mut wire, mut arrived) = (with_spare(wire), 0);
@@ -145,7 +154,7 @@ fn receive(wire: &[u8], mut cut: impl FnMut() -> usize) -> Vec<Item> {
         arrived = to;
         loop {
             let ended = matches!(items.last(), Some(Item::Close(..) | Item::Violation(_)));
-            match receiver.next(&mut piece, MESSAGE_MAX) {
+            match receiver.next(&mut piece, MESSAGE_MAX, extensions) {
                 Ok(Some(received)) => items.push(check_received(received)),
                 Ok(None) => break,
                 Err(violation) => {
@@ -169,6 +178,7 @@ fn with_spare(wire: &[u8]) -> Vec<u8> {
 fn check_received(received: Received<'_>) -> Item {
     match received {
         Received::Message { op, data } => check_payload(op, &data, MESSAGE_MAX),
+        Received::Compressed { op, data } => check_compressed(op, data),
         Received::Ping(data) => check_payload(op::PING, data, op::CONTROL_MAX),
         Received::Pong(data) => check_payload(op::PONG, data, op::CONTROL_MAX),
         Received::Close { code, reason } => {
@@ -176,6 +186,11 @@ fn check_received(received: Received<'_>) -> Item {
             Item::Close(code, reason.to_owned())
         }
     }
+}
+
+fn check_compressed(op: u8, data: &[u8]) -> Item {
+    assert!(data.len() <= MESSAGE_MAX && matches!(op, op::TEXT | op::BINARY));
+    Item::Compressed(op, data.to_vec())
 }
 
 /// Checks the guarantees of [`Event`] and [`Received`], and that tungstenite can parse the payload in a frame of ours.
@@ -197,7 +212,7 @@ fn check_payload(op: u8, payload: &[u8], payload_max: usize) -> Item {
 fn check_header(wire: &[u8]) {
     let mut cursor = Cursor::new(wire);
     let theirs = FrameHeader::parse(&mut cursor);
-    match Header::parse(wire) {
+    match Header::parse(wire, Extensions::default()) {
         Ok(Some(ours)) => {
             let (header, length) = theirs.unwrap().unwrap();
             assert_eq!((ours.fin, ours.op), (header.is_final, header.opcode.into()));

@@ -17,9 +17,12 @@ pub const NO_CODE: u16 = 1005;
 /// Close code for a connection that ended without a Close frame (RFC 6455 §7.1.5). It is never sent.
 pub const NO_CLOSE: u16 = 1006;
 
-/// The extensions that a handshake has negotiated (RFC 6455 §9.1). There are none yet.
+/// The extensions that a handshake has negotiated (RFC 6455 §9.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extensions {}
+pub struct Extensions {
+    /// permessage-deflate (RFC 7692): the client may send compressed messages, which the endpoint reports as they are.
+    pub deflate: bool,
+}
 
 /// How far the closing handshake has come (RFC 6455 §7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,14 @@ pub enum Event<'a> {
         /// Valid UTF-8 in a TEXT message. The byte behind it is 0.
         data: Payload<'a>,
     },
+    /// A complete message whose payload is compressed; only its size is checked. Whoever handles it inflates it, and
+    /// fails the connection if that is not possible, or if a TEXT message then is not UTF-8.
+    Compressed {
+        /// [`op::TEXT`] or [`op::BINARY`].
+        op: u8,
+        /// As it was sent.
+        data: &'a [u8],
+    },
     /// The client answered a Ping or sent an unsolicited Pong (RFC 6455 §5.5.3).
     Pong(&'a [u8]),
     /// A frame for the client: a Pong, the answer to its Close, or the Close that rejects its input.
@@ -78,7 +89,7 @@ pub enum Event<'a> {
 pub struct Endpoint {
     pub(super) receiver: RefCell<Receiver>,
     pub(super) state: Cell<State>,
-    pub(super) extensions: Extensions,
+    pub(super) extensions: Cell<Extensions>,
     pub(super) ending: OnceCell<Box<Ending>>,
 }
 
@@ -86,7 +97,7 @@ impl Endpoint {
     /// A connection whose handshake is done.
     pub fn new(extensions: Extensions) -> Self {
         let (receiver, state) = (RefCell::default(), Cell::new(State::Open));
-        Self { receiver, state, extensions, ending: OnceCell::new() }
+        Self { receiver, state, extensions: Cell::new(extensions), ending: OnceCell::new() }
     }
 
     /// How far the closing handshake has come.
@@ -103,10 +114,15 @@ impl Endpoint {
 
     /// The negotiated extensions.
     pub fn extensions(&self) -> Extensions {
-        self.extensions
+        self.extensions.get()
     }
 
-    /// Handles all of `input`, unmasking in place. `max_message` bounds a message, in bytes; `now` is called
+    /// Sets the negotiated extensions, before the first bytes of the client are received.
+    pub fn set_extensions(&self, extensions: Extensions) {
+        self.extensions.set(extensions);
+    }
+
+    /// Handles all of `input`, unmasking in place. `max_message` bounds a message, in bytes as they are sent; `now` is called
     /// only when the connection ends.
     ///
     /// After our Close, messages are discarded (the WebSocket API of browsers does the same) and Pings are
@@ -144,7 +160,7 @@ impl Endpoint {
             if !input.is_empty() && stop() {
                 break;
             }
-            match receiver.next(input, max_message) {
+            match receiver.next(input, max_message, self.extensions.get()) {
                 Ok(Some(Received::Message { op, data })) => {
                     if self.is_open() {
                         data.terminated(|data| message(op, data));
@@ -179,6 +195,9 @@ impl Endpoint {
                 write_frame(&mut pong, op::PONG, payload);
                 handle(Event::Send(&pong));
             }
+            Received::Compressed { op, data } if state == State::Open => {
+                handle(Event::Compressed { op, data })
+            }
             Received::Pong(payload) if state != State::Closed => handle(Event::Pong(payload)),
             // RFC 6455 §5.5.1: the answer has the same code.
             Received::Close { code, reason } if state == State::Open => {
@@ -189,7 +208,10 @@ impl Endpoint {
                 handle(Event::Send(&reply));
             }
             Received::Close { .. } => self.state.set(State::Closed),
-            Received::Message { .. } | Received::Ping(_) | Received::Pong(_) => {}
+            Received::Message { .. }
+            | Received::Compressed { .. }
+            | Received::Ping(_)
+            | Received::Pong(_) => {}
         }
     }
 

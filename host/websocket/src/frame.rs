@@ -1,7 +1,7 @@
 //! The frame format, RFC 6455 section 5.2: reads the headers of client frames, writes server frames. Nothing
 //! here depends on earlier frames; `receiver` checks the rules between frames.
 
-use super::Violation;
+use super::{Extensions, Violation};
 
 /// Frame opcodes, RFC 6455 section 5.2.
 pub mod op {
@@ -17,6 +17,12 @@ pub mod op {
     pub const PING: u8 = 9;
     /// Answers a PING, or is an unsolicited heartbeat.
     pub const PONG: u8 = 10;
+
+    /// Added to TEXT or BINARY: the payload is compressed. It is the bit RSV1 of the frame's first byte, RFC 7692
+    /// section 6.
+    pub const COMPRESSED: u8 = 0x40;
+    /// Set in the opcodes of control frames alone.
+    pub(crate) const CONTROL: u8 = 0x08;
 
     /// Largest payload of a control frame in bytes, RFC 6455 section 5.5.
     pub const CONTROL_MAX: usize = 125;
@@ -34,7 +40,7 @@ const SHORT_MAX: usize = 125;
 pub struct Header {
     /// Set in the last or only frame of a message.
     pub fin: bool,
-    /// One of [`op`].
+    /// One of [`op`], with [`op::COMPRESSED`] if the frame begins a compressed message.
     pub op: u8,
     /// Key that the payload is XORed with.
     pub mask: [u8; 4],
@@ -48,19 +54,28 @@ impl Header {
     /// Length of the longest header in bytes.
     pub const SIZE_MAX: usize = 14;
 
-    /// Reads the header at the start of `bytes`; `None` if the header is incomplete.
+    /// Reads the header at the start of `bytes`; `None` if the header is incomplete. `extensions` decides which
+    /// reserved bits may be set.
     ///
     /// # Errors
-    /// 1002 for a reserved bit or opcode, a missing mask, a control frame that is fragmented or longer than
-    /// 125 bytes, a length of 2^63 bytes or more, or a length that is not in its shortest form.
-    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Violation> {
+    /// 1002 for a reserved bit that no extension allows in this frame, a reserved opcode, a missing mask, a control frame
+    /// that is fragmented or longer than 125 bytes, a length of 2^63 bytes or more, or a length that is not in its
+    /// shortest form.
+    pub fn parse(bytes: &[u8], extensions: Extensions) -> Result<Option<Self>, Violation> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
-        let (fin, op, length_code) = (first & FIN != 0, first & 0x0F, second & !MASKED);
+        let (fin, mut op, length_code) = (first & FIN != 0, first & 0x0F, second & !MASKED);
         let control = op >= op::CLOSE;
         if first & RESERVED != 0 {
-            return Err(Violation::protocol("reserved bit set, but no extension was agreed on"));
-        }
-        if !matches!(op, op::CONTINUATION..=op::BINARY | op::CLOSE..=op::PONG) {
+            if !extensions.deflate {
+                return Err(Violation::protocol("reserved bit set, but no extension was agreed on"));
+            }
+            if first & RESERVED != op::COMPRESSED || !matches!(op, op::TEXT | op::BINARY) {
+                return Err(Violation::protocol(
+                    "reserved bit set that the extension does not use in this frame",
+                ));
+            }
+            op |= op::COMPRESSED;
+        } else if !matches!(op, op::CONTINUATION..=op::BINARY | op::CLOSE..=op::PONG) {
             return Err(Violation::protocol("unknown opcode"));
         }
         if second & MASKED == 0 {
@@ -126,7 +141,8 @@ pub fn frame_header(op: u8, length: usize) -> ([u8; 10], usize) {
     (header, size)
 }
 
-/// Appends one unfragmented server frame to `out`. Servers do not mask, RFC 6455 section 5.1.
+/// Appends one unfragmented server frame to `out`. Servers do not mask, RFC 6455 section 5.1. `op` may have
+/// [`op::COMPRESSED`] if `payload` is compressed.
 #[inline]
 pub fn write_frame(out: &mut Vec<u8>, op: u8, payload: &[u8]) {
     if payload.len() > SHORT_MAX {

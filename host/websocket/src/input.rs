@@ -87,6 +87,16 @@ impl<'b> Payload<'b> {
         &mut self.0[..length]
     }
 
+    /// A payload that was not received as it is, such as an inflated one: all bytes of `buffer` except the last, which
+    /// is set to 0.
+    ///
+    /// # Panics
+    /// `buffer` is empty.
+    pub fn terminate(buffer: &'b mut [u8]) -> Self {
+        *buffer.last_mut().expect("no byte behind the payload") = 0;
+        Self(buffer)
+    }
+
     /// The payload and the byte behind it. Both may be changed: nothing uses the payload afterwards, and the
     /// byte gets its value back.
     #[inline]

@@ -7,6 +7,7 @@
 use std::{error, fmt, mem, str};
 
 use super::{
+    Extensions,
     frame::{Header, op},
     input::{Input, Payload},
     mask::unmask,
@@ -22,6 +23,14 @@ pub enum Received<'a> {
         op: u8,
         /// Valid UTF-8 in a TEXT message. The byte behind it may be any.
         data: Payload<'a>,
+    },
+    /// A complete message, reassembled, whose payload is compressed (RFC 7692 §6.2). Nothing in it is checked but its
+    /// size.
+    Compressed {
+        /// [`op::TEXT`] or [`op::BINARY`].
+        op: u8,
+        /// As it was sent, without the four bytes that a sender leaves out.
+        data: &'a [u8],
     },
     /// The caller answers with a PONG of the same payload, at most 125 bytes.
     Ping(&'a [u8]),
@@ -74,7 +83,7 @@ pub struct Receiver {
     /// The received part of an incomplete header is `partial_header[..partial_header_length]`.
     pub(super) partial_header: [u8; Header::SIZE_MAX],
     pub(super) partial_header_length: u8,
-    /// FIN and opcode of the current frame.
+    /// FIN and opcode of the current frame, the latter with [`op::COMPRESSED`] if it begins a compressed message.
     pub(super) fin: bool,
     pub(super) op: u8,
     /// Mask of the current frame, rotated so that `mask[0]` belongs to the next payload byte.
@@ -83,11 +92,11 @@ pub struct Receiver {
     pub(super) missing: usize,
     /// Payload of a control frame that arrives in pieces. The last event may borrow it until the next call.
     pub(super) control: Vec<u8>,
-    /// Opcode of the incomplete message, 0 if there is none.
+    /// Opcode of the incomplete message, with [`op::COMPRESSED`] if it is; 0 if there is none.
     pub(super) message_op: u8,
     /// Received payload of the incomplete message. The last event may borrow it until the next call.
     pub(super) message: Vec<u8>,
-    /// `message[..utf8_checked]` is valid UTF-8.
+    /// `message[..utf8_checked]` is valid UTF-8, in a TEXT message that is not compressed.
     pub(super) utf8_checked: usize,
     /// The incomplete message or control frame has begun since [`Receiver::incomplete`] was called last.
     pub(super) is_new: bool,
@@ -124,7 +133,7 @@ impl Receiver {
     /// all of `input` is consumed; the receiver then holds heap memory only for an incomplete frame or
     /// message.
     ///
-    /// `max_message` bounds a message, in bytes.
+    /// `max_message` bounds a message, in bytes as they are sent. `extensions` are those of the handshake.
     ///
     /// # Errors
     /// The first rule that the client breaks, reported before the frame is complete where possible. After an
@@ -134,6 +143,7 @@ impl Receiver {
         &'s mut self,
         input: &'s mut Input<'_>,
         max_message: usize,
+        extensions: Extensions,
     ) -> Result<Option<Received<'s>>, Violation> {
         // Fast path for most messages: one complete, unfragmented frame of at most 125 bytes. `advance` gives
         // the same result.
@@ -153,7 +163,7 @@ impl Receiver {
             }
             return Ok(Some(Received::Message { op, data }));
         }
-        self.advance(input, max_message)
+        self.advance(input, max_message, extensions)
     }
 
     /// Frees all buffers; later calls of `next` discard their input.
@@ -180,6 +190,7 @@ impl Receiver {
         &'s mut self,
         input: &'s mut Input<'_>,
         max_message: usize,
+        extensions: Extensions,
     ) -> Result<Option<Received<'s>>, Violation> {
         // Errors and Close leave the stage at `Closed`; all other returns set it.
         let mut stage = mem::replace(&mut self.stage, Stage::Closed);
@@ -195,7 +206,7 @@ impl Receiver {
         }
         loop {
             if stage != Stage::Payload {
-                let Some(header) = self.take_header(input)? else {
+                let Some(header) = self.take_header(input, extensions)? else {
                     self.stage = self.between_frames();
                     return Ok(None);
                 };
@@ -209,7 +220,7 @@ impl Receiver {
             self.missing -= data.len();
             let whole_frame = self.missing == 0;
 
-            if self.op >= op::CLOSE {
+            if self.op & op::CONTROL != 0 {
                 if !whole_frame || !self.control.is_empty() {
                     self.control.extend_from_slice(data);
                 }
@@ -226,8 +237,19 @@ impl Receiver {
 
             let whole_message = whole_frame && self.fin;
             if whole_message && self.message.is_empty() {
-                if self.message_op == op::TEXT && str::from_utf8(data).is_err() {
-                    return Err(NOT_UTF8);
+                match self.message_op {
+                    op::BINARY => {}
+                    op::TEXT => {
+                        if str::from_utf8(data).is_err() {
+                            return Err(NOT_UTF8);
+                        }
+                    }
+                    compressed => {
+                        self.message_op = 0;
+                        self.stage = self.between_frames();
+                        let op = compressed & !op::COMPRESSED;
+                        return Ok(Some(Received::Compressed { op, data: input.bytes(place) }));
+                    }
                 }
                 let op = mem::take(&mut self.message_op);
                 self.stage = self.between_frames();
@@ -237,6 +259,9 @@ impl Receiver {
             if whole_message {
                 let op = mem::take(&mut self.message_op);
                 self.stage = self.between_frames();
+                if op & op::COMPRESSED != 0 {
+                    return Ok(Some(Received::Compressed { op: op & !op::COMPRESSED, data: &self.message }));
+                }
                 // The byte behind the payload. `append` has made room for it, unless the payload fits exactly.
                 self.message.reserve_exact(1);
                 self.message.push(0);
@@ -252,7 +277,11 @@ impl Receiver {
 
     /// Takes a header out of `partial_header` and `input`. If the header is still incomplete, stores all of
     /// `input` in `partial_header`.
-    fn take_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Violation> {
+    fn take_header(
+        &mut self,
+        input: &mut Input<'_>,
+        extensions: Extensions,
+    ) -> Result<Option<Header>, Violation> {
         let stored = usize::from(self.partial_header_length);
         if stored == 0 && self.message_op == 0 {
             self.is_new = true;
@@ -260,7 +289,7 @@ impl Receiver {
         let free = &mut self.partial_header[stored..];
         let copied = free.len().min(input.rest().len() - 1);
         free[..copied].copy_from_slice(&input.rest()[..copied]);
-        let header = Header::parse(&self.partial_header[..stored + copied])?;
+        let header = Header::parse(&self.partial_header[..stored + copied], extensions)?;
         let (consumed, stored) = match &header {
             Some(header) => (header.size - stored, 0),
             None => (copied, stored + copied),
@@ -272,7 +301,7 @@ impl Receiver {
 
     /// Makes `header` the current frame. Checks the order of fragments, RFC 6455 section 5.4, and the limit.
     fn begin_frame(&mut self, header: Header, max_message: usize) -> Result<(), Violation> {
-        if header.op < op::CLOSE {
+        if header.op & op::CONTROL == 0 {
             let fragmented = self.message_op != 0;
             match header.op {
                 op::CONTINUATION if !fragmented => {
@@ -296,7 +325,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// Appends payload to the incomplete message. Text is validated up to the last complete character.
+    /// Appends payload to the incomplete message. Text that is not compressed is validated up to the last complete
+    /// character.
     fn append(&mut self, data: &[u8], last: bool) -> Result<(), Violation> {
         if data.len() > self.message.capacity() - self.message.len() {
             // One more, for the byte behind the complete message.

@@ -4,13 +4,14 @@
 //! sent them, and rejects states that no endpoint can reach. Numbers are little-endian; a byte string is its
 //! length in eight bytes, then its bytes. The fields in order:
 //!
-//! - version 1, state 0 to 2 (open, closing, closed);
+//! - version 2, 1 if permessage-deflate was negotiated or 0, state 0 to 2 (open, closing, closed);
 //! - closing and closed: code in 2 bytes, 1 if the client ended it or 0, reason as a byte string;
 //! - open and closing: 1 inside a payload, else 0;
-//!   - inside a payload: FIN 0 or 1, opcode, mask turned to the next byte in 4 bytes, missing payload in 8
-//!     bytes, payload of a control frame as a byte string;
+//!   - inside a payload: FIN 0 or 1, opcode (plus 0x40 if the frame begins a compressed message), mask turned to the
+//!     next byte in 4 bytes, missing payload in 8 bytes, payload of a control frame as a byte string;
 //!   - else: length of an incomplete header in 1 byte, its bytes;
-//! - open and closing: opcode of the incomplete message or 0, then, if not 0, its payload as a byte string.
+//! - open and closing: opcode of the incomplete message (plus 0x40 if it is compressed) or 0, then, if not 0, its
+//!   payload as a byte string.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::CString;
@@ -22,7 +23,10 @@ use super::frame::{Header, close_code_allowed, op, truncate_reason};
 use super::receiver::{Receiver, Stage};
 
 /// Version of the format that [`Endpoint::snapshot`] writes and [`Endpoint::restore`] reads.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+const COMPRESSED_TEXT: u8 = op::TEXT | op::COMPRESSED;
+const COMPRESSED_BINARY: u8 = op::BINARY | op::COMPRESSED;
 
 /// Says why the bytes are not a valid snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +103,8 @@ impl Endpoint {
     /// # Panics
     /// [`Endpoint::receive`] is running.
     pub fn snapshot(&self, out: &mut Vec<u8>) {
-        let Extensions {} = self.extensions;
-        out.push(VERSION);
+        let Extensions { deflate } = self.extensions();
+        out.extend_from_slice(&[VERSION, u8::from(deflate)]);
         out.push(match self.state() {
             State::Open => 0,
             State::Closing => 1,
@@ -126,6 +130,7 @@ impl Endpoint {
         if source.u8()? != VERSION {
             return Err(SnapshotError("the endpoint has another version"));
         }
+        let extensions = Extensions { deflate: source.bool()? };
         let state = match source.u8()? {
             0 => State::Open,
             1 => State::Closing,
@@ -137,11 +142,11 @@ impl Endpoint {
             State::Closing | State::Closed => OnceCell::from(Box::new(Ending::restore(source, state, now)?)),
         };
         let receiver = match state {
-            State::Open | State::Closing => Receiver::restore(source, max_message)?,
+            State::Open | State::Closing => Receiver::restore(source, max_message, extensions)?,
             State::Closed => Receiver { stage: Stage::Closed, ..Receiver::default() },
         };
         let (receiver, state) = (RefCell::new(receiver), Cell::new(state));
-        Ok(Self { receiver, state, extensions: Extensions {}, ending })
+        Ok(Self { receiver, state, extensions: Cell::new(extensions), ending })
     }
 }
 
@@ -186,7 +191,11 @@ impl Receiver {
         }
     }
 
-    fn restore(source: &mut Source<'_>, max_message: usize) -> Result<Self, SnapshotError> {
+    fn restore(
+        source: &mut Source<'_>,
+        max_message: usize,
+        extensions: Extensions,
+    ) -> Result<Self, SnapshotError> {
         let mut receiver = Self::default();
         let in_payload = source.bool()?;
         if in_payload {
@@ -201,7 +210,7 @@ impl Receiver {
             let head = head.ok_or(SnapshotError("impossible frame header"))?;
             head.copy_from_slice(source.take(head.len())?);
             // The receiver takes a complete header out at once.
-            if !matches!(Header::parse(head), Ok(None)) {
+            if !matches!(Header::parse(head, extensions), Ok(None)) {
                 return Err(SnapshotError("impossible frame header"));
             }
         }
@@ -209,6 +218,7 @@ impl Receiver {
         receiver.message = match receiver.message_op {
             0 => Vec::new(),
             op::TEXT | op::BINARY => source.bytes()?.to_vec(),
+            COMPRESSED_TEXT | COMPRESSED_BINARY if extensions.deflate => source.bytes()?.to_vec(),
             _ => return Err(SnapshotError("impossible opcode of a message")),
         };
         if in_payload && !receiver.payload_is_possible(max_message) {
@@ -234,7 +244,7 @@ impl Receiver {
     /// Whether a receiver inside a payload can reach this state under RFC 6455 §5.4 and §5.5 and the limit.
     fn payload_is_possible(&self, max_message: usize) -> bool {
         let possible = match self.op {
-            op::CONTINUATION | op::TEXT | op::BINARY => {
+            op::CONTINUATION | op::TEXT | op::BINARY | COMPRESSED_TEXT | COMPRESSED_BINARY => {
                 self.message_op != 0
                     && (self.op == op::CONTINUATION || self.op == self.message_op)
                     && self.control.is_empty()

@@ -11,6 +11,8 @@ mod oracle; // whole conversations, through tungstenite too
 
 mod snapshot; // an endpoint as bytes
 
+mod compressed; // messages with RSV1, RFC 7692
+
 use std::time::Instant;
 
 use super::*;
@@ -22,6 +24,7 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 #[derive(Debug, Clone, PartialEq)]
 enum Item {
     Message(u8, Vec<u8>),
+    Compressed(u8, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>, String),
@@ -32,6 +35,7 @@ impl From<Received<'_>> for Item {
     fn from(event: Received<'_>) -> Self {
         match event {
             Received::Message { op, data } => Item::Message(op, data.to_vec()),
+            Received::Compressed { op, data } => Item::Compressed(op, data.to_vec()),
             Received::Ping(data) => Item::Ping(data.to_vec()),
             Received::Pong(data) => Item::Pong(data.to_vec()),
             Received::Close { code, reason } => Item::Close(code, reason.to_owned()),
@@ -120,6 +124,7 @@ fn conversation(random: &mut Random, count: usize, sizes: &[usize]) -> (Vec<u8>,
 #[derive(Debug, Clone, PartialEq)]
 enum Seen {
     Message(u8, Vec<u8>),
+    Compressed(u8, Vec<u8>),
     Pong(Vec<u8>),
     Send(u8, Vec<u8>),
     Violation(u16),
@@ -129,6 +134,7 @@ impl From<Event<'_>> for Seen {
     fn from(event: Event<'_>) -> Self {
         match event {
             Event::Message { op, data } => Seen::Message(op, data.to_vec()),
+            Event::Compressed { op, data } => Seen::Compressed(op, data.to_vec()),
             Event::Pong(data) => Seen::Pong(data.to_vec()),
             Event::Violation(violation) => Seen::Violation(violation.code),
             Event::Send(frame) => server_frame(frame),

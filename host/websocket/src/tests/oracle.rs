@@ -51,6 +51,7 @@ fn through_endpoint(pieces: &[Vec<u8>], close_after: usize) -> Conversation {
                     sent.push(server_frame(&frame));
                 }
             }
+            Event::Compressed { .. } => panic!("no extension was agreed on"),
             Event::Pong(_) => received.push(event.into()),
             Event::Violation(broken) => violation = Some(broken.code),
             Event::Send(_) if violation.is_some() => {}

@@ -16,7 +16,7 @@ fn receive_all(receiver: &mut Receiver, wire: &[u8], mut cut: impl FnMut() -> us
         let to = from + cut().clamp(1, wire.len() - 1 - from);
         let mut input = Input::new(&mut wire[from..=to]);
         loop {
-            match receiver.next(&mut input, MAX) {
+            match receiver.next(&mut input, MAX, Extensions::default()) {
                 Ok(Some(event)) => items.push(event.into()),
                 Ok(None) => break,
                 Err(violation) => items.push(Item::Violation(violation.code)),
@@ -194,7 +194,10 @@ fn a_message_above_the_limit_is_rejected_by_its_header() {
     assert_eq!(receive_both(&[begun, header(0x80, MAX - 4)].concat()), [Item::Violation(1009)]);
     for (limit, expected) in [(4, Err(1009)), (5, Ok(()))] {
         let mut wire = [&client(0x82, b"12345")[..], &[SPARE]].concat();
-        let result = Receiver::new().next(&mut Input::new(&mut wire), limit).map(|_| ()).map_err(|v| v.code);
+        let result = Receiver::new()
+            .next(&mut Input::new(&mut wire), limit, Extensions::default())
+            .map(|_| ())
+            .map_err(|v| v.code);
         assert_eq!(result, expected);
     }
 }
@@ -223,11 +226,11 @@ fn a_complete_frame_is_not_copied() {
         let mut wire = [client(first, &vec![b'x'; length]), vec![SPARE]].concat();
         let payload = wire[wire.len() - 1 - length..wire.len() - 1].as_ptr_range();
         let (mut receiver, mut input) = (Receiver::new(), Input::new(&mut wire));
-        let received = receiver.next(&mut input, MAX).unwrap().unwrap();
+        let received = receiver.next(&mut input, MAX, Extensions::default()).unwrap().unwrap();
         let data = match &received {
             Received::Message { data, .. } => data,
             Received::Ping(data) | Received::Pong(data) => *data,
-            Received::Close { .. } => unreachable!(),
+            Received::Compressed { .. } | Received::Close { .. } => unreachable!(),
         };
         assert_eq!(data.as_ptr_range(), payload);
     }
@@ -274,7 +277,7 @@ fn headers_are_read_as_tungstenite_reads_them() {
                 let bytes = &bytes[..length];
                 let mut cursor = Cursor::new(bytes);
                 let theirs = FrameHeader::parse(&mut cursor);
-                match Header::parse(bytes) {
+                match Header::parse(bytes, Extensions::default()) {
                     Ok(Some(ours)) => {
                         let (header, length) = theirs.unwrap().unwrap();
                         assert_eq!((ours.fin, ours.op), (header.is_final, header.opcode.into()));

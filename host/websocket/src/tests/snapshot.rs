@@ -153,10 +153,10 @@ fn the_time_to_close_begins_anew() {
 }
 
 #[test]
-fn an_endpoint_between_messages_takes_five_bytes() {
+fn an_endpoint_between_messages_takes_six_bytes() {
     let endpoint = open();
     events(&endpoint, &[client(0x89, &[1; 125]), client(0x82, &[0; 5000])].concat(), || 999);
-    assert_eq!(snapshot(&endpoint), [1, 0, 0, 0, 0]);
+    assert_eq!(snapshot(&endpoint), [2, 0, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_control_frame_inside_a_message_of_the_largest_size_survives_a_snapshot() {
 #[test]
 fn only_the_current_version_is_read() {
     let mut bytes = snapshot(&open());
-    for version in (0..=u8::MAX).filter(|&version| version != 1) {
+    for version in (0..=u8::MAX).filter(|&version| version != 2) {
         bytes[0] = version;
         assert_eq!(restore(&bytes, MAX).unwrap_err().to_string(), "the endpoint has another version");
     }
@@ -258,6 +258,9 @@ fn check_promises(endpoint: &Endpoint, rest: &[u8]) {
                 assert!(was_open && data.len() <= LIMIT);
                 assert!(op == op::BINARY || (op == op::TEXT && str::from_utf8(&data).is_ok()));
             }
+            Event::Compressed { data, .. } => {
+                assert!(was_open && data.len() <= LIMIT && endpoint.extensions().deflate);
+            }
             Event::Pong(payload) => assert!(payload.len() <= op::CONTROL_MAX),
             Event::Send(frame) => match server_frame(frame) {
                 Seen::Send(op::CLOSE, _) => closes += 1,
@@ -297,12 +300,12 @@ fn every_changed_byte_is_rejected_or_leaves_an_endpoint_that_keeps_its_promises(
 #[test]
 fn states_that_no_endpoint_can_reach_are_rejected() {
     let closing = |code: u16, by_client: u8, reason: &[u8]| {
-        let mut bytes = [&[1, 1][..], &code.to_le_bytes(), &[by_client]].concat();
+        let mut bytes = [&[2, 0, 1][..], &code.to_le_bytes(), &[by_client]].concat();
         put_bytes(&mut bytes, reason);
         [&bytes[..], &[0, 0, 0]].concat()
     };
     let payload = |fin, op, missing: u64, control: &[u8], message_op: u8, message: &[u8]| {
-        let mut bytes = [&[1, 0, 1, fin, op][..], &MASK, &missing.to_le_bytes()].concat();
+        let mut bytes = [&[2, 0, 0, 1, fin, op][..], &MASK, &missing.to_le_bytes()].concat();
         put_bytes(&mut bytes, control);
         bytes.push(message_op);
         if message_op != 0 {
@@ -310,9 +313,13 @@ fn states_that_no_endpoint_can_reach_are_rejected() {
         }
         bytes
     };
-    let header = |head: &[u8]| [&[1, 0, 0, head.len() as u8], head, &[0]].concat();
+    let with_deflate = |mut bytes: Vec<u8>| {
+        bytes[1] = 1;
+        bytes
+    };
+    let header = |head: &[u8]| [&[2, 0, 0, 0, head.len() as u8], head, &[0]].concat();
     let between = |message_op: u8, message: &[u8]| {
-        let mut bytes = vec![1, 0, 0, 0, message_op];
+        let mut bytes = vec![2, 0, 0, 0, 0, message_op];
         put_bytes(&mut bytes, message);
         bytes
     };
@@ -322,6 +329,7 @@ fn states_that_no_endpoint_can_reach_are_rejected() {
         payload(1, op::PING, 5, &[0; 120], op::TEXT, b"x\xc3"),
         payload(0, op::TEXT, LIMIT as u64 - 2, b"", op::TEXT, b"x\xc3"),
         payload(1, op::CONTINUATION, LIMIT as u64 - 1, b"", op::BINARY, b"x"),
+        with_deflate(payload(1, op::TEXT | op::COMPRESSED, 5, b"", op::TEXT | op::COMPRESSED, b"\xff")),
         header(b"\x81"),
         header(b"\x82\xff\0\0\0\0\0\0\0\0\0\0\0"),
         between(op::TEXT, b"\xf0\x9d\x84"),
@@ -329,8 +337,9 @@ fn states_that_no_endpoint_can_reach_are_rejected() {
         assert!(restore(&possible, LIMIT).is_ok(), "{possible:x?}");
     }
     for impossible in [
-        vec![1, 3, 0, 0, 0],       // unknown state
-        vec![1, 0, 2, 0, 0],       // a flag of 2
+        vec![2, 0, 3, 0, 0, 0], // unknown state
+        vec![2, 0, 0, 2, 0, 0], // a flag of 2
+        vec![2, 2, 0, 0, 0, 0],
         closing(NO_CLOSE, 0, b""), // lost, but closing
         closing(1000, 1, b""),     // closing by the client
         closing(1000, 2, b""),
@@ -345,8 +354,12 @@ fn states_that_no_endpoint_can_reach_are_rejected() {
         payload(1, op::CONTINUATION, 5, b"", 0, b""), // nothing to continue
         payload(1, op::TEXT, 5, b"", 0, b""),
         payload(1, op::TEXT, 5, b"", op::BINARY, b""), // a text frame in a binary message
-        payload(1, op::TEXT, 5, b"x", op::TEXT, b""),  // control payload in a data frame
-        payload(1, op::TEXT, 0, b"", op::TEXT, b""),   // inside a payload that is complete
+        with_deflate(payload(1, op::TEXT, 5, b"", op::TEXT | op::COMPRESSED, b"")), // a plain frame begins it
+        with_deflate(payload(1, op::TEXT | op::COMPRESSED, 5, b"", op::TEXT, b"")), // and the other way round
+        with_deflate(payload(1, op::PING | op::COMPRESSED, 5, b"", 0, b"")),
+        payload(1, op::TEXT | op::COMPRESSED, 5, b"", op::TEXT | op::COMPRESSED, b""), // without the extension
+        payload(1, op::TEXT, 5, b"x", op::TEXT, b""), // control payload in a data frame
+        payload(1, op::TEXT, 0, b"", op::TEXT, b""),  // inside a payload that is complete
         payload(1, op::TEXT, LIMIT as u64, b"", op::TEXT, b"x"),
         payload(1, op::TEXT, u64::MAX, b"", op::TEXT, b"x"),
         header(b"\x81\x80\0\0\0\0"), // complete
@@ -356,6 +369,7 @@ fn states_that_no_endpoint_can_reach_are_rejected() {
         between(op::TEXT, b"\xff"),
         between(op::CONTINUATION + 3, b""),
         between(op::PING, b""),
+        between(op::TEXT | op::COMPRESSED, b""), // without the extension
         between(op::BINARY, &[0; LIMIT + 1]),
     ] {
         assert!(restore(&impossible, LIMIT).is_err(), "{impossible:x?}");
