@@ -2,6 +2,7 @@
 
 pub use crate::client::Client;
 pub use crate::commands::watch::{auto_reload, libraries};
+pub use crate::config::compression::{Compression, CompressionMode};
 pub use crate::config::defaults as settings;
 pub use crate::config::file::{self, Config};
 pub use crate::config::options::LimitOptions;

@@ -646,9 +646,10 @@ struct callsign_host {
 	 * nothing. */
 	int32_t (*respond_status)(struct callsign_request *request, uint16_t status);
 	/* Adds a header to the response, including a 101. The host sets Content-Length, Date,
-	 * Connection, Transfer-Encoding, Upgrade and Sec-WebSocket-Accept itself, and supports
-	 * no Sec-WebSocket-Extensions. Returns a callsign_status: CALLSIGN_STATUS_BAD_ARGUMENT
-	 * for one of those, for a malformed header, and after a thousand headers.
+	 * Connection, Transfer-Encoding, Upgrade, Sec-WebSocket-Accept and
+	 * Sec-WebSocket-Extensions itself. Returns a callsign_status:
+	 * CALLSIGN_STATUS_BAD_ARGUMENT for one of those, for a malformed header, and after a
+	 * thousand headers.
 	 *
 	 * Sec-WebSocket-Protocol selects the subprotocol of a connection, and takes precedence
 	 * over `protocols` of the route. It is one name, set once (CALLSIGN_STATUS_BAD_ARGUMENT

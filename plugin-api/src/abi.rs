@@ -599,7 +599,7 @@ pub struct Host {
     /// for any other number, which changes nothing.
     pub respond_status: unsafe extern "C" fn(request: *mut Request, status: u16) -> i32,
     /// Adds a header to the response, including a 101. The host sets Content-Length, Date, Connection,
-    /// Transfer-Encoding, Upgrade and Sec-WebSocket-Accept itself, and supports no Sec-WebSocket-Extensions.
+    /// Transfer-Encoding, Upgrade, Sec-WebSocket-Accept and Sec-WebSocket-Extensions itself.
     /// Returns a [`status`]: BAD_ARGUMENT for one of those, for a malformed header, and after a thousand
     /// headers.
     ///

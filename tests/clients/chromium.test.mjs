@@ -147,11 +147,15 @@ test("chromium: scripts of the page exchange text and 1 MiB of binary unchanged"
     const answer = next();
     ann.send(long);
     const text = (await answer).endsWith(`: ${long}`);
+    const { extensions } = ann;
     ann.close();
     bob.close();
-    return { binary, text };
+    return { binary, text, extensions };
   });
-  assert.deepEqual(result, { binary: Array(6).fill(true), text: true });
+  const { extensions, ...received } = result;
+  assert.deepEqual(received, { binary: Array(6).fill(true), text: true });
+  const isCompressed = extensions.includes("permessage-deflate");
+  assert.equal(isCompressed, process.env.CALLSIGN_COMPRESSION !== "off", "Chromium offers compression");
 });
 
 test("chromium: a page of another host opens no WebSocket, and its own host does", { timeout }, async () => {

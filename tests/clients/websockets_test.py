@@ -47,6 +47,8 @@ class Client:
         client = cls()
         client.earlier = list(names)
         client.socket = await connect(url, proxy=None, max_size=4 << 20, open_timeout=PATIENCE, close_timeout=PATIENCE)
+        compressed = [extension.name for extension in client.socket.protocol.extensions] == ["permessage-deflate"]
+        assert compressed == (os.environ["CALLSIGN_COMPRESSION"] != "off"), "the client offers compression"
         client.name = re.fullmatch(r"\* you are (guest-\S+)", await client.next())[1]
         names.append(client.name)
         return client

@@ -24,6 +24,8 @@ class Client {
     client.earlier = [...names];
     const [, name] = (await client.next()).match(/^\* you are (guest-\S+)$/);
     names.push((client.name = name));
+    const isCompressed = client.socket.extensions.includes("permessage-deflate");
+    assert.equal(isCompressed, process.env.CALLSIGN_COMPRESSION !== "off", "the client offers compression");
     return client;
   }
 

@@ -23,6 +23,8 @@ mod callbacks; // callbacks of a connection, as a plugin sees them
 
 mod protocol; // RFC 6455, frame by frame
 
+mod compression; // RFC 7692
+
 mod limits; // message sizes, timeouts, backlog
 
 mod route_limits; // limits and backpressure of a route

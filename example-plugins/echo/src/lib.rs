@@ -1,6 +1,6 @@
 //! Sends every message back to its sender. A message that begins with `!` is instead broadcast to the other
 //! clients of all workers, and a message that begins with `.` to the other clients of the sender's worker.
-//! The benchmark and the conformance tests use this plugin.
+//! The benchmark and the conformance tests use this plugin. Its other handler, `plain`, sends every message back.
 
 use callsign_plugin::prelude::*;
 
@@ -13,4 +13,9 @@ fn onmessage(c: &Connection, message: Message<'_>) {
         Some(b'.') => c.broadcast(message, Scope::Local),
         _ => c.send(message),
     };
+}
+
+#[onmessage]
+fn plain(c: &Connection, message: Message<'_>) {
+    c.send(message);
 }

@@ -106,7 +106,7 @@ impl Exchange {
     }
 
     /// Adds a header to the response. False: the header is invalid, set by the host itself, or one too many. A
-    /// connection has one subprotocol (RFC 6455 §4.2.2), and no extension.
+    /// connection has one subprotocol (RFC 6455 §4.2.2), and the server negotiates extensions.
     pub fn add_header(&self, name: &[u8], value: &[u8]) -> bool {
         const SET_BY_HOST: [HeaderName; 7] = [
             header::CONTENT_LENGTH,

@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use super::certificate::ClientCertificate;
+use super::compression::Compression;
 use super::limited::Limited;
 use crate::config::route::Params;
 use crate::plugin::handler::HandlerRef;
@@ -23,6 +24,19 @@ struct Present {
     certificate: Option<Rc<ClientCertificate>>,
     params: Option<Params>,
     of_route: Option<Box<OfRoute>>,
+    compression: Option<Box<Compression>>,
+}
+
+impl Present {
+    fn is_empty(&self) -> bool {
+        let Self { rest, subprotocol, certificate, params, of_route, compression } = self;
+        rest.is_none()
+            && subprotocol.is_none()
+            && certificate.is_none()
+            && params.is_none()
+            && of_route.is_none()
+            && compression.is_none()
+    }
 }
 
 #[derive(Default)]
@@ -70,10 +84,7 @@ impl Extras {
     pub fn take_rest(&self) -> Option<Rest> {
         let mut present = self.0.take()?;
         let rest = present.rest.take();
-        let Present { subprotocol, certificate, params, of_route, .. } = &*present;
-        if subprotocol.is_some() || certificate.is_some() || params.is_some() || of_route.is_some() {
-            self.0.set(Some(present));
-        }
+        self.0.set(Some(present).filter(|present| !present.is_empty()));
         rest
     }
 
@@ -126,6 +137,26 @@ impl Extras {
     /// Sets the certificate, once.
     pub fn set_certificate(&self, certificate: Rc<ClientCertificate>) {
         self.change(|present| _ = present.certificate.get_or_insert(certificate));
+    }
+
+    /// Sets or ends compression; returns what was there.
+    pub fn set_compression(&self, compression: Option<Box<Compression>>) -> Option<Box<Compression>> {
+        let present = self.0.take();
+        if present.is_none() && compression.is_none() {
+            return None;
+        }
+        let mut present = present.unwrap_or_default();
+        let before = std::mem::replace(&mut present.compression, compression);
+        self.0.set(Some(present).filter(|present| !present.is_empty()));
+        before
+    }
+
+    /// Passes what compression keeps.
+    pub fn with_compression<R>(&self, f: impl FnOnce(Option<&mut Compression>) -> R) -> R {
+        let mut present = self.0.take();
+        let result = f(present.as_mut().and_then(|present| present.compression.as_deref_mut()));
+        self.0.set(present);
+        result
     }
 
     /// Passes the certificate, if there is one.
@@ -189,6 +220,7 @@ mod tests {
         extras.set_params(Params::from_bytes(b"").expect("none"));
         extras.keep_rest(Rest { bytes: Box::new([0]), handled: 0 });
         assert!(extras.take_rest().is_some() && extras.take_rest().is_none());
+        assert!(extras.set_compression(None).is_none() && extras.with_compression(|it| it.is_none()));
         assert_eq!(name(&extras), "");
         assert!(extras.0.take().is_none());
         assert_eq!(size_of::<Extras>(), size_of::<usize>());

@@ -10,6 +10,8 @@ pub mod certificate; // the certificate of a client with TLS
 
 pub mod limited; // what it has used of its route's limits
 
+pub mod compression; // what compression keeps of it
+
 pub mod extras; // what few clients have
 
 pub mod transport; // what carries its bytes
@@ -40,6 +42,7 @@ use crate::config::route_limits::RouteLimits;
 use crate::plugin::exposed::ExposedConnection;
 use crate::plugin::handler::{Callbacks, HandlerRef};
 use certificate::ClientCertificate;
+use compression::Compression;
 use extras::Extras;
 use head::Head;
 use limited::Limited;
@@ -87,7 +90,8 @@ pub struct Client {
     outbox: RefCell<Outbox>,
     transport: RefCell<Transport>,
     /// Bytes that were read and not handled, because the client's turn was over ([`TurnState::has_rest`]), the
-    /// subprotocol that the 101 has selected, the ondrain handler, and what is used of the route's limits.
+    /// subprotocol that the 101 has selected, the certificate, the ondrain handler, what is used of the route's limits, and
+    /// compression.
     extras: Extras,
     /// Notes of whoever drives the client.
     pub turn: TurnState,
@@ -204,6 +208,23 @@ impl Client {
     /// Passes the parameters of the request's path, if it has any. They keep their address as long as the client.
     pub fn with_params<R>(&self, f: impl FnOnce(Option<&Params>) -> R) -> R {
         self.extras.with_params(f)
+    }
+
+    /// Sets what the handshake has agreed on about compression. Before the client is open.
+    pub fn set_compression(&self, compression: Compression) {
+        self.endpoint.set_extensions(Extensions { deflate: true });
+        self.extras.set_compression(Some(Box::new(compression)));
+    }
+
+    /// Ends compression: the client sends and gets no more messages.
+    pub fn take_compression(&self) -> Option<Box<Compression>> {
+        self.extras.set_compression(None)
+    }
+
+    /// Passes what compression keeps of the client. None: its messages are not compressed. `f` uses nothing else of what
+    /// few clients have.
+    pub fn with_compression<R>(&self, f: impl FnOnce(Option<&mut Compression>) -> R) -> R {
+        self.extras.with_compression(f)
     }
 
     /// Unique in the server, never reused.

@@ -11,6 +11,9 @@ pub struct TurnState {
     pub slot: Cell<u32>,
     /// The client's number, from 1, among those that hold received bytes. 0: it holds none.
     pub holder: Cell<u32>,
+    /// Bytes that may wait after a message that is queued by the short path. 0: none is, because messages may be
+    /// compressed.
+    pub short_path_max: Cell<u32>,
     /// The client waits for its turn.
     pub queued: Cell<bool>,
     /// A flush will follow: at the end of this read, or of this turn of the loop.

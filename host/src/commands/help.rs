@@ -28,6 +28,7 @@ fn default_of(id: &str, workers: &str) -> Option<String> {
         "workers" => workers.to_owned(),
         "control" => defaults::DEFAULT_CONTROL.to_owned(),
         "log" => defaults::DEFAULT_LOG.to_possible_value()?.get_name().to_owned(),
+        "compression" => defaults::DEFAULT_COMPRESSION.to_possible_value()?.get_name().to_owned(),
         "max_message" => Size(defaults::DEFAULT_MAX_MESSAGE).to_string(),
         "message_timeout" => Time(defaults::DEFAULT_MESSAGE_TIMEOUT).to_string(),
         "receive_memory" => Size(defaults::DEFAULT_RECEIVE_MEMORY).to_string(),

@@ -2,9 +2,11 @@
 //! these constants; `examples/callsign.toml` repeats them and a test compares it.
 
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Duration;
 
+use super::compression::CompressionMode;
 use super::log_level::LogLevel;
 
 /// Only this machine can connect until the operator names another address.
@@ -24,6 +26,24 @@ pub const DEFAULT_LOG: LogLevel = LogLevel::Info;
 pub const DEFAULT_MAX_MESSAGE: usize = 1 << 20;
 /// Bytes. The link between parent and workers carries a broadcast of this size in one message.
 pub const MAX_MAX_MESSAGE: usize = 1 << 31;
+/// Compression costs much more CPU than it saves where bandwidth is cheap. And who can have text of their own sent beside a
+/// secret can learn the secret from the sizes of messages, also over TLS (CRIME, BREACH).
+pub const DEFAULT_COMPRESSION: CompressionMode = CompressionMode::Off;
+/// zlib's own default. Lower levels are hardly faster for messages of a kilobyte, most of whose time goes into preparing
+/// the compressor.
+pub const DEFAULT_COMPRESSION_LEVEL: u8 = 6;
+/// From the fastest to the smallest result.
+pub const COMPRESSION_LEVELS: RangeInclusive<u8> = 1..=9;
+/// Bits of a window: 512 bytes to 32 KiB.
+pub const COMPRESSION_WINDOW_BITS: RangeInclusive<u8> = 9..=15;
+/// Without context a window costs no memory per client, so it is the largest.
+pub const ON_WINDOW_BITS: u8 = 15;
+/// 4 KiB per client and direction: several messages of most applications.
+pub const CONTEXT_WINDOW_BITS: u8 = 12;
+/// Bytes. By itself, a smaller message hardly shrinks.
+pub const ON_THRESHOLD: usize = 512;
+/// Bytes. With earlier messages to refer to, short ones shrink too; below this, headers of TCP and IP are larger.
+pub const CONTEXT_THRESHOLD: usize = 64;
 /// Bytes of one client's write queue: seconds of a busy broadcast.
 pub const DEFAULT_MAX_BACKLOG: usize = 4 << 20;
 /// Bytes of incomplete messages in one worker: hundreds of clients that are in the middle of their largest message.

@@ -1,8 +1,9 @@
-//! What holds for the requests of all routes: the origins of pages that may open WebSockets, and the reverse proxies that
-//! tell who the client is. Also the names of subprotocols.
+//! What holds for the requests of all routes: the origins of pages that may open WebSockets, whether messages are
+//! compressed, and the reverse proxies that tell who the client is. Also the names of subprotocols.
 
 use serde::{Deserialize, Serialize};
 
+use super::compression::Compression;
 use super::trusted_proxies::TrustedProxies;
 use super::web_origin::OriginRule;
 
@@ -11,6 +12,8 @@ use super::web_origin::OriginRule;
 pub struct HandshakePolicy {
     /// For routes that have no rule of their own.
     pub origins: OriginRule,
+    /// For routes that have no compression of their own.
+    pub compression: Compression,
     /// Who tells the addresses of clients.
     pub trusted_proxies: TrustedProxies,
 }

@@ -17,6 +17,8 @@ pub mod web_origin; // which pages may open WebSockets
 
 pub mod trusted_proxies; // reverse proxies
 
+pub mod compression; // of messages
+
 pub mod handshake; // which handshakes are accepted
 
 pub mod uri_path; // spellings of a path

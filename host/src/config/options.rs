@@ -10,6 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::account::parse_account;
+use super::compression::CompressionMode;
 use super::control_address::ControlAddress;
 use super::listen::Listen;
 use super::log_level::LogLevel;
@@ -125,6 +126,17 @@ pub struct ServeOptions {
     )]
     pub trusted_proxy: Vec<TrustedProxy>,
 
+    /// Compression of WebSocket messages
+    ///
+    /// Messages are compressed for clients that support permessage-deflate, as browsers do. It costs CPU: 20 us and more
+    /// for a message. Do not use it where a client can have text of its own sent in one message with a secret, because
+    /// the size of the message then tells about the secret, also over TLS (BREACH).
+    ///
+    /// Windows, level and the smallest size are set in the config file. The option replaces `compression` in
+    /// [websocket] of the config file. A route with `compression` of its own keeps it.
+    #[arg(long, value_name = "MODE", env = "CALLSIGN_COMPRESSION")]
+    pub compression: Option<CompressionMode>,
+
     /// Number of worker processes
     ///
     /// Each worker serves a share of the clients. A plugin that crashes disconnects only the clients of its worker. At
@@ -180,6 +192,7 @@ impl ServeOptions {
             ("control", self.control.is_some()),
             ("origins", !self.origin.is_empty()),
             ("trusted_proxies", !self.trusted_proxy.is_empty()),
+            ("compression", self.compression.is_some()),
         ];
         keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key.to_owned()).collect()
     }

@@ -20,8 +20,12 @@ use super::outgoing::Outgoing;
 /// What hyper writes.
 pub type HttpResponse = Response<Outgoing>;
 
-/// A 101 with this value of `Sec-WebSocket-Accept`, and the subprotocol that was selected.
-pub fn switching(accept: &str, protocol: Option<HeaderValue>) -> HttpResponse {
+/// A 101 with this value of `Sec-WebSocket-Accept`, and the subprotocol and the extensions that were selected.
+pub fn switching(
+    accept: &str,
+    protocol: Option<HeaderValue>,
+    extensions: Option<HeaderValue>,
+) -> HttpResponse {
     let mut response = HttpResponse::default();
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -30,6 +34,7 @@ pub fn switching(accept: &str, protocol: Option<HeaderValue>) -> HttpResponse {
     // Base64 is always a header value.
     headers.extend(HeaderValue::from_str(accept).ok().map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept)));
     headers.extend(protocol.map(|protocol| (header::SEC_WEBSOCKET_PROTOCOL, protocol)));
+    headers.extend(extensions.map(|extensions| (header::SEC_WEBSOCKET_EXTENSIONS, extensions)));
     response
 }
 

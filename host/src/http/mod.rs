@@ -35,6 +35,8 @@ mod origin; // which pages may open WebSockets
 
 mod protocol; // which subprotocol a connection has
 
+mod accepted; // its 101, and whether its messages are compressed
+
 use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::io;
@@ -65,8 +67,8 @@ use crate::worker::Worker;
 use crate::worker::admission::Permit;
 use crate::worker::callbacks::{log_failure, release_request};
 use crate::worker::handshakes::Pending;
-use crate::worker::now;
-use answer::{HttpResponse, add, close, other_methods, refused, spell, switching, text};
+use accepted::Accepted;
+use answer::{HttpResponse, add, close, other_methods, refused, spell, text};
 use proxy_protocol::ProxiedPeer;
 pub use stream::{Peer, Stream};
 use timed::{Phase, Timed};
@@ -227,14 +229,19 @@ async fn respond_on(
         // In a box, because each client keeps the memory of this future until it is upgraded.
         return Box::pin(files::respond(served, &parts, route.visible(parts.uri.path()))).await;
     }
-    match (route.answerer, accept) {
-        (Answerer::Callbacks(callbacks), Some(accept)) => {
-            switch(sender, request, &accept, (route, params), callbacks)
+    let accepted = |accept| Accepted::new(accept, sender.worker, route.compression, request.headers());
+    let accepted = match accept.map(accepted).transpose() {
+        Ok(accepted) => accepted,
+        Err(malformed) => return refused(400, &malformed.to_string()),
+    };
+    match (route.answerer, accepted) {
+        (Answerer::Callbacks(callbacks), Some(accepted)) => {
+            switch(sender, request, &accepted, (route, params), callbacks)
         }
         (Answerer::Callbacks(_), None) => refused(426, "this path is for WebSocket clients"),
         (Answerer::Files, _) => text(StatusCode::NOT_FOUND, "there is no such file"),
-        (Answerer::Handler(handler), accept) => {
-            call_handler(sender, request, accept, (route, params), handler).await
+        (Answerer::Handler(handler), accepted) => {
+            call_handler(sender, request, accepted, (route, params), handler).await
         }
     }
 }
@@ -243,7 +250,7 @@ async fn respond_on(
 async fn call_handler(
     sender: Sender,
     mut request: Request<Incoming>,
-    accept: Option<String>,
+    accepted: Option<Accepted>,
     (route, params): (&ResolvedRoute, Params),
     handler: HandlerRef,
 ) -> HttpResponse {
@@ -256,7 +263,7 @@ async fn call_handler(
     };
     let path = route.visible(parts.uri.path());
     let head = Head::new(&parts, path, peer);
-    let mut exchange = Exchange::new(parts.method.as_str(), head, body, accept.is_some());
+    let mut exchange = Exchange::new(parts.method.as_str(), head, body, accepted.is_some());
     certificate.iter().for_each(|certificate| exchange.client.set_certificate(certificate.clone()));
     exchange.client.set_params(params);
     // The generation that is called now, whatever is in use when its data is released.
@@ -287,9 +294,11 @@ async fn call_handler(
             let chosen = answer.headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
             let protocol = protocol::select(route, &parts.headers, chosen, peer);
             protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
-            route.limits.iter().for_each(|limits| client.set_limits(limits.clone(), now()));
+            // Only a valid handshake can be bound.
+            let Some(accepted) = accepted else { return refused(426, "this path is for WebSocket clients") };
+            accepted.apply(route, &client);
             hand_over(sender.clone(), on_upgrade, client, callbacks, Some(called));
-            let mut response = switching(accept.as_deref().unwrap_or_default(), protocol);
+            let mut response = accepted.response(protocol);
             response.headers_mut().extend(answer.headers);
             response
         }
@@ -309,7 +318,7 @@ async fn call_handler(
 fn switch(
     sender: Sender,
     mut request: Request<Incoming>,
-    accept: &str,
+    accepted: &Accepted,
     (route, params): (&ResolvedRoute, Params),
     callbacks: Callbacks,
 ) -> HttpResponse {
@@ -320,9 +329,9 @@ fn switch(
     protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
     sender.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
     client.set_params(params);
-    route.limits.iter().for_each(|limits| client.set_limits(limits.clone(), now()));
+    accepted.apply(route, &client);
     hand_over(sender, on_upgrade, client, callbacks, None);
-    switching(accept, protocol)
+    accepted.response(protocol)
 }
 
 /// Waits until the 101 is written, then has the worker take over the socket. `called`: the generation whose handler may

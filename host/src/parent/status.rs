@@ -102,6 +102,7 @@ fn worker(slot: &WorkerSlot, score: &Slot) -> WorkerStatus {
         uptime_ms: started_at.map(|started_at| milliseconds(started_at.elapsed())),
         serves: inventory.is_some(),
         clients: if is_alive { score.clients() } else { 0 },
+        compressed: if is_alive { score.compressed() } else { 0 },
         accepted: counters.accepted,
         callbacks: counters.callbacks,
         resident_bytes: slot.proc_status().resident_kib.map(|kib| kib.saturating_mul(1024)),

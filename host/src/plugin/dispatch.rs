@@ -6,6 +6,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result, anyhow, bail};
 use hyper::header::{HeaderName, HeaderValue};
 
+use crate::config::compression::Compression;
 use crate::config::handshake::HandshakePolicy;
 use crate::config::route::{Files, HostPattern, Parameter, Params, Route, RoutePath, Routes, Target};
 use crate::config::route_limits::RouteLimits;
@@ -50,6 +51,8 @@ pub struct ResolvedRoute {
     pub origins: RouteOrigins,
     /// What its connections may cost. None: what the server's limits allow.
     pub limits: Option<Rc<RouteLimits>>,
+    /// Whether messages are compressed.
+    pub compression: Compression,
 }
 
 impl ResolvedRoute {
@@ -102,7 +105,7 @@ impl Dispatch {
     /// A name is not a handler, or is one in several plugins; the names of one route are of several plugins; a folder of
     /// static files cannot be entered; or there is nothing to serve.
     pub fn resolve(registry: &Registry, routes: &[Route], handshake: &HandshakePolicy) -> Result<Self> {
-        let HandshakePolicy { origins, trusted_proxies } = handshake.clone();
+        let HandshakePolicy { origins, compression, trusted_proxies } = handshake.clone();
         if routes.is_empty() {
             let everything = RoutePath::Prefix("/".to_owned());
             let route = ResolvedRoute {
@@ -117,6 +120,7 @@ impl Dispatch {
                 protocols: Vec::new(),
                 origins: RouteOrigins { rule: origins, file: None, is_own: false },
                 limits: None,
+                compression,
             };
             let mut table = Routes::default();
             table.insert(&everything, &[], &[], 0);
@@ -163,6 +167,7 @@ impl Dispatch {
                 protocols: route.protocols.clone(),
                 origins,
                 limits: (route.limits != RouteLimits::default()).then(|| Rc::new(route.limits.clone())),
+                compression: route.compression.unwrap_or(compression),
             })
         };
         let table = routes.iter().collect();

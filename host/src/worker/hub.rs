@@ -9,6 +9,7 @@ use callsign_websocket::write_frame;
 use tokio::sync::Notify;
 
 use super::admission::Permit;
+use super::compression::Compression;
 use super::flush::FlushQueue;
 use super::incoming::Incoming;
 use super::keepalive::Keepalive;
@@ -23,7 +24,7 @@ use crate::system::scoreboard::Slot;
 
 /// A broadcast frame of at least this many bytes is shared by its recipients' queues; a smaller one is cheaper to copy
 /// than to count.
-const SHARED_FRAME: usize = 4 * 1024;
+pub(super) const SHARED_FRAME: usize = 4 * 1024;
 
 /// RFC 6455 and IANA's registry: service restart. The client may connect again at once.
 const SERVICE_RESTART: u16 = 1012;
@@ -44,6 +45,8 @@ pub struct Hub {
     pub incoming: Incoming,
     /// Memory of the write queues.
     pub outgoing: Outgoing,
+    /// Compressor, inflater, and how many clients use them.
+    pub compression: Compression,
     /// From the 101 to the end of the socket.
     slots: RefCell<Vec<Option<Entry>>>,
     free: RefCell<Vec<u32>>,
@@ -69,6 +72,7 @@ impl Hub {
         Self {
             incoming: Incoming::new(&limits, score),
             outgoing: Outgoing::new(score),
+            compression: Compression::new(score),
             keepalive: Keepalive::new(limits.ping_interval),
             limits,
             pool: Pool::default(),
@@ -96,12 +100,14 @@ impl Hub {
             None => slots.push(entry),
         }
         drop(slots);
+        self.begin_compression(&client);
         self.note_held(&client);
     }
 
     /// The client is in no audience any more, and cannot be found.
     pub fn leave(&self, c: &Client) {
         self.members.borrow_mut().remove(&c.id());
+        self.end_compression(c);
         if let Some(Some(entry)) = self.slots.borrow_mut().get_mut(c.turn.slot.get() as usize) {
             entry.is_member = false;
         }
@@ -179,11 +185,11 @@ impl Hub {
 
     #[inline]
     fn queue_message(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
-        // Fast path for most messages: all but the first of a turn. `queue` does the same.
+        // Fast path for most messages: all but the first of a turn, and those that may be compressed. `queue` does the same.
         if c.turn.flush_due.get()
             && !c.turn.blocked.get()
             && c.is_open()
-            && c.queue_within(op, data, self.limits.high_water)
+            && c.queue_within(op, data, c.turn.short_path_max.get() as usize)
         {
             return status::SENT;
         }
@@ -192,6 +198,9 @@ impl Hub {
 
     #[inline(never)]
     pub(super) fn queue_first(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
+        if c.turn.short_path_max.get() == 0 {
+            return self.queue_compressed(c, op, data);
+        }
         self.queue(c, op, |outbox| outbox.push(op, data, &self.pool))
     }
 
@@ -208,18 +217,27 @@ impl Hub {
         let slots = self.slots.borrow();
         let entries = slots.iter().flatten().filter(|entry| entry.is_member && entry.client.id() != source);
         match plugin {
-            None => self.send_to_each(entries, op, frame),
+            None => self.send_to_each(entries, op, data, frame),
             Some(plugin) => {
                 let uses_it =
                     |entry: &&Entry| entry.client.callbacks().iter().any(|handler| handler.plugin == plugin);
-                self.send_to_each(entries.filter(uses_it), op, frame);
+                self.send_to_each(entries.filter(uses_it), op, data, frame);
             }
         }
     }
 
     #[inline]
-    fn send_to_each<'e>(&self, entries: impl Iterator<Item = &'e Entry>, op: u8, frame: Vec<u8>) {
-        if frame.len() < SHARED_FRAME {
+    fn send_to_each<'e>(
+        &self,
+        entries: impl Iterator<Item = &'e Entry>,
+        op: u8,
+        data: &[u8],
+        frame: Vec<u8>,
+    ) {
+        if self.compression.has_clients() {
+            let recipients = entries.map(|entry| &entry.client);
+            self.send_to_each_compressed(recipients, op, data, frame);
+        } else if frame.len() < SHARED_FRAME {
             entries.for_each(|entry| _ = self.send_framed(&entry.client, op, &frame));
         } else {
             let frame = self.pool.share(frame);
@@ -232,7 +250,7 @@ impl Hub {
     /// The bound on a queue: a message is accepted when what waits is within it. A client that reads can therefore be
     /// sent a message larger than the bound.
     #[inline]
-    fn queue(&self, c: &Client, op: u8, push: impl FnOnce(&mut Outbox)) -> i32 {
+    pub(super) fn queue(&self, c: &Client, op: u8, push: impl FnOnce(&mut Outbox)) -> i32 {
         if !c.is_open() {
             return status::CLOSED;
         }

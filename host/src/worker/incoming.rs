@@ -1,4 +1,5 @@
-//! Memory and time of what a worker's clients have sent and what is no complete message yet, and their bounds.
+//! Memory and time of what a worker's clients have sent and what is no complete message yet, and their bounds. The windows
+//! of clients with compression count too.
 //!
 //! Time is counted in ticks, fractions of the time for a message, so that a message costs no look at the clock. Clients
 //! that hold something are listed. A client that does not, as most, costs a few loads for each read.
@@ -69,7 +70,8 @@ impl Incoming {
         self.timeout.map_or(TICK_MAX, |timeout| (timeout / TICKS).clamp(TICK_MIN, TICK_MAX))
     }
 
-    fn change(&self, before: usize, after: usize) {
+    /// The memory of something that counts has changed.
+    pub(super) fn change(&self, before: usize, after: usize) {
         self.memory.set(self.memory.get() + after - before);
         self.score.set_receive_memory(self.memory.get());
     }
@@ -124,7 +126,12 @@ impl Hub {
         holder.is_in_message = is_in_message;
         incoming.change(std::mem::replace(&mut holder.memory, memory), memory);
         drop(holders);
-        if incoming.memory.get() > self.limits.receive_memory {
+        self.bound_holders();
+    }
+
+    /// Closes clients if what they hold is above the bound.
+    pub(super) fn bound_holders(&self) {
+        if self.incoming.memory.get() > self.limits.receive_memory {
             self.shed_holders();
         }
     }

@@ -18,6 +18,8 @@ mod flush; // which clients have something to write
 
 pub mod hub; // who is connected, and their queues
 
+mod compression; // of messages
+
 mod turn; // read, call the handler, write, close
 
 pub mod callbacks; // onconnect, ondisconnect, failed handlers

@@ -2,7 +2,8 @@
 //!
 //! Only the queues of clients whose socket is full count, and frames that queues share, each once: what others have
 //! queued leaves with this turn of the loop. So nothing is counted for a client that reads. At the bound those clients
-//! are closed that hold most; their queues are dropped, because their memory is needed now.
+//! are closed that hold most; their queues are dropped, because their memory is needed now. Windows of compression count,
+//! too, and are dropped first.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -28,18 +29,26 @@ const REST_MAX: usize = 64 * 1024;
 pub struct Outgoing {
     /// What the queues of blocked clients do not share, in bytes.
     own: Cell<usize>,
+    /// Windows of compression, in bytes.
+    windows: Cell<usize>,
     pub(super) score: &'static Slot,
 }
 
 impl Outgoing {
     /// Nothing is queued. The scoreboard shows the memory.
     pub fn new(score: &'static Slot) -> Self {
-        Self { own: Cell::new(0), score }
+        Self { own: Cell::new(0), windows: Cell::new(0), score }
     }
 
     /// Bytes of memory.
     pub fn memory(&self, pool: &Pool) -> usize {
-        self.own.get() + pool.shared_memory()
+        self.own.get() + self.windows.get() + pool.shared_memory()
+    }
+
+    /// The memory of a client's window has changed.
+    pub(super) fn change_windows(&self, before: usize, after: usize, pool: &Pool) {
+        self.windows.set(self.windows.get() + after - before);
+        self.score.set_send_memory(self.memory(pool));
     }
 
     /// The part of a client that is not shared has changed.
@@ -79,9 +88,14 @@ impl Hub {
     /// The queue of a client has changed that is blocked or was; `before` was counted for it. May close any client.
     pub(super) fn count_queue(&self, c: &Client, before: usize) {
         self.outgoing.change(before, self.counted(c));
-        let memory = self.outgoing.memory(&self.pool);
-        self.outgoing.score.set_send_memory(memory);
-        if memory > self.limits.send_memory {
+        self.outgoing.score.set_send_memory(self.outgoing.memory(&self.pool));
+        self.bound_senders();
+    }
+
+    /// Frees memory if it is above the bound: first that of windows, which costs no client.
+    pub(super) fn bound_senders(&self) {
+        let is_above = || self.outgoing.memory(&self.pool) > self.limits.send_memory;
+        if is_above() && (!self.drop_sent_windows() || is_above()) {
             self.shed_senders();
         }
     }

@@ -253,6 +253,7 @@ impl Worker {
         };
         c.endpoint.receive_until(is_over, input, max_message, now, message, |event| match event {
             Event::Message { .. } | Event::Pong(_) => {}
+            Event::Compressed { op, data } => self.receive_compressed(c, (onmessage, max_message), op, data),
             // Of the frames for the client only a Pong is subject to the bound of the queue: a client above it gets none,
             // and later one for all its Pings (RFC 6455 §5.5.3).
             Event::Send(pong) if c.endpoint.ending().is_none() => {

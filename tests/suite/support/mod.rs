@@ -20,6 +20,8 @@ mod raw; // a socket for handmade HTTP and frames
 
 mod tls; // certificates and a TLS client
 
+mod deflate; // a client that compresses
+
 mod websocket; // a WebSocket client, also for invalid frames
 
 mod peer; // a WebSocket client among many on one thread
@@ -34,6 +36,7 @@ mod checker; // a server under AddressSanitizer or valgrind
 
 pub use bare::{Bare, exit_of};
 pub use checker::{Checked, Checker, SANITIZED};
+pub use deflate::{Deflating, RSV1};
 pub use host::{Host, flood, isolate, run, serve_crash, status, worker_of};
 pub use load::{End, Load, Plan, State};
 pub use peer::Peer;

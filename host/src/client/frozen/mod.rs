@@ -1,6 +1,6 @@
 //! A client as bytes and a descriptor, to continue elsewhere: id, handlers by name, head, parameters, what is used of the
-//! route's limits, protocol state with any partial message, the write queue, what was read and not handled, and the keys of
-//! TLS. The format begins with its version; all of it is validated when it is thawed.
+//! route's limits, protocol state with any partial message, compression with its windows, the write queue, what was read and
+//! not handled, and the keys of TLS. The format begins with its version; all of it is validated when it is thawed.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,6 +12,7 @@ use callsign_websocket::{Endpoint, SnapshotError, Source, put_bytes};
 use zeroize::Zeroizing;
 
 use super::certificate::ClientCertificate;
+use super::compression::Compression;
 use super::head::Head;
 use super::limited::Limited;
 use super::outbox::Outbox;
@@ -21,7 +22,7 @@ use crate::config::route::Params;
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
 
 /// Version of the format.
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 /// The kinds of a connection's handlers, in the order of the format.
 const KINDS: [Kind; 4] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect, Kind::OnDrain];
 
@@ -99,6 +100,7 @@ impl Client {
         bytes.push(u8::from(self.turn.is_limited.get()));
         self.with_limited(|limited| limited.freeze(&mut bytes, now));
         self.endpoint.snapshot(&mut bytes);
+        self.with_compression(|it| it.iter().for_each(|it| it.write_to(&mut bytes)));
         let (waiting, written) = self.outbox.borrow().to_bytes();
         put_bytes(&mut bytes, &waiting);
         bytes.extend_from_slice(&(written as u64).to_le_bytes());
@@ -154,6 +156,10 @@ impl Client {
         let limited = source.bool()?.then(|| Limited::thaw(&mut source, now)).transpose()?;
         let own_max = limited.as_ref().and_then(|limited| limited.limits.max_message);
         let endpoint = Endpoint::restore(&mut source, own_max.unwrap_or(max_message), now)?;
+        let compression = match endpoint.extensions().deflate {
+            true => Some(Compression::read_from(&mut source)?),
+            false => None,
+        };
         let (waiting, written) = (source.bytes()?, usize::try_from(source.u64()?).unwrap_or(usize::MAX));
         let outbox = Outbox::from_bytes(waiting, written);
         let outbox = outbox.ok_or(ThawError::Format("more is written than waited"))?;
@@ -179,6 +185,7 @@ impl Client {
         if !certificate.is_empty() {
             client.set_certificate(Rc::new(ClientCertificate::new(certificate)));
         }
+        compression.into_iter().for_each(|it| client.set_compression(it));
         // Neither process has seen all events of the socket: the next read and write tell.
         client.turn.readable.set(true);
         Ok(client)

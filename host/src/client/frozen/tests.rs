@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use callsign_deflate::{Agreement, Direction};
 use callsign_websocket::{Event, Input, State, op, write_frame};
 
 use super::*;
@@ -48,6 +49,12 @@ fn client(transport: Transport) -> Client {
     client.set_subprotocol(b"chat.v2");
     client.set_certificate(Rc::new(ClientCertificate::new(b"der")));
     client.set_params(Params::from_bytes(b"room\0a b\0").expect("one parameter"));
+    let (server, client_side) =
+        (Direction { context: true, window_bits: 9 }, Direction { context: true, window_bits: 12 });
+    let mut compression = Compression::new(Agreement { server, client: client_side }, 6, 64);
+    compression.sent.push(&[b's'; 600], server);
+    compression.received.push(b"received", client_side);
+    client.set_compression(compression);
     client.open(4711, transport, handlers);
     client
 }
@@ -121,6 +128,12 @@ fn nothing_is_lost(transport: Transport, mut peer: impl Read + Write + Send) {
     client.with_subprotocol(|name| assert_eq!(name, c"chat.v2"));
     client.with_certificate(|it| assert_eq!(it.map(ClientCertificate::der), Some(&b"der"[..])));
     client.with_params(|it| assert_eq!(it.and_then(|it| it.get(b"room")), Some(c"a b")));
+    client.with_compression(|it| {
+        let it = it.expect("compression is kept");
+        assert_eq!((it.level, it.threshold, it.agreement.client.window_bits), (6, 64, 12));
+        assert_eq!((it.sent.bytes(), it.received.bytes()), (&[b's'; 512][..], &b"received"[..]));
+    });
+    assert!(client.endpoint.extensions().deflate);
     let names = client.callbacks();
     assert!(names.onconnect.is_none());
     assert_eq!(names.ondisconnect.map(|handler| handler.name.as_str()), Some("leave"));

@@ -3,6 +3,8 @@
 //! TOML enters. A [`Config`] leaves, or one error message with file, line, column, what was found and what was
 //! expected. Defaults are applied by [`super::settings`].
 
+mod compression; // of messages
+
 mod kore; // configurations of Kore
 
 mod listen; // what the server listens on
@@ -25,6 +27,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use crate::config::account::parse_account;
+use crate::config::compression::Compression;
 use crate::config::control_address::ControlAddress;
 use crate::config::listen::Listen;
 use crate::config::options::LimitOptions;
@@ -51,8 +54,15 @@ const TOP_KEYS: &[&str] = &[
 ];
 const WORKER_KEYS: &[&str] =
     &["slow_callback", "hang_timeout", "reload_timeout", "max_connections", "receive_memory", "send_memory"];
-const WEBSOCKET_KEYS: &[&str] =
-    &["max_message", "message_timeout", "max_backlog", "high_water", "ping_interval", "close_timeout"];
+const WEBSOCKET_KEYS: &[&str] = &[
+    "max_message",
+    "message_timeout",
+    "max_backlog",
+    "high_water",
+    "ping_interval",
+    "close_timeout",
+    "compression",
+];
 const HTTP_KEYS: &[&str] = &[
     "max_body",
     "max_head",
@@ -91,6 +101,8 @@ pub struct Config {
     /// Which pages may open WebSockets on routes that have no rule of their own.
     pub origins: Option<OriginRule>,
     pub trusted_proxies: Option<Vec<TrustedProxy>>,
+    /// Whether messages are compressed on routes that do not say it.
+    pub compression: Option<Compression>,
     /// The other keys of `[worker]`, `[websocket]` and `[http]`, and `drain_timeout`.
     pub limits: LimitOptions,
     /// Where the settings of the whole server are in the file: `file:line:column` of the value, by key.
@@ -134,6 +146,7 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         routes: route::routes(&top, folder)?,
         origins: origins(&http)?,
         trusted_proxies: http.list("trusted_proxies", trusted_proxy)?,
+        compression: compression::compression(&websocket)?,
         limits: LimitOptions {
             max_message: websocket.value("max_message", size)?,
             message_timeout: websocket.value("message_timeout", duration)?,

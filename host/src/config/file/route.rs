@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::compression::compression;
 use super::route_limits::limits;
 use super::walk::Section;
 use super::{boolean, origins, text};
@@ -32,6 +33,7 @@ const KEYS: &[&str] = &[
     "strip_prefix",
     "protocols",
     "origins",
+    "compression",
     "headers",
     "max_message",
     "ping_interval",
@@ -49,6 +51,7 @@ const NOT_BESIDE_FILES: &[&str] = &[
     "ondrain",
     "protocols",
     "origins",
+    "compression",
     "max_message",
     "ping_interval",
     "idle_timeout",
@@ -92,6 +95,7 @@ fn route(section: &Section, folder: &Path) -> anyhow::Result<Route> {
         path,
         protocols: section.list("protocols", |value| parse_protocol(text(value)))?.unwrap_or_default(),
         origins: origins(section)?,
+        compression: compression(section)?,
         headers: headers(section)?,
         limits: limits(section)?,
         origin: section.location(),

@@ -21,6 +21,7 @@ mod headers; // headers of its responses
 
 use serde::{Deserialize, Serialize};
 
+use super::compression::Compression;
 use super::route_limits::RouteLimits;
 use super::web_origin::OriginRule;
 
@@ -50,6 +51,8 @@ pub struct Route {
     pub protocols: Vec<String>,
     /// Which pages may open WebSockets on it. None: the rule of the server.
     pub origins: Option<OriginRule>,
+    /// Whether messages of its connections are compressed. None: the setting of the server.
+    pub compression: Option<Compression>,
     /// Names in lower case, and values, of headers that its responses get, unless they have one of that name.
     pub headers: Vec<(String, String)>,
     /// What its connections may cost.
@@ -114,6 +117,7 @@ impl Route {
             strip_prefix: None,
             protocols: Vec::new(),
             origins: None,
+            compression: None,
             headers: Vec::new(),
             limits: RouteLimits::default(),
             origin,

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use anyhow::{anyhow, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::config::compression::Compression;
 use crate::config::control_address::ControlAddress;
 use crate::config::defaults::{DEFAULT_LOG, MAX_WORKERS};
 use crate::config::file::Config;
@@ -83,8 +84,8 @@ impl Settings {
 
     /// Merges the settings: `options` take precedence over the `config` file, and the file over the defaults.
     ///
-    /// Addresses, origins and proxies of `options` replace those of the file. A route replaces the file's routes with the same path,
-    /// or is added. `libraries` from the command line are loaded after the file's plugins.
+    /// Addresses, origins, proxies and compression of `options` replace those of the file. A route replaces the file's routes
+    /// with the same path, or is added. `libraries` from the command line are loaded after the file's plugins.
     ///
     /// # Errors
     /// Two routes for the same path on the command line, no plugin, proxy_protocol without trusted proxies, a plugin path
@@ -151,6 +152,11 @@ impl Settings {
             routes,
             handshake: HandshakePolicy {
                 origins: origins.unwrap_or_default(),
+                compression: options
+                    .compression
+                    .map(Compression::of)
+                    .or(config.compression)
+                    .unwrap_or_default(),
                 trusted_proxies: trusted_proxies.into(),
             },
             limits,

@@ -7,6 +7,7 @@ use clap::Parser;
 
 use super::*;
 use crate::commands::cli::{Cli, Command};
+use crate::config::compression::CompressionMode;
 use crate::config::control_address::ControlAddress;
 use crate::config::defaults::{DEFAULT_LISTEN, DEFAULT_SLOW_CALLBACK, default_serve_workers};
 use crate::config::file;
@@ -176,6 +177,20 @@ fn origins_and_proxies_of_the_options_replace_those_of_the_file() {
     assert!(serve(None, &["l.so", "--origin", "example.com"]).is_err());
     assert!(serve(None, &["l.so", "--trusted-proxy", "localhost"]).is_err());
     assert_eq!(serve(None, &["l.so"]).unwrap().handshake, HandshakePolicy::default());
+}
+
+#[test]
+fn compression_of_the_options_replaces_that_of_the_file_but_not_that_of_a_route() {
+    let file = "[websocket]\ncompression = { mode = 'on', level = 1 }\n[plugin.p]\npath = 'libp.so'\n\
+                [[route]]\npath = '/a'\nonmessage = 'm'\ncompression = 'off'\n";
+    let merge = |arguments: &[&str]| serve(Some(parse(file)), &[&["--config", "c"], arguments].concat());
+    let of_file = merge(&[]).unwrap();
+    let on = Compression::of(CompressionMode::On);
+    assert_eq!(of_file.handshake.compression, Compression { level: 1, ..on });
+    let of_options = merge(&["--compression", "context"]).unwrap();
+    assert_eq!(of_options.handshake.compression, Compression::of(CompressionMode::Context));
+    assert_eq!(of_options.routes[0].compression, Some(Compression::default()));
+    assert!(merge(&["--compression", "gzip"]).is_err());
 }
 
 #[test]
@@ -363,7 +378,8 @@ fn settings_survive_json() {
                 [plugin.p]\npath = 'libp.so'\n\
                 config = { day = 1979-05-27, big = inf, z = 1, a = { b = [1.5] } }\n\
                 [http]\ntrusted_proxies = ['10.0.0.0/8', '::1', 'unix:']\norigins = 'https://a.example'\n\
-                [[route]]\npath = '/x/*'\nonmessage = 'p:m'\nprotocols = 'a'\norigins = '*'\n";
+                [[route]]\npath = '/x/*'\nonmessage = 'p:m'\nprotocols = 'a'\norigins = '*'\n\
+                compression = { mode = 'on', level = 1 }\n";
     let arguments = "--config c --route /=page --user chat --group 33 --max-connections 9 --hang-timeout 0";
     let settings = serve(Some(parse(file)), &words(arguments)).unwrap();
     let json = serde_json::to_string(&settings).unwrap();

@@ -14,6 +14,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 mod label; // names of plugin code
 
+mod module; // where code is
+
 mod slot; // the share of one worker
 
 mod text; // strings in shared memory
@@ -30,8 +32,9 @@ mod map; // the shared memory as slots
 pub use callback_timer::{CallbackEvent, CallbackTimer, sampling_interval};
 pub use label::CodeLabel;
 pub use lag_timer::{Lag, LagTimer};
+pub use module::Module;
 pub(crate) use slot::Fault;
-pub use slot::{Counters, Crash, FRAMES, HANDLERS, Module, RunningCallback, Slot};
+pub use slot::{Counters, Crash, FRAMES, HANDLERS, RunningCallback, Slot};
 pub use stall_timer::{HEARTBEAT_INTERVAL, STALL_MIN, StallEvent, StallTimer};
 
 thread_local! {

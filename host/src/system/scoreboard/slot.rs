@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::label::CodeLabel;
+use super::module::Module;
 use super::text::Text;
 use crate::system::sanitize::sanitize_line;
 
@@ -35,8 +36,10 @@ pub struct Slot {
     labels: [Text<124>; HANDLERS],
     /// Messages dropped because their clients read too slowly.
     dropped: AtomicU64,
+    /// Connections whose messages are compressed.
+    compressed: AtomicU64,
     /// A line for each module: start, end and bias in hexadecimal, path.
-    modules: Text<12_276>,
+    modules: Text<12_268>,
 }
 
 const _: () = assert!(size_of::<Slot>() == 32 * 1024 && size_of::<Hot>() == 64);
@@ -109,17 +112,6 @@ pub(super) struct Pulse {
     pub is_waiting: bool,
 }
 
-/// Code in the worker's memory: the program or a library.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Module {
-    pub start: u64,
-    /// Exclusive.
-    pub end: u64,
-    /// Address in memory minus address in the file.
-    pub bias: u64,
-    pub path: String,
-}
-
 /// How a worker crashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
@@ -180,6 +172,7 @@ impl Slot {
             },
             labels: [const { Text::new() }; HANDLERS],
             dropped: zero(),
+            compressed: zero(),
             modules: Text::new(),
         }
     }
@@ -245,6 +238,11 @@ impl Slot {
         self.hot.send_memory.store(bytes as u64, Relaxed);
     }
 
+    /// Sets the number of connections whose messages are compressed.
+    pub fn set_compressed(&self, count: usize) {
+        self.compressed.store(count as u64, Relaxed);
+    }
+
     /// Counts clients that were closed because all clients together held too much, or a message took too long.
     pub fn count_shed(&self, clients: usize) {
         add(&self.hot.shed, clients);
@@ -265,8 +263,7 @@ impl Slot {
     /// Records where code is, for [`Crash::modules`], after each load of a library. Modules that do not fit are left
     /// out.
     pub fn set_modules(&self, modules: &[Module]) {
-        let lines = modules.iter().map(|m| format!("{:x} {:x} {:x} {}\n", m.start, m.end, m.bias, m.path));
-        self.modules.write(&lines.collect::<String>());
+        self.modules.write(&modules.iter().map(Module::line).collect::<String>());
     }
 
     /// Records a crash. Async-signal-safe.
@@ -299,8 +296,8 @@ impl Slot {
         let seen = [&hot.now, &hot.clients, &hot.accepted, &hot.heartbeat];
         let load = [&hot.lag, &hot.receive_memory, &hot.send_memory, &hot.shed];
         [seen, load].as_flattened().iter().for_each(|word| word.store(0, Relaxed));
+        [&self.dropped, &self.compressed].iter().for_each(|word| word.store(0, Relaxed));
         self.crash.signal.store(0, Relaxed);
-        self.dropped.store(0, Relaxed);
         self.labels.iter().for_each(|label| label.write(""));
         self.modules.write("");
     }
@@ -349,6 +346,11 @@ impl Slot {
         usize::try_from(self.hot.clients.load(Relaxed)).unwrap_or(usize::MAX)
     }
 
+    /// Connections whose messages are compressed.
+    pub fn compressed(&self) -> usize {
+        usize::try_from(self.compressed.load(Relaxed)).unwrap_or(usize::MAX)
+    }
+
     pub fn counters(&self) -> Counters {
         let hot = &self.hot;
         Counters {
@@ -378,7 +380,7 @@ impl Slot {
             overflow: crash.overflow.load(Relaxed) != 0,
             worker_thread: crash.worker_thread.load(Relaxed) != 0,
             frames: crash.frames[..count].iter().map(|frame| frame.load(Relaxed)).collect(),
-            modules: self.modules.read().split_inclusive('\n').filter_map(module).collect(),
+            modules: self.modules.read().split_inclusive('\n').filter_map(Module::parse).collect(),
         })
     }
 }
@@ -387,12 +389,4 @@ impl Slot {
 #[inline]
 fn add(counter: &AtomicU64, n: impl TryInto<u64>) {
     counter.store(counter.load(Relaxed).wrapping_add(n.try_into().unwrap_or(0)), Relaxed);
-}
-
-/// None: the line is truncated or invalid.
-fn module(line: &str) -> Option<Module> {
-    let mut fields = line.strip_suffix('\n')?.splitn(4, ' ');
-    let mut number = || u64::from_str_radix(fields.next()?, 16).ok();
-    let (start, end, bias) = (number()?, number()?, number()?);
-    Some(Module { start, end, bias, path: sanitize_line(fields.next()?) })
 }

@@ -76,13 +76,15 @@ pub struct WorkerStatus {
     /// Whether it serves already.
     pub serves: bool,
     pub clients: usize,
+    /// Those of them whose messages are compressed.
+    pub compressed: usize,
     /// Connections that this process has accepted.
     pub accepted: u64,
     /// Callbacks that this process has begun.
     pub callbacks: u64,
-    /// Memory of incomplete messages.
+    /// Memory of incomplete messages, and of windows of compression for what clients send.
     pub receive_memory_bytes: u64,
-    /// Memory of write queues of clients that are behind.
+    /// Memory of write queues of clients that are behind, and of windows of compression for what is sent.
     pub send_memory_bytes: u64,
     /// Clients closed because all together held too much memory, or because a message took too long.
     pub shed: u64,
@@ -213,6 +215,11 @@ impl fmt::Display for Status {
                 0 => {}
                 1 => table.note("1 message dropped for a client that reads too slowly".to_owned()),
                 n => table.note(format!("{n} messages dropped for clients that read too slowly")),
+            }
+            match worker.compressed {
+                0 => {}
+                1 => table.note("1 connection with compression".to_owned()),
+                n => table.note(format!("{n} connections with compression")),
             }
             match (&worker.running, worker.pid) {
                 (Some(running), _) => table.note(running.to_string()),

@@ -58,6 +58,7 @@ fn tables_fit_into_80_columns_and_say_what_runs() {
                 serves: true,
                 receive_memory_bytes: 3 << 19,
                 send_memory_bytes: 200 << 20,
+                compressed: 249,
                 shed: 7,
                 plugins: vec![plugin(4, 0)],
                 ..worker.clone()
@@ -105,6 +106,7 @@ WORKER  PROCESS      UP  CLIENTS  ACCEPTED  CALLBACKS    MEMORY    GROWTH
         in onmessage handler chat:message (generation 4), for 3.2s
      1     4799     59s      250      1234      88211         -   0.0 MiB
         1.5 MiB incomplete messages, 200.0 MiB write queues, 7 clients shed
+        249 connections with compression
      2        -       -        0         0          0         -         -
         has died; the next one is about to start
 
