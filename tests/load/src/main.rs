@@ -9,6 +9,8 @@ compile_error!("callsign-load reads /proc and uses epoll: it runs on Linux only"
 
 mod rows; // what is measured, and how
 
+mod columns; // of the tables
+
 mod scoreboard; // the cost of the scoreboard, without a server
 
 mod reload; // gaps that clients observe around a reload
@@ -122,6 +124,9 @@ fn run(options: &Options) -> Result<()> {
     }
     let processors = Processors::choose()?;
     let rows = rows::rows(&options.only, &options.servers, options.connections, measure::raise_open_files());
+    if rows.iter().flat_map(|row| &row.lanes).any(|lane| lane.server == Server::Yawc) {
+        servers::build_yawc()?;
+    }
     let mut report = Report::new(rows, &options.servers, options.rounds, options.duration, processors);
     let lanes = || report.rows.iter().flat_map(|row| &row.lanes);
     let count = options.rounds * lanes().count() as u32;
@@ -139,7 +144,7 @@ fn run(options: &Options) -> Result<()> {
             for lane in lanes {
                 let (name, label) = (report.rows[row].name.text(), &report.rows[row].lanes[lane].label);
                 let outcome = report.rows[row].lanes[lane].measure(options.duration, processors);
-                eprint!("round {round}/{}  {name:<10} {label:<16} ", options.rounds);
+                eprint!("round {round}/{}  {name:<20} {label:<16} ", options.rounds);
                 match outcome {
                     Ok(figures) => {
                         eprintln!("{:.3} {}", figures[0], report.rows[row].columns[0].title);

@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use crate::client::{Load, Message, Scope, Window};
+use crate::client::{DeflateLoad, Load, Message, Scope, Window};
+use crate::columns::{
+    Column, DEFLATE_COLUMNS, EDIT_COLUMNS, MEMORY_COLUMNS, MESSAGE_COLUMNS, RELOAD_COLUMNS,
+    SCOREBOARD_COLUMNS,
+};
 use crate::edit;
 use crate::measure::{Processors, Tree, percentile, pin};
 use crate::reload;
 use crate::scoreboard;
-use crate::servers::{PATIENCE, Running, Server};
+use crate::servers::{Compression, PATIENCE, Running, Server};
 
 /// Long enough for buffers to reach their final size and for the processor to leave its sleep states.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -48,6 +52,18 @@ pub enum RowName {
     /// The same in bursts of 32
     #[value(name = "fan-out-32")]
     FanOut32,
+    /// One connection x 1 KiB of JSON, compressed (callsign and yawc)
+    #[value(name = "deflate-on")]
+    DeflateOn,
+    /// The same with 1000 connections
+    #[value(name = "deflate-on-1000")]
+    DeflateOn1000,
+    /// One connection x 1 KiB of JSON, compressed with reference to earlier messages
+    #[value(name = "deflate-context")]
+    DeflateContext,
+    /// The same with 1000 connections
+    #[value(name = "deflate-context-1000")]
+    DeflateContext1000,
     /// Memory per silent connection, with 10 000 of them
     Idle,
     /// Cost of the scoreboard per callback (callsign only)
@@ -61,13 +77,17 @@ pub enum RowName {
 
 impl RowName {
     /// All rows, in the order in which they are measured.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 14] = [
         "echo",
         "echo-32",
         "echo-16k",
         "broadcast",
         "fan-out",
         "fan-out-32",
+        "deflate-on",
+        "deflate-on-1000",
+        "deflate-context",
+        "deflate-context-1000",
         "idle",
         "scoreboard",
         "reload",
@@ -79,39 +99,6 @@ impl RowName {
         Self::NAMES[self as usize]
     }
 }
-
-/// A column of a table. Ratios compare the first column.
-pub struct Column {
-    pub title: &'static str,
-    pub key: &'static str,
-    pub decimals: usize,
-}
-
-const MESSAGE_COLUMNS: &[Column] = &[
-    Column { title: "CPU us/msg", key: "cpu_us_per_message", decimals: 3 },
-    Column { title: "msg/s", key: "messages_per_second", decimals: 0 },
-    Column { title: "p50 us", key: "p50_us", decimals: 0 },
-    Column { title: "p99 us", key: "p99_us", decimals: 0 },
-    Column { title: "p99.9 us", key: "p999_us", decimals: 0 },
-];
-const MEMORY_COLUMNS: &[Column] = &[Column { title: "KiB/conn", key: "kib_per_connection", decimals: 2 }];
-const SCOREBOARD_COLUMNS: &[Column] =
-    &[Column { title: "ns/callback", key: "scoreboard_ns_per_callback", decimals: 2 }];
-
-const RELOAD_COLUMNS: &[Column] = &[
-    Column { title: "gap ms", key: "longest_gap_ms", decimals: 1 },
-    Column { title: "aim ms", key: "aim_ms", decimals: 0 },
-    Column { title: "worst ms", key: "worst_gap_ms", decimals: 1 },
-    Column { title: "paused ms", key: "reported_pause_ms", decimals: 0 },
-    Column { title: "without ms", key: "gap_without_reload_ms", decimals: 1 },
-];
-const EDIT_COLUMNS: &[Column] = &[
-    Column { title: "total ms", key: "save_to_answer_ms", decimals: 0 },
-    Column { title: "build ms", key: "build_ms", decimals: 0 },
-    Column { title: "rest ms", key: "rest_ms", decimals: 0 },
-    Column { title: "aim ms", key: "aim_ms", decimals: 0 },
-    Column { title: "by hand ms", key: "build_by_hand_ms", decimals: 0 },
-];
 
 /// Labels of lanes that ratios refer to.
 const SINGLE: &str = "callsign x 1";
@@ -147,6 +134,11 @@ enum Work {
         burst: u64,
         workers: usize,
     },
+    /// JSON of 1 KiB.
+    Deflate {
+        connections: usize,
+        mode: Compression,
+    },
     Idle {
         connections: usize,
     },
@@ -161,6 +153,9 @@ enum Work {
     Edit,
 }
 
+const ALONE: &str = "by itself";
+const TOGETHER: &str = "with windows of 12 bits (4 KiB)";
+
 /// The goal for the time from saving to the answer, without the build.
 const EDIT_AIM_MS: f64 = 100.0;
 
@@ -171,7 +166,22 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
     let limited = if many < connections { " (all that the limit of open files allows)" } else { "" };
     let row = |name, title: String, columns, reference, lanes| Row { name, title, columns, lanes, reference };
     let everybody = |work| -> Vec<Lane> {
-        servers.iter().map(|&server| Lane { label: server.name(), server, work }).collect()
+        let servers = servers.iter().filter(|server| **server != Server::Yawc);
+        servers.map(|&server| Lane { label: server.name(), server, work }).collect()
+    };
+    let deflate = |name, connections, mode, how: &str| {
+        let lane = |label, server, mode| Lane { label, server, work: Work::Deflate { connections, mode } };
+        let lanes = vec![
+            lane("callsign", Server::Callsign, mode),
+            lane("callsign, off", Server::Callsign, Compression::Off),
+            lane("yawc", Server::Yawc, mode),
+        ];
+        let title = format!(
+            "{connections} connection{} x 1 KiB of JSON, one message at a time, compressed {how}; KiB/conn: memory that the \
+             server has gained in the end",
+            if connections == 1 { "" } else { "s" }
+        );
+        row(name, title, DEFLATE_COLUMNS, "yawc", lanes)
     };
     let echo = |name, connections, size, depth, title: &str| {
         row(name, title.into(), MESSAGE_COLUMNS, "floor", everybody(Work::Echo { connections, size, depth }))
@@ -222,6 +232,10 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
         ),
         fan_out(RowName::FanOut, 1, "one at a time"),
         fan_out(RowName::FanOut32, 32, "in bursts of 32"),
+        deflate(RowName::DeflateOn, 1, Compression::On, ALONE),
+        deflate(RowName::DeflateOn1000, CROWD, Compression::On, ALONE),
+        deflate(RowName::DeflateContext, 1, Compression::Context, TOGETHER),
+        deflate(RowName::DeflateContext1000, CROWD, Compression::Context, TOGETHER),
         row(
             RowName::Idle,
             format!("{many} silent connections{limited}: memory of the server's processes"),
@@ -295,6 +309,11 @@ impl Lane {
                 let window = load.broadcast(burst, duration)?;
                 figures(before, tree.cpu()?, window)
             }),
+            Work::Deflate { connections, mode } => {
+                let mut server = Running::start_compressing(self.server, mode, processors)?;
+                let result = deflate(&server, connections, mode, duration);
+                server.unless_dead(result)
+            }
             Work::Idle { connections } => self.serve(1, processors, |server| {
                 let tree = Tree::of(server.pid())?;
                 let before = tree.memory_kib()?;
@@ -328,6 +347,19 @@ impl Lane {
         let result = measure(&server);
         server.unless_dead(result)
     }
+}
+
+/// In the order of `DEFLATE_COLUMNS`.
+fn deflate(server: &Running, connections: usize, mode: Compression, duration: Duration) -> Result<Vec<f64>> {
+    let tree = Tree::of(server.pid())?;
+    let memory = tree.memory_kib()?;
+    let mut load = DeflateLoad::open(server.port, connections, mode != Compression::Off)?;
+    load.echo(WARM_UP)?;
+    let before = tree.cpu()?;
+    let (window, ratio) = load.echo(duration)?;
+    let mut figures = figures(before, tree.cpu()?, window)?;
+    figures.extend([ratio, (tree.memory_kib()? - memory) / connections as f64]);
+    Ok(figures)
 }
 
 /// Opens the connections of a broadcast. Repeats until they spread over all workers, because some workers may

@@ -41,11 +41,33 @@ pub enum Server {
     Fastwebsockets,
     /// One epoll, one recv, one send, no checks
     Floor,
+    /// An echo server of `yawc`, in the rows with compression
+    Yawc,
+}
+
+/// Whether and how messages are compressed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    Off,
+    /// Each message by itself
+    On,
+    /// Messages may refer to earlier ones
+    Context,
+}
+
+impl Compression {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Context => "context",
+        }
+    }
 }
 
 impl Server {
     /// All names, in the order of the tables.
-    pub const NAMES: [&'static str; 4] = ["callsign", "tungstenite", "fastwebsockets", "floor"];
+    pub const NAMES: [&'static str; 5] = ["callsign", "tungstenite", "fastwebsockets", "floor", "yawc"];
 
     /// The name as `--servers` accepts it.
     pub fn name(self) -> &'static str {
@@ -66,6 +88,10 @@ impl Server {
                  message, on the bare TcpStream after this program's own handshake"
             }
             Self::Floor => "one epoll, one recv and one send per event, frames unmasked, no checks",
+            Self::Yawc => {
+                "yawc 0.5 with flate2 and zlib-rs, current-thread runtime, TCP_NODELAY, level 6, UTF-8 checked; `on` with a \
+                 pool of compressors, `context` with windows of 12 bits"
+            }
         }
     }
 }
@@ -123,6 +149,32 @@ pub fn build_callsign() -> Result<()> {
     Ok(())
 }
 
+/// Builds the server of yawc, which is a workspace of its own, in the profile of this binary.
+///
+/// # Errors
+/// cargo is missing or the build failed.
+pub fn build_yawc() -> Result<()> {
+    let profile = if yawc_profile()? == "debug" { "dev" } else { "release" };
+    eprintln!("building: cargo build --profile {profile} of tests/load/yawc");
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet", "--locked", "--profile", profile, "--manifest-path"]);
+    build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/yawc/Cargo.toml"));
+    build.arg("--target-dir").arg(yawc_folder()?);
+    let status = build.status().context("cannot start cargo to build the server of yawc")?;
+    ensure!(status.success(), "cargo could not build the server of yawc ({status})");
+    Ok(())
+}
+
+/// The folder in which [`build_yawc`] builds.
+fn yawc_folder() -> Result<PathBuf> {
+    Ok(build_folder()?.with_file_name("load-yawc"))
+}
+
+fn yawc_profile() -> Result<&'static str> {
+    let is_debug = build_folder()?.file_name().is_none_or(|name| name == "debug");
+    Ok(if is_debug { "debug" } else { "release" })
+}
+
 /// A free port of the loopback.
 ///
 /// # Errors
@@ -147,6 +199,7 @@ impl Running {
         let port = free_port()?;
         let command = match server {
             Server::Callsign => callsign(port, workers, "echo", None)?,
+            Server::Yawc => bail!("yawc is in the rows with compression alone"),
             other => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["server", other.name(), &port.to_string()]);
@@ -154,6 +207,30 @@ impl Running {
             }
         };
         pin(processors.server)?; // inherited by the child and its children
+        Self::spawn(command, port, processors)
+    }
+
+    /// Starts one of the servers that can compress messages, like [`Self::start`].
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_compressing(server: Server, mode: Compression, processors: Processors) -> Result<Self> {
+        let port = free_port()?;
+        let command = match server {
+            Server::Callsign => {
+                let mut command = callsign(port, 1, "echo", None)?;
+                command.args(["--compression", mode.text()]);
+                command
+            }
+            Server::Yawc => {
+                let mut command =
+                    Command::new(yawc_folder()?.join(yawc_profile()?).join("callsign-load-yawc"));
+                command.args([&port.to_string(), mode.text()]);
+                command
+            }
+            other => bail!("{} does not compress messages", other.name()),
+        };
+        pin(processors.server)?;
         Self::spawn(command, port, processors)
     }
 
@@ -247,7 +324,7 @@ pub fn serve(server: Server, port: u16) -> Result<()> {
     set_parent_process_death_signal(Some(Signal::TERM))?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("port {port}"))?;
     match server {
-        Server::Callsign => bail!("callsign is a program of its own: `callsign serve`"),
+        Server::Callsign | Server::Yawc => bail!("{} is a program of its own", server.name()),
         Server::Floor => Ok(crate::floor::serve(listener)?),
         Server::Tungstenite => serve_tokio(listener, tungstenite),
         Server::Fastwebsockets => serve_tokio(listener, fastwebsockets),

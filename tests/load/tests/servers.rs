@@ -48,6 +48,26 @@ fn every_server_of_the_binary_echoes_without_a_mistake() {
 }
 
 #[test]
+fn compressed_messages_come_back_and_are_smaller_with_context() {
+    let rows = rows_of(
+        "deflate",
+        &[
+            "--only=deflate-on,deflate-on-1000,deflate-context,deflate-context-1000",
+            "--servers=callsign,yawc",
+        ],
+    );
+    let mut ratios = Vec::new();
+    for row in &rows {
+        assert_lanes(row, &["callsign", "callsign, off", "yawc"]);
+        let ratio = |lane: usize| row["lanes"][lane]["medians"]["sent_over_plain"].as_f64().unwrap();
+        assert_eq!(ratio(1), 1.0);
+        assert!((ratio(0) / ratio(2) - 1.0).abs() < 0.1, "both compress equally well: {row}");
+        ratios.push(ratio(0));
+    }
+    assert!(ratios[0] < 0.6 && ratios[2] < ratios[0] && ratios[3] < ratios[1], "{ratios:?}");
+}
+
+#[test]
 fn callsign_delivers_every_broadcast_with_any_number_of_workers() {
     let rows = rows_of("fan-out", &["--only=broadcast,fan-out,fan-out-32,scoreboard", "--servers=callsign"]);
     let [broadcast, fan_out, fan_out_32, scoreboard] = &rows[..] else { panic!("{} rows", rows.len()) };

@@ -121,7 +121,7 @@ impl Load {
         };
         while load.connections.len() < count {
             let batch = OPENING.min(count - load.connections.len());
-            let streams: Vec<_> = (0..batch).map(|_| request(port)).collect::<Result<_>>()?;
+            let streams: Vec<_> = (0..batch).map(|_| request(port, "")).collect::<Result<_>>()?;
             for stream in streams {
                 load.upgraded(stream, matches!(message, Message::Echo { .. }))?;
             }
@@ -132,17 +132,7 @@ impl Load {
     /// Reads the response to an upgrade request and adds the connection.
     fn upgraded(&mut self, mut stream: TcpStream, numbered_apart: bool) -> Result<()> {
         let index = self.connections.len();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            let n = stream.read(&mut self.buffer).with_context(|| format!("connection {index}: no 101"))?;
-            ensure!(n > 0, "connection {index}: closed before its 101");
-            answer.extend_from_slice(&self.buffer[..n]);
-        }
-        let answer = String::from_utf8_lossy(&answer);
-        ensure!(
-            answer.starts_with("HTTP/1.1 101 ") && answer.contains(ACCEPT),
-            "connection {index}: expected a 101, got {answer:?}"
-        );
+        response(&mut stream, &mut self.buffer).with_context(|| format!("connection {index}"))?;
         stream.set_nonblocking(true)?;
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
         epoll::add(&self.epoll, &stream, EventData::new_u64(index as u64), interest)?;
@@ -332,14 +322,29 @@ fn shown(frame: &[u8]) -> String {
     format!("b\"{}\" ({} B)", frame[..frame.len().min(24)].escape_ascii(), frame.len())
 }
 
-fn request(port: u16) -> Result<TcpStream> {
+/// Connects and asks for an upgrade. `header`: one more line of the request, or none.
+fn request(port: u16, header: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(STALL))?;
     // Closing sends a reset, because thousands of sockets in TIME_WAIT would slow down the next measurement.
     set_socket_linger(&stream, Some(Duration::ZERO))?;
-    stream.write_all(REQUEST)?;
+    let head = REQUEST.strip_suffix(b"\r\n").unwrap_or(REQUEST);
+    stream.write_all(&[head, header.as_bytes(), b"\r\n"].concat())?;
     Ok(stream)
+}
+
+/// Reads the response to an upgrade request, which has to be a valid 101.
+fn response(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<String> {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let n = stream.read(buffer).context("no 101")?;
+        ensure!(n > 0, "closed before its 101");
+        answer.extend_from_slice(&buffer[..n]);
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    ensure!(answer.starts_with("HTTP/1.1 101 ") && answer.contains(ACCEPT), "expected a 101, got {answer:?}");
+    Ok(answer.into_owned())
 }
 
 /// One unfragmented binary frame, RFC 6455 section 5.2.
@@ -364,6 +369,10 @@ fn microseconds(duration: Duration) -> u32 {
 }
 
 mod pace; // sends at intervals instead of as fast as possible
+
+mod deflate; // messages that are compressed
+
+pub use deflate::DeflateLoad;
 
 #[cfg(test)]
 mod tests;
