@@ -11,6 +11,8 @@ mod rows; // what is measured, and how
 
 mod columns; // of the tables
 
+mod steps; // of one measurement
+
 mod scoreboard; // the cost of the scoreboard, without a server
 
 mod reload; // gaps that clients observe around a reload
@@ -19,7 +21,11 @@ mod edit; // time from an edit to the new code's answer
 
 mod servers; // starts and stops the contenders
 
+mod contenders; // the servers of this binary
+
 mod floor; // the contender that does the minimum
+
+mod tls; // certificates, and the contender with tokio-rustls
 
 mod client; // the load: connections, frames, checks
 
@@ -83,7 +89,12 @@ struct Options {
 enum Role {
     /// Run one of the servers (the program starts itself with this)
     #[command(hide = true)]
-    Server { server: Server, port: u16 },
+    Server {
+        server: Server,
+        port: u16,
+        /// The folder of its certificate, for TLS
+        folder: Option<PathBuf>,
+    },
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -103,7 +114,7 @@ fn connections(text: &str) -> Result<usize, String> {
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match options.role {
-        Some(Role::Server { server, port }) => servers::serve(server, port),
+        Some(Role::Server { server, port, folder }) => contenders::serve(server, port, folder.as_deref()),
         None => run(&options),
     };
     match outcome {

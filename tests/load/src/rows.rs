@@ -1,27 +1,23 @@
-//! What is measured. Owns the rows of the benchmark, their lanes (a server and its work) and the steps of one
-//! measurement: new server, warm-up, window. Returns one figure per column. Knows nothing about rounds and
-//! ratios.
+//! What is measured. Owns the rows of the benchmark and their lanes (a server and its work). Returns one figure per
+//! column. Knows nothing about rounds and ratios.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::client::{DeflateLoad, Load, Message, Scope, Window};
+use crate::client::Scope;
 use crate::columns::{
     Column, DEFLATE_COLUMNS, EDIT_COLUMNS, MEMORY_COLUMNS, MESSAGE_COLUMNS, RELOAD_COLUMNS,
     SCOREBOARD_COLUMNS,
 };
 use crate::edit;
-use crate::measure::{Processors, Tree, percentile, pin};
+use crate::measure::{Processors, pin};
 use crate::reload;
 use crate::scoreboard;
-use crate::servers::{Compression, PATIENCE, Running, Server};
+use crate::servers::{Compression, Running, Server};
+use crate::steps::{self, CROWD};
 
-/// Long enough for buffers to reach their final size and for the processor to leave its sleep states.
-const WARM_UP: Duration = Duration::from_millis(300);
-/// Time between the last upgrade and reading the memory, in which servers finish the upgrade.
-const SETTLE: Duration = Duration::from_millis(300);
 /// Approximate overhead of a measurement: start, connections, warm-up, exit.
 const BESIDES: Duration = Duration::from_secs(1);
 /// Approximate duration of measurements without a window.
@@ -29,8 +25,6 @@ const RELOADS_TAKE: Duration = Duration::from_secs(10);
 const EDITS_TAKE: Duration = Duration::from_secs(8);
 /// Connections of the rows `idle` and `reload`, if the limit on open files allows it.
 pub const MANY_CONNECTIONS: usize = 10_000;
-/// Connections of a broadcast.
-const CROWD: usize = 1000;
 /// Descriptors that a process needs besides its connections.
 const OTHER_FILES: u64 = 64;
 
@@ -64,8 +58,17 @@ pub enum RowName {
     /// The same with 1000 connections
     #[value(name = "deflate-context-1000")]
     DeflateContext1000,
+    /// 100 connections x 64 B over TLS, one message at a time (callsign and tokio-rustls)
+    #[value(name = "tls-echo")]
+    TlsEcho,
+    /// 50 connections x 16 KiB over TLS, one message at a time
+    #[value(name = "tls-echo-16k")]
+    TlsEcho16k,
     /// Memory per silent connection, with 10 000 of them
     Idle,
+    /// The same over TLS
+    #[value(name = "tls-idle")]
+    TlsIdle,
     /// Cost of the scoreboard per callback (callsign only)
     Scoreboard,
     /// The longest gap that a client observes around a reload, with 10 000 connections (callsign only)
@@ -77,7 +80,7 @@ pub enum RowName {
 
 impl RowName {
     /// All rows, in the order in which they are measured.
-    pub const NAMES: [&'static str; 14] = [
+    pub const NAMES: [&'static str; 17] = [
         "echo",
         "echo-32",
         "echo-16k",
@@ -88,7 +91,10 @@ impl RowName {
         "deflate-on-1000",
         "deflate-context",
         "deflate-context-1000",
+        "tls-echo",
+        "tls-echo-16k",
         "idle",
+        "tls-idle",
         "scoreboard",
         "reload",
         "edit",
@@ -142,6 +148,13 @@ enum Work {
     Idle {
         connections: usize,
     },
+    TlsEcho {
+        connections: usize,
+        size: usize,
+    },
+    TlsIdle {
+        connections: usize,
+    },
     /// Needs no server.
     Scoreboard,
     /// Reloads the library of this plugin.
@@ -166,7 +179,7 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
     let limited = if many < connections { " (all that the limit of open files allows)" } else { "" };
     let row = |name, title: String, columns, reference, lanes| Row { name, title, columns, lanes, reference };
     let everybody = |work| -> Vec<Lane> {
-        let servers = servers.iter().filter(|server| **server != Server::Yawc);
+        let servers = servers.iter().filter(|server| !matches!(server, Server::Yawc | Server::TokioRustls));
         servers.map(|&server| Lane { label: server.name(), server, work }).collect()
     };
     let deflate = |name, connections, mode, how: &str| {
@@ -182,6 +195,14 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
             if connections == 1 { "" } else { "s" }
         );
         row(name, title, DEFLATE_COLUMNS, "yawc", lanes)
+    };
+    let over_tls = |name, columns, title: String, work| {
+        let lanes = [Server::Callsign, Server::TokioRustls];
+        let lanes = lanes.map(|server| Lane { label: server.name(), server, work });
+        row(name, title, columns, "tokio-rustls", lanes.into())
+    };
+    let tls_echo = |name, connections, size, title: &str| {
+        over_tls(name, MESSAGE_COLUMNS, title.into(), Work::TlsEcho { connections, size })
     };
     let echo = |name, connections, size, depth, title: &str| {
         row(name, title.into(), MESSAGE_COLUMNS, "floor", everybody(Work::Echo { connections, size, depth }))
@@ -236,12 +257,25 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
         deflate(RowName::DeflateOn1000, CROWD, Compression::On, ALONE),
         deflate(RowName::DeflateContext, 1, Compression::Context, TOGETHER),
         deflate(RowName::DeflateContext1000, CROWD, Compression::Context, TOGETHER),
+        tls_echo(RowName::TlsEcho, 100, 64, "100 connections x 64 B over TLS, one message at a time"),
+        tls_echo(
+            RowName::TlsEcho16k,
+            50,
+            16 << 10,
+            "50 connections x 16 KiB over TLS, one message at a time",
+        ),
         row(
             RowName::Idle,
             format!("{many} silent connections{limited}: memory of the server's processes"),
             MEMORY_COLUMNS,
             "floor",
             everybody(Work::Idle { connections: many }),
+        ),
+        over_tls(
+            RowName::TlsIdle,
+            MEMORY_COLUMNS,
+            format!("{many} silent connections{limited} over TLS: memory of the server's processes"),
+            Work::TlsIdle { connections: many },
         ),
         row(
             RowName::Scoreboard,
@@ -294,33 +328,30 @@ impl Lane {
     /// The server did not start, died, disconnected, stalled, or gave a wrong answer.
     pub fn measure(&self, duration: Duration, processors: Processors) -> Result<Vec<f64>> {
         match self.work {
-            Work::Echo { connections, size, depth } => self.serve(1, processors, |server| {
-                let mut load = Load::open(server.port, connections, Message::Echo { size })?;
-                let tree = Tree::of(server.pid())?;
-                load.echo(depth, WARM_UP)?;
-                let before = tree.cpu()?;
-                let window = load.echo(depth, duration)?;
-                figures(before, tree.cpu()?, window)
-            }),
+            Work::Echo { connections, size, depth } => {
+                self.serve(1, processors, |server| steps::echo(server, connections, size, depth, duration))
+            }
+            Work::TlsEcho { connections, size } => {
+                let mut server = Running::start_tls(self.server, processors)?;
+                let result = steps::echo(&server, connections, size, 1, duration);
+                server.unless_dead(result)
+            }
             Work::Broadcast { scope, burst, workers } => self.serve(workers, processors, |server| {
-                let (mut load, tree) = crowd(server, scope, workers)?;
-                load.broadcast(burst, WARM_UP)?;
-                let before = tree.cpu()?;
-                let window = load.broadcast(burst, duration)?;
-                figures(before, tree.cpu()?, window)
+                steps::broadcast(server, scope, burst, workers, duration)
             }),
             Work::Deflate { connections, mode } => {
                 let mut server = Running::start_compressing(self.server, mode, processors)?;
-                let result = deflate(&server, connections, mode, duration);
+                let result = steps::deflate(&server, connections, mode, duration);
                 server.unless_dead(result)
             }
-            Work::Idle { connections } => self.serve(1, processors, |server| {
-                let tree = Tree::of(server.pid())?;
-                let before = tree.memory_kib()?;
-                let mut load = Load::open(server.port, connections, Message::Echo { size: 20 })?;
-                load.silence(SETTLE)?;
-                Ok(vec![(tree.memory_kib()? - before) / connections as f64])
-            }),
+            Work::Idle { connections } => {
+                self.serve(1, processors, |server| steps::idle(server, connections))
+            }
+            Work::TlsIdle { connections } => {
+                let mut server = Running::start_tls(self.server, processors)?;
+                let result = steps::idle(&server, connections);
+                server.unless_dead(result)
+            }
             Work::Scoreboard => {
                 pin(processors.server)?;
                 Ok(vec![scoreboard::measure(duration)?])
@@ -347,47 +378,4 @@ impl Lane {
         let result = measure(&server);
         server.unless_dead(result)
     }
-}
-
-/// In the order of `DEFLATE_COLUMNS`.
-fn deflate(server: &Running, connections: usize, mode: Compression, duration: Duration) -> Result<Vec<f64>> {
-    let tree = Tree::of(server.pid())?;
-    let memory = tree.memory_kib()?;
-    let mut load = DeflateLoad::open(server.port, connections, mode != Compression::Off)?;
-    load.echo(WARM_UP)?;
-    let before = tree.cpu()?;
-    let (window, ratio) = load.echo(duration)?;
-    let mut figures = figures(before, tree.cpu()?, window)?;
-    figures.extend([ratio, (tree.memory_kib()? - memory) / connections as f64]);
-    Ok(figures)
-}
-
-/// Opens the connections of a broadcast. Repeats until they spread over all workers, because some workers may
-/// start to serve later than others.
-fn crowd(server: &Running, scope: Scope, workers: usize) -> Result<(Load, Tree)> {
-    let started = Instant::now();
-    loop {
-        let load = Load::open(server.port, CROWD, Message::Broadcast { scope, size: 64 })?;
-        let tree = Tree::of(server.pid())?;
-        if tree.with_open_files(CROWD / workers / 2) == workers {
-            return Ok((load, tree));
-        }
-        ensure!(started.elapsed() < PATIENCE, "{CROWD} connections do not spread over {workers} workers");
-    }
-}
-
-/// In the order of `MESSAGE_COLUMNS`.
-fn figures(before: Duration, after: Duration, mut window: Window) -> Result<Vec<f64>> {
-    let cpu =
-        after.checked_sub(before).context("threads of the server ended and took their CPU time along")?;
-    window.latencies_us.sort_unstable();
-    let messages = window.messages as f64;
-    let latency = |part| percentile(&window.latencies_us, part);
-    Ok(vec![
-        cpu.as_secs_f64() * 1e6 / messages,
-        messages / window.elapsed.as_secs_f64(),
-        latency(0.5),
-        latency(0.99),
-        latency(0.999),
-    ])
 }

@@ -12,14 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket};
-use futures_util::{SinkExt, StreamExt};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::client::{ANSWER, Load, Message};
+use crate::client::{Load, Message, Target};
 use crate::measure::{Processors, pin};
+use crate::tls::{self, Certificate};
 
 /// Limit for a server's start, up to the first upgrade, and for its exit after the signal.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,8 +24,6 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const DYING: Duration = Duration::from_secs(1);
 /// Time between two checks of a server that starts or exits.
 const INTERVAL: Duration = Duration::from_millis(5);
-/// Recommended by tungstenite for many connections; the default of 128 KiB is zeroed at every read.
-const TUNGSTENITE_READ_BUFFER: usize = 4 << 10;
 
 /// A contender.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -43,6 +38,8 @@ pub enum Server {
     Floor,
     /// An echo server of `yawc`, in the rows with compression
     Yawc,
+    /// The protocol engine of Callsign over `tokio-rustls`, in the rows with TLS
+    TokioRustls,
 }
 
 /// Whether and how messages are compressed.
@@ -67,7 +64,8 @@ impl Compression {
 
 impl Server {
     /// All names, in the order of the tables.
-    pub const NAMES: [&'static str; 5] = ["callsign", "tungstenite", "fastwebsockets", "floor", "yawc"];
+    pub const NAMES: [&'static str; 6] =
+        ["callsign", "tungstenite", "fastwebsockets", "floor", "yawc", "tokio-rustls"];
 
     /// The name as `--servers` accepts it.
     pub fn name(self) -> &'static str {
@@ -91,6 +89,10 @@ impl Server {
             Self::Yawc => {
                 "yawc 0.5 with flate2 and zlib-rs, current-thread runtime, TCP_NODELAY, level 6, UTF-8 checked; `on` with a \
                  pool of compressors, `context` with windows of 12 bits"
+            }
+            Self::TokioRustls => {
+                "callsign's own protocol engine over tokio-rustls 0.26 (ring), current-thread runtime, TCP_NODELAY, one read \
+                 buffer for all, one write per read"
             }
         }
     }
@@ -187,6 +189,8 @@ pub fn free_port() -> Result<u16> {
 pub struct Running {
     child: Child,
     pub port: u16,
+    /// None: the server does not speak TLS.
+    certificate: Option<Certificate>,
 }
 
 impl Running {
@@ -200,6 +204,7 @@ impl Running {
         let command = match server {
             Server::Callsign => callsign(port, workers, "echo", None)?,
             Server::Yawc => bail!("yawc is in the rows with compression alone"),
+            Server::TokioRustls => bail!("tokio-rustls is in the rows with TLS alone"),
             other => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["server", other.name(), &port.to_string()]);
@@ -234,6 +239,33 @@ impl Running {
         Self::spawn(command, port, processors)
     }
 
+    /// Starts one of the servers that speak TLS, like [`Self::start`].
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_tls(server: Server, processors: Processors) -> Result<Self> {
+        let port = free_port()?;
+        let folder = build_folder()?.with_file_name(format!("load-tls-{}-{port}", std::process::id()));
+        let certificate = Certificate::create(folder)?;
+        let folder = certificate.folder();
+        let command = match server {
+            Server::Callsign => {
+                let mut command = callsign(port, 1, "echo", None)?;
+                command.arg("--tls-certificate").arg(tls::certificate_in(folder));
+                command.arg("--tls-key").arg(tls::key_in(folder));
+                command
+            }
+            Server::TokioRustls => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["server", server.name(), &port.to_string()]).arg(folder);
+                command
+            }
+            other => bail!("{} does not speak TLS", other.name()),
+        };
+        pin(processors.server)?;
+        Self::spawn_with(command, port, Some(certificate), processors)
+    }
+
     /// Starts callsign with this plugin and a control socket on all processors and returns to the load's;
     /// waits like [`Self::start`].
     ///
@@ -251,11 +283,20 @@ impl Running {
         Self::spawn(command, port, processors)
     }
 
-    fn spawn(mut command: Command, port: u16, processors: Processors) -> Result<Self> {
+    fn spawn(command: Command, port: u16, processors: Processors) -> Result<Self> {
+        Self::spawn_with(command, port, None, processors)
+    }
+
+    fn spawn_with(
+        mut command: Command,
+        port: u16,
+        certificate: Option<Certificate>,
+        processors: Processors,
+    ) -> Result<Self> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         pin(processors.load)?;
         let child = child.with_context(|| format!("cannot start {:?}", command.get_program()))?;
-        let mut running = Self { child, port };
+        let mut running = Self { child, port, certificate };
         running.wait_until_ready()?;
         Ok(running)
     }
@@ -273,7 +314,7 @@ impl Running {
             );
             sleep(INTERVAL);
         }
-        let upgraded = Load::open(self.port, 1, Message::Echo { size: 20 }).context("first upgrade");
+        let upgraded = Load::open(self.target(), 1, Message::Echo { size: 20 }).context("first upgrade");
         self.unless_dead(upgraded).map(drop)
     }
 
@@ -295,6 +336,14 @@ impl Running {
         }
     }
 
+    /// Where the load connects.
+    pub fn target(&self) -> Target {
+        Target {
+            port: self.port,
+            tls: self.certificate.as_ref().map(|certificate| certificate.client.clone()),
+        }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -312,68 +361,6 @@ impl Drop for Running {
                 let _ = self.child.wait();
             }
             sleep(INTERVAL);
-        }
-    }
-}
-
-/// Runs one of this binary's servers until the process that started it exits.
-///
-/// # Errors
-/// The port is taken, or accepting failed.
-pub fn serve(server: Server, port: u16) -> Result<()> {
-    set_parent_process_death_signal(Some(Signal::TERM))?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("port {port}"))?;
-    match server {
-        Server::Callsign | Server::Yawc => bail!("{} is a program of its own", server.name()),
-        Server::Floor => Ok(crate::floor::serve(listener)?),
-        Server::Tungstenite => serve_tokio(listener, tungstenite),
-        Server::Fastwebsockets => serve_tokio(listener, fastwebsockets),
-    }
-}
-
-/// One thread, one task per connection.
-fn serve_tokio<F>(listener: TcpListener, echo: impl Fn(tokio::net::TcpStream) -> F) -> Result<()>
-where
-    F: Future<Output = Result<()>> + Send + 'static,
-{
-    listener.set_nonblocking(true)?;
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            tokio::spawn(echo(stream)); // an error only ends its connection
-        }
-    })
-}
-
-async fn tungstenite(stream: tokio::net::TcpStream) -> Result<()> {
-    let config = WebSocketConfig::default().read_buffer_size(TUNGSTENITE_READ_BUFFER);
-    let mut socket = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await?;
-    while let Some(message) = socket.next().await {
-        let message = message?;
-        if message.is_binary() || message.is_text() {
-            socket.send(message).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn fastwebsockets(mut stream: tokio::net::TcpStream) -> Result<()> {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        ensure!(stream.read_buf(&mut request).await? > 0, "no request");
-    }
-    stream.write_all(ANSWER).await?;
-    drop(request);
-    // As in the crate's examples: frames that the bare WebSocket's read_frame() returns would be sent masked.
-    let mut socket = FragmentCollector::new(WebSocket::after_handshake(stream, Role::Server));
-    loop {
-        let frame = socket.read_frame().await?;
-        match frame.opcode {
-            OpCode::Close => return Ok(()),
-            OpCode::Binary | OpCode::Text => socket.write_frame(frame).await?,
-            _ => {}
         }
     }
 }

@@ -68,6 +68,17 @@ fn compressed_messages_come_back_and_are_smaller_with_context() {
 }
 
 #[test]
+fn messages_come_back_over_tls() {
+    let rows = rows_of("tls", &["--only=tls-echo,tls-echo-16k,tls-idle", "--connections=100"]);
+    let [echo, large, idle] = &rows[..] else { panic!("{} rows", rows.len()) };
+    assert_lanes(echo, &["callsign", "tokio-rustls"]);
+    assert_lanes(large, &["callsign", "tokio-rustls"]);
+    for lane in idle["lanes"].as_array().expect("lanes") {
+        assert!(lane["medians"]["kib_per_connection"].as_f64().is_some_and(|kib| kib > 0.0), "{lane}");
+    }
+}
+
+#[test]
 fn callsign_delivers_every_broadcast_with_any_number_of_workers() {
     let rows = rows_of("fan-out", &["--only=broadcast,fan-out,fan-out-32,scoreboard", "--servers=callsign"]);
     let [broadcast, fan_out, fan_out_32, scoreboard] = &rows[..] else { panic!("{} rows", rows.len()) };

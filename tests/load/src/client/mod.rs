@@ -61,7 +61,7 @@ pub struct Window {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// An incomplete frame, kept until the rest has arrived.
     partial: Vec<u8>,
     /// Bytes that the kernel has not accepted yet.
@@ -93,11 +93,12 @@ pub struct Load {
 }
 
 impl Load {
-    /// Opens and upgrades `count` connections to the server at `port` of the loopback.
+    /// Opens and upgrades `count` connections to the server at a port of the loopback.
     ///
     /// # Errors
     /// The server refuses, disconnects, sends nothing for 10 s, or responds with anything but a valid 101.
-    pub fn open(port: u16, count: usize, message: Message) -> Result<Self> {
+    pub fn open(to: impl Into<Target>, count: usize, message: Message) -> Result<Self> {
+        let to = to.into();
         let (letter, size) = match message {
             Message::Echo { size } => (b'e', size),
             Message::Broadcast { scope: Scope::Local, size } => (b'.', size),
@@ -121,7 +122,7 @@ impl Load {
         };
         while load.connections.len() < count {
             let batch = OPENING.min(count - load.connections.len());
-            let streams: Vec<_> = (0..batch).map(|_| request(port, "")).collect::<Result<_>>()?;
+            let streams: Vec<_> = (0..batch).map(|_| requested(&to)).collect::<Result<_>>()?;
             for stream in streams {
                 load.upgraded(stream, matches!(message, Message::Echo { .. }))?;
             }
@@ -130,12 +131,12 @@ impl Load {
     }
 
     /// Reads the response to an upgrade request and adds the connection.
-    fn upgraded(&mut self, mut stream: TcpStream, numbered_apart: bool) -> Result<()> {
+    fn upgraded(&mut self, mut stream: Stream, numbered_apart: bool) -> Result<()> {
         let index = self.connections.len();
         response(&mut stream, &mut self.buffer).with_context(|| format!("connection {index}"))?;
-        stream.set_nonblocking(true)?;
+        stream.socket().set_nonblocking(true)?;
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-        epoll::add(&self.epoll, &stream, EventData::new_u64(index as u64), interest)?;
+        epoll::add(&self.epoll, stream.socket(), EventData::new_u64(index as u64), interest)?;
         // Each connection numbers its echoes differently, so that misdirected ones are detected.
         let first = if numbered_apart { (index as u64) << 32 } else { 0 };
         self.connections.push(Connection {
@@ -228,9 +229,7 @@ impl Load {
         for position in 0..self.events.len() {
             let Event { flags, data } = self.events[position];
             let index = data.u64() as usize;
-            if !self.connections[index].unsent.is_empty() {
-                self.flush(index)?;
-            }
+            self.flush(index)?;
             if flags != EventFlags::OUT {
                 self.read(index)?;
             }
@@ -255,12 +254,16 @@ impl Load {
 
     fn flush(&mut self, index: usize) -> Result<()> {
         let Connection { stream, unsent, .. } = &mut self.connections[index];
-        match stream.write(unsent) {
-            Ok(n) => drop(unsent.drain(..n)),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-            Err(e) => return Err(e).with_context(|| format!("connection {index}: write")),
+        let mut result = Ok(());
+        while !unsent.is_empty() && result.is_ok() {
+            result = stream.write(unsent).map(|n| drop(unsent.drain(..n)));
         }
-        Ok(())
+        match result.and_then(|()| stream.flush()) {
+            Err(e) if e.kind() != ErrorKind::WouldBlock => {
+                Err(e).with_context(|| format!("connection {index}: write"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads and checks everything that has arrived on a connection, and follows a complete batch with the
@@ -268,6 +271,7 @@ impl Load {
     fn read(&mut self, index: usize) -> Result<()> {
         loop {
             let connection = &mut self.connections[index];
+            let connection_is_tls = connection.stream.is_tls();
             let kept = connection.partial.len();
             self.buffer[..kept].copy_from_slice(&connection.partial);
             let end = match connection.stream.read(&mut self.buffer[kept..]) {
@@ -288,7 +292,7 @@ impl Load {
                     self.send(index, self.depth)?;
                 }
             }
-            if end < self.buffer.len() {
+            if end < self.buffer.len() && !connection_is_tls {
                 return Ok(()); // a short read has emptied the socket, epoll(7)
             }
         }
@@ -322,20 +326,33 @@ fn shown(frame: &[u8]) -> String {
     format!("b\"{}\" ({} B)", frame[..frame.len().min(24)].escape_ascii(), frame.len())
 }
 
-/// Connects and asks for an upgrade. `header`: one more line of the request, or none.
+/// Connects and asks for an upgrade, over TLS if the server speaks it.
+fn requested(to: &Target) -> Result<Stream> {
+    let mut stream = Stream::new(connect(to.port)?, to)?;
+    stream.write_all(REQUEST)?;
+    stream.flush()?;
+    Ok(stream)
+}
+
+/// Connects and asks for an upgrade. `header`: one more line of the request.
 fn request(port: u16, header: &str) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(STALL))?;
-    // Closing sends a reset, because thousands of sockets in TIME_WAIT would slow down the next measurement.
-    set_socket_linger(&stream, Some(Duration::ZERO))?;
+    let mut stream = connect(port)?;
     let head = REQUEST.strip_suffix(b"\r\n").unwrap_or(REQUEST);
     stream.write_all(&[head, header.as_bytes(), b"\r\n"].concat())?;
     Ok(stream)
 }
 
+fn connect(port: u16) -> Result<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(STALL))?;
+    // Closing sends a reset, because thousands of sockets in TIME_WAIT would slow down the next measurement.
+    set_socket_linger(&stream, Some(Duration::ZERO))?;
+    Ok(stream)
+}
+
 /// Reads the response to an upgrade request, which has to be a valid 101.
-fn response(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<String> {
+fn response(stream: &mut impl Read, buffer: &mut [u8]) -> Result<String> {
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         let n = stream.read(buffer).context("no 101")?;
@@ -372,7 +389,11 @@ mod pace; // sends at intervals instead of as fast as possible
 
 mod deflate; // messages that are compressed
 
+mod stream; // a socket, or TLS over one
+
 pub use deflate::DeflateLoad;
+use stream::Stream;
+pub use stream::Target;
 
 #[cfg(test)]
 mod tests;
