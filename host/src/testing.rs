@@ -7,6 +7,7 @@ pub use crate::config::defaults as settings;
 pub use crate::config::file::{self, Config};
 pub use crate::config::options::LimitOptions;
 pub use crate::config::plugin_source::{BroadcastTo, PluginSource};
+pub use crate::config::rate::Rate;
 pub use crate::config::route::{Files, RoutePath, Target};
 pub use crate::http::upgrade::{Upgrade, classify};
 pub use crate::parent::control::{ControlRequest, Reloaded, RequestReceiver, Which};

@@ -29,6 +29,8 @@ mod limits; // message sizes, timeouts, backlog
 
 mod route_limits; // limits and backpressure of a route
 
+mod address_limits; // what the clients of one address may do
+
 mod http; // requests, responses, the upgrade
 
 mod tls; // certificates, redirects, certificates of clients

@@ -41,11 +41,13 @@ fn a_wrong_number_says_what_is_expected_and_where_it_comes_from() {
     const COUNT: &str = "expected a whole number, such as 4";
     const SIZE: &str = "expected a size in bytes, such as 65536, 64KiB or 16MiB";
     const TIME: &str = "expected a duration of at most 365 days, such as 10s, 250ms, 1.5m or 10 (seconds)";
+    const RATE: &str = "expected a number in a time of at most an hour, such as 10/s, 600/m or 100/10s";
     for (option, variable, name, expected) in [
         ("--workers", "CALLSIGN_WORKERS", "N", COUNT),
         ("--max-connections", "CALLSIGN_MAX_CONNECTIONS", "N", COUNT),
         ("--max-message", "CALLSIGN_MAX_MESSAGE", "SIZE", SIZE),
         ("--hang-timeout", "CALLSIGN_HANG_TIMEOUT", "TIME", TIME),
+        ("--request-rate", "CALLSIGN_REQUEST_RATE", "RATE", RATE),
     ] {
         for value in ["abc", "", "1e3x", "99999999999999999999999"] {
             let rest = format!("error: invalid value '{value}' for '");

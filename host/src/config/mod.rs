@@ -3,6 +3,8 @@
 
 pub mod units; // sizes and durations as text
 
+pub mod rate; // numbers in a time, as text
+
 pub mod nearest; // "did you mean"
 
 pub mod regular_file; // opens what the operator names, without blocking

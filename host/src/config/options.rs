@@ -14,6 +14,7 @@ use super::compression::CompressionMode;
 use super::control_address::ControlAddress;
 use super::listen::Listen;
 use super::log_level::LogLevel;
+use super::rate::Rate;
 use super::route::Route;
 use super::tls::CertificateSource;
 use super::trusted_proxies::TrustedProxy;
@@ -336,6 +337,41 @@ pub struct LimitOptions {
     /// system's limit on open files applies.
     #[arg(long, value_name = "N", env = "CALLSIGN_MAX_CONNECTIONS", value_parser = parse_count)]
     pub max_connections: Option<usize>,
+
+    /// Maximum number of connections of one address
+    ///
+    /// On all workers together, with and without WebSocket. A further client gets 429, or is disconnected if it has come
+    /// to an address with TLS. Off by default, and with 0.
+    ///
+    /// The address is that of the client: for a trusted proxy (--trusted-proxy) that of its client, whose requests and
+    /// WebSockets count. The proxies themselves, and clients of Unix sockets, have no limit. An IPv6 network of 64 bits
+    /// counts as one address. Many people can share one, such as those in an office.
+    #[arg(long, value_name = "N", env = "CALLSIGN_MAX_PER_ADDRESS", value_parser = parse_count)]
+    pub max_per_address: Option<usize>,
+
+    /// New connections of one address
+    ///
+    /// RATE is a number in a time, such as 10/s or 100/10s: an address may have that many at once, and as many in each such
+    /// time, evenly. A further client gets 429, or is disconnected before its handshake if it has come to an address with
+    /// TLS. Connections of a trusted proxy do not count. Off by default, and with 0. For addresses see
+    /// --max-per-address.
+    #[arg(long, value_name = "RATE", env = "CALLSIGN_CONNECTION_RATE", value_parser = Rate::parse)]
+    pub connection_rate: Option<Rate>,
+
+    /// Requests of one address
+    ///
+    /// RATE is a number in a time, such as 100/s or 600/m, as for --connection-rate. WebSocket handshakes are requests too;
+    /// messages are not. A further request gets 429, with the time until the next one in Retry-After. Off by default, and
+    /// with 0.
+    #[arg(long, value_name = "RATE", env = "CALLSIGN_REQUEST_RATE", value_parser = Rate::parse)]
+    pub request_rate: Option<Rate>,
+
+    /// WebSocket handshakes of one address
+    ///
+    /// RATE is a number in a time, such as 10/s or 60/m, as for --connection-rate. A further handshake gets 429, with the
+    /// time until the next one in Retry-After. Off by default, and with 0.
+    #[arg(long, value_name = "RATE", env = "CALLSIGN_HANDSHAKE_RATE", value_parser = Rate::parse)]
+    pub handshake_rate: Option<Rate>,
 }
 
 impl LimitOptions {

@@ -8,7 +8,8 @@ use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
 
 use super::answer::{HttpResponse, close, text};
-use crate::config::settings::Limits;
+use crate::system::scoreboard::Limit;
+use crate::worker::Worker;
 
 /// Chunks of a body that may be of any size. Each chunk costs about a microsecond, however small it is.
 const CHUNKS_FREE: usize = 16 * 1024;
@@ -16,12 +17,18 @@ const CHUNKS_FREE: usize = 16 * 1024;
 const CHUNK_MIN: usize = 32;
 
 /// Reads the whole body. Err: the response that rejects it.
-pub async fn read(limits: &Limits, body: Incoming) -> Result<Bytes, HttpResponse> {
+pub async fn read(worker: &Worker, body: Incoming) -> Result<Bytes, HttpResponse> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
+    let limits = &worker.hub.limits;
     let max = limits.max_body;
     collect(body, max, limits.handshake_timeout).await.map_err(|failure| {
+        match failure {
+            Failure::TooLarge | Failure::TooManyChunks => worker.count_limit(Limit::Body),
+            Failure::TooSlow => worker.count_limit(Limit::HandshakeTimeout),
+            Failure::Broken => {}
+        }
         let (status, reason) = match failure {
             Failure::TooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, &*format!("the body is longer than {max} bytes"))

@@ -25,6 +25,8 @@ mod tls; // the TLS handshake
 
 mod foreign; // other protocols
 
+mod address_limits; // clients that come too often
+
 mod forwarded; // clients behind reverse proxies
 
 mod proxy_protocol; // clients that a proxy names before they speak
@@ -63,11 +65,14 @@ use crate::plugin::call;
 use crate::plugin::dispatch::{Answerer, Found, ResolvedRoute};
 use crate::plugin::generation::Generation;
 use crate::plugin::handler::{Callbacks, HandlerRef};
+use crate::system::addresses::Seat;
 use crate::worker::Worker;
 use crate::worker::admission::Permit;
 use crate::worker::callbacks::{log_failure, release_request};
 use crate::worker::handshakes::Pending;
 use accepted::Accepted;
+use address_limits::count_request;
+pub use address_limits::{admit, turn_away};
 use answer::{HttpResponse, add, close, other_methods, refused, spell, text};
 use proxy_protocol::ProxiedPeer;
 pub use stream::{Peer, Stream};
@@ -89,6 +94,8 @@ struct Sender {
     /// not count from that one.
     is_named: bool,
     permit: Rc<Permit>,
+    /// The connection of a client that a proxy's header names, during its request.
+    seat: Option<Rc<Seat>>,
     /// Whether the client, or that proxy, speaks TLS.
     is_tls: bool,
     /// What the client has proved its identity with.
@@ -116,6 +123,10 @@ pub async fn serve(
         false => Some(ProxiedPeer { peer, is_named: true }),
     };
     let Some(ProxiedPeer { peer, is_named }) = peer else { return };
+    let permit = match listener.proxy_protocol.then(|| admit(worker, peer)).transpose() {
+        Ok(seat) => permit.seated(seat.flatten()),
+        Err(turned_away) => return turn_away(turned_away, stream, listener.tls.is_some()),
+    };
     let (stream, certificate) = match (listener.tls, stream) {
         (Some(entry), Stream::Tcp(stream)) => {
             // The setup of a worker has the certificates of all listeners with TLS.
@@ -132,8 +143,17 @@ pub async fn serve(
     let (permit, phase) = (Rc::new(permit), Phase::default());
     let stream = Timed::new(stream, phase.clone(), limits, deadline);
     let pending = Rc::default();
-    let sender =
-        Sender { worker, peer, is_named, permit: permit.clone(), is_tls, certificate, listener, pending };
+    let sender = Sender {
+        worker,
+        peer,
+        is_named,
+        permit: permit.clone(),
+        seat: None,
+        is_tls,
+        certificate,
+        listener,
+        pending,
+    };
     let service = service_fn(move |request: Request<Incoming>| {
         phase.begin_request(request.body().size_hint().exact());
         sender.pending.get_or_init(|| worker.handshakes.begin());
@@ -164,6 +184,7 @@ pub async fn serve(
     // None: the worker has the socket.
     let Some(parts) = connection.into_parts() else { return };
     let stream = parts.io.into_inner();
+    stream.reached(&result).into_iter().for_each(|limit| worker.count_limit(limit));
     if let Err(error) = result {
         log::debug!("{peer}: {:#}", anyhow::Error::new(error));
         foreign::report(peer, stream.beginning());
@@ -176,6 +197,9 @@ pub async fn serve(
 
 async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse {
     let upgrade = classify(request.method(), request.version(), request.headers());
+    if let Err(turned_away) = count_request(&mut sender, &request, matches!(upgrade, Upgrade::Valid { .. })) {
+        return turned_away.response();
+    }
     if let Some(to) = &sender.listener.redirect {
         return match (validate(&request), upgrade) {
             (Err((status, reason)), _) => close(refused(status, reason)),
@@ -257,7 +281,7 @@ async fn call_handler(
     let Sender { worker, peer, ref certificate, .. } = sender;
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    let body = match body::read(&worker.hub.limits, body).await {
+    let body = match body::read(worker, body).await {
         Ok(body) => body,
         Err(response) => return response,
     };
@@ -343,7 +367,7 @@ fn hand_over(
     handlers: Callbacks,
     called: Option<Rc<Generation>>,
 ) {
-    let Sender { worker, peer, permit, pending, .. } = sender;
+    let Sender { worker, peer, permit, seat, pending, .. } = sender;
     let promised = worker.handshakes.promise(handlers);
     tokio::task::spawn_local(async move {
         let (_pending, _promised) = (pending, promised);
@@ -378,22 +402,9 @@ fn hand_over(
         let old =
             called.filter(|called| in_use.get(called.index).is_none_or(|plugin| !Rc::ptr_eq(plugin, called)));
         old.iter().for_each(|old| release_request(old, &client));
-        worker.open(client, transport, handlers, Permit::take(permit), early);
+        worker.open(client, transport, handlers, Permit::take(permit).seated(seat), early);
     });
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size_of_future<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn plain_clients_need_no_memory_for_what_comes_before_requests() {
-        // It is 2.2 KiB: hyper's connection and the socket.
-        let size = size_of_future(serve);
-        assert!(size <= 2560, "{size} bytes");
-    }
-}
+mod tests;

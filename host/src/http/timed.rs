@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use super::Stream;
 use super::request_end::{ChunksEnd, HeadEnd};
 use crate::config::settings::Limits;
+use crate::system::scoreboard::Limit;
 
 /// Bytes of a client that tell which protocol it speaks.
 const BEGINNING: usize = 16;
@@ -99,6 +100,8 @@ pub struct Timed {
     is_ended: bool,
     /// Whether the server has closed its side.
     is_shut: bool,
+    /// The limit in time that has ended the connection.
+    reached: Option<Limit>,
 }
 
 impl Timed {
@@ -118,6 +121,7 @@ impl Timed {
             beginning: ([0; BEGINNING], 0),
             is_ended: false,
             is_shut: false,
+            reached: None,
         }
     }
 
@@ -129,6 +133,22 @@ impl Timed {
     /// The client's first bytes.
     pub fn beginning(&self) -> &[u8] {
         &self.beginning.0[..self.beginning.1]
+    }
+
+    /// The limit that has ended the connection, as hyper reports its end.
+    pub fn reached(&self, end: &hyper::Result<()>) -> Option<Limit> {
+        match end {
+            Err(error) if error.is_parse_too_large() => Some(Limit::Head),
+            _ => self.reached,
+        }
+    }
+
+    /// Notes that the system has dropped a client that acknowledges nothing.
+    fn note<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(&result, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut) {
+            self.reached = Some(Limit::SendTimeout);
+        }
+        result
     }
 
     /// Reads and discards what a client still sends after its last response, for a while. If the socket were closed
@@ -223,7 +243,8 @@ impl AsyncRead for Timed {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        match Pin::new(&mut this.stream).poll_read(cx, buffer) {
+        let result = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        match this.note(result) {
             Poll::Ready(result) => {
                 result?;
                 let read = &buffer.filled()[before..];
@@ -249,9 +270,13 @@ impl AsyncRead for Timed {
                     // Read as the end of the stream, after which hyper closes the connection in order.
                     Phase::IDLE => {
                         this.is_ended = true;
+                        this.reached = Some(Limit::KeepaliveTimeout);
                         Poll::Ready(Ok(()))
                     }
-                    _ => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                    _ => {
+                        this.reached = Some(Limit::HandshakeTimeout);
+                        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                    }
                 }
             }
         }
@@ -260,7 +285,8 @@ impl AsyncRead for Timed {
 
 impl AsyncWrite for Timed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(result)
     }
 
     fn poll_write_vectored(
@@ -268,7 +294,8 @@ impl AsyncWrite for Timed {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.note(result)
     }
 
     fn is_write_vectored(&self) -> bool {

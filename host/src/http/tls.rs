@@ -21,6 +21,7 @@ use super::timed::discard;
 use super::{Peer, Stream, foreign};
 use crate::client::tls::Layer;
 use crate::config::units::Time;
+use crate::system::scoreboard::Limit;
 use crate::worker::Worker;
 
 /// Bytes of one read. A client's hello has 2 KiB at most.
@@ -67,6 +68,7 @@ pub async fn accept(
         Ok(Ok(None)) => discard(&mut stream).await,
         Ok(Err(error)) => log::debug!("{peer}: no TLS handshake: {error:#}"),
         Err(_) => {
+            worker.count_limit(Limit::HandshakeTimeout);
             let limit = Time(worker.hub.limits.handshake_timeout);
             log::debug!("{peer}: no TLS handshake within --handshake-timeout ({limit})");
         }

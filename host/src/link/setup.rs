@@ -21,8 +21,8 @@ use crate::config::settings::Settings;
 
 /// Listening sockets that one message can carry.
 pub const LISTENERS_MAX: usize = 63;
-/// The listening sockets and the scoreboard.
-const DESCRIPTORS_MAX: usize = LISTENERS_MAX + 1;
+/// The scoreboard, the table of addresses, and the listening sockets.
+const DESCRIPTORS_MAX: usize = LISTENERS_MAX + 2;
 
 /// What a worker needs to start.
 #[derive(Debug, Serialize, Deserialize)]

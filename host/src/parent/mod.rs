@@ -75,7 +75,10 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     open_files::raise_limit();
     let reloads = Reloads::new(&settings, identity)?;
     let launcher = Launcher::bind(&settings, identity)?;
-    let workers = Workers::new(settings.workers).context("no shared memory for the scoreboard")?;
+    let mut workers = Workers::new(settings.workers).context("no shared memory for the scoreboard")?;
+    if settings.limits.are_per_address() {
+        workers.count_addresses().context("no shared memory for limits per address")?;
+    }
     let (startup, startup_events) = Startup::new();
     // Lives as long as the process, because its tasks refer to it.
     let parent: &'static Parent = Box::leak(Box::new(Parent {

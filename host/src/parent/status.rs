@@ -18,7 +18,7 @@ use crate::config::tls::{CertificateSource, Certified, Tls};
 use crate::config::units::Timestamp;
 use crate::link::inventory::{Inventory, InventoryRoute};
 use crate::system::sanitize::sanitize_line;
-use crate::system::scoreboard::{RunningCallback, Slot};
+use crate::system::scoreboard::{Limit, RunningCallback, Slot};
 
 /// What does not change while the server runs.
 pub struct ServerInfo {
@@ -111,6 +111,7 @@ fn worker(slot: &WorkerSlot, score: &Slot) -> WorkerStatus {
         send_memory_bytes: if is_alive { counters.send_memory } else { 0 },
         shed: counters.shed,
         dropped: counters.dropped,
+        limits: Limit::ALL.iter().map(|(limit, key)| ((*key).to_owned(), score.limits.get(*limit))).collect(),
         running: score.running().filter(|_| is_alive).map(running),
         stalled_for_ms: slot.stalled_for().map(milliseconds),
         plugins: plugins.collect(),

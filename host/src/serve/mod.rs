@@ -32,8 +32,10 @@ use crate::link::setup::Setup;
 use crate::link::uplink::Uplink;
 use crate::link::{self, Tag};
 use crate::plugin::describe::inventory;
+use crate::system::addresses::Addresses;
 use crate::system::process::{
-    block_on, end_with_parent, fork, init, open_scoreboard, set_name, take_link, write_in_background,
+    block_on, end_with_parent, fork, init, open_addresses, open_scoreboard, set_name, take_link,
+    write_in_background,
 };
 use crate::system::sanitize::sanitize;
 use crate::system::scoreboard::{self, Scoreboard};
@@ -71,7 +73,11 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     let bound = listen::bind(&settings.listen, None)?;
     let listening: Vec<_> = bound.iter().map(|bound| bound.listener.as_fd()).collect();
     fork::watch(None, &listening).context("cannot watch for forks")?;
-    let info = WorkerInfo { scoreboard, index: 0, workers: 1, first_connection: 0 };
+    let addresses = match settings.limits.are_per_address() {
+        true => Some(&*Box::leak(Box::new(Addresses::create(1)?.0))),
+        false => None,
+    };
+    let info = WorkerInfo { scoreboard, index: 0, workers: 1, first_connection: 0, addresses };
     block_on(async {
         tokio::task::spawn_local(Ignored::new()?.log());
         fork::watch_signals();
@@ -156,6 +162,8 @@ pub fn run_worker() -> Result<()> {
     end_with_parent(parent)?;
     let mut descriptors = descriptors.into_iter();
     let scoreboard = open_scoreboard(descriptors.next())?;
+    let per_address = settings.limits.are_per_address().then(|| descriptors.next());
+    let addresses = per_address.map(|descriptor| open_addresses(descriptor, workers)).transpose()?;
     let slot = scoreboard.slot(index);
     scoreboard::adopt(slot);
     crash::install(slot).context("no handler for crashes")?;
@@ -165,7 +173,7 @@ pub fn run_worker() -> Result<()> {
         tokio::task::spawn_local(Ignored::in_worker()?.log());
         fork::watch_signals();
         let uplink = Uplink::new(socket, index, settings.limits.max_message)?;
-        let info = WorkerInfo { scoreboard, index, workers, first_connection };
+        let info = WorkerInfo { scoreboard, index, workers, first_connection, addresses };
         let worker = match start(&settings.limits, &plan, info) {
             Ok(worker) => worker,
             Err(error) => {

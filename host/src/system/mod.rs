@@ -29,7 +29,12 @@ pub mod socket_file; // Unix sockets in the file system
 #[expect(unsafe_code, reason = "descriptors that the process inherits; removal of variables")]
 pub mod service_manager; // sockets from systemd, and what it is told
 
+#[expect(unsafe_code, reason = "maps shared memory")]
+pub mod shared_memory; // files that parent and workers map
+
 pub mod scoreboard; // shared memory: what each worker is doing
+
+pub mod addresses; // shared memory: what each client's address does
 
 pub mod crash; // signal handler, and backtraces of dead processes
 

@@ -2,7 +2,7 @@
 //! The bounds are the server's `max_connections` and this process's limit on open files; the other workers' counts are
 //! on the scoreboard.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::atomic::{Ordering::SeqCst, fence};
 use std::time::Duration;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::system::scoreboard::Scoreboard;
+use crate::system::addresses::{Addresses, Seat};
+use crate::system::scoreboard::{Limit, Scoreboard};
 
 /// A worker leaves the next clients to others when it has this many more than the worker with the fewest, and an
 /// eighth.
@@ -31,6 +32,8 @@ pub struct WorkerInfo {
     pub workers: usize,
     /// Connections that earlier workers of this index accepted.
     pub first_connection: u64,
+    /// What the addresses of all workers' clients do. None: there are no limits per address.
+    pub addresses: Option<&'static Addresses>,
 }
 
 /// The number of clients of a worker, upgraded or not, and its bounds.
@@ -45,10 +48,19 @@ pub struct Admission {
     limit_logged: Cell<Option<Instant>>,
     /// Told when a client of this worker has gone.
     departures: Notify,
+    /// What all permits without a seat refer to. It refers back: an admission lives as long as its process.
+    unseated: OnceCell<Rc<Grant>>,
 }
 
-/// The right of one client to be there.
-pub struct Permit(Rc<Admission>);
+/// The right of one client to be there. It has the size of a pointer, because each connection has one.
+pub struct Permit(Rc<Grant>);
+
+/// What a permit refers to.
+struct Grant {
+    admission: Rc<Admission>,
+    /// The connection of the client's address.
+    _seat: Option<Rc<Seat>>,
+}
 
 impl Admission {
     /// No clients yet. `files_max` bounds those of this process, `all_max` those of all workers.
@@ -60,6 +72,7 @@ impl Admission {
             all_max,
             limit_logged: Cell::new(None),
             departures: Notify::new(),
+            unseated: OnceCell::new(),
         })
     }
 
@@ -79,8 +92,8 @@ impl Admission {
     }
 
     fn permit(self: &Rc<Self>) -> Permit {
-        self.change(1);
-        Permit(self.clone())
+        let grant = || Rc::new(Grant { admission: self.clone(), _seat: None });
+        Permit::of(self.unseated.get_or_init(grant).clone())
     }
 
     /// A permit for an accepted client, as soon as the limits allow one.
@@ -104,6 +117,9 @@ impl Admission {
 
     /// Waits until another client may come.
     pub async fn room(&self) {
+        if !self.has_room() {
+            self.info.scoreboard.slot(self.info.index).limits.count(Limit::Connections);
+        }
         while !self.has_room() {
             if self.limit_logged.get().is_none_or(|at| at.elapsed() > LOG_INTERVAL) {
                 let limit = match self.all_max {
@@ -129,13 +145,26 @@ impl Admission {
 impl Permit {
     /// The same right, out of a shared permit: the only reference, or another permit that replaces this reference.
     pub fn take(shared: Rc<Self>) -> Self {
-        Rc::try_unwrap(shared).unwrap_or_else(|shared| shared.0.permit())
+        Rc::try_unwrap(shared).unwrap_or_else(|shared| Self::of(shared.0.clone()))
+    }
+
+    /// The same right, and the connection of the client's address as long as the right.
+    pub fn seated(self, seat: Option<Rc<Seat>>) -> Self {
+        match seat {
+            None => self,
+            seat => Self::of(Rc::new(Grant { admission: self.0.admission.clone(), _seat: seat })),
+        }
+    }
+
+    fn of(grant: Rc<Grant>) -> Self {
+        grant.admission.change(1);
+        Self(grant)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.change(-1);
-        self.0.departures.notify_one();
+        self.0.admission.change(-1);
+        self.0.admission.departures.notify_one();
     }
 }

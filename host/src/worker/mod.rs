@@ -4,6 +4,8 @@
 
 pub mod admission; // how many clients there may be
 
+pub mod address_limits; // what the clients of one address may do
+
 pub mod handshakes; // upgrades on their way
 
 pub mod tls; // certificates for new clients
@@ -64,6 +66,8 @@ use crate::plugin::dispatch::Dispatch;
 use crate::plugin::handler::{Callbacks, Handler};
 use crate::plugin::registry::Registry;
 use crate::system::pace::Pace;
+use crate::system::scoreboard::Limit;
+use address_limits::AddressLimits;
 use admission::{Admission, Permit, WorkerInfo};
 use handshakes::Handshakes;
 use hub::Hub;
@@ -98,6 +102,8 @@ pub struct Worker {
     pub hub: Hub,
     /// How many there may be.
     pub admission: Rc<Admission>,
+    /// What the clients of one address may do. None: they have no limits of their own.
+    pub address_limits: Option<AddressLimits>,
     /// Upgrades on their way.
     pub handshakes: Handshakes,
     /// What new clients of a listener with TLS get.
@@ -131,6 +137,7 @@ impl Worker {
             serving: RefCell::new((Rc::new(registry), Rc::new(dispatch))),
             hub: Hub::new(limits.clone(), info.scoreboard.slot(info.index)),
             admission: Admission::new(info, files_max, limits.max_connections),
+            address_limits: AddressLimits::new(info, limits),
             handshakes: Handshakes::default(),
             tls: TlsInUse::default(),
             parent: ParentLink::default(),
@@ -205,6 +212,11 @@ impl Worker {
             self.hub.close(&client, GOING_AWAY, "server is shutting down");
         }
         self.first_turn(&client, early);
+    }
+
+    /// Counts that a client has reached a limit.
+    pub fn count_limit(&self, limit: Limit) {
+        self.info.scoreboard.slot(self.info.index).limits.count(limit);
     }
 
     /// The plugins in use.

@@ -45,6 +45,15 @@ fn all_responses_of_the_route_get_its_headers_and_a_handler_decides() {
         assert_eq!(answer.header("x-frame-options"), Some("DENY"), "{path}");
         assert_eq!(answer.header("content-security-policy"), Some("default-src 'self'"), "{path}");
     }
+    for (name, value, status) in [
+        ("If-Modified-Since", "Fri, 31 Dec 2100 23:59:59 GMT", 304),
+        ("Range", "bytes=0-0", 206),
+        ("Range", "bytes=9-", 416),
+    ] {
+        client.send_request("GET", "/files/a.txt", &[(name, value)], b"");
+        let answer = client.read_answer(status != 304);
+        assert_eq!((answer.status, answer.header("x-frame-options")), (status, Some("DENY")));
+    }
     let own = client.request("GET", "/answer", &[("answer-x-frame-options", "SAMEORIGIN")], b"");
     let values: Vec<_> = own.headers.iter().filter(|(name, _)| name == "x-frame-options").collect();
     assert_eq!(values, [&("x-frame-options".to_owned(), "SAMEORIGIN".to_owned())]);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use callsign::testing::file::{self as config, Config};
-use callsign::testing::{BroadcastTo, Files, LimitOptions, RoutePath, Target, settings};
+use callsign::testing::{BroadcastTo, Files, LimitOptions, Rate, RoutePath, Target, settings};
 
 /// Parses `text` as the file `conf/callsign.toml`.
 fn parse(text: &str) -> Config {
@@ -45,6 +45,10 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
             hang_timeout: Some(settings::DEFAULT_HANG_TIMEOUT),
             reload_timeout: Some(settings::DEFAULT_RELOAD_TIMEOUT),
             max_connections: config.limits.max_connections,
+            max_per_address: Some(0),
+            connection_rate: Rate::parse("0").ok(),
+            request_rate: Rate::parse("0").ok(),
+            handshake_rate: Rate::parse("0").ok(),
             message_timeout: Some(settings::DEFAULT_MESSAGE_TIMEOUT),
             receive_memory: Some(settings::DEFAULT_RECEIVE_MEMORY),
             send_memory: Some(settings::DEFAULT_SEND_MEMORY),
@@ -100,8 +104,9 @@ fn numbers_are_bytes_and_seconds_and_strings_have_units() {
          user = 'www-data'\n\
          group = 33\n\
          [worker]\nslow_callback = '50ms'\nhang_timeout = 0\nreload_timeout = '3s'\nmax_connections = 10_000\n\
+         max_per_address = 100\nconnection_rate = '20/s'\n\
          [websocket]\nmax_message = 0x1_0000\nping_interval = 0\nclose_timeout = '250ms'\n\
-         [http]\nmax_body = '2MiB'\n",
+         [http]\nmax_body = '2MiB'\nrequest_rate = '600/10s'\nhandshake_rate = 0\n",
     );
     assert_eq!(config.workers, Some(0));
     assert_eq!((config.user.as_deref(), config.group.as_deref()), (Some("www-data"), Some("33")));
@@ -115,6 +120,10 @@ fn numbers_are_bytes_and_seconds_and_strings_have_units() {
         hang_timeout: Some(Duration::ZERO),
         reload_timeout: Some(Duration::from_secs(3)),
         max_connections: Some(10_000),
+        max_per_address: Some(100),
+        connection_rate: Some(Rate { count: 20, per: Duration::from_secs(1) }),
+        request_rate: Some(Rate { count: 600, per: Duration::from_secs(10) }),
+        handshake_rate: Some(Rate { count: 0, per: Duration::from_secs(1) }),
         ..LimitOptions::default()
     };
     assert_eq!(config.limits, set);
@@ -179,7 +188,8 @@ fn an_unknown_key_is_reported_with_its_place_and_a_suggestion() {
         (
             "[http]\nfrobnicate = 1",
             "callsign.toml:2:1: unknown key `frobnicate` in [http]; known keys are `max_body`, `max_head`, \
-             `handshake_timeout`, `keepalive_timeout`, `send_timeout`, `origins`, `trusted_proxies`",
+             `handshake_timeout`, `keepalive_timeout`, `send_timeout`, `request_rate`, `handshake_rate`, \
+             `origins`, `trusted_proxies`",
         ),
         (
             "[plugin.chat]\npth = 'x'",
@@ -204,6 +214,7 @@ fn a_wrong_value_is_reported_with_its_place_and_what_was_found_and_expected() {
     const ACCOUNT: &str = "expected a name or a number, such as `www-data` or 33";
     const SIZE: &str = "expected a size in bytes, such as 65536, 64KiB or 16MiB";
     const TIME: &str = "expected a duration of at most 365 days, such as 10s, 250ms, 1.5m or 10 (seconds)";
+    const RATE: &str = "expected a number in a time of at most an hour, such as 10/s, 600/m or 100/10s";
     const LISTEN: &str = "expected HOST:PORT, such as 127.0.0.1:8080, 0.0.0.0:80 or [::1]:8080";
     const ORIGIN: &str = "expected a page's origin without a path, such as https://example.com or \
                           http://localhost:3000, or * for all pages";
@@ -227,6 +238,14 @@ fn a_wrong_value_is_reported_with_its_place_and_what_was_found_and_expected() {
         (
             "[worker]\nmax_connections = '1k'",
             format!("2:19: `max_connections` in [worker]: found string `'1k'`, {WHOLE}"),
+        ),
+        (
+            "[http]\nrequest_rate = 100",
+            format!("2:16: `request_rate` in [http]: found integer `100`, {RATE}"),
+        ),
+        (
+            "[worker]\nconnection_rate = '100/d'",
+            format!("2:19: `connection_rate` in [worker]: found string `'100/d'`, {RATE}"),
         ),
         (
             "[websocket]\n  max_message = \"16MB\"",

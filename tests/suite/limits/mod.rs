@@ -1,6 +1,8 @@
 //! What one client may cost: message sizes, time, memory, descriptors. Each test takes a server with small
 //! limits to them and beyond, and checks that other clients are still served.
 
+mod counters; // how often each limit was reached
+
 mod log_lines; // what one client may log
 
 mod memory; // what all clients together may hold

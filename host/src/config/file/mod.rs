@@ -32,6 +32,7 @@ use crate::config::control_address::ControlAddress;
 use crate::config::listen::Listen;
 use crate::config::options::LimitOptions;
 use crate::config::plugin_source::{BroadcastTo, PluginSource, is_plugin_name};
+use crate::config::rate::Rate;
 use crate::config::regular_file;
 use crate::config::route::Route;
 use crate::config::trusted_proxies::TrustedProxy;
@@ -52,8 +53,16 @@ const TOP_KEYS: &[&str] = &[
     "websocket",
     "http",
 ];
-const WORKER_KEYS: &[&str] =
-    &["slow_callback", "hang_timeout", "reload_timeout", "max_connections", "receive_memory", "send_memory"];
+const WORKER_KEYS: &[&str] = &[
+    "slow_callback",
+    "hang_timeout",
+    "reload_timeout",
+    "max_connections",
+    "max_per_address",
+    "connection_rate",
+    "receive_memory",
+    "send_memory",
+];
 const WEBSOCKET_KEYS: &[&str] = &[
     "max_message",
     "message_timeout",
@@ -69,6 +78,8 @@ const HTTP_KEYS: &[&str] = &[
     "handshake_timeout",
     "keepalive_timeout",
     "send_timeout",
+    "request_rate",
+    "handshake_rate",
     "origins",
     "trusted_proxies",
 ];
@@ -164,6 +175,10 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
             hang_timeout: worker.value("hang_timeout", duration)?,
             reload_timeout: worker.value("reload_timeout", duration)?,
             max_connections: worker.value("max_connections", count)?,
+            max_per_address: worker.value("max_per_address", count)?,
+            connection_rate: worker.value("connection_rate", rate)?,
+            request_rate: http.value("request_rate", rate)?,
+            handshake_rate: http.value("handshake_rate", rate)?,
             receive_memory: worker.value("receive_memory", size)?,
             send_memory: worker.value("send_memory", size)?,
         },
@@ -254,6 +269,13 @@ fn duration(value: &DeValue) -> Result<Duration, String> {
     match whole_number(value) {
         Some(seconds) => parse_duration(&seconds.to_string()),
         None => parse_duration(text(value)),
+    }
+}
+
+fn rate(value: &DeValue) -> Result<Rate, String> {
+    match whole_number(value) {
+        Some(number) => Rate::parse(&number.to_string()),
+        None => Rate::parse(text(value)),
     }
 }
 

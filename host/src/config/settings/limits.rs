@@ -16,6 +16,7 @@ use crate::config::defaults::{
     DEFAULT_SLOW_CALLBACK, MAX_MAX_MESSAGE, MIN_MAX_HEAD,
 };
 use crate::config::options::LimitOptions;
+use crate::config::rate::Rate;
 use crate::config::route::Route;
 use crate::config::units::{Size, Time};
 
@@ -61,6 +62,14 @@ pub struct Limits {
     pub reload_timeout: Duration,
     /// Connections of all workers together; not zero. None: the limit on open files applies.
     pub max_connections: Option<usize>,
+    /// Connections of one client's address, on all workers together; not zero. None: any number.
+    pub max_per_address: Option<usize>,
+    /// New connections of one address; not zero. None: any number.
+    pub connection_rate: Option<Rate>,
+    /// Requests of one address; not zero. None: any number.
+    pub request_rate: Option<Rate>,
+    /// WebSocket handshakes of one address; not zero. None: any number.
+    pub handshake_rate: Option<Rate>,
 }
 
 impl Limits {
@@ -112,9 +121,19 @@ impl Limits {
             hang_timeout,
             reload_timeout: flags.reload_timeout.or(file.reload_timeout).unwrap_or(DEFAULT_RELOAD_TIMEOUT),
             max_connections: flags.max_connections.or(file.max_connections),
+            max_per_address: flags.max_per_address.or(file.max_per_address).filter(|max| *max > 0),
+            connection_rate: limiting(flags.connection_rate.or(file.connection_rate)),
+            request_rate: limiting(flags.request_rate.or(file.request_rate)),
+            handshake_rate: limiting(flags.handshake_rate.or(file.handshake_rate)),
         };
         limits.check()?;
         Ok(limits)
+    }
+
+    /// Whether any limit holds for each address by itself.
+    pub fn are_per_address(&self) -> bool {
+        let rates = [self.connection_rate, self.request_rate, self.handshake_rate];
+        self.max_per_address.is_some() || rates.iter().any(Option::is_some)
     }
 
     /// The keys of the limits that differ in `other`.
@@ -204,6 +223,11 @@ impl Limits {
         }
         Ok(())
     }
+}
+
+/// Maps a rate of 0 to None, which disables the limit.
+fn limiting(rate: Option<Rate>) -> Option<Rate> {
+    rate.filter(|rate| rate.count > 0)
 }
 
 /// Maps 0 to None, which disables the limit.

@@ -11,6 +11,7 @@ use crate::config::compression::CompressionMode;
 use crate::config::control_address::ControlAddress;
 use crate::config::defaults::{DEFAULT_LISTEN, DEFAULT_SLOW_CALLBACK, default_serve_workers};
 use crate::config::file;
+use crate::config::rate::Rate;
 use crate::config::route::Target;
 use crate::config::trusted_proxies::{TrustedProxies, TrustedProxy};
 use crate::config::web_origin::{OriginPattern, OriginRule};
@@ -72,6 +73,10 @@ fn without_file_and_options_the_defaults_apply() {
             hang_timeout: Some(Duration::from_secs(10)),
             reload_timeout: Duration::from_secs(10),
             max_connections: None,
+            max_per_address: None,
+            connection_rate: None,
+            request_rate: None,
+            handshake_rate: None,
         }
     );
 }
@@ -115,7 +120,8 @@ fn every_limit_option_reaches_its_own_setting() {
                  --handshake-timeout 6 --close-timeout 7 --ping-interval 8 --drain-timeout 9 \
                  --slow-callback 10 --hang-timeout 11 --max-connections 12 --reload-timeout 13 \
                  --keepalive-timeout 14 --send-timeout 15 \
-                 --message-timeout 16 --receive-memory 17 --send-memory 18";
+                 --message-timeout 16 --receive-memory 17 --send-memory 18 --max-per-address 19 \
+                 --connection-rate 20/s --request-rate 21/m --handshake-rate 22/2s";
     let limits = serve(None, &words(arguments)).unwrap().limits;
     assert_eq!(
         limits,
@@ -138,6 +144,10 @@ fn every_limit_option_reaches_its_own_setting() {
             message_timeout: Some(Duration::from_secs(16)),
             receive_memory: 17,
             send_memory: 18,
+            max_per_address: Some(19),
+            connection_rate: Some(Rate { count: 20, per: Duration::from_secs(1) }),
+            request_rate: Some(Rate { count: 21, per: Duration::from_secs(60) }),
+            handshake_rate: Some(Rate { count: 22, per: Duration::from_secs(2) }),
         }
     );
 }

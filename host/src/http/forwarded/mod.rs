@@ -76,7 +76,7 @@ pub fn untrusted_target(headers: &HeaderMap) -> Option<RequestTarget<'_>> {
 
 /// Why the proxies do not tell the client.
 #[derive(Debug, PartialEq, Eq)]
-enum Problem {
+pub enum Problem {
     /// Two headers say different things. One of them may be the client's own.
     Contradiction,
     /// What a trusted proxy has sent is no address.
@@ -99,8 +99,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The client, and why the proxies do not tell it, if so.
-fn find(proxies: &TrustedProxies, nearest: Peer, headers: &HeaderMap) -> (Peer, Option<Problem>) {
+/// The client, and why the proxies do not tell it, if so. Without a line in the log.
+pub fn find(proxies: &TrustedProxies, nearest: Peer, headers: &HeaderMap) -> (Peer, Option<Problem>) {
     if !proxies.include(nearest.ip()) {
         return (nearest, None);
     }

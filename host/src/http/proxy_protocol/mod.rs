@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::stream::{Peer, Stream};
 use crate::config::units::Time;
 use crate::system::log::repeats::Repeats;
+use crate::system::scoreboard::Limit;
 use crate::worker::Worker;
 use header::Wrong;
 
@@ -62,6 +63,7 @@ pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer, deadline: Ins
             None
         }
         Err(Failure::Late) => {
+            worker.count_limit(Limit::HandshakeTimeout);
             let limit = Time(worker.hub.limits.handshake_timeout);
             reject(proxy, &format!("its PROXY header was not complete within handshake_timeout ({limit})"))
         }

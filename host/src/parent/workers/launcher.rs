@@ -93,6 +93,7 @@ impl Launcher {
             listeners: listeners.iter().map(|bound| bound.settings.clone()).collect(),
         };
         let mut descriptors = vec![workers.scoreboard_descriptor()];
+        descriptors.extend(workers.addresses_descriptor());
         descriptors.extend(listeners.iter().map(|bound| bound.listener.as_fd()));
         let setup = setup.announce(&link, &descriptors).unwrap_or_else(|error| {
             log::debug!("worker {} has not taken its setup: {error:#}", slot.index);

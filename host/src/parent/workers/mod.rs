@@ -36,6 +36,7 @@ pub use slot::WorkerSlot;
 pub use supervisor::Supervisor;
 pub use watchdog::Watchdog;
 
+use crate::system::addresses::Addresses;
 use crate::system::scoreboard::{self, Scoreboard};
 
 /// All workers of a server.
@@ -43,6 +44,8 @@ pub struct Workers {
     slots: Vec<WorkerSlot>,
     scoreboard: Scoreboard,
     scoreboard_descriptor: OwnedFd,
+    /// What the addresses of clients do, and the descriptor for workers. None: there are no limits per address.
+    addresses: Option<(Addresses, OwnedFd)>,
     /// Notified when a worker serves, or has ended before.
     start_finished: Notify,
     /// Live [`Running`] values.
@@ -57,6 +60,7 @@ impl Workers {
     pub fn new(count: usize) -> io::Result<Self> {
         let (scoreboard, scoreboard_descriptor) = Scoreboard::create(count)?;
         Ok(Self {
+            addresses: None,
             slots: (0..count).map(WorkerSlot::new).collect(),
             scoreboard,
             scoreboard_descriptor,
@@ -64,6 +68,17 @@ impl Workers {
             running: Cell::new(0),
             running_ended: Notify::new(),
         })
+    }
+
+    /// Has the workers count what the addresses of clients do.
+    pub fn count_addresses(&mut self) -> io::Result<()> {
+        self.addresses = Some(Addresses::create(self.slots.len())?);
+        Ok(())
+    }
+
+    /// Gives back what the addresses of a worker's clients had there: it has died.
+    pub fn release_addresses(&self, worker: usize) {
+        self.addresses.iter().for_each(|(addresses, _)| addresses.release_worker(worker));
     }
 
     pub fn slots(&self) -> &[WorkerSlot] {
@@ -77,6 +92,10 @@ impl Workers {
 
     pub fn scoreboard_descriptor(&self) -> BorrowedFd<'_> {
         self.scoreboard_descriptor.as_fd()
+    }
+
+    pub fn addresses_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.addresses.as_ref().map(|(_, descriptor)| descriptor.as_fd())
     }
 
     /// Indexes of the workers that serve.

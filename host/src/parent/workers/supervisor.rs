@@ -141,6 +141,7 @@ impl Supervisor {
         let reader = WorkerLink::new(parent, slot, pid).run(link, setup);
         let mut reader = task::spawn(format!("link of worker {}", slot.index), reader);
         let status = ended.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        parent.workers.release_addresses(slot.index);
         // The others are not read from while the queue of a dead worker is full.
         parent.relay.leave(slot.index);
         if timeout(LAST_MESSAGES_TIMEOUT, &mut reader).await.is_err() {

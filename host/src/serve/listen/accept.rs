@@ -83,9 +83,17 @@ pub async fn accept(worker: &'static Worker, acceptor: Acceptor) {
         });
         match next.await {
             Some(Ok((stream, peer))) => {
-                // Another worker may have accepted in the same moment; then this client waits.
-                let permit = worker.admission.admit().await;
                 let listener = acceptor.settings.clone();
+                // Before TLS, which costs more than all else. A PROXY header may name another client.
+                let seat = match if listener.proxy_protocol { Ok(None) } else { http::admit(worker, peer) } {
+                    Ok(seat) => seat,
+                    Err(turned_away) => {
+                        http::turn_away(turned_away, stream, listener.tls.is_some());
+                        continue;
+                    }
+                };
+                // Another worker may have accepted in the same moment; then this client waits.
+                let permit = worker.admission.admit().await.seated(seat);
                 tokio::task::spawn_local(http::serve(worker, listener, stream, peer, permit));
             }
             Some(Err(error)) => {

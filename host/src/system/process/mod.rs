@@ -25,6 +25,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::addresses::Addresses;
 use super::privileges::Identity;
 use super::scoreboard::Scoreboard;
 use super::static_tls;
@@ -213,6 +214,14 @@ pub fn open_scoreboard(descriptor: Option<OwnedFd>) -> Result<&'static Scoreboar
     let Some(descriptor) = descriptor else { bail!("the parent has sent no scoreboard") };
     let scoreboard = Scoreboard::open(descriptor.as_fd()).context("the scoreboard cannot be mapped")?;
     Ok(Box::leak(Box::new(scoreboard)))
+}
+
+/// Maps the table of addresses behind a descriptor of the parent, for as long as the process lives.
+pub fn open_addresses(descriptor: Option<OwnedFd>, workers: usize) -> Result<&'static Addresses> {
+    let Some(descriptor) = descriptor else { bail!("the parent has sent no table of addresses") };
+    let addresses =
+        Addresses::open(descriptor.as_fd(), workers).context("the table of addresses cannot be mapped")?;
+    Ok(Box::leak(Box::new(addresses)))
 }
 
 /// Runs a future, and the tasks that it spawns, on this thread.

@@ -12,6 +12,8 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::shared_memory::{self, Mapping};
+
 mod label; // names of plugin code
 
 mod module; // where code is
@@ -26,12 +28,12 @@ mod stall_timer; // event loops that do not run
 
 mod lag_timer; // many callbacks that keep clients waiting
 
-#[expect(unsafe_code, reason = "maps shared memory")]
-mod map; // the shared memory as slots
+mod limit_counts; // how often each limit was reached
 
 pub use callback_timer::{CallbackEvent, CallbackTimer, sampling_interval};
 pub use label::CodeLabel;
 pub use lag_timer::{Lag, LagTimer};
+pub use limit_counts::{Limit, LimitCounts};
 pub use module::Module;
 pub(crate) use slot::Fault;
 pub use slot::{Counters, Crash, FRAMES, HANDLERS, RunningCallback, Slot};
@@ -83,14 +85,14 @@ pub fn undefine(index: u32) {
 /// The slots of all workers. Leak it to get a `&'static Slot`.
 #[derive(Debug)]
 pub struct Scoreboard {
-    map: map::Map,
+    map: Mapping<Slot>,
 }
 
 impl Scoreboard {
     /// Creates a scoreboard for that many workers, and the descriptor with which a worker opens it. On systems with
     /// sealed memory files, no process can change its size.
     pub fn create(workers: usize) -> io::Result<(Self, OwnedFd)> {
-        let fd = memory(workers * size_of::<Slot>())?;
+        let fd = shared_memory::create("callsign-scoreboard", workers * size_of::<Slot>())?;
         Ok((Self::open(fd.as_fd())?, fd))
     }
 
@@ -100,7 +102,7 @@ impl Scoreboard {
         if size == 0 || size % size_of::<Slot>() != 0 {
             return Err(io::Error::other(format!("{size} bytes are no scoreboard")));
         }
-        Ok(Self { map: map::Map::new(fd, size / size_of::<Slot>())? })
+        Ok(Self { map: Mapping::new(fd, size / size_of::<Slot>())? })
     }
 
     /// A scoreboard of one slot that is not shared.
@@ -111,7 +113,7 @@ impl Scoreboard {
     /// The number of slots.
     #[allow(clippy::len_without_is_empty)] // there is always a slot
     pub fn len(&self) -> usize {
-        self.map.slots().len()
+        self.map.values().len()
     }
 
     /// The slot of the worker with that index.
@@ -119,27 +121,8 @@ impl Scoreboard {
     /// # Panics
     /// If the index is too large.
     pub fn slot(&self, worker: usize) -> &Slot {
-        &self.map.slots()[worker]
+        &self.map.values()[worker]
     }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-fn memory(size: usize) -> io::Result<OwnedFd> {
-    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
-    let fd = memfd_create("callsign-scoreboard", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    ftruncate(&fd, size as u64)?;
-    // If a worker could truncate the file, the parent would die of SIGBUS.
-    fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-    Ok(fd)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-fn memory(size: usize) -> io::Result<OwnedFd> {
-    let path = std::env::temp_dir().join(format!("callsign-scoreboard-{}", std::process::id()));
-    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    file.set_len(size as u64)?;
-    Ok(file.into())
 }
 
 #[cfg(test)]

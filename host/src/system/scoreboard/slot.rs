@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::label::CodeLabel;
+use super::limit_counts::LimitCounts;
 use super::module::Module;
 use super::text::Text;
 use crate::system::sanitize::sanitize_line;
@@ -32,6 +33,8 @@ const SEQUENCE_SHIFT: u32 = 16;
 #[derive(Debug)]
 pub struct Slot {
     hot: Hot,
+    /// How often clients have reached limits.
+    pub limits: LimitCounts,
     crash: CrashRecord,
     labels: [Text<124>; HANDLERS],
     /// Messages dropped because their clients read too slowly.
@@ -39,7 +42,7 @@ pub struct Slot {
     /// Connections whose messages are compressed.
     compressed: AtomicU64,
     /// A line for each module: start, end and bias in hexadecimal, path.
-    modules: Text<12_268>,
+    modules: Text<12_188>,
 }
 
 const _: () = assert!(size_of::<Slot>() == 32 * 1024 && size_of::<Hot>() == 64);
@@ -160,6 +163,7 @@ impl Slot {
                 send_memory: zero(),
                 shed: zero(),
             },
+            limits: LimitCounts::new(),
             crash: CrashRecord {
                 signal: AtomicI32::new(0),
                 code: AtomicI32::new(0),
@@ -297,6 +301,7 @@ impl Slot {
         let load = [&hot.lag, &hot.receive_memory, &hot.send_memory, &hot.shed];
         [seen, load].as_flattened().iter().for_each(|word| word.store(0, Relaxed));
         [&self.dropped, &self.compressed].iter().for_each(|word| word.store(0, Relaxed));
+        self.limits.clear();
         self.crash.signal.store(0, Relaxed);
         self.labels.iter().for_each(|label| label.write(""));
         self.modules.write("");

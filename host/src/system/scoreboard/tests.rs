@@ -179,7 +179,7 @@ fn no_process_can_change_the_size_of_the_memory() {
 fn a_file_that_is_no_scoreboard_is_rejected() {
     let size = |bytes| -> OwnedFd {
         let (reader, _writer) = std::io::pipe().unwrap();
-        if bytes == 0 { reader.into() } else { super::memory(bytes).unwrap() }
+        if bytes == 0 { reader.into() } else { shared_memory::create("test", bytes).unwrap() }
     };
     for bytes in [0, 1, 4096, size_of::<Slot>() + 4096] {
         Scoreboard::open(size(bytes).as_fd()).expect_err("no scoreboard");

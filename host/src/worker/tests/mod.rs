@@ -1,5 +1,7 @@
 //! A worker with clients in memory, on a paused clock: no sockets, no plugins, no processes.
 
+mod address_limits; // addresses of many clients
+
 mod closing; // the closing handshake and its deadline
 
 mod memory; // what all clients together hold
@@ -53,7 +55,8 @@ fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
 
 fn info(workers: usize) -> WorkerInfo {
     let (scoreboard, _) = Scoreboard::create(workers).expect("shared memory");
-    WorkerInfo { scoreboard: Box::leak(Box::new(scoreboard)), index: 0, workers, first_connection: 0 }
+    let scoreboard = Box::leak(Box::new(scoreboard));
+    WorkerInfo { scoreboard, index: 0, workers, first_connection: 0, addresses: None }
 }
 
 /// Runs a test beside a worker's tasks.

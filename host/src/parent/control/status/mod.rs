@@ -1,6 +1,7 @@
 //! The state of a server: JSON for programs, tables of 80 columns for people. Field names are part of the JSON, which
 //! scripts read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::table::Table;
 use crate::link::inventory::requests;
 use crate::serve::summary::url;
+
+/// Limits in one line of a table.
+const LIMITS_IN_LINE: usize = 2;
 
 /// The state of a server. Workers report what it says about plugins and callbacks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -90,6 +94,8 @@ pub struct WorkerStatus {
     pub shed: u64,
     /// Messages that were dropped because their clients read too slowly.
     pub dropped: u64,
+    /// How often clients have reached each limit, by the key of its setting.
+    pub limits: BTreeMap<String, u64>,
     /// Memory of the process. None: it has ended, or the system does not tell.
     pub resident_bytes: Option<u64>,
     /// By how much reloads have grown the process.
@@ -220,6 +226,11 @@ impl fmt::Display for Status {
                 0 => {}
                 1 => table.note("1 connection with compression".to_owned()),
                 n => table.note(format!("{n} connections with compression")),
+            }
+            let reached: Vec<_> = worker.limits.iter().filter(|(_, count)| **count > 0).collect();
+            for limits in reached.chunks(LIMITS_IN_LINE) {
+                let limits: Vec<_> = limits.iter().map(|(key, count)| format!("{count} {key}")).collect();
+                table.note(format!("limits reached: {}", limits.join(", ")));
             }
             match (&worker.running, worker.pid) {
                 (Some(running), _) => table.note(running.to_string()),

@@ -60,6 +60,9 @@ fn tables_fit_into_80_columns_and_say_what_runs() {
                 send_memory_bytes: 200 << 20,
                 compressed: 249,
                 shed: 7,
+                limits: [("request_rate", 12), ("max_head", 1), ("max_body", 0), ("send_timeout", 3)]
+                    .map(|(key, count)| (key.to_owned(), count))
+                    .into(),
                 plugins: vec![plugin(4, 0)],
                 ..worker.clone()
             },
@@ -107,6 +110,8 @@ WORKER  PROCESS      UP  CLIENTS  ACCEPTED  CALLBACKS    MEMORY    GROWTH
      1     4799     59s      250      1234      88211         -   0.0 MiB
         1.5 MiB incomplete messages, 200.0 MiB write queues, 7 clients shed
         249 connections with compression
+        limits reached: 1 max_head, 12 request_rate
+        limits reached: 3 send_timeout
      2        -       -        0         0          0         -         -
         has died; the next one is about to start
 
