@@ -33,6 +33,8 @@ mod address_limits; // what the clients of one address may do
 
 mod http; // requests, responses, the upgrade
 
+mod access_log; // records of requests and connections
+
 mod tls; // certificates, redirects, certificates of clients
 
 mod unix_socket; // clients on a Unix socket

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::certificate::ClientCertificate;
 use super::compression::Compression;
 use super::limited::Limited;
+use super::recorded::Recorded;
 use crate::config::route::Params;
 use crate::plugin::handler::HandlerRef;
 
@@ -25,17 +26,19 @@ struct Present {
     params: Option<Params>,
     of_route: Option<Box<OfRoute>>,
     compression: Option<Box<Compression>>,
+    recorded: Option<Rc<Recorded>>,
 }
 
 impl Present {
     fn is_empty(&self) -> bool {
-        let Self { rest, subprotocol, certificate, params, of_route, compression } = self;
+        let Self { rest, subprotocol, certificate, params, of_route, compression, recorded } = self;
         rest.is_none()
             && subprotocol.is_none()
             && certificate.is_none()
             && params.is_none()
             && of_route.is_none()
             && compression.is_none()
+            && recorded.is_none()
     }
 }
 
@@ -175,6 +178,16 @@ impl Extras {
     pub fn with_params<R>(&self, f: impl FnOnce(Option<&Params>) -> R) -> R {
         self.with(|present| f(present.and_then(|it| it.params.as_ref())))
     }
+
+    /// Sets what the access log will say.
+    pub fn set_recorded(&self, recorded: Rc<Recorded>) {
+        self.change(|present| present.recorded = Some(recorded));
+    }
+
+    /// What the access log will say. None: nothing.
+    pub fn recorded(&self) -> Option<Rc<Recorded>> {
+        self.with(|present| present?.recorded.clone())
+    }
 }
 
 #[cfg(test)]
@@ -196,6 +209,7 @@ mod tests {
         extras.set_subprotocol(b"chat.v2");
         extras.set_certificate(Rc::new(ClientCertificate::new(b"der")));
         extras.set_params(Params::from_bytes(b"a\x001\0").expect("one parameter"));
+        assert!(extras.recorded().is_none());
         extras.keep_rest(Rest { bytes: (*b"handled, not handled\0").into(), handled: 9 });
         assert_eq!(extras.take_rest().expect("it was kept").unhandled(), b"not handled");
         assert_eq!((name(&extras), extras.with_subprotocol(CStr::as_ptr)), ("chat.v1".to_owned(), address));

@@ -12,6 +12,8 @@ pub mod limited; // what it has used of its route's limits
 
 pub mod compression; // what compression keeps of it
 
+pub mod recorded; // for the access log
+
 pub mod extras; // what few clients have
 
 pub mod transport; // what carries its bytes
@@ -47,6 +49,7 @@ use extras::Extras;
 use head::Head;
 use limited::Limited;
 use outbox::{Outbox, Pool};
+use recorded::Recorded;
 use transport::Transport;
 use turn_state::TurnState;
 
@@ -227,6 +230,17 @@ impl Client {
         self.extras.with_compression(f)
     }
 
+    /// Has the access log record the connection when it ends. Before its first byte.
+    pub fn set_recorded(&self, recorded: Recorded) {
+        self.turn.is_recorded.set(true);
+        self.extras.set_recorded(Rc::new(recorded));
+    }
+
+    /// What the access log will say of the connection. None: nothing.
+    pub fn recorded(&self) -> Option<Rc<Recorded>> {
+        if self.turn.is_recorded.get() { self.extras.recorded() } else { None }
+    }
+
     /// Unique in the server, never reused.
     #[inline]
     pub fn id(&self) -> u64 {
@@ -342,8 +356,12 @@ impl Client {
     /// Writes as much of the queue as the socket takes. True: everything.
     pub fn flush(&self, pool: &Pool) -> io::Result<bool> {
         let (transport, mut outbox) = (self.transport.borrow(), self.outbox.borrow_mut());
-        let before = outbox.len();
-        let result = outbox.write_to(pool, |slices| transport.write(slices));
+        let (before, recorded) = (outbox.len(), self.recorded());
+        let result = outbox.write_to(pool, |slices| {
+            let length = transport.write(slices)?;
+            recorded.iter().for_each(|recorded| recorded.note_sent(slices, length));
+            Ok(length)
+        });
         if outbox.len() < before || transport.take_progressed() {
             self.turn.progressed.set(true);
         }

@@ -24,6 +24,8 @@ pub struct TurnState {
     pub writable: Cell<bool>,
     /// Bytes that were read wait to be handled.
     pub has_rest: Cell<bool>,
+    /// The access log counts what is read and written.
+    pub is_recorded: Cell<bool>,
     /// The client has ended its side. Reading goes on to the end without further events.
     pub read_closed: Cell<bool>,
     /// The client has sent urgent data. A read may end before it although more bytes are there.

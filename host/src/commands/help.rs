@@ -2,6 +2,7 @@
 
 use clap::{Arg, ValueEnum};
 
+use crate::config::access_log::{AccessLogFormat, AccessLogTarget};
 use crate::config::defaults;
 use crate::config::units::{Size, Time};
 
@@ -29,6 +30,8 @@ fn default_of(id: &str, workers: &str) -> Option<String> {
         "control" => defaults::DEFAULT_CONTROL.to_owned(),
         "log" => defaults::DEFAULT_LOG.to_possible_value()?.get_name().to_owned(),
         "compression" => defaults::DEFAULT_COMPRESSION.to_possible_value()?.get_name().to_owned(),
+        "access_log" => AccessLogTarget::default().to_string(),
+        "access_log_format" => AccessLogFormat::default().to_possible_value()?.get_name().to_owned(),
         "max_message" => Size(defaults::DEFAULT_MAX_MESSAGE).to_string(),
         "message_timeout" => Time(defaults::DEFAULT_MESSAGE_TIMEOUT).to_string(),
         "receive_memory" => Size(defaults::DEFAULT_RECEIVE_MEMORY).to_string(),

@@ -11,6 +11,8 @@ pub mod regular_file; // opens what the operator names, without blocking
 
 pub mod log_level;
 
+pub mod access_log; // where requests are recorded
+
 pub mod defaults; // default and bounds of each setting
 
 pub mod account; // user, group, owner of a file

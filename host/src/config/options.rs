@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use super::access_log::{AccessLogFormat, AccessLogTarget};
 use super::account::parse_account;
 use super::compression::CompressionMode;
 use super::control_address::ControlAddress;
@@ -174,6 +175,19 @@ pub struct ServeOptions {
     #[arg(long, value_name = "LEVEL", env = "CALLSIGN_LOG")]
     pub log: Option<LogLevel>,
 
+    /// File that records each request and connection
+    ///
+    /// Each response is recorded when it is written, and each connection when it ends, in one line. `-` is stdout, `none`
+    /// turns it off. Lines are appended. The file is opened by the user who starts the server, and again at SIGHUP, so that
+    /// programs such as logrotate can rename it. Its mode is 640 if the server creates it. Lines that the disk or the
+    /// reader of stdout does not take in time are dropped; the log says how many.
+    #[arg(long, value_name = "FILE", env = "CALLSIGN_ACCESS_LOG", value_parser = AccessLogTarget::parse)]
+    pub access_log: Option<AccessLogTarget>,
+
+    /// Format of the access log
+    #[arg(long, value_name = "FORMAT", env = "CALLSIGN_ACCESS_LOG_FORMAT")]
+    pub access_log_format: Option<AccessLogFormat>,
+
     #[command(flatten)]
     pub limits: LimitOptions,
 
@@ -191,6 +205,8 @@ impl ServeOptions {
             ("user", self.user.is_some()),
             ("group", self.group.is_some()),
             ("control", self.control.is_some()),
+            ("access_log", self.access_log.is_some()),
+            ("access_log_format", self.access_log_format.is_some()),
             ("origins", !self.origin.is_empty()),
             ("trusted_proxies", !self.trusted_proxy.is_empty()),
             ("compression", self.compression.is_some()),

@@ -11,6 +11,8 @@ mod body; // the body of a request
 
 mod outgoing; // the body of a response
 
+mod recorded; // requests for the access log
+
 mod answer; // responses of the host itself
 
 mod files; // static files
@@ -75,6 +77,7 @@ use address_limits::count_request;
 pub use address_limits::{admit, turn_away};
 use answer::{HttpResponse, add, close, other_methods, refused, spell, text};
 use proxy_protocol::ProxiedPeer;
+use recorded::{Entry, Recorder};
 pub use stream::{Peer, Stream};
 use timed::{Phase, Timed};
 use upgrade::{Upgrade, classify};
@@ -104,6 +107,8 @@ struct Sender {
     listener: Rc<ListenerSettings>,
     /// From the first request on, a drain waits until its response is written.
     pending: Rc<OnceCell<Pending>>,
+    /// For the access log.
+    entry: Option<Rc<Entry>>,
 }
 
 /// Serves one accepted socket of a listener until it is closed, or upgraded. What the listener says comes in this order:
@@ -142,7 +147,8 @@ pub async fn serve(
     let limits = &worker.hub.limits;
     let (permit, phase) = (Rc::new(permit), Phase::default());
     let stream = Timed::new(stream, phase.clone(), limits, deadline);
-    let pending = Rc::default();
+    let (pending, entry, recorder) = (Rc::default(), None, Recorder::new(worker, &phase));
+    let requests = recorder.clone();
     let sender = Sender {
         worker,
         peer,
@@ -153,13 +159,16 @@ pub async fn serve(
         certificate,
         listener,
         pending,
+        entry,
     };
     let service = service_fn(move |request: Request<Incoming>| {
         phase.begin_request(request.body().size_hint().exact());
         sender.pending.get_or_init(|| worker.handshakes.begin());
-        let (sender, phase) = (sender.clone(), phase.clone());
+        let entry = requests.begin(&sender, &request);
+        let (sender, phase) = (Sender { entry: entry.clone(), ..sender.clone() }, phase.clone());
+        let requests = requests.clone();
         async move {
-            let mut response = respond(sender, request).await;
+            let mut response = requests.answer(entry, respond(sender, request).await);
             spell(&mut response);
             phase.end_request();
             Ok::<_, Infallible>(response)
@@ -175,17 +184,19 @@ pub async fn serve(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let result = tokio::select! {
-        result = &mut connection => result,
+        result = recorder.follow(&mut connection) => result,
         () = worker.begins_to_drain() => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
+            recorder.follow(&mut connection).await
         }
     };
+    recorder.finish();
     // None: the worker has the socket.
     let Some(parts) = connection.into_parts() else { return };
     let stream = parts.io.into_inner();
     stream.reached(&result).into_iter().for_each(|limit| worker.count_limit(limit));
     if let Err(error) = result {
+        recorder.finish_unreadable(peer, &error, stream.beginning());
         log::debug!("{peer}: {:#}", anyhow::Error::new(error));
         foreign::report(peer, stream.beginning());
     }
@@ -225,6 +236,7 @@ async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse
         Found::Nothing => return text(StatusCode::NOT_FOUND, "no route for this path"),
         Found::OtherMethods(allow) => return other_methods(request.method(), &allow),
     };
+    sender.entry.iter().for_each(|entry| entry.set_route(route));
     let client = forwarded::client(trusted, sender.peer, headers);
     let is_allowed = route.files.is_some()
         || accept.is_none()
@@ -367,15 +379,20 @@ fn hand_over(
     handlers: Callbacks,
     called: Option<Rc<Generation>>,
 ) {
-    let Sender { worker, peer, permit, seat, pending, .. } = sender;
+    let Sender { worker, peer, permit, seat, pending, entry, .. } = sender;
+    entry.iter().for_each(|entry| entry.hand_over(&client));
     let promised = worker.handshakes.promise(handlers);
     tokio::task::spawn_local(async move {
         let (_pending, _promised) = (pending, promised);
+        let fail = || {
+            entry.iter().for_each(|entry| entry.fail_upgrade());
+            called.iter().for_each(|called| release_request(called, &client));
+        };
         let upgraded = match on_upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => {
                 log::debug!("{peer}: left before it was upgraded: {:#}", anyhow::Error::new(error));
-                return called.iter().for_each(|called| release_request(called, &client));
+                return fail();
             }
         };
         let transport = upgraded
@@ -389,12 +406,9 @@ fn hand_over(
         let (transport, early) = match transport {
             Ok(transport) => transport,
             Err(error) => {
-                worker.hub.repeats.log(
-                    Level::Error,
-                    "socket",
-                    format_args!("{peer}: its socket cannot be used: {error}"),
-                );
-                return called.iter().for_each(|called| release_request(called, &client));
+                let line = format_args!("{peer}: its socket cannot be used: {error}");
+                worker.hub.repeats.log(Level::Error, "socket", line);
+                return fail();
             }
         };
         // A generation that is not in use any more cannot pass its data on to the next.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::recorded::RecordedBody;
 use crate::system::pool::Pool;
 
 /// Bytes of a file that are read at once, and wait to be sent.
@@ -23,6 +24,8 @@ pub const CHUNK: usize = 64 * 1024;
 pub enum Outgoing {
     Bytes(Full<Bytes>),
     File(Box<FileBody>),
+    /// Counted for the access log.
+    Recorded(Box<RecordedBody>),
 }
 
 /// A part of a file.
@@ -77,6 +80,7 @@ impl Body for Outgoing {
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(|error: Infallible| match error {}))),
             Self::File(file) => file.poll_next(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
+            Self::Recorded(body) => body.poll_frame(cx),
         }
     }
 
@@ -84,6 +88,7 @@ impl Body for Outgoing {
         match self {
             Self::Bytes(bytes) => bytes.is_end_stream(),
             Self::File(file) => file.size() == 0,
+            Self::Recorded(body) => body.inner().is_end_stream(),
         }
     }
 
@@ -91,6 +96,7 @@ impl Body for Outgoing {
         match self {
             Self::Bytes(bytes) => bytes.size_hint(),
             Self::File(file) => SizeHint::with_exact(file.size()),
+            Self::Recorded(body) => body.inner().size_hint(),
         }
     }
 }

@@ -40,6 +40,10 @@ struct Shared {
     phase: AtomicU8,
     /// Bytes of the request's body that have not been read.
     body: AtomicU64,
+    /// How often the socket has accepted all that hyper had buffered.
+    flushes: AtomicU64,
+    /// Bytes that hyper has offered last, and the socket has not accepted.
+    unwritten: AtomicU64,
 }
 
 impl Phase {
@@ -64,6 +68,25 @@ impl Phase {
     /// hyper gets the response.
     pub fn end_request(&self) {
         self.set(Self::RESPONSE);
+    }
+
+    /// How often the socket has accepted all that hyper had buffered.
+    pub fn flushes(&self) -> u64 {
+        self.0.flushes.load(Relaxed)
+    }
+
+    /// Bytes that hyper has offered last, and the socket has not accepted.
+    pub fn unwritten(&self) -> u64 {
+        self.0.unwritten.load(Relaxed)
+    }
+
+    fn note_write(&self, offered: usize, result: &Poll<io::Result<usize>>) {
+        let accepted = if let Poll::Ready(Ok(length)) = result { *length } else { 0 };
+        self.0.unwritten.store(offered.saturating_sub(accepted) as u64, Relaxed);
+    }
+
+    fn note_flush(&self) {
+        self.0.flushes.store(self.flushes() + 1, Relaxed);
     }
 
     fn set(&self, phase: u8) {
@@ -286,6 +309,7 @@ impl AsyncRead for Timed {
 impl AsyncWrite for Timed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.phase.note_write(bytes.len(), &result);
         self.note(result)
     }
 
@@ -295,6 +319,7 @@ impl AsyncWrite for Timed {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.phase.note_write(slices.iter().map(|slice| slice.len()).sum(), &result);
         self.note(result)
     }
 
@@ -303,7 +328,11 @@ impl AsyncWrite for Timed {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        if let Poll::Ready(Ok(())) = result {
+            self.phase.note_flush();
+        }
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use callsign_tls::{Established, Handshake, Progress, ServerConfig, Work};
+use hyper::StatusCode;
 use log::Level;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use super::recorded::record_unreadable;
 use super::timed::discard;
 use super::{Peer, Stream, foreign};
 use crate::client::tls::Layer;
@@ -91,6 +93,11 @@ async fn shake(
             Received::Record(handshake) => handshake,
             Received::PlainHttp => {
                 stream.write_all(BAD_REQUEST.as_bytes()).await?;
+                worker
+                    .access_log
+                    .get()
+                    .iter()
+                    .for_each(|log| record_unreadable(log, peer, StatusCode::BAD_REQUEST));
                 stream.shutdown().await?;
                 return Ok(None);
             }

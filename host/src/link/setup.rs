@@ -21,8 +21,8 @@ use crate::config::settings::Settings;
 
 /// Listening sockets that one message can carry.
 pub const LISTENERS_MAX: usize = 63;
-/// The scoreboard, the table of addresses, and the listening sockets.
-const DESCRIPTORS_MAX: usize = LISTENERS_MAX + 2;
+/// The scoreboard, the table of addresses, the pipe of the access log, and the listening sockets.
+const DESCRIPTORS_MAX: usize = LISTENERS_MAX + 3;
 
 /// What a worker needs to start.
 #[derive(Debug, Serialize, Deserialize)]

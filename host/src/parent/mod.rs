@@ -39,7 +39,7 @@ use crate::system::sanitize::sanitize;
 use crate::system::service_manager::{self, Service};
 use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::socket_file::SocketFile;
-use crate::system::{open_files, panic, privileges, task};
+use crate::system::{access_log, open_files, panic, privileges, task};
 use control::{ControlChannel, ControlRequest, RequestReceiver};
 use relay::Relay;
 use reload::Reloads;
@@ -48,6 +48,8 @@ use startup::{Startup, StartupEvents};
 use status::ServerInfo;
 use workers::{Launcher, Supervisor, Watchdog, WorkerSlot, Workers};
 
+/// Time to write the last lines of the access log.
+const LAST_RECORDS: Duration = Duration::from_secs(1);
 /// Time to look up where workers were that have ended while the server stopped.
 const BACKTRACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for a server that cannot start: the operator waits for the error.
@@ -94,6 +96,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     }));
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let result = runtime.block_on(parent.run(startup_events, control));
+    parent.launcher.access_log.iter().for_each(|log| log.finish(LAST_RECORDS));
     // Also if the parent could not start: this removes the files of Unix sockets.
     parent.launcher.close_listeners();
     runtime.shutdown_background();
@@ -122,8 +125,10 @@ impl Parent {
             task::spawn("control socket", control::serve(listener, sender.clone()));
             socket_file = Some(file);
         }
+        let reopen_logs = || self.launcher.access_log.iter().for_each(access_log::Writer::reopen);
+        let check_restart = preflight::check_restart;
         let reload_on =
-            control::reload_on(hangup, read_settings, preflight::check_restart, sender, &self.service);
+            control::reload_on(hangup, read_settings, check_restart, sender, &self.service, reopen_logs);
         task::spawn("SIGHUP", reload_on);
         let reason = tokio::select! {
             error = self.serve(startup_events, receiver) => StopReason::StartFailed(error),

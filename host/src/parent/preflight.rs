@@ -8,6 +8,7 @@ use super::copies::Copies;
 use super::workers::Launcher;
 use crate::config::settings::Settings;
 use crate::serve::{self, certificates, listen};
+use crate::system::access_log;
 use crate::system::privileges::{self, AS_ROOT};
 
 /// Whether this server could start with these settings, as it is started now.
@@ -29,6 +30,7 @@ pub fn check(settings: &Settings) -> Result<Vec<String>> {
     if identity.is_some() && !privileges::is_root() {
         return Ok(Vec::new());
     }
+    access_log::check(&settings.access_log.target).map_err(|error| settings.located("access_log", error))?;
     let tls = certificates::read_all(&settings.listen)?;
     listen::check(&settings.listen)?;
     if settings.workers != 0 {

@@ -12,7 +12,7 @@ pub mod summary; // what a server prints when it has started
 
 use std::future::Future;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use crate::link::setup::Setup;
 use crate::link::uplink::Uplink;
 use crate::link::{self, Tag};
 use crate::plugin::describe::inventory;
+use crate::system::access_log::{self, AccessLog};
 use crate::system::addresses::Addresses;
 use crate::system::process::{
     block_on, end_with_parent, fork, init, open_addresses, open_scoreboard, set_name, take_link,
@@ -50,6 +51,8 @@ use listen::{Acceptor, Listener};
 const LAST_CALLBACKS: Duration = Duration::from_millis(500);
 /// Time for destructors and exit handlers of plugins in a server without worker processes.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time to write the last lines of the access log.
+const LAST_RECORDS: Duration = Duration::from_millis(500);
 /// Why a server without worker processes does not reload.
 pub const NO_RELOAD: &str = "with --workers 0 there is no parent that could reload the plugins";
 
@@ -72,7 +75,12 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     let plan = Plan { tls: certificates::read_all(&settings.listen)?, ..Plan::in_place(settings) };
     let bound = listen::bind(&settings.listen, None)?;
     let listening: Vec<_> = bound.iter().map(|bound| bound.listener.as_fd()).collect();
-    fork::watch(None, &listening).context("cannot watch for forks")?;
+    let writer = access_log::Writer::open(&settings.access_log.target)
+        .map_err(|error| settings.located("access_log", error))?
+        .map(Rc::new);
+    let pipe = writer.as_ref().map(|writer| writer.source()).transpose()?;
+    fork::watch(&pipe.iter().map(AsFd::as_fd).collect::<Vec<_>>(), &listening)
+        .context("cannot watch for forks")?;
     let addresses = match settings.limits.are_per_address() {
         true => Some(&*Box::leak(Box::new(Addresses::create(1)?.0))),
         false => None,
@@ -81,10 +89,10 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     block_on(async {
         tokio::task::spawn_local(Ignored::new()?.log());
         fork::watch_signals();
-        let worker = start(&settings.limits, &plan, info)?;
+        let worker = start(settings, &plan, info, pipe)?;
         warn_of_shared_objects(worker);
         let mut stop = Stop::new()?;
-        tokio::task::spawn_local(refuse_reloads(Hangup::new()?, service.clone()));
+        tokio::task::spawn_local(refuse_reloads(Hangup::new()?, service.clone(), writer.clone()));
         tokio::task::spawn_local(service_manager::keep_alive());
         let listening: Vec<_> = bound.iter().map(|bound| bound.settings.clone()).collect();
         let loaded = loaded(worker);
@@ -109,6 +117,8 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
         }
         let drained = drain(worker, &settings.limits, stop.requested()).await;
         bound_exit();
+        worker.access_log.get().iter().for_each(|log| log.finish(LAST_RECORDS));
+        writer.iter().for_each(|writer| writer.finish(LAST_RECORDS));
         drained?;
         log::info!("stopped: all connections are closed");
         Ok(())
@@ -116,8 +126,13 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
 }
 
 /// Answers SIGHUP. The service manager may have sent it, and waits for the end of the reload.
-async fn refuse_reloads(mut hangup: Hangup, service: Rc<Service>) {
+async fn refuse_reloads(
+    mut hangup: Hangup,
+    service: Rc<Service>,
+    access_log: Option<Rc<access_log::Writer>>,
+) {
     while hangup.requested().await {
+        access_log.iter().for_each(|log| log.reopen());
         let (reloading, outcome) = (service.asked_to_reload(), format!("SIGHUP is ignored: {NO_RELOAD}"));
         log::warn!("{outcome}");
         reloading.end(&outcome);
@@ -164,17 +179,19 @@ pub fn run_worker() -> Result<()> {
     let scoreboard = open_scoreboard(descriptors.next())?;
     let per_address = settings.limits.are_per_address().then(|| descriptors.next());
     let addresses = per_address.map(|descriptor| open_addresses(descriptor, workers)).transpose()?;
+    let pipe = settings.access_log.is_on().then(|| descriptors.next()).flatten();
     let slot = scoreboard.slot(index);
     scoreboard::adopt(slot);
     crash::install(slot).context("no handler for crashes")?;
     let listening: Vec<_> = descriptors.as_slice().iter().map(AsFd::as_fd).collect();
-    fork::watch(Some(socket.as_fd()), &listening).context("cannot watch for forks")?;
+    let links: Vec<_> = [socket.as_fd()].into_iter().chain(pipe.iter().map(AsFd::as_fd)).collect();
+    fork::watch(&links, &listening).context("cannot watch for forks")?;
     block_on(async {
         tokio::task::spawn_local(Ignored::in_worker()?.log());
         fork::watch_signals();
         let uplink = Uplink::new(socket, index, settings.limits.max_message)?;
         let info = WorkerInfo { scoreboard, index, workers, first_connection, addresses };
-        let worker = match start(&settings.limits, &plan, info) {
+        let worker = match start(&settings, &plan, info, pipe) {
             Ok(worker) => worker,
             Err(error) => {
                 uplink.send(Tag::Failed, link::text(&format!("{error:#}")), |_| ());
@@ -199,6 +216,7 @@ pub fn run_worker() -> Result<()> {
         serve(worker, sockets.into_iter().zip(listeners).collect(), stop_requested).await?;
         // A signal to the whole group reaches parent and workers: only the parent acts on a second one.
         let drained = drain(worker, &settings.limits, std::future::pending()).await;
+        worker.access_log.get().iter().for_each(|log| log.finish(LAST_RECORDS));
         carried.abort();
         uplink.flush()?;
         drained
@@ -206,11 +224,20 @@ pub fn run_worker() -> Result<()> {
 }
 
 /// Loads the plugins, resolves the routes, and starts the tasks of a worker. Nothing is accepted yet.
-fn start(limits: &Limits, plan: &Plan, info: WorkerInfo) -> Result<&'static Worker> {
+fn start(
+    settings: &Settings,
+    plan: &Plan,
+    info: WorkerInfo,
+    access_log: Option<OwnedFd>,
+) -> Result<&'static Worker> {
     identity::set(info.index, info.workers);
     let tls = certificates::configure_all(&plan.tls)?;
-    let worker = Worker::new(limits, info, open_files::clients_max(), reload::load_initial(plan)?)?;
+    let worker = Worker::new(&settings.limits, info, open_files::clients_max(), reload::load_initial(plan)?)?;
     worker.tls.replace(tls);
+    if let Some(pipe) = access_log {
+        let log = worker.access_log.get_or_init(|| AccessLog::new(settings.access_log.format, pipe));
+        tokio::task::spawn_local(log.run());
+    }
     let (timers, background, messages) =
         (Timers::current(), Background::current(), WorkerMessages::current());
     worker.start(Listeners {

@@ -10,6 +10,8 @@ pub mod log; // log lines to stderr
 #[expect(unsafe_code, reason = "the C library's stdout is a static variable")]
 pub mod stdio; // what plugins in C print
 
+pub mod access_log; // records of requests
+
 pub mod signals; // SIGINT, SIGTERM, SIGHUP
 
 pub mod x509; // what certificates say

@@ -26,6 +26,8 @@ mod turn; // read, call the handler, write, close
 
 pub mod callbacks; // onconnect, ondisconnect, failed handlers
 
+mod record; // connections that have ended
+
 mod keepalive; // pings
 
 mod route_limits; // limits of a client's route
@@ -65,6 +67,7 @@ use crate::plugin::call;
 use crate::plugin::dispatch::Dispatch;
 use crate::plugin::handler::{Callbacks, Handler};
 use crate::plugin::registry::Registry;
+use crate::system::access_log::AccessLog;
 use crate::system::pace::Pace;
 use crate::system::scoreboard::Limit;
 use address_limits::AddressLimits;
@@ -108,6 +111,8 @@ pub struct Worker {
     pub handshakes: Handshakes,
     /// What new clients of a listener with TLS get.
     pub tls: TlsInUse,
+    /// Where requests and connections are recorded, if they are. Set before the first client.
+    pub access_log: OnceCell<AccessLog>,
     /// The way to the parent, and through it to the other workers.
     pub parent: ParentLink,
     reactor: Reactor,
@@ -140,6 +145,7 @@ impl Worker {
             address_limits: AddressLimits::new(info, limits),
             handshakes: Handshakes::default(),
             tls: TlsInUse::default(),
+            access_log: OnceCell::new(),
             parent: ParentLink::default(),
             reactor: Reactor::new().context("no queue for sockets that are ready")?,
             pace: Pace::default(),

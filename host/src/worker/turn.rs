@@ -73,6 +73,7 @@ impl Worker {
         self.with_one_write(c, || {
             self.call(c, c.callbacks().onconnect);
             if !early.is_empty() {
+                note_received(c, &early);
                 early.push(0);
                 self.receive_bytes(c, &mut Input::new(&mut early));
             }
@@ -166,6 +167,9 @@ impl Worker {
         match result {
             Ok(Read { length, is_empty }) if length > 0 => {
                 self.hub.keepalive.note_data(c);
+                if c.turn.is_recorded.get() {
+                    note_received(c, &buffer[..length]);
+                }
                 // A read also ends before urgent data.
                 c.turn.readable.set(!is_empty || c.turn.read_closed.get() || c.turn.urgent.get());
                 self.with_one_write(c, || self.receive_bytes(c, &mut Input::new(&mut buffer[..length + 1])));
@@ -285,6 +289,7 @@ impl Worker {
         let _ = self.pace.is_over();
         self.disconnect(c);
         c.set_closed();
+        self.record(c);
         if c.is_gone() || c.transport().shutdown().is_err() {
             return self.remove(c);
         }
@@ -322,4 +327,11 @@ impl Worker {
         c.transport().end();
         self.hub.remove(c);
     }
+}
+
+/// Counts what the client has sent, for the access log.
+#[cold]
+#[inline(never)]
+fn note_received(c: &Client, bytes: &[u8]) {
+    c.recorded().iter().for_each(|recorded| recorded.note_received(bytes));
 }

@@ -1,6 +1,7 @@
 //! A client as bytes and a descriptor, to continue elsewhere: id, handlers by name, head, parameters, what is used of the
-//! route's limits, protocol state with any partial message, compression with its windows, the write queue, what was read and
-//! not handled, and the keys of TLS. The format begins with its version; all of it is validated when it is thawed.
+//! route's limits, what the access log will say, protocol state with any partial message, compression with its windows, the
+//! write queue, what was read and not handled, and the keys of TLS. The format begins with its version; all of it is
+//! validated when it is thawed.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -16,13 +17,14 @@ use super::compression::Compression;
 use super::head::Head;
 use super::limited::Limited;
 use super::outbox::Outbox;
+use super::recorded::Recorded;
 use super::transport::Transport;
 use super::{Client, Phase, Rest};
 use crate::config::route::Params;
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
 
 /// Version of the format.
-const VERSION: u8 = 7;
+const VERSION: u8 = 8;
 /// The kinds of a connection's handlers, in the order of the format.
 const KINDS: [Kind; 4] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect, Kind::OnDrain];
 
@@ -99,6 +101,8 @@ impl Client {
         self.with_params(|it| put_bytes(&mut bytes, it.map_or(&[], Params::as_bytes)));
         bytes.push(u8::from(self.turn.is_limited.get()));
         self.with_limited(|limited| limited.freeze(&mut bytes, now));
+        let recorded = self.recorded().map(|recorded| recorded.freeze(Instant::now()));
+        put_bytes(&mut bytes, &recorded.unwrap_or_default());
         self.endpoint.snapshot(&mut bytes);
         self.with_compression(|it| it.iter().for_each(|it| it.write_to(&mut bytes)));
         let (waiting, written) = self.outbox.borrow().to_bytes();
@@ -154,6 +158,10 @@ impl Client {
         let params = Params::from_bytes(source.bytes()?);
         let params = params.ok_or(ThawError::Format("the parameters are none"))?;
         let limited = source.bool()?.then(|| Limited::thaw(&mut source, now)).transpose()?;
+        let recorded = match source.bytes()? {
+            [] => None,
+            recorded => Some(Recorded::thaw(recorded, now)?),
+        };
         let own_max = limited.as_ref().and_then(|limited| limited.limits.max_message);
         let endpoint = Endpoint::restore(&mut source, own_max.unwrap_or(max_message), now)?;
         let compression = match endpoint.extensions().deflate {
@@ -182,6 +190,7 @@ impl Client {
         }
         client.set_subprotocol(subprotocol);
         client.set_params(params);
+        recorded.into_iter().for_each(|recorded| client.set_recorded(recorded));
         if !certificate.is_empty() {
             client.set_certificate(Rc::new(ClientCertificate::new(certificate)));
         }

@@ -13,6 +13,7 @@ use crate::client::outbox::Pool;
 use crate::client::tls;
 use crate::plugin::call::Function;
 use crate::plugin::handler::Handler;
+use crate::system::access_log::{RequestNote, Traffic};
 
 const MAX: usize = 1 << 20;
 
@@ -55,6 +56,8 @@ fn client(transport: Transport) -> Client {
     compression.sent.push(&[b's'; 600], server);
     compression.received.push(b"received", client_side);
     client.set_compression(compression);
+    let note = RequestNote::new([b"127.0.0.1:9", b"GET", b"/chat", b"", b"", b"", b""], Instant::now());
+    client.set_recorded(Recorded::new(note));
     client.open(4711, transport, handlers);
     client
 }
@@ -162,6 +165,8 @@ fn nothing_is_lost(transport: Transport, mut peer: impl Read + Write + Send) {
         }
     });
     assert_eq!(messages, [b"begun, and ended"]);
+    let sent = Traffic { messages: 200, bytes: expected.len() as u64 };
+    assert_eq!(client.recorded().map(|recorded| recorded.traffic()[1]), Some(sent));
 }
 
 #[test]

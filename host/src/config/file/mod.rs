@@ -26,6 +26,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
+use crate::config::access_log::{AccessLogFormat, AccessLogTarget};
 use crate::config::account::parse_account;
 use crate::config::compression::Compression;
 use crate::config::control_address::ControlAddress;
@@ -46,6 +47,8 @@ const TOP_KEYS: &[&str] = &[
     "user",
     "group",
     "control",
+    "access_log",
+    "access_log_format",
     "drain_timeout",
     "plugin",
     "route",
@@ -105,6 +108,9 @@ pub struct Config {
     pub group: Option<String>,
     /// The path is joined to the file's folder.
     pub control: Option<ControlAddress>,
+    /// The path is joined to the file's folder.
+    pub access_log: Option<AccessLogTarget>,
+    pub access_log_format: Option<AccessLogFormat>,
     /// In the order of the file. Paths are joined to the file's folder.
     pub plugins: Vec<PluginSource>,
     /// In the order of the file. No two take the same requests.
@@ -153,6 +159,8 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         user: top.value("user", account)?,
         group: top.value("group", account)?,
         control: control(&top, folder)?,
+        access_log: access_log(&top, folder)?,
+        access_log_format: top.value("access_log_format", access_log_format)?,
         plugins: plugins(&top, folder)?,
         routes: route::routes(&top, folder)?,
         origins: origins(&http)?,
@@ -192,6 +200,15 @@ fn control(top: &Section, folder: &Path) -> anyhow::Result<Option<ControlAddress
         ControlAddress::Path(path) => ControlAddress::Path(folder.join(path)),
         other => other,
     }))
+}
+
+fn access_log(top: &Section, folder: &Path) -> anyhow::Result<Option<AccessLogTarget>> {
+    let target = top.value("access_log", |value| AccessLogTarget::parse(text(value)))?;
+    Ok(target.map(|target| target.within(folder)))
+}
+
+fn access_log_format(value: &DeValue) -> Result<AccessLogFormat, String> {
+    AccessLogFormat::parse(text(value))
 }
 
 fn plugins(top: &Section, folder: &Path) -> anyhow::Result<Vec<PluginSource>> {

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use anyhow::{anyhow, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::config::access_log::AccessLogSettings;
 use crate::config::compression::Compression;
 use crate::config::control_address::ControlAddress;
 use crate::config::defaults::{DEFAULT_LOG, MAX_WORKERS};
@@ -50,6 +51,7 @@ pub struct Settings {
     /// The config file, which `callsign status` shows.
     pub config: Option<PathBuf>,
     pub log: LogLevel,
+    pub access_log: AccessLogSettings,
     /// Where the settings are that the config file or the environment decides, by key: `file:line:column`, or the
     /// variable's name.
     pub positions: BTreeMap<String, String>,
@@ -64,6 +66,8 @@ impl Settings {
             ("group", self.group != other.group),
             ("control", self.control != other.control),
             ("log", self.log != other.log),
+            ("access_log", self.access_log.target != other.access_log.target),
+            ("access_log_format", self.access_log.format != other.access_log.format),
         ];
         let names = pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
         let listen = listen::differences(&self.listen, &other.listen);
@@ -163,6 +167,10 @@ impl Settings {
             control: options.control.or(config.control).unwrap_or_default(),
             config: options.config,
             log: options.log.unwrap_or(DEFAULT_LOG),
+            access_log: AccessLogSettings {
+                target: options.access_log.or(config.access_log).unwrap_or_default(),
+                format: options.access_log_format.or(config.access_log_format).unwrap_or_default(),
+            },
             positions,
         })
     }

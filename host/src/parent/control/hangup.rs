@@ -20,7 +20,7 @@ pub type CheckRestart = fn(&Settings) -> Result<()>;
 /// Reads the settings again, from the same options and the same config file as at the start.
 pub type ReadSettings = Arc<dyn Fn() -> Result<Settings> + Send + Sync>;
 
-/// Reloads at each SIGHUP, for as long as the future is polled. A restart may need more than a reload. The service manager
+/// Opens the logs again and reloads at each SIGHUP, for as long as the future is polled. A restart may need more than a reload. The service manager
 /// may have sent the signal, and waits for the end of the reload.
 pub async fn reload_on(
     mut hangup: Hangup,
@@ -28,10 +28,12 @@ pub async fn reload_on(
     check_restart: CheckRestart,
     sender: RequestSender,
     service: &Service,
+    reopen_logs: impl Fn(),
 ) {
     let pool = Pool::new("settings", 1);
     while hangup.requested().await {
         let reloading = service.asked_to_reload();
+        reopen_logs();
         // The parent logs the outcome.
         match read(&pool, &read_settings).await {
             Ok(settings) => {

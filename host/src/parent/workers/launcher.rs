@@ -1,4 +1,4 @@
-//! Starts the process of a worker and hands it its setup: index, settings, plan, scoreboard and listening sockets.
+//! Starts the process of a worker and hands it its setup: index, settings, plan, scoreboard access log and listening sockets.
 
 use std::cell::RefCell;
 use std::os::fd::AsFd;
@@ -16,6 +16,7 @@ use crate::config::plan::Plan;
 use crate::config::settings::Settings;
 use crate::link::setup::{LISTENERS_MAX, Setup};
 use crate::serve::listen::{self, Bound};
+use crate::system::access_log;
 use crate::system::privileges::Identity;
 use crate::system::process::{self, Leader};
 use crate::system::task;
@@ -27,6 +28,8 @@ pub struct Launcher {
     /// Closed when the server stops.
     listeners: RefCell<Vec<Bound>>,
     printed: Printed,
+    /// Writes what workers record.
+    pub access_log: Option<access_log::Writer>,
 }
 
 /// A worker that was started.
@@ -41,11 +44,13 @@ pub struct Launched {
 }
 
 impl Launcher {
-    /// Binds the listening sockets.
+    /// Opens the access log, and binds the listening sockets.
     pub fn bind(settings: &Settings, identity: Option<Identity>) -> Result<Self> {
+        let access_log = access_log::Writer::open(&settings.access_log.target);
+        let access_log = access_log.map_err(|error| settings.located("access_log", error))?;
         let listeners = listen::bind(&settings.listen, identity)?;
         Self::check_count(listeners.len()).map_err(|error| settings.located("listen", error))?;
-        Ok(Self { identity, listeners: RefCell::new(listeners), printed: Printed::new() })
+        Ok(Self { identity, listeners: RefCell::new(listeners), printed: Printed::new(), access_log })
     }
 
     /// Whether workers can get that many listening sockets.
@@ -94,6 +99,8 @@ impl Launcher {
         };
         let mut descriptors = vec![workers.scoreboard_descriptor()];
         descriptors.extend(workers.addresses_descriptor());
+        let access_log = self.access_log.as_ref().map(access_log::Writer::source).transpose()?;
+        descriptors.extend(access_log.iter().map(AsFd::as_fd));
         descriptors.extend(listeners.iter().map(|bound| bound.listener.as_fd()));
         let setup = setup.announce(&link, &descriptors).unwrap_or_else(|error| {
             log::debug!("worker {} has not taken its setup: {error:#}", slot.index);

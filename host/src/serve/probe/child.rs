@@ -30,7 +30,7 @@ pub fn run_probe() -> Result<()> {
     let scoreboard = open_scoreboard(descriptors.into_iter().next())?;
     scoreboard::adopt(scoreboard.slot(0));
     crash::install(scoreboard.slot(0)).context("cannot install the crash handler")?;
-    fork::watch(Some(socket.as_fd()), &[]).context("cannot watch for forks")?;
+    fork::watch(&[socket.as_fd()], &[]).context("cannot watch for forks")?;
     block_on(async {
         let answer = match load(&trial) {
             Ok(loaded) => link::message(Tag::Ready, link::text(&serde_json::to_string(&loaded)?)),

@@ -37,8 +37,8 @@ static HIGHEST: AtomicI32 = AtomicI32::new(-1);
 static HANDLER: AtomicUsize = AtomicUsize::new(0);
 
 struct Sockets {
-    /// The link to the parent.
-    link: Option<RawFd>,
+    /// The link to the parent, and the pipe of the access log.
+    links: Vec<RawFd>,
     /// The addresses of the listening sockets, which their clients' sockets share.
     listening: Vec<Address>,
 }
@@ -52,11 +52,11 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Watches for forked children from now on. In each of them, `link`, the listening sockets and all sockets of their
+/// Watches for forked children from now on. In each of them, `links`, the listening sockets and all sockets of their
 /// clients are closed. Call it once, before any plugin code runs.
-pub fn watch(link: Option<BorrowedFd<'_>>, listeners: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn watch(links: &[BorrowedFd<'_>], listeners: &[BorrowedFd<'_>]) -> io::Result<()> {
     let listening = listeners.iter().filter_map(|listener| Address::of(listener.as_raw_fd())).collect();
-    if SOCKETS.set(Sockets { link: link.map(|link| link.as_raw_fd()), listening }).is_err() {
+    if SOCKETS.set(Sockets { links: links.iter().map(AsRawFd::as_raw_fd).collect(), listening }).is_err() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     listeners.iter().for_each(|listener| add_socket(listener.as_raw_fd()));
@@ -126,7 +126,7 @@ extern "C" fn on_fork() {
             close(descriptor);
         }
     }
-    sockets.link.into_iter().for_each(close);
+    sockets.links.iter().for_each(|&link| close(link));
 }
 
 fn close(descriptor: RawFd) {
