@@ -6,10 +6,13 @@ import { createWriteStream } from "node:fs";
 const servers = new Set();
 process.on("exit", () => servers.forEach((server) => server.kill("SIGKILL")));
 
-/** Starts a server on a free port; its log file is called `name`. Returns its URL and a function that stops it. */
-export async function startServer(name) {
+/**
+ * Starts a server on a free port, with more options; its log file is called `name`. Returns its URL and a function that
+ * stops it.
+ */
+export async function startServer(name, ...options) {
   const { CALLSIGN, CHAT, LOGS } = process.env;
-  const server = spawn(CALLSIGN, ["serve", CHAT, "--listen", "127.0.0.1:0", "--control", "none"]);
+  const server = spawn(CALLSIGN, ["serve", CHAT, "--listen", "127.0.0.1:0", "--control", "none", ...options]);
   servers.add(server);
   server.stderr.pipe(createWriteStream(`${LOGS}/${name.replaceAll(/\W+/g, "-")}.log`));
   const ended = once(server, "close");
@@ -19,7 +22,7 @@ export async function startServer(name) {
     server.on("close", () => reject(new Error(`the server exited before it printed its address: ${stdout}`)));
     server.stdout.setEncoding("utf8").on("data", (text) => {
       stdout += text;
-      const found = stdout.match(/ (http:\/\/127\.0\.0\.1:\d+\/)\n/);
+      const found = stdout.match(/ (https?:\/\/127\.0\.0\.1:\d+\/)\n/);
       if (found) resolve(found[1]);
     });
   });

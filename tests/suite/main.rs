@@ -37,6 +37,8 @@ mod access_log; // records of requests and connections
 
 mod tls; // certificates, redirects, certificates of clients
 
+mod http2; // several requests and WebSockets over one connection
+
 mod unix_socket; // clients on a Unix socket
 
 mod systemd; // a server that systemd starts

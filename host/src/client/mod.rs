@@ -20,6 +20,8 @@ pub mod transport; // what carries its bytes
 
 pub mod tls; // TLS between them and a socket
 
+pub mod multiplexed; // a stream of HTTP/2 that carries them
+
 pub mod outbox; // its write queue
 
 pub mod turn_state; // notes between turns

@@ -4,12 +4,14 @@ use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::task::Waker;
 use std::time::Duration;
 
 use rustix::net::sockopt;
 use zeroize::Zeroizing;
 
 use super::frozen::ThawError;
+use super::multiplexed::Multiplexed;
 use super::tls::{Layer, Read, Tls};
 use crate::system::delivery::{self, Delivery};
 use crate::system::process::fork;
@@ -33,6 +35,8 @@ pub enum Transport {
     Unix(UnixStream),
     /// TLS over TCP.
     Tls(Box<Tls>),
+    /// A stream of an HTTP/2 connection (RFC 8441). It has no descriptor: it cannot be frozen.
+    Multiplexed(Box<Multiplexed>),
     /// Two buffers in memory.
     #[cfg(test)]
     Memory(super::memory::Pipe),
@@ -56,6 +60,7 @@ impl Transport {
                 Ok(Read { length, is_empty: false })
             }
             Self::Tls(tls) => tls.read(buffer),
+            Self::Multiplexed(stream) => stream.read(buffer),
             #[cfg(test)]
             Self::Memory(pipe) => {
                 let length = pipe.read(buffer)?;
@@ -80,6 +85,7 @@ impl Transport {
             (Self::Tcp(stream), many) => (&mut &*stream).write_vectored(many),
             (Self::Unix(stream), many) => (&mut &*stream).write_vectored(many),
             (Self::Tls(tls), many) => tls.write(many),
+            (Self::Multiplexed(stream), many) => stream.write(many),
             #[cfg(test)]
             (Self::Memory(pipe), many) => pipe.write(many),
         }
@@ -95,6 +101,7 @@ impl Transport {
                 tls.close();
                 tls.stream.shutdown(Shutdown::Write)
             }
+            Self::Multiplexed(stream) => stream.shutdown(),
             #[cfg(test)]
             Self::Memory(pipe) => {
                 pipe.shutdown();
@@ -112,6 +119,8 @@ impl Transport {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
             Self::Tls(tls) => tls.stream.shutdown(Shutdown::Both),
+            // The stream ends when it is dropped.
+            Self::Multiplexed(_) => Ok(()),
             #[cfg(test)]
             Self::Memory(_) => Ok(()),
         };
@@ -120,11 +129,7 @@ impl Transport {
     /// Has the system ask the client's side now and then whether it is still there; only TCP needs that. If the client
     /// is gone, the socket fails after two minutes of silence.
     pub fn keep_alive(&self) -> io::Result<()> {
-        let Some(stream) = self.tcp() else { return Ok(()) };
-        sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
-        sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
-        Ok(sockopt::set_socket_keepalive(stream, true)?)
+        self.tcp().map_or(Ok(()), keep_alive)
     }
 
     /// How much the client's system has acknowledged. None: unknown.
@@ -152,9 +157,14 @@ impl Transport {
         matches!(self, Self::Tls(_))
     }
 
-    /// Whether the next read reports an end that lies in no socket any more.
-    pub fn has_ended(&self) -> bool {
-        if let Self::Tls(tls) = self { tls.has_ended() } else { false }
+    /// Whether the first read must not wait for an event: it reports an end that lies in no socket any more, or asks a stream
+    /// for its first event.
+    pub fn is_to_be_read(&self) -> bool {
+        match self {
+            Self::Tls(tls) => tls.has_ended(),
+            Self::Multiplexed(_) => true,
+            _ => false,
+        }
     }
 
     /// Bytes that the socket is to accept for a queue of `waiting` bytes.
@@ -177,6 +187,14 @@ impl Transport {
         if let Self::Tls(tls) = self { tls.take_progressed() } else { false }
     }
 
+    /// Has a stream wake these. A socket's events come from the reactor.
+    pub fn set_wakers(&self, wakers: impl FnOnce() -> [Waker; 2]) {
+        if let Self::Multiplexed(stream) = self {
+            let [readable, writable] = wakers();
+            stream.set_wakers(readable, writable);
+        }
+    }
+
     /// The descriptor, for the reactor. None where there is none.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
@@ -184,6 +202,7 @@ impl Transport {
             Self::Tcp(stream) => Some(stream.as_fd()),
             Self::Unix(stream) => Some(stream.as_fd()),
             Self::Tls(tls) => Some(tls.stream.as_fd()),
+            Self::Multiplexed(_) => None,
             #[cfg(test)]
             Self::Memory(_) => None,
         }
@@ -199,6 +218,7 @@ impl Transport {
                 let (stream, layer) = tls.into_parts();
                 Some((stream.into(), Zeroizing::new(layer.freeze())))
             }
+            Self::Multiplexed(_) => None,
             #[cfg(test)]
             Self::Memory(_) => None,
         }
@@ -224,4 +244,12 @@ impl Transport {
             _ => Err(ThawError::Format("unknown transport")),
         }
     }
+}
+
+/// See [`Transport::keep_alive`].
+pub fn keep_alive(stream: impl AsFd + Copy) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }

@@ -73,6 +73,14 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE", env = "CALLSIGN_TLS_KEY")]
     pub tls_key: Vec<PathBuf>,
 
+    /// HTTP/2 for the addresses with TLS
+    ///
+    /// Clients that offer it (ALPN) may then send requests and open WebSockets over one connection (RFC 8441). Others speak
+    /// HTTP/1.1 as before. It holds for all addresses that have TLS; in the config file, `http2` of a [[listen]] turns it on
+    /// for one.
+    #[arg(long, env = "CALLSIGN_HTTP2")]
+    pub http2: bool,
+
     /// What `dev --tls` has made, for all TCP addresses that have no certificate.
     #[arg(skip)]
     pub local_certificate: Option<CertificateSource>,

@@ -16,6 +16,8 @@ pub struct TlsSource {
     pub certificates: Vec<CertificateSource>,
     /// The authorities that issue certificates to clients. None: clients need no certificate.
     pub client_certificates: Option<NamedFile>,
+    /// Whether clients may speak HTTP/2.
+    pub http2: bool,
 }
 
 impl TlsSource {

@@ -62,7 +62,7 @@ pub fn turn_away(TurnedAway(reached): TurnedAway, mut stream: Stream, is_tls: bo
     });
 }
 
-/// Counts a request under the address of its client. An upgrade takes the seat of the request over.
+/// Counts a request under the address of its client. The seat of an upgrade stays with its connection.
 pub fn count_request(
     sender: &mut Sender,
     request: &Request<Incoming>,
@@ -75,7 +75,9 @@ pub fn count_request(
     let heard = if sender.is_named { proxies } else { &nobody };
     let client = forwarded::find(heard, sender.peer, request.headers()).0;
     let Some(address) = client.ip().filter(|address| !proxies.include(Some(*address))) else { return Ok(()) };
-    let counted = limits.request(address, is_handshake).and_then(|()| match client == sender.peer {
+    // A WebSocket over HTTP/2 is one of several connections over that of its client.
+    let has_seat = client == sender.peer && !(is_handshake && sender.stream.is_some());
+    let counted = limits.request(address, is_handshake).and_then(|()| match has_seat {
         // Its connection has a seat since it was accepted.
         true => Ok(None),
         false => seat(worker, client, limits.seat(address)),
@@ -96,8 +98,8 @@ fn seat(worker: &Worker, client: Peer, seated: Result<Seated, Reached>) -> Resul
                 Level::Warn,
                 "addresses",
                 format_args!(
-                    "{client} has no limit on its connections (--max-per-address): more addresses have \
-                     connections than can be counted, about {CAPACITY}"
+                    "{client} has no limit on its connections (--max-per-address): too many addresses have connections to \
+                     count it in the table of {CAPACITY}"
                 ),
             );
             Ok(None)

@@ -11,7 +11,8 @@ const TLS: &str = "speaks TLS, and this address is for plain HTTP: use http:// a
                    wss://, or give the address a certificate (`tls` in [[listen]], --tls-certificate)";
 const HTTP: &str =
     "speaks plain HTTP, and this address is for TLS: use https:// and wss:// in place of http:// and ws://";
-const HTTP_2: &str = "speaks HTTP/2, and this server speaks HTTP/1.1: set the proxy or client to HTTP/1.1";
+const HTTP_2: &str = "speaks HTTP/2 where HTTP/1.1 is spoken: set the proxy or client to HTTP/1.1, or use https:// with \
+                      `http2 = true` in the [[listen]] of an address with TLS (--http2)";
 const PROXY: &str = "speaks the PROXY protocol, which is not on for this address: set proxy_protocol = true in its \
                      [[listen]], or turn it off in the proxy, such as `send-proxy` in HAProxy or `proxy_protocol on` \
                      in nginx";

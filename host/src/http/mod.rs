@@ -1,5 +1,5 @@
 //! HTTP: hyper parses requests and writes responses; this layer decides what the response is. After a 101 the worker
-//! takes over the socket.
+//! takes over the socket, or the stream of HTTP/2.
 
 pub mod upgrade; // which requests are WebSocket upgrades, RFC 6455 §4.2.1
 
@@ -16,6 +16,8 @@ mod recorded; // requests for the access log
 mod answer; // responses of the host itself
 
 mod files; // static files
+
+mod hand_over; // from a 101 to the worker
 
 mod stream; // an accepted socket
 
@@ -41,9 +43,10 @@ mod protocol; // which subprotocol a connection has
 
 mod accepted; // its 101, and whether its messages are compressed
 
+mod http2; // several requests and WebSockets over one connection
+
 use std::cell::OnceCell;
 use std::convert::Infallible;
-use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -53,7 +56,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use log::Level;
 use tokio::time::Instant;
 
 use crate::bridge::exchange::{Exchange, Handshake};
@@ -65,7 +67,6 @@ use crate::config::route::Params;
 use crate::config::trusted_proxies::TrustedProxies;
 use crate::plugin::call;
 use crate::plugin::dispatch::{Answerer, Found, ResolvedRoute};
-use crate::plugin::generation::Generation;
 use crate::plugin::handler::{Callbacks, HandlerRef};
 use crate::system::addresses::Seat;
 use crate::worker::Worker;
@@ -76,6 +77,7 @@ use accepted::Accepted;
 use address_limits::count_request;
 pub use address_limits::{admit, turn_away};
 use answer::{HttpResponse, add, close, other_methods, refused, spell, text};
+use hand_over::hand_over;
 use proxy_protocol::ProxiedPeer;
 use recorded::{Entry, Recorder};
 pub use stream::{Peer, Stream};
@@ -109,6 +111,8 @@ struct Sender {
     pending: Rc<OnceCell<Pending>>,
     /// For the access log.
     entry: Option<Rc<Entry>>,
+    /// The stream of the request. None: HTTP/1.1.
+    stream: Option<Rc<http2::Waiting>>,
 }
 
 /// Serves one accepted socket of a listener until it is closed, or upgraded. What the listener says comes in this order:
@@ -132,12 +136,14 @@ pub async fn serve(
         Ok(seat) => permit.seated(seat.flatten()),
         Err(turned_away) => return turn_away(turned_away, stream, listener.tls.is_some()),
     };
+    let mut is_http2 = false;
     let (stream, certificate) = match (listener.tls, stream) {
         (Some(entry), Stream::Tcp(stream)) => {
             // The setup of a worker has the certificates of all listeners with TLS.
             let Some(config) = worker.tls.get(entry) else { return };
             let accepted = Box::pin(tls::accept(worker, config, stream, peer, deadline)).await;
             let Some(accepted) = accepted else { return };
+            is_http2 = accepted.is_http2;
             let certificate = accepted.certificates.first();
             (accepted.stream, certificate.map(|der| Rc::new(ClientCertificate::new(der))))
         }
@@ -146,7 +152,6 @@ pub async fn serve(
     let is_tls = matches!(stream, Stream::Tls { .. });
     let limits = &worker.hub.limits;
     let (permit, phase) = (Rc::new(permit), Phase::default());
-    let stream = Timed::new(stream, phase.clone(), limits, deadline);
     let (pending, entry, recorder) = (Rc::default(), None, Recorder::new(worker, &phase));
     let requests = recorder.clone();
     let sender = Sender {
@@ -160,7 +165,12 @@ pub async fn serve(
         listener,
         pending,
         entry,
+        stream: None,
     };
+    if is_http2 {
+        return Box::pin(http2::serve(stream, sender, deadline)).await;
+    }
+    let stream = Timed::new(stream, phase.clone(), limits, deadline);
     let service = service_fn(move |request: Request<Incoming>| {
         phase.begin_request(request.body().size_hint().exact());
         sender.pending.get_or_init(|| worker.handshakes.begin());
@@ -168,7 +178,8 @@ pub async fn serve(
         let (sender, phase) = (Sender { entry: entry.clone(), ..sender.clone() }, phase.clone());
         let requests = requests.clone();
         async move {
-            let mut response = requests.answer(entry, respond(sender, request).await);
+            let upgrade = classify(request.method(), request.version(), request.headers());
+            let mut response = requests.answer(entry, respond(sender, request, upgrade).await);
             spell(&mut response);
             phase.end_request();
             Ok::<_, Infallible>(response)
@@ -206,8 +217,8 @@ pub async fn serve(
     drop(permit);
 }
 
-async fn respond(mut sender: Sender, request: Request<Incoming>) -> HttpResponse {
-    let upgrade = classify(request.method(), request.version(), request.headers());
+/// The response to a request that means `upgrade` to the WebSocket protocol.
+async fn respond(mut sender: Sender, request: Request<Incoming>, upgrade: Upgrade) -> HttpResponse {
     if let Err(turned_away) = count_request(&mut sender, &request, matches!(upgrade, Upgrade::Valid { .. })) {
         return turned_away.response();
     }
@@ -368,56 +379,6 @@ fn switch(
     accepted.apply(route, &client);
     hand_over(sender, on_upgrade, client, callbacks, None);
     accepted.response(protocol)
-}
-
-/// Waits until the 101 is written, then has the worker take over the socket. `called`: the generation whose handler may
-/// have put data into the client.
-fn hand_over(
-    sender: Sender,
-    on_upgrade: hyper::upgrade::OnUpgrade,
-    client: Rc<Client>,
-    handlers: Callbacks,
-    called: Option<Rc<Generation>>,
-) {
-    let Sender { worker, peer, permit, seat, pending, entry, .. } = sender;
-    entry.iter().for_each(|entry| entry.hand_over(&client));
-    let promised = worker.handshakes.promise(handlers);
-    tokio::task::spawn_local(async move {
-        let (_pending, _promised) = (pending, promised);
-        let fail = || {
-            entry.iter().for_each(|entry| entry.fail_upgrade());
-            called.iter().for_each(|called| release_request(called, &client));
-        };
-        let upgraded = match on_upgrade.await {
-            Ok(upgraded) => upgraded,
-            Err(error) => {
-                log::debug!("{peer}: left before it was upgraded: {:#}", anyhow::Error::new(error));
-                return fail();
-            }
-        };
-        let transport = upgraded
-            .downcast::<TokioIo<Timed>>()
-            .map_err(|_| io::Error::other("hyper returned another kind of socket than it was given"))
-            .and_then(|parts| {
-                let (stream, behind) = parts.io.into_inner().into_inner();
-                let (transport, decrypted) = stream.into_transport()?;
-                Ok((transport, [&parts.read_buf[..], &behind, &decrypted].concat()))
-            });
-        let (transport, early) = match transport {
-            Ok(transport) => transport,
-            Err(error) => {
-                let line = format_args!("{peer}: its socket cannot be used: {error}");
-                worker.hub.repeats.log(Level::Error, "socket", line);
-                return fail();
-            }
-        };
-        // A generation that is not in use any more cannot pass its data on to the next.
-        let in_use = worker.registry();
-        let old =
-            called.filter(|called| in_use.get(called.index).is_none_or(|plugin| !Rc::ptr_eq(plugin, called)));
-        old.iter().for_each(|old| release_request(old, &client));
-        worker.open(client, transport, handlers, Permit::take(permit).seated(seat), early);
-    });
 }
 
 #[cfg(test)]

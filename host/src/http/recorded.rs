@@ -14,10 +14,9 @@ use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use hyper::Request;
-use hyper::StatusCode;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderName};
+use hyper::{Method, Request, StatusCode, Version};
 
 use super::answer::HttpResponse;
 use super::forwarded;
@@ -69,33 +68,7 @@ impl Recorder {
     /// A request has arrived.
     pub(super) fn begin(&self, sender: &Sender, request: &Request<Incoming>) -> Option<Rc<Entry>> {
         let open = self.0.as_ref()?;
-        let dispatch = sender.worker.dispatch();
-        let nobody = TrustedProxies::default();
-        let trusted = if sender.is_named { &dispatch.trusted_proxies } else { &nobody };
-        let peer = forwarded::client(trusted, sender.peer, request.headers()).to_string();
-        let (target, version) = (request.uri().to_string(), format!("{:?}", request.version()));
-        let text =
-            |name: HeaderName| request.headers().get(name).map(|value| value.as_bytes()).unwrap_or_default();
-        let note = RequestNote::new(
-            [
-                peer.as_bytes(),
-                request.method().as_str().as_bytes(),
-                target.as_bytes(),
-                version.as_bytes(),
-                text(header::HOST),
-                text(header::REFERER),
-                text(header::USER_AGENT),
-            ],
-            Instant::now(),
-        );
-        let entry = Rc::new(Entry {
-            log: open.log,
-            note: RefCell::new(note),
-            status: Cell::new(CLIENT_GONE),
-            bytes: Cell::default(),
-            ended_at: Cell::default(),
-            is_upgraded: Cell::default(),
-        });
+        let entry = Entry::new(open.log, sender, request);
         open.entries.borrow_mut().push_back(entry.clone());
         Some(entry)
     }
@@ -105,7 +78,7 @@ impl Recorder {
         let (Some(open), Some(entry)) = (&self.0, entry) else { return response };
         entry.status.set(response.status().as_u16());
         let phase = open.phase.clone();
-        response.map(|body| Outgoing::Recorded(Box::new(RecordedBody { body, entry, phase })))
+        response.map(|body| Outgoing::Recorded(Box::new(RecordedBody { body, entry, phase, stream: None })))
     }
 
     /// Records requests as hyper writes their responses.
@@ -164,6 +137,42 @@ impl Recorder {
     }
 }
 
+/// A request on a stream of HTTP/2, which is recorded when its stream ends: hyper has dropped its response, or the client has
+/// reset it before there was one. Its bytes count as written when hyper has taken them, for which the client had room.
+pub struct OfStream {
+    entry: Rc<Entry>,
+    is_whole: bool,
+    /// A response to HEAD has no body.
+    is_head: bool,
+}
+
+impl OfStream {
+    /// A request has arrived. None: the worker has no access log.
+    pub(super) fn begin(sender: &Sender, request: &Request<Incoming>) -> Option<Self> {
+        let entry = Entry::new(sender.worker.access_log.get()?, sender, request);
+        Some(Self { entry, is_whole: false, is_head: request.method() == Method::HEAD })
+    }
+
+    pub fn entry(&self) -> Rc<Entry> {
+        self.entry.clone()
+    }
+
+    /// The request has this response.
+    pub fn answer(self, response: HttpResponse) -> HttpResponse {
+        let entry = self.entry();
+        entry.status.set(response.status().as_u16());
+        let phase = Phase::default();
+        let stream = Some(self);
+        response.map(|body| Outgoing::Recorded(Box::new(RecordedBody { body, entry, phase, stream })))
+    }
+}
+
+impl Drop for OfStream {
+    fn drop(&mut self) {
+        self.entry.record(self.entry.bytes.get(), !self.is_whole);
+    }
+}
+
 /// Records a request that could not be read, and was answered with this status and no body.
 pub fn record_unreadable(log: &AccessLog, peer: Peer, status: StatusCode) {
     let now = Instant::now();
@@ -185,6 +194,43 @@ fn record(log: &AccessLog, note: &RequestNote, status: u16, bytes: u64, is_abort
 }
 
 impl Entry {
+    fn new(log: &'static AccessLog, sender: &Sender, request: &Request<Incoming>) -> Rc<Self> {
+        let dispatch = sender.worker.dispatch();
+        let nobody = TrustedProxies::default();
+        let trusted = if sender.is_named { &dispatch.trusted_proxies } else { &nobody };
+        let peer = forwarded::client(trusted, sender.peer, request.headers()).to_string();
+        let (uri, version) = (request.uri(), format!("{:?}", request.version()));
+        // Over HTTP/2 the host is beside the target, and not in a header.
+        let (target, authority) = match request.version() {
+            Version::HTTP_2 => {
+                (uri.path_and_query().map_or("", |target| target.as_str()).to_owned(), uri.authority())
+            }
+            _ => (uri.to_string(), None),
+        };
+        let text =
+            |name: HeaderName| request.headers().get(name).map(|value| value.as_bytes()).unwrap_or_default();
+        let note = RequestNote::new(
+            [
+                peer.as_bytes(),
+                request.method().as_str().as_bytes(),
+                target.as_bytes(),
+                version.as_bytes(),
+                authority.map_or_else(|| text(header::HOST), |host| host.as_str().as_bytes()),
+                text(header::REFERER),
+                text(header::USER_AGENT),
+            ],
+            Instant::now(),
+        );
+        Rc::new(Self {
+            log,
+            note: RefCell::new(note),
+            status: Cell::new(CLIENT_GONE),
+            bytes: Cell::default(),
+            ended_at: Cell::default(),
+            is_upgraded: Cell::default(),
+        })
+    }
+
     /// The route that answers.
     pub fn set_route(&self, route: &ResolvedRoute) {
         let name = |handler: HandlerRef| format!("{}:{}", handler.plugin_name, handler.name);
@@ -220,6 +266,8 @@ pub struct RecordedBody {
     body: Outgoing,
     entry: Rc<Entry>,
     phase: Phase,
+    /// None: HTTP/1.1.
+    stream: Option<OfStream>,
 }
 
 impl RecordedBody {
@@ -242,6 +290,9 @@ impl RecordedBody {
 impl Drop for RecordedBody {
     fn drop(&mut self) {
         self.entry.ended_at.set(Some(self.phase.flushes()));
+        if let Some(stream) = &mut self.stream {
+            stream.is_whole = stream.is_head || self.body.is_end_stream();
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Sleep;
 
 use crate::client::tls::{self, Layer, Read, Tls};
-use crate::client::transport::Transport;
+use crate::client::transport::{self, Transport};
 
 /// An accepted socket.
 pub enum Stream {
@@ -86,6 +86,14 @@ impl Stream {
         match self {
             Self::Tcp(stream) | Self::Tls { stream, .. } => set_user_timeout(stream, Some(time)),
             Self::Unix { unread_limit, .. } => *unread_limit = Some(time),
+        }
+    }
+
+    /// Has the system ask now and then whether the client is still there.
+    pub fn keep_alive(&self, peer: Peer) {
+        let (Self::Tcp(stream) | Self::Tls { stream, .. }) = self else { return };
+        if let Err(error) = transport::keep_alive(stream) {
+            log::debug!("{peer}: no TCP keepalive: {error}");
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use callsign_tls::{Established, Handshake, Progress, ServerConfig, Work};
+use callsign_tls::{Established, HTTP_2, Handshake, Progress, ServerConfig, Work};
 use hyper::StatusCode;
 use log::Level;
 use tokio::io::AsyncWriteExt;
@@ -45,6 +45,8 @@ pub struct Accepted {
     pub stream: Stream,
     /// Its verified certificate, and those of its issuers. Empty: it was not asked for one.
     pub certificates: Vec<Vec<u8>>,
+    /// Whether it speaks HTTP/2.
+    pub is_http2: bool,
 }
 
 /// Completes the handshake. None: it has failed, which was logged; the socket is closed.
@@ -64,8 +66,9 @@ pub async fn accept(
         Ok(Ok(Some(established))) => {
             let certificates = &established.client_certificates;
             let certificates = certificates.iter().map(|certificate| certificate.to_vec()).collect();
+            let is_http2 = established.protocol.as_deref() == Some(HTTP_2);
             let layer = Box::new(Layer::new(*established));
-            return Some(Accepted { stream: Stream::Tls { stream, layer }, certificates });
+            return Some(Accepted { stream: Stream::Tls { stream, layer }, certificates, is_http2 });
         }
         Ok(Ok(None)) => discard(&mut stream).await,
         Ok(Err(error)) => log::debug!("{peer}: no TLS handshake: {error:#}"),

@@ -15,7 +15,7 @@ pub fn validate<B>(request: &Request<B>) -> Result<(), (u16, &'static str)> {
     match (hosts.next(), hosts.next()) {
         // A second one may have told a proxy something else.
         (_, Some(_)) => return Err((400, "a request needs one Host header")),
-        (None, _) if request.version() == Version::HTTP_11 => {
+        (None, _) if request.version() >= Version::HTTP_11 => {
             return Err((400, "a request needs one Host header"));
         }
         (Some(host), _) if !is_host(host.as_bytes()) => {

@@ -110,6 +110,16 @@ impl Admission {
         }
     }
 
+    /// A permit for one more client, if the limits allow one now.
+    pub fn try_admit(self: &Rc<Self>) -> Option<Permit> {
+        if !self.has_room() {
+            return None;
+        }
+        let permit = self.permit();
+        fence(SeqCst);
+        self.all_max.is_none_or(|max| self.total() <= max).then_some(permit)
+    }
+
     /// Whether another client may come.
     pub fn has_room(&self) -> bool {
         self.count.get() < self.files_max && self.all_max.is_none_or(|max| self.total() < max)

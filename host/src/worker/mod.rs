@@ -14,6 +14,8 @@ pub mod parent_link; // orders of the parent
 
 mod reactor; // which sockets are ready
 
+mod streams; // which streams of HTTP/2 are ready
+
 mod schedule; // which clients have a turn
 
 mod flush; // which clients have something to write
@@ -200,6 +202,7 @@ impl Worker {
         }
         self.hub.join(client.clone(), permit);
         log::debug!("connection {id} ({}): open", client.peer());
+        client.transport().set_wakers(|| streams::wakers(client.turn.slot.get()));
         if let Err(error) = self.reactor.register(&client.transport(), client.turn.slot.get()) {
             self.hub.repeats.log(
                 Level::Error,
@@ -211,7 +214,7 @@ impl Worker {
             );
             self.hub.abort(&client);
         }
-        if client.transport().has_ended() {
+        if client.transport().is_to_be_read() {
             client.turn.readable.set(true);
         }
         if self.draining.get() {

@@ -10,6 +10,11 @@ use rustls::version::{TLS12, TLS13};
 use crate::certificates::{Certificates, CertifiedPem, ConfigError, Faulty, Pem, read_roots};
 use crate::secrets::Secrets;
 
+/// HTTP/1.1, as ALPN names it (RFC 7301 §6).
+pub const HTTP_1: &[u8] = b"http/1.1";
+/// HTTP/2 over TLS (RFC 9113 §3.2).
+pub const HTTP_2: &[u8] = b"h2";
+
 /// What a server negotiates. Validates certificates and keys when it is made; connections that have begun with one
 /// configuration do not depend on it any more once they are established.
 pub struct ServerConfig {
@@ -39,6 +44,19 @@ impl ServerConfig {
         certificates: &[CertifiedPem<'_>],
         client_ca: Option<Pem<'_>>,
     ) -> Result<Arc<Self>, ConfigError> {
+        Self::offering(&[HTTP_1], certificates, client_ca)
+    }
+
+    /// The same, for clients that may choose between these protocols (ALPN). The first one that a client knows is used; one
+    /// that knows none of them is rejected, and one that does not ask gets the connection without.
+    ///
+    /// # Errors
+    /// As for [`ServerConfig::new`].
+    pub fn offering(
+        protocols: &[&[u8]],
+        certificates: &[CertifiedPem<'_>],
+        client_ca: Option<Pem<'_>>,
+    ) -> Result<Arc<Self>, ConfigError> {
         let provider = Arc::new(default_provider());
         let resolver = Certificates::new(certificates, &provider)?;
         let unreachable =
@@ -60,7 +78,7 @@ impl ServerConfig {
                 }
             };
         let mut rustls = builder.with_cert_resolver(Arc::new(resolver));
-        rustls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        rustls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         // All suites of the provider have forward secrecy and authenticated encryption; the fastest come first.
         rustls.ignore_client_order = true;
         rustls.session_storage = Arc::new(NoServerSessionStorage {});

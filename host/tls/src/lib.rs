@@ -34,7 +34,7 @@ mod frozen; // a session as bytes
 
 pub use alert::Violation;
 pub use certificates::{CertifiedPem, ConfigError, Faulty, Pem};
-pub use config::ServerConfig;
+pub use config::{HTTP_1, HTTP_2, ServerConfig};
 pub use explain::explain_pem;
 pub use frozen::ThawError;
 pub use handshake::{Established, Handshake, HandshakeError, Progress, Work};

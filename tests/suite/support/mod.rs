@@ -22,6 +22,8 @@ mod tls; // certificates and a TLS client
 
 mod deflate; // a client that compresses
 
+mod http2; // an HTTP/2 client
+
 mod websocket; // a WebSocket client, also for invalid frames
 
 mod peer; // a WebSocket client among many on one thread
@@ -38,6 +40,7 @@ pub use bare::{Bare, exit_of};
 pub use checker::{Checked, Checker, SANITIZED};
 pub use deflate::{Deflating, RSV1};
 pub use host::{Host, flood, isolate, run, serve_crash, status, worker_of};
+pub use http2::{Http2, Tunnel};
 pub use load::{End, Load, Plan, State};
 pub use peer::Peer;
 pub use plugins::{

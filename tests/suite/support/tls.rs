@@ -113,12 +113,18 @@ pub struct Trust {
     versions: &'static [&'static SupportedProtocolVersion],
     authority: String,
     identity: Option<(String, String)>,
+    protocols: &'static [&'static [u8]],
 }
 
 impl Trust {
     /// Trusts an authority, given as PEM.
     pub fn in_pem(authority: &str) -> Self {
-        Self { versions: rustls::ALL_VERSIONS, authority: authority.to_owned(), identity: None }
+        Self {
+            versions: rustls::ALL_VERSIONS,
+            authority: authority.to_owned(),
+            identity: None,
+            protocols: &[],
+        }
     }
 
     pub fn of(authority: &Authority) -> Self {
@@ -136,7 +142,12 @@ impl Trust {
         Self { versions, ..self }
     }
 
-    fn config(&self) -> Arc<ClientConfig> {
+    /// The same for a client that offers these protocols (ALPN).
+    pub fn offering(self, protocols: &'static [&'static [u8]]) -> Self {
+        Self { protocols, ..self }
+    }
+
+    pub fn config(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(self.authority.as_bytes()).expect("it is one"))
@@ -146,14 +157,16 @@ impl Trust {
             .with_protocol_versions(self.versions)
             .expect("they are supported")
             .with_root_certificates(roots);
-        Arc::new(match &self.identity {
+        let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("it is one")];
                 let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("it is one");
                 builder.with_client_auth_cert(chain, key).expect("they fit")
             }
-        })
+        };
+        config.alpn_protocols = self.protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
     }
 
     /// Connects to the server, which has to have a certificate for `name`.

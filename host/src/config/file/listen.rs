@@ -14,7 +14,7 @@ use crate::config::listen::Listen;
 use crate::config::listen_address::{ListenAddress, parse_mode};
 
 pub(super) const LISTEN_KEYS: &[&str] =
-    &["address", "mode", "owner", "proxy_protocol", "tls", "client_certificates", "redirect"];
+    &["address", "mode", "owner", "proxy_protocol", "tls", "client_certificates", "http2", "redirect"];
 
 const EXPECTED: &str = "expected HOST:PORT, unix:PATH, or tables in double brackets, [[listen]]";
 

@@ -1,4 +1,4 @@
-//! `tls`, `client_certificates` and `redirect` in `[[listen]]`.
+//! `tls`, `client_certificates`, `http2` and `redirect` in `[[listen]]`.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use anyhow::Result;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::text;
 use super::walk::Section;
+use super::{boolean, text};
 use crate::config::listen_address::ListenAddress;
 use crate::config::redirect::Redirect;
 use crate::config::tls::{CertificateSource, NamedFile, TlsSource};
@@ -34,9 +34,13 @@ pub(super) fn of_listen(table: &Section, address: &ListenAddress, folder: &Path)
         Some(value) => Err(table.rejection(key, value, why)),
         None => Ok(()),
     };
+    let http2 = table.value("http2", boolean)?.unwrap_or_default();
     match &mut tls {
-        Some(tls) => tls.client_certificates = client_certificates,
+        Some(tls) => (tls.client_certificates, tls.http2) = (client_certificates, http2),
         None => wrong("client_certificates", "and the key needs `tls`")?,
+    }
+    if tls.is_none() && http2 {
+        wrong("http2", "and the key needs `tls`: browsers speak HTTP/2 over TLS alone")?;
     }
     if tls.is_some() {
         wrong("redirect", "and the key is for listeners without `tls`")?;
@@ -56,7 +60,7 @@ fn certificates<'a>(table: &Section<'a>, folder: &Path) -> Result<Option<TlsSour
     };
     let certificates =
         items.into_iter().map(|item| certificate(table, item, folder)).collect::<Result<_>>()?;
-    Ok(Some(TlsSource { certificates, client_certificates: None }))
+    Ok(Some(TlsSource { certificates, ..TlsSource::default() }))
 }
 
 fn certificate<'a>(
@@ -104,6 +108,22 @@ mod tests {
 
     fn at(path: &str, place: &str) -> (String, Option<String>) {
         (path.to_owned(), Some(format!("/etc/chat/callsign.toml:{place}")))
+    }
+
+    #[test]
+    fn http2_is_off_unless_a_table_with_tls_turns_it_on() {
+        const TLS: &str = "tls = { certificate = 'a', key = 'b' }";
+        for (keys, is_on) in [("", false), ("http2 = false", false), ("http2 = true", true)] {
+            let tls = listen(&format!("{TLS}\n{keys}")).expect("it is valid").tls;
+            assert_eq!(tls.map(|tls| tls.http2), Some(is_on), "{keys}");
+        }
+        assert_eq!(listen("http2 = false").expect("it changes nothing").tls, None);
+        let error = listen("http2 = true").expect_err("it has no tls").to_string();
+        assert_eq!(
+            error,
+            "/etc/chat/callsign.toml:3:9: `http2` in [[listen]]: found boolean `true`, and the key needs `tls`: browsers \
+             speak HTTP/2 over TLS alone"
+        );
     }
 
     #[test]

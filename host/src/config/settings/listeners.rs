@@ -11,8 +11,7 @@ use crate::config::tls::{CertificateSource, NamedFile, TlsSource};
 ///
 /// # Errors
 /// A certificate of the command line without a key, or without an address of its own; a redirect to TLS that no entry has for its
-/// clients;
-/// a path that is not UTF-8.
+/// clients; --http2 where no address has TLS; a path that is not UTF-8.
 pub fn merge(config: Option<Vec<Listen>>, options: &ServeOptions) -> Result<Vec<Listen>> {
     let is_of_file = options.listen.is_empty() && config.is_some();
     let mut listen = match &options.listen[..] {
@@ -31,10 +30,20 @@ pub fn merge(config: Option<Vec<Listen>>, options: &ServeOptions) -> Result<Vec<
     }
     let local = options.local_certificate.clone().map(|local| vec![local]);
     if let Some(certificates) = given.or(local) {
-        let source = TlsSource { certificates, client_certificates: None };
+        let source = TlsSource { certificates, ..TlsSource::default() };
         for entry in listen.iter_mut().filter(|entry| entry.tls.is_none() && entry.redirect.is_none()) {
             entry.tls = (!matches!(entry.address, ListenAddress::Unix { .. })).then(|| source.clone());
         }
+    }
+    if options.http2 {
+        let with_tls: Vec<_> = listen.iter_mut().filter_map(|entry| entry.tls.as_mut()).collect();
+        if with_tls.is_empty() {
+            bail!(
+                "--http2 needs an address with TLS: browsers speak HTTP/2 over TLS alone; add --tls-certificate and \
+                 --tls-key, or `tls` in a [[listen]] of the config file"
+            );
+        }
+        with_tls.into_iter().for_each(|tls| tls.http2 = true);
     }
     check(&listen)?;
     Ok(listen)
@@ -141,11 +150,29 @@ mod tests {
         let named = |path: &str| NamedFile { path: path.into(), position: None };
         let pair = |path: &str| CertificateSource { certificate: named(path), key: named(path) };
         let mut config = entries(&["a:1", "a:2", "unix:/a", "a:3"]);
-        config[0].tls = Some(TlsSource { certificates: vec![pair("own")], client_certificates: None });
+        config[0].tls = Some(TlsSource { certificates: vec![pair("own")], ..TlsSource::default() });
         config[1].redirect = Some(Redirect::default());
         let options = ServeOptions { local_certificate: Some(pair("local")), ..ServeOptions::default() };
         let expected = [vec!["own".to_owned()], vec![], vec![], vec!["local".to_owned()]];
         assert_eq!(merged(Some(config), &options), Ok(expected.to_vec()));
+    }
+
+    #[test]
+    fn http2_of_the_command_line_is_for_all_addresses_with_tls() {
+        let http2 = |options: ServeOptions, config: Option<Vec<Listen>>| {
+            let entries = merge(config, &ServeOptions { http2: true, ..options });
+            let is_on = |entry: Listen| entry.tls.map(|tls| tls.http2);
+            entries
+                .map(|entries| entries.into_iter().map(is_on).collect::<Vec<_>>())
+                .map_err(|it| it.to_string())
+        };
+        let given = options(&["a:1", "unix:/b"], &["a"], &["x"]);
+        assert_eq!(http2(given, None), Ok(vec![Some(true), None]));
+        let mut config = entries(&["a:1", "a:2"]);
+        config[0].tls = Some(TlsSource::default());
+        assert_eq!(http2(options(&[], &[], &[]), Some(config)), Ok(vec![Some(true), None]));
+        let error = http2(options(&["a:1"], &[], &[]), None).expect_err("there is no TLS");
+        assert!(error.starts_with("--http2 needs an address with TLS"), "{error}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
-use callsign_tls::{CertifiedPem, Faulty, Pem, ServerConfig};
+use callsign_tls::{CertifiedPem, Faulty, HTTP_1, HTTP_2, Pem, ServerConfig};
 
 use crate::config::listen::Listen;
 use crate::config::tls::{AboutCertificate, CertificateSource, Certified, NamedFile, Secret, Tls, TlsSource};
@@ -99,7 +99,8 @@ fn configure(tls: &Tls) -> Result<Arc<ServerConfig>> {
     let authorities = tls.source.client_certificates.as_ref().zip(tls.client_authorities.as_ref());
     let authorities = authorities.map(|(file, text)| of_file(file, text)).transpose()?;
     let place = tls.source.client_certificates.as_ref().and_then(|file| file.position.as_ref());
-    ServerConfig::new(&pairs, authorities).map_err(|error| match place {
+    let protocols = if tls.source.http2 { &[HTTP_2, HTTP_1][..] } else { &[HTTP_1] };
+    ServerConfig::offering(protocols, &pairs, authorities).map_err(|error| match place {
         // The pairs have been checked.
         Some(position) => anyhow!("{position}: {error}"),
         None => anyhow!(error),

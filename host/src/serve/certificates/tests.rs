@@ -38,7 +38,7 @@ impl Folder {
 }
 
 fn source(certificates: &[&CertificateSource]) -> TlsSource {
-    TlsSource { certificates: certificates.iter().map(|&it| it.clone()).collect(), client_certificates: None }
+    TlsSource { certificates: certificates.iter().map(|&it| it.clone()).collect(), ..TlsSource::default() }
 }
 
 fn read_one(source: &TlsSource) -> Result<Arc<Tls>, String> {

@@ -80,13 +80,17 @@ impl AccessLog {
 
     /// Writes what waits, as long as the parent takes some within `patience`.
     pub fn finish(&self, patience: Duration) {
-        let end = Instant::now() + patience;
+        let mut end = Instant::now() + patience;
         self.flush();
         while self.is_blocked.get() && Instant::now() < end {
             let left = end.saturating_duration_since(Instant::now());
             let left = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
             let _ = poll(&mut [PollFd::new(&*self.pipe.borrow(), PollFlags::OUT)], Some(&left));
+            let before = self.batch.borrow().waiting();
             self.flush();
+            if self.batch.borrow().waiting() < before {
+                end = Instant::now() + patience;
+            }
         }
         let mut batch = self.batch.borrow_mut();
         let unwritten = batch.lines[batch.written..].iter().filter(|&&byte| byte == b'\n').count();

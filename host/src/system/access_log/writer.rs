@@ -5,7 +5,9 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,8 @@ pub struct Writer {
     commands: mpsc::Sender<Command>,
     /// Interrupts the thread's wait, for a command.
     wake: PipeWriter,
+    /// Bytes that were written.
+    written: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -54,13 +58,21 @@ impl Writer {
         let ((woken, wake), (commands, received)) = (io::pipe()?, mpsc::channel());
         ioctl_fionbio(&woken, true)?;
         ioctl_fionbio(&wake, true)?;
-        let thread = Thread { sink, sources: Vec::new(), is_torn: false, dropped: 0, reported: None };
+        let written = Arc::<AtomicU64>::default();
+        let thread = Thread {
+            sink,
+            sources: Vec::new(),
+            is_torn: false,
+            dropped: 0,
+            reported: None,
+            written: written.clone(),
+        };
         let run = move || thread.run(woken, &received);
         thread::Builder::new()
             .name("access log".to_owned())
             .spawn(run)
             .context("no thread for the access log")?;
-        Ok(Some(Self { commands, wake }))
+        Ok(Some(Self { commands, wake, written }))
     }
 
     /// A pipe for the lines of one worker, which ends with its last descriptor. Writing to it does not block.
@@ -79,12 +91,19 @@ impl Writer {
         self.command(Command::Reopen);
     }
 
-    /// Writes what workers have sent, as far as the target takes it within `patience`.
+    /// Writes what workers have sent, as long as the target takes some within `patience`.
     pub fn finish(&self, patience: Duration) {
         let (done, finished) = mpsc::channel();
         self.command(Command::Finish(done));
-        if finished.recv_timeout(patience).is_err() {
-            log::warn!("the last lines of the access log were not written within {patience:?}");
+        let mut before = None;
+        while finished.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            let written = Some(self.written.load(Relaxed));
+            if before == written {
+                return log::warn!(
+                    "the last lines of the access log were dropped, because they were not written in time"
+                );
+            }
+            before = written;
         }
     }
 
@@ -104,6 +123,7 @@ struct Thread {
     /// Lines since the last report.
     dropped: u64,
     reported: Option<Instant>,
+    written: Arc<AtomicU64>,
 }
 
 /// What comes from one worker.
@@ -191,6 +211,7 @@ impl Thread {
         while !rest.is_empty() {
             match self.sink.write_some(rest) {
                 Ok(n) => {
+                    self.written.fetch_add(n as u64, Relaxed);
                     self.is_torn = rest[..n].last().is_some_and(|&byte| byte != b'\n');
                     rest = &rest[n..];
                 }

@@ -1,0 +1,89 @@
+//! The body of a response in small pieces: hyper passes on a piece when the client has room for a byte of it, and the rest
+//! waits in memory.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::tasks::Waiting;
+use crate::http::outgoing::Outgoing;
+
+/// Bytes of a piece, as many as a frame has.
+const PIECE: usize = 16 * 1024;
+
+/// A body that is sent piece by piece.
+#[derive(Debug)]
+pub struct Pieces {
+    body: Outgoing,
+    rest: Bytes,
+    waits: Rc<Waiting>,
+}
+
+impl Pieces {
+    /// All of that body. `waits` knows when a piece waits for the client.
+    pub fn new(body: Outgoing, waits: Rc<Waiting>) -> Self {
+        Self { body, rest: Bytes::new(), waits }
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let Self { body, rest, waits } = self.get_mut();
+        if rest.is_empty() {
+            waits.end();
+            match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => *rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                end_or_error => return Poll::Ready(end_or_error),
+            }
+        }
+        waits.begin();
+        Poll::Ready(Some(Ok(Frame::data(rest.split_to(rest.len().min(PIECE))))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // hyper asks before the first piece.
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_body_comes_in_pieces_and_the_last_one_ends_it() {
+        let whole: Vec<u8> = (0..40_000_u32).map(|n| n as u8).collect();
+        let mut body = Pieces::new(whole.clone().into(), Rc::default());
+        assert_eq!(body.size_hint().exact(), Some(40_000));
+        let (mut read, mut sizes) = (Vec::new(), Vec::new());
+        while !body.is_end_stream() {
+            let Poll::Ready(Some(Ok(frame))) =
+                Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()))
+            else {
+                panic!("all of it is there")
+            };
+            let data = frame.into_data().expect("data");
+            sizes.push(data.len());
+            read.extend_from_slice(&data);
+        }
+        assert_eq!(sizes, [PIECE, PIECE, 40_000 - 2 * PIECE]);
+        assert_eq!(read, whole);
+        assert!(Pieces::new(Outgoing::default(), Rc::default()).is_end_stream());
+    }
+}
