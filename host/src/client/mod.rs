@@ -53,7 +53,7 @@ use limited::Limited;
 use outbox::{Outbox, Pool};
 use recorded::Recorded;
 use transport::Transport;
-use turn_state::TurnState;
+use turn_state::{Ondrain, TurnState};
 
 pub use extras::Rest;
 
@@ -153,13 +153,20 @@ impl Client {
         let Callbacks { onconnect, onmessage, ondisconnect, ondrain } = handlers;
         self.handlers.set([onconnect, onmessage, ondisconnect]);
         self.extras.set_ondrain(ondrain);
-        self.turn.has_ondrain.set(ondrain.is_some());
+        match (ondrain, self.turn.ondrain.get()) {
+            (None, _) => self.turn.ondrain.set(Ondrain::None),
+            (Some(_), Ondrain::None) => self.turn.ondrain.set(Ondrain::Bound),
+            (Some(_), Ondrain::Bound | Ondrain::Due) => {}
+        }
     }
 
     /// The handlers that the handshake has bound.
     pub fn callbacks(&self) -> Callbacks {
         let [onconnect, onmessage, ondisconnect] = self.handlers.get();
-        let ondrain = if self.turn.has_ondrain.get() { self.extras.ondrain() } else { None };
+        let ondrain = match self.turn.ondrain.get() {
+            Ondrain::None => None,
+            Ondrain::Bound | Ondrain::Due => self.extras.ondrain(),
+        };
         Callbacks { onconnect, onmessage, ondisconnect, ondrain }
     }
 

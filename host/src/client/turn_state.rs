@@ -4,6 +4,18 @@
 use std::cell::Cell;
 use std::time::Instant;
 
+/// The ondrain handler of a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ondrain {
+    /// There is none.
+    #[default]
+    None,
+    /// It is called after a message had to wait.
+    Bound,
+    /// It is called when nothing waits any more.
+    Due,
+}
+
 /// Notes between two turns of a client.
 #[derive(Debug, Default)]
 pub struct TurnState {
@@ -34,10 +46,8 @@ pub struct TurnState {
     pub blocked: Cell<bool>,
     /// The client's route has limits of its own. Set once.
     pub is_limited: Cell<bool>,
-    /// The client has an ondrain handler.
-    pub has_ondrain: Cell<bool>,
-    /// The ondrain handler is called when nothing waits any more.
-    pub drain_wanted: Cell<bool>,
+    /// Whether the client has an ondrain handler, and whether that is to be called.
+    pub ondrain: Cell<Ondrain>,
     /// Set when the socket accepts bytes; cleared when a stall is checked.
     pub progressed: Cell<bool>,
     /// Since when the socket accepts nothing of a long queue.

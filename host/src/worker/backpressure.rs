@@ -12,6 +12,7 @@ use super::Worker;
 use super::hub::Hub;
 use super::outgoing::TRY_AGAIN_LATER;
 use crate::client::Client;
+use crate::client::turn_state::Ondrain;
 use crate::config::route_limits::OnFull;
 use crate::config::units::Size;
 
@@ -85,9 +86,12 @@ impl Hub {
 
     /// Has the ondrain handler called when nothing waits any more.
     fn want_drain(&self, c: &Client) {
-        if c.turn.has_ondrain.get() && !c.turn.drain_wanted.replace(true) && !c.turn.blocked.get() {
-            // Otherwise the client has a turn when its queue is written.
-            self.schedule.push(c);
+        if c.turn.ondrain.get() == Ondrain::Bound {
+            c.turn.ondrain.set(Ondrain::Due);
+            // A blocked client has a turn when its queue is written.
+            if !c.turn.blocked.get() {
+                self.schedule.push(c);
+            }
         }
     }
 
@@ -131,7 +135,7 @@ impl Worker {
         }
         if c.is_open() && c.backlog() == 0 {
             // The handler may fill the queue again.
-            c.turn.drain_wanted.set(false);
+            c.turn.ondrain.set(Ondrain::Bound);
             self.with_one_write(c, || self.call(c, c.callbacks().ondrain));
         }
     }

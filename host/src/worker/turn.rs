@@ -12,6 +12,7 @@ use callsign_websocket::{Event, Input, Payload, State, op};
 use super::schedule::now;
 use super::{READ_BUFFER, Worker};
 use crate::client::tls::Read;
+use crate::client::turn_state::Ondrain;
 use crate::client::{Client, Phase, Rest};
 use crate::plugin::call;
 
@@ -106,7 +107,7 @@ impl Worker {
             }
         }
         if c.is_open() {
-            if c.turn.drain_wanted.get() {
+            if c.turn.ondrain.get() == Ondrain::Due {
                 self.drain_queue(c);
             }
             return;

@@ -19,6 +19,7 @@ use super::limited::Limited;
 use super::outbox::Outbox;
 use super::recorded::Recorded;
 use super::transport::Transport;
+use super::turn_state::Ondrain;
 use super::{Client, Phase, Rest};
 use crate::config::route::Params;
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
@@ -88,7 +89,7 @@ impl Client {
         let mut bytes = vec![VERSION, kind];
         bytes.extend_from_slice(&self.id().to_le_bytes());
         bytes.push(u8::from(self.departed.get()));
-        bytes.push(u8::from(self.turn.drain_wanted.get()));
+        bytes.push(u8::from(self.turn.ondrain.get() == Ondrain::Due));
         let Callbacks { onconnect, onmessage, ondisconnect, ondrain } = self.callbacks();
         for handler in [onconnect, onmessage, ondisconnect, ondrain] {
             let (plugin, name) = handler.map_or(("", ""), |handler| (&handler.plugin_name, &handler.name));
@@ -183,7 +184,9 @@ impl Client {
         let client = Self { endpoint, outbox: RefCell::new(outbox), ..Self::requested(head) };
         client.open(id, transport, Callbacks { onconnect, onmessage, ondisconnect, ondrain });
         client.departed.set(departed);
-        client.turn.drain_wanted.set(drain_wanted);
+        if drain_wanted && ondrain.is_some() {
+            client.turn.ondrain.set(Ondrain::Due);
+        }
         limited.into_iter().for_each(|limited| client.set_limited(limited));
         if !rest.is_empty() {
             client.keep_rest(Rest { bytes: [rest, &[0]].concat().into(), handled: 0 });

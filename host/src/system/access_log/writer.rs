@@ -149,8 +149,9 @@ impl Thread {
             }
             let ready: Vec<_> = ready.iter().map(|fd| !fd.revents().is_empty()).collect();
             let mut is_ready = ready[1..].iter();
-            self.take(|_| *is_ready.next().unwrap_or(&false), false);
+            // A command comes first: what a worker sends after the file was opened again goes to the new one.
             if !ready[0] {
+                self.take(|_| *is_ready.next().unwrap_or(&false), false);
                 continue;
             }
             // 0: the writer is gone.
