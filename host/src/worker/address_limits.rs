@@ -64,10 +64,12 @@ impl AddressLimits {
         let limited = |index, limit, rate: Option<Rate>| {
             rate.map(|rate| Limited { limit, bucket: Bucket::new(rate.count, rate.per), rate, index })
         };
+        let addresses = info.addresses?;
+        // Only then: rustix reads the clock in a way that does not work under valgrind.
         let time = clock_gettime(ClockId::Monotonic);
         let nanoseconds = Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32).as_nanos();
         Some(Self {
-            addresses: info.addresses?,
+            addresses,
             worker: info.index,
             max_connections: limits.max_per_address,
             connections: limited(0, Limit::ConnectionRate, limits.connection_rate),
