@@ -5,7 +5,7 @@ pub use crate::commands::watch::{auto_reload, libraries};
 pub use crate::config::compression::{Compression, CompressionMode};
 pub use crate::config::defaults as settings;
 pub use crate::config::file::{self, Config};
-pub use crate::config::options::LimitOptions;
+pub use crate::config::limit_options::LimitOptions;
 pub use crate::config::plugin_source::{BroadcastTo, PluginSource};
 pub use crate::config::rate::Rate;
 pub use crate::config::route::{Files, RoutePath, Target};

@@ -47,6 +47,8 @@ pub mod plugin_source; // one plugin to load
 
 pub mod options; // command line and environment
 
+pub mod limit_options; // those that set limits
+
 pub mod file; // callsign.toml
 
 pub mod settings; // options, file and defaults, merged

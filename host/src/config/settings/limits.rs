@@ -15,7 +15,7 @@ use crate::config::defaults::{
     DEFAULT_RECEIVE_MEMORY, DEFAULT_RELOAD_TIMEOUT, DEFAULT_SEND_MEMORY, DEFAULT_SEND_TIMEOUT,
     DEFAULT_SLOW_CALLBACK, MAX_MAX_MESSAGE, MIN_MAX_HEAD,
 };
-use crate::config::options::LimitOptions;
+use crate::config::limit_options::LimitOptions;
 use crate::config::rate::Rate;
 use crate::config::route::Route;
 use crate::config::units::{Size, Time};

@@ -33,7 +33,7 @@ use super::*;
 use crate::bridge::host_api;
 use crate::client::head::Head;
 use crate::client::memory::{Peer, pipe};
-use crate::config::options::LimitOptions;
+use crate::config::limit_options::LimitOptions;
 use crate::config::settings::Settings;
 use crate::plugin::call::Function;
 use crate::plugin::handler::{HandlerRef, Kind};
