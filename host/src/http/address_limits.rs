@@ -12,6 +12,7 @@ use log::Level;
 use tokio::io::AsyncWriteExt;
 
 use super::answer::{HttpResponse, text};
+use super::recorded::record_unreadable;
 use super::stream::{Peer, Stream};
 use super::timed::discard;
 use super::{Sender, forwarded};
@@ -47,7 +48,13 @@ pub fn admit(worker: &Worker, client: Peer) -> Result<Option<Rc<Seat>>, TurnedAw
 }
 
 /// Closes the socket of a client that is turned away. One without TLS is told why.
-pub fn turn_away(TurnedAway(reached): TurnedAway, mut stream: Stream, is_tls: bool) {
+pub fn turn_away(
+    worker: &'static Worker,
+    TurnedAway(reached): TurnedAway,
+    mut stream: Stream,
+    peer: Peer,
+    is_tls: bool,
+) {
     if is_tls || TOLD.get() >= TOLD_MAX {
         return;
     }
@@ -56,6 +63,9 @@ pub fn turn_away(TurnedAway(reached): TurnedAway, mut stream: Stream, is_tls: bo
         let response = written(reached);
         // A client that does not read it has left.
         if stream.write_all(response.as_bytes()).await.is_ok() && stream.shutdown().await.is_ok() {
+            worker.access_log.get().iter().for_each(|log| {
+                record_unreadable(log, peer, StatusCode::TOO_MANY_REQUESTS);
+            });
             discard(&mut stream).await;
         }
         TOLD.set(TOLD.get() - 1);

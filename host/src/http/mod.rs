@@ -134,7 +134,7 @@ pub async fn serve(
     let Some(ProxiedPeer { peer, is_named }) = peer else { return };
     let permit = match listener.proxy_protocol.then(|| admit(worker, peer)).transpose() {
         Ok(seat) => permit.seated(seat.flatten()),
-        Err(turned_away) => return turn_away(turned_away, stream, listener.tls.is_some()),
+        Err(turned_away) => return turn_away(worker, turned_away, stream, peer, listener.tls.is_some()),
     };
     let mut is_http2 = false;
     let (stream, certificate) = match (listener.tls, stream) {
@@ -222,6 +222,11 @@ async fn respond(mut sender: Sender, request: Request<Incoming>, upgrade: Upgrad
     if let Err(turned_away) = count_request(&mut sender, &request, matches!(upgrade, Upgrade::Valid { .. })) {
         return turned_away.response();
     }
+    respond_counted(sender, request, upgrade).await
+}
+
+/// The same for a request that counts under its address.
+async fn respond_counted(mut sender: Sender, request: Request<Incoming>, upgrade: Upgrade) -> HttpResponse {
     if let Some(to) = &sender.listener.redirect {
         return match (validate(&request), upgrade) {
             (Err((status, reason)), _) => close(refused(status, reason)),

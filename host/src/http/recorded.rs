@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderName};
-use hyper::{Method, Request, StatusCode, Version};
+use hyper::{Request, StatusCode, Version};
 
 use super::answer::HttpResponse;
 use super::forwarded;
@@ -46,6 +46,7 @@ struct Open {
 }
 
 /// A request that is being answered.
+#[derive(Debug)]
 pub struct Entry {
     log: &'static AccessLog,
     note: RefCell<RequestNote>,
@@ -78,7 +79,7 @@ impl Recorder {
         let (Some(open), Some(entry)) = (&self.0, entry) else { return response };
         entry.status.set(response.status().as_u16());
         let phase = open.phase.clone();
-        response.map(|body| Outgoing::Recorded(Box::new(RecordedBody { body, entry, phase, stream: None })))
+        response.map(|body| Outgoing::Recorded(Box::new(RecordedBody { body, entry, phase })))
     }
 
     /// Records requests as hyper writes their responses.
@@ -138,38 +139,43 @@ impl Recorder {
 }
 
 /// A request on a stream of HTTP/2, which is recorded when its stream ends: hyper has dropped its response, or the client has
-/// reset it before there was one. Its bytes count as written when hyper has taken them, for which the client had room.
+/// reset it before there was one. Bytes count as written when hyper asks for the next ones, because the client had room.
+#[derive(Debug)]
 pub struct OfStream {
     entry: Rc<Entry>,
-    is_whole: bool,
-    /// A response to HEAD has no body.
-    is_head: bool,
+    is_complete: bool,
 }
 
 impl OfStream {
     /// A request has arrived. None: the worker has no access log.
     pub(super) fn begin(sender: &Sender, request: &Request<Incoming>) -> Option<Self> {
         let entry = Entry::new(sender.worker.access_log.get()?, sender, request);
-        Some(Self { entry, is_whole: false, is_head: request.method() == Method::HEAD })
+        Some(Self { entry, is_complete: false })
     }
 
     pub fn entry(&self) -> Rc<Entry> {
         self.entry.clone()
     }
 
-    /// The request has this response.
-    pub fn answer(self, response: HttpResponse) -> HttpResponse {
-        let entry = self.entry();
-        entry.status.set(response.status().as_u16());
-        let phase = Phase::default();
-        let stream = Some(self);
-        response.map(|body| Outgoing::Recorded(Box::new(RecordedBody { body, entry, phase, stream })))
+    /// The request has a response with this status.
+    pub fn answer(&self, status: StatusCode) {
+        self.entry.status.set(status.as_u16());
+    }
+
+    /// So many bytes of the body are written.
+    pub fn count(&self, bytes: usize) {
+        self.entry.bytes.set(self.entry.bytes.get() + bytes as u64);
+    }
+
+    /// All of the response is written.
+    pub fn complete(&mut self) {
+        self.is_complete = true;
     }
 }
 
 impl Drop for OfStream {
     fn drop(&mut self) {
-        self.entry.record(self.entry.bytes.get(), !self.is_whole);
+        self.entry.record(self.entry.bytes.get(), !self.is_complete);
     }
 }
 
@@ -266,8 +272,6 @@ pub struct RecordedBody {
     body: Outgoing,
     entry: Rc<Entry>,
     phase: Phase,
-    /// None: HTTP/1.1.
-    stream: Option<OfStream>,
 }
 
 impl RecordedBody {
@@ -290,9 +294,6 @@ impl RecordedBody {
 impl Drop for RecordedBody {
     fn drop(&mut self) {
         self.entry.ended_at.set(Some(self.phase.flushes()));
-        if let Some(stream) = &mut self.stream {
-            stream.is_whole = stream.is_head || self.body.is_end_stream();
-        }
     }
 }
 

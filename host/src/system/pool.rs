@@ -88,7 +88,12 @@ impl Pool {
     /// Runs `f` on a thread and waits for its result. Where there is no thread, `f` runs here and blocks the loop.
     pub async fn call<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> T {
         let (sender, mut result) = oneshot::channel();
-        let job = Box::new(move || _ = sender.send(f()));
+        // Nobody waits any more for what a client has cancelled.
+        let job = Box::new(move || {
+            if !sender.is_closed() {
+                _ = sender.send(f());
+            }
+        });
         if let Err((job, error)) = self.run(job) {
             let name = self.0.name;
             // Clients can cause it as often as they like, with requests for files.

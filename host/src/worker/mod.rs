@@ -355,6 +355,8 @@ impl Worker {
         for c in self.hub.members() {
             self.hub.close(&c, GOING_AWAY, "server is shutting down");
         }
+        // HTTP/2 connections without streams say that they end.
+        tokio::task::yield_now().await;
         self.all_ended().await;
     }
 

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
+use hyper::ext::Protocol;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
@@ -32,7 +33,7 @@ use tokio::time::{Instant, sleep_until};
 use super::answer::{HttpResponse, refused, text};
 use super::recorded::OfStream;
 use super::upgrade::Upgrade;
-use super::{Sender, Stream, respond};
+use super::{Sender, Stream, count_request, respond_counted};
 use crate::config::settings::Limits;
 use crate::system::scoreboard::Limit;
 use response::Asked;
@@ -58,9 +59,8 @@ const GOODBYE_IN_DRAIN: Duration = Duration::from_secs(1);
 /// Serves a client until its connection ends. The first request has to come until `deadline`.
 pub(super) async fn serve(stream: Stream, sender: Sender, deadline: Instant) {
     let (worker, peer, permit) = (sender.worker, sender.peer, sender.permit.clone());
-    if worker.hub.limits.ping_interval.is_none() {
-        stream.keep_alive(peer);
-    }
+    // The pings of its WebSockets, if there are any, say nothing when there are no WebSockets.
+    stream.keep_alive(peer);
     let (socket, tasks) = (Socket::new(stream), Tasks::new(worker, deadline));
     run(socket.clone(), sender, tasks).await;
     socket.linger().await;
@@ -76,13 +76,12 @@ async fn run(socket: Socket, sender: Sender, tasks: Tasks) {
         let recorded = OfStream::begin(&sender, &request);
         let entry = recorded.as_ref().map(OfStream::entry);
         let sender = Sender { pending: Rc::default(), entry, stream: Some(waits.clone()), ..sender.clone() };
-        let bodies = bodies.clone();
+        let (bodies, unanswered) = (bodies.clone(), of_streams.unanswered());
         async move {
-            let mut response = answer(sender, request, &bodies).await;
-            if let Some(recorded) = recorded {
-                response = recorded.answer(response);
-            }
-            Ok::<_, Infallible>(response.map(|body| pieces::Pieces::new(body, waits)))
+            let response = answer(sender, request, &bodies).await;
+            unanswered.end();
+            recorded.iter().for_each(|recorded| recorded.answer(response.status()));
+            Ok::<_, Infallible>(response.map(|body| pieces::Pieces::new(body, waits, recorded)))
         }
     });
     let builder = builder(tasks.clone(), &worker.hub.limits);
@@ -97,6 +96,10 @@ async fn run(socket: Socket, sender: Sender, tasks: Tasks) {
                 if let Err(error) = result {
                     log::debug!("{peer}: HTTP/2: {:#}", anyhow::Error::new(error));
                 }
+                return;
+            }
+            () = tasks.cancels_too_often() => {
+                log::debug!("{peer}: HTTP/2: the client cancels requests too often; dropping it");
                 return;
             }
             () = &mut drain, if is_drained.is_none() => {
@@ -135,7 +138,8 @@ fn builder(tasks: Tasks, limits: &Limits) -> http2::Builder<Tasks> {
     builder
         .enable_connect_protocol()
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
+        // Above it the response is not ours; between, it is counted like any other.
+        .max_header_list_size(u32::try_from(limits.max_head.saturating_mul(2)).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
@@ -143,9 +147,13 @@ fn builder(tasks: Tasks, limits: &Limits) -> http2::Builder<Tasks> {
 }
 
 /// The response to the request of a stream.
-async fn answer(sender: Sender, mut request: Request<Incoming>, bodies: &Semaphore) -> HttpResponse {
+async fn answer(mut sender: Sender, mut request: Request<Incoming>, bodies: &Semaphore) -> HttpResponse {
     let asked = Asked::of(&request);
-    let response = match request::translate(&mut request) {
+    let is_handshake = request.extensions().get::<Protocol>().is_some();
+    if let Err(turned_away) = count_request(&mut sender, &request, is_handshake) {
+        return response::translate(turned_away.response(), asked);
+    }
+    let response = match request::translate(&mut request, sender.worker.hub.limits.max_head) {
         Err((status, reason)) => {
             if status == 431 {
                 sender.worker.count_limit(Limit::Head);
@@ -153,7 +161,9 @@ async fn answer(sender: Sender, mut request: Request<Incoming>, bodies: &Semapho
             refused(status, reason)
         }
         Ok(upgrade @ Upgrade::Valid { .. }) => match sender.worker.admission.try_admit() {
-            Some(permit) => respond(Sender { permit: Rc::new(permit), ..sender }, request, upgrade).await,
+            Some(permit) => {
+                respond_counted(Sender { permit: Rc::new(permit), ..sender }, request, upgrade).await
+            }
             None => no_room(&sender),
         },
         Ok(upgrade) => {
@@ -162,7 +172,7 @@ async fn answer(sender: Sender, mut request: Request<Incoming>, bodies: &Semapho
                 true => None,
                 false => bodies.acquire().await.ok(),
             };
-            respond(sender, request, upgrade).await
+            respond_counted(sender, request, upgrade).await
         }
     };
     response::translate(response, asked)

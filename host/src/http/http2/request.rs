@@ -5,7 +5,7 @@
 //! header cannot have, a body of another length than announced.
 
 use hyper::ext::Protocol;
-use hyper::header::{HOST, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION};
+use hyper::header::{HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Uri};
 
@@ -13,7 +13,10 @@ use crate::http::HEADERS_MAX;
 use crate::http::upgrade::Upgrade;
 
 /// Translates the head, and tells what it means to the WebSocket protocol. Err: status and reason for the client.
-pub fn translate<B>(request: &mut Request<B>) -> Result<Upgrade, (u16, &'static str)> {
+pub fn translate<B>(request: &mut Request<B>, max_head: usize) -> Result<Upgrade, (u16, &'static str)> {
+    if head_size(request) > max_head {
+        return Err((431, "the head of the request is too large"));
+    }
     if request.headers().len() > HEADERS_MAX {
         return Err((431, "the request has too many headers"));
     }
@@ -25,6 +28,14 @@ pub fn translate<B>(request: &mut Request<B>) -> Result<Upgrade, (u16, &'static 
         *request.method_mut() = Method::GET;
     }
     Ok(upgrade)
+}
+
+/// Bytes that the head would have in HTTP/1.1.
+fn head_size<B>(request: &Request<B>) -> usize {
+    let line =
+        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
+    let first = request.uri().path().len() + request.uri().query().map_or(0, |query| query.len() + 1);
+    first + request.headers().iter().map(line).sum::<usize>()
 }
 
 /// The same as [`crate::http::upgrade::classify`] for HTTP/2, which has neither Upgrade nor a key.
@@ -84,6 +95,21 @@ fn target(uri: &Uri, method: &Method) -> Result<PathAndQuery, (u16, &'static str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn translate(request: &mut Request<()>) -> Result<Upgrade, (u16, &'static str)> {
+        super::translate(request, 1000)
+    }
+
+    #[test]
+    fn a_head_has_the_size_that_it_would_have_in_another_version() {
+        let with = |length: usize| {
+            let value = "v".repeat(length);
+            translate(&mut request("GET", "https://a/abc?d", &[("name", &value)]))
+        };
+        // "/abc?d", "name", ": " and the end of the line
+        assert_eq!(with(1000 - 14), Ok(Upgrade::None));
+        assert_eq!(with(1000 - 13).map_err(|(status, _)| status), Err(431));
+    }
 
     fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
         let mut request = Request::builder().method(method).uri(uri);

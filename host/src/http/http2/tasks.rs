@@ -17,6 +17,11 @@ use crate::system::scoreboard::Limit;
 use crate::worker::Worker;
 use crate::worker::handshakes::Pending;
 
+/// Requests that a client may cancel in [`CANCELS_TIME`] before they have a response. A browser cancels those of a page that is
+/// left, at most as many as it may have open at once.
+const CANCELS_MAX: u32 = 1000;
+const CANCELS_TIME: Duration = Duration::from_secs(10);
+
 /// Whether what a stream has to send waits for its client.
 #[derive(Debug, Default)]
 pub struct Waiting {
@@ -59,6 +64,30 @@ impl Drop for Open {
     }
 }
 
+/// A request that has no response yet.
+pub struct Unanswered(Option<Rc<Shared>>);
+
+impl Unanswered {
+    /// It has one.
+    pub fn end(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let Some(shared) = &self.0 else { return };
+        let (now, (since, count)) = (Instant::now(), shared.cancelled.get());
+        shared.cancelled.set(match since {
+            Some(since) if now < since + CANCELS_TIME => (Some(since), count + 1),
+            _ => (Some(now), 1),
+        });
+        if shared.cancelled.get().1 > CANCELS_MAX {
+            shared.cancels_too_often.notify_one();
+        }
+    }
+}
+
 /// Starts tasks, and knows whether any runs.
 #[derive(Clone)]
 pub struct Tasks(Rc<Shared>);
@@ -74,6 +103,9 @@ struct Shared {
     idle_since: Cell<Option<Instant>>,
     /// The end of the time for the first request.
     first_deadline: Instant,
+    /// Requests that the client has cancelled before they had a response, and since when they are counted.
+    cancelled: Cell<(Option<Instant>, u32)>,
+    cancels_too_often: Notify,
 }
 
 /// A task that runs. A drain waits for it.
@@ -89,12 +121,25 @@ impl Tasks {
             running: Cell::new(0),
             idle_since: Cell::new(None),
             first_deadline,
+            cancelled: Cell::default(),
+            cancels_too_often: Notify::new(),
         }))
     }
 
     /// For a request whose task is about to be started.
     pub fn next(&self) -> Rc<Waiting> {
         self.0.next.borrow_mut().insert(Rc::default()).clone()
+    }
+
+    /// For a request that is about to be answered.
+    pub fn unanswered(&self) -> Unanswered {
+        Unanswered(Some(self.0.clone()))
+    }
+
+    /// Waits until the client has cancelled more requests in a short time than people do: each costs the server more than
+    /// the client (CVE-2023-44487).
+    pub async fn cancels_too_often(&self) {
+        self.0.cancels_too_often.notified().await;
     }
 
     /// When the client has had no stream for so long: not before that time. `told`: since when it knows that the connection

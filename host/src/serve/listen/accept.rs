@@ -88,7 +88,8 @@ pub async fn accept(worker: &'static Worker, acceptor: Acceptor) {
                 let seat = match if listener.proxy_protocol { Ok(None) } else { http::admit(worker, peer) } {
                     Ok(seat) => seat,
                     Err(turned_away) => {
-                        http::turn_away(turned_away, stream, listener.tls.is_some());
+                        let is_tls = listener.tls.is_some();
+                        http::turn_away(worker, turned_away, stream, peer, is_tls);
                         continue;
                     }
                 };

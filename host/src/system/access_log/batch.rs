@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::record::Record;
 use super::text;
+use super::writer::PATIENT_TIMES;
 use crate::config::access_log::AccessLogFormat;
 
 /// Time for which lines wait for others that leave with them. A worker that crashes loses the lines of this time.
@@ -78,8 +79,10 @@ impl AccessLog {
         }
     }
 
-    /// Writes what waits, as long as the parent takes some within `patience`.
+    /// Writes what waits, as long as the parent takes some within `patience`, and no longer than
+    /// a few times that.
     pub fn finish(&self, patience: Duration) {
+        let last = Instant::now() + patience * PATIENT_TIMES;
         let mut end = Instant::now() + patience;
         self.flush();
         while self.is_blocked.get() && Instant::now() < end {
@@ -89,7 +92,7 @@ impl AccessLog {
             let before = self.batch.borrow().waiting();
             self.flush();
             if self.batch.borrow().waiting() < before {
-                end = Instant::now() + patience;
+                end = last.min(Instant::now() + patience);
             }
         }
         let mut batch = self.batch.borrow_mut();

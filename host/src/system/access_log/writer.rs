@@ -22,6 +22,8 @@ use crate::system::sanitize::is_unsafe;
 
 /// Bytes that a pipe holds: a second of a busy worker.
 const PIPE: usize = 256 * 1024;
+/// Times that the last lines may take what one step may.
+pub(super) const PATIENT_TIMES: u32 = 5;
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
 /// Bytes of a line; a worker's are shorter.
@@ -91,14 +93,15 @@ impl Writer {
         self.command(Command::Reopen);
     }
 
-    /// Writes what workers have sent, as long as the target takes some within `patience`.
+    /// Writes what workers have sent, as long as the target takes some within `patience`, and no
+    /// longer than a few times that.
     pub fn finish(&self, patience: Duration) {
         let (done, finished) = mpsc::channel();
         self.command(Command::Finish(done));
-        let mut before = None;
+        let (mut before, end) = (None, Instant::now() + patience * PATIENT_TIMES);
         while finished.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
             let written = Some(self.written.load(Relaxed));
-            if before == written {
+            if before == written || Instant::now() >= end {
                 return log::warn!(
                     "the last lines of the access log were dropped, because they were not written in time"
                 );

@@ -134,7 +134,7 @@ impl Addresses {
         for place in Place::all(self.workers) {
             let word = self.word(place.connections(worker));
             let own = u64::from(u32::MAX) << place.shift(worker);
-            // Pages that were never written stay without memory.
+            // A page that is only read is not copied, but has memory from then on.
             if word.load(Relaxed) & own != 0 {
                 word.fetch_and(!own, SeqCst);
             }
@@ -148,13 +148,18 @@ impl Addresses {
                 return Some(place);
             }
             let unused = self.set(key).filter(|place| self.connections(*place) == 0);
-            let place = unused.min_by_key(|place| self.last_use(*place, now))?;
+            let is_taken = |place: &Place| self.word(place.key()).load(Relaxed) != 0;
+            let place = unused.min_by_key(|place| (self.last_use(*place, now), is_taken(place)))?;
             let word = self.word(place.key());
             let before = word.load(Relaxed);
             // Only then, because what the last address has used is not the new one's.
             (0..RATES).for_each(|rate| self.word(place.rate(rate)).store(0, Relaxed));
             if before != key.0 && word.compare_exchange(before, key.0, SeqCst, Relaxed).is_ok() {
-                return Some(place);
+                if self.connections(place) == 0 {
+                    return Some(place);
+                }
+                // The last address has got a connection in between.
+                let _ = word.compare_exchange(key.0, before, SeqCst, Relaxed);
             }
         }
         None
