@@ -62,7 +62,7 @@ fn site(name: &str, config: &str) -> (PathBuf, PathBuf) {
 }
 
 /// The lines of a file, when it has so many.
-fn lines(file: &Path, count: usize) -> Vec<String> {
+pub fn lines(file: &Path, count: usize) -> Vec<String> {
     let read = || fs::read_to_string(file).unwrap_or_default();
     eventually(&format!("{count} lines are written"), || read().matches('\n').count() >= count);
     let text = read();

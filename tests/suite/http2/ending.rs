@@ -8,7 +8,7 @@ use tungstenite::Message;
 use super::{ask, closed, next_text, serve, serve_in};
 use crate::support::{empty_folder, eventually, path, plugin, run, variant};
 
-const PROBE: &str =
+pub const PROBE: &str =
     "[[route]]\npath = '/*'\nonconnect = 'join'\nonmessage = 'message'\nondisconnect = 'leave'\n";
 
 #[test]
@@ -33,6 +33,17 @@ fn a_drain_closes_every_websocket_and_ends_the_connection() {
     let status = server.host.ended();
     assert_eq!(status.code(), Some(0), "{}", server.host.log());
     assert_eq!(server.host.log_lines("disconnect 1001").len(), 5, "{}", server.host.log());
+}
+
+/// Nothing else delays the end of the worker.
+#[test]
+fn a_drain_of_a_client_without_streams_ends_its_connection_in_order() {
+    let mut server = serve("idle-drain", "test-probe", PROBE, &[]);
+    let mut client = server.connect();
+    assert_eq!(client.get("/").status, 400);
+    server.host.ask_to_stop();
+    client.ended().expect("it ends in order");
+    assert_eq!(server.host.ended().code(), Some(0), "{}", server.host.log());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use h2::Reason;
 use h2::client::Builder;
 
+use super::ending::PROBE;
 use super::{ask, closed, serve};
 use crate::support::Http2;
 
@@ -122,4 +123,29 @@ fn a_silent_websocket_gets_pings_and_is_dropped_without_an_answer() {
     // Nobody reads it, so nobody answers.
     let _silent = client.open("/");
     server.host.log_line("disconnect 1006");
+}
+
+/// Also those that are rejected before their route is looked up.
+#[test]
+fn every_request_counts_for_the_rate_of_its_address() {
+    let server = serve("http2-rate", "test-probe", PROBE, &["--request-rate", "3/h"]);
+    let mut client = server.connect();
+    for _ in 0..3 {
+        assert_eq!(client.request("GET", "/", &[("host", "other.example")], b"").status, 400);
+    }
+    let rejected = client.get("/");
+    assert_eq!(rejected.status, 429);
+    assert!(rejected.headers.contains_key("retry-after"));
+    assert_eq!(client.upgrade("/", &[]).map(|_| ()).expect_err("no more requests").status, 429);
+}
+
+/// Each is a connection besides the one that carries it.
+#[test]
+fn websockets_count_for_the_connections_of_their_address() {
+    let server = serve("http2-per-address", "test-probe", PROBE, &["--max-per-address", "3"]);
+    let mut client = server.connect();
+    let sockets: Vec<_> = (0..2).map(|_| client.open("/")).collect();
+    assert_eq!(client.upgrade("/", &[]).map(|_| ()).expect_err("there is no room").status, 429);
+    drop(sockets);
+    crate::support::eventually("there is room again", || client.upgrade("/", &[]).is_ok());
 }

@@ -8,6 +8,8 @@ mod files; // static files
 
 mod limits; // what a client may cost
 
+mod records; // what the access log says
+
 mod ending; // reloads, drains, connections that break
 
 mod malformed; // frames and heads that break the protocol

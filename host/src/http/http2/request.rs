@@ -96,8 +96,10 @@ fn target(uri: &Uri, method: &Method) -> Result<PathAndQuery, (u16, &'static str
 mod tests {
     use super::*;
 
+    const MAX_HEAD: usize = 64 * 1024;
+
     fn translate(request: &mut Request<()>) -> Result<Upgrade, (u16, &'static str)> {
-        super::translate(request, 1000)
+        super::translate(request, MAX_HEAD)
     }
 
     #[test]
@@ -107,8 +109,8 @@ mod tests {
             translate(&mut request("GET", "https://a/abc?d", &[("name", &value)]))
         };
         // "/abc?d", "name", ": " and the end of the line
-        assert_eq!(with(1000 - 14), Ok(Upgrade::None));
-        assert_eq!(with(1000 - 13).map_err(|(status, _)| status), Err(431));
+        assert_eq!(with(MAX_HEAD - 14), Ok(Upgrade::None));
+        assert_eq!(with(MAX_HEAD - 13).map_err(|(status, _)| status), Err(431));
     }
 
     fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<()> {
