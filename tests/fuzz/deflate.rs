@@ -1,6 +1,6 @@
 //! Fuzzes compression: what a client offers, and the compressed messages that it sends. Nothing panics, an agreement keeps
 //! the rules of RFC 7692 §7.1, no message becomes larger than allowed, and messages are inflated with a window as a stream
-//! of zlib with a memory of its own inflates them. What is compressed with a window comes back from such a stream.
+//! of zlib with a memory of its own inflates them. What is compressed with a window comes back from such a stream, also after messages that do not shrink.
 //!
 //! Input: one byte (bits 0 to 2: bits of the window minus nine; bit 3: context; high half: length of a message divided by
 //! eight, minus one), then the bytes of a header, of a compressed message, and of messages to compress.
@@ -53,7 +53,35 @@ fuzz_target!(|input: &[u8]| {
         window.push(message, direction);
         assert!(window.memory() <= if context { 1 << window_bits } else { 0 });
     }
+    // Only for some inputs, because it takes long.
+    if rest.len() % 4 == 0 {
+        check_noise(&mut compressor, method, rest, &long);
+    }
 });
+
+/// Compresses random bytes, which do not shrink, in each round at two levels; nothing of them reaches the next message.
+fn check_noise(compressor: &mut Compressor, method: Method, seed: &[u8], message: &[u8]) {
+    let (mut inflater, mut state) = (Inflater::default(), 0x9E37_79B9_7F4A_7C15);
+    let mut random = |more: u64| {
+        state ^= more;
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for &byte in seed.iter().take(8) {
+        let length = 1 << (random(u64::from(byte)) % 17);
+        let noise: Vec<u8> = (0..length).map(|_| (random(0) >> 24) as u8).collect();
+        let other = Method { level: 1 + byte % 9, ..method };
+        for (method, message) in [(method, &noise[..]), (method, message), (other, &noise), (other, message)]
+        {
+            let Some(compressed) = compressor.compress(method, &[], message) else { continue };
+            let plain = inflater.inflate(&[], compressed, message.len()).expect("it is whole");
+            assert_eq!(plain.split_last(), Some((&0, message)));
+            inflater.give_back(plain);
+        }
+    }
+}
 
 fn check_offer(header: &[u8], policy: Policy) {
     let Ok(Some((agreement, answer))) = negotiate([header], policy) else { return };

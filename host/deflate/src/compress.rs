@@ -27,55 +27,75 @@ impl Compressor {
     /// Compresses a message that may refer to the bytes of a window, which may be empty. None: the result would not be
     /// smaller than the message. Such a message is to be sent as it is, and does not enter the window.
     pub fn compress(&mut self, method: Method, window: &[u8], message: &[u8]) -> Option<&[u8]> {
+        self.compress_within(bound(message.len()), method, window, message)
+    }
+
+    /// As [`Compressor::compress`], with room for that many bytes of output.
+    ///
+    /// A state of zlib that still has output to write cannot be used again: `reset` does not forget all of it. Such a
+    /// state is dropped.
+    pub(crate) fn compress_within(
+        &mut self,
+        room: usize,
+        method: Method,
+        window: &[u8],
+        message: &[u8],
+    ) -> Option<&[u8]> {
         let Self { states, buffer } = self;
         if buffer.capacity() > BUFFER_MAX {
             *buffer = Vec::new();
         }
         buffer.clear();
-        // What does not fit is not smaller. zlib may write its marker twice if it finds no more room than for one.
-        let room = message.len() + FLUSH_END.len();
-        buffer.reserve_exact(room + MARKER);
-        let state = state(states, method);
-        if !window.is_empty() {
-            // Fails only in a compressor that is in use.
-            state.set_dictionary(window).ok()?;
-        }
-        let mut rest = message;
-        loop {
-            let (before, length) = (state.total_in(), buffer.len());
-            let status = state.compress_vec(rest, buffer, FlushCompress::Sync).ok()?;
-            rest = &rest[(state.total_in() - before) as usize..];
-            if buffer.len() >= room {
-                return None;
-            }
-            // With room left, all of the input was used and flushed.
-            if rest.is_empty() && buffer.len() < buffer.capacity() {
-                break;
-            }
-            if status == Status::BufError || buffer.len() == length {
-                return None;
-            }
+        buffer.reserve_exact(room);
+        let at = state(states, method);
+        if write_all(&mut states[at].1, window, message, buffer).is_none() {
+            states.swap_remove(at);
+            return None;
         }
         buffer.strip_suffix(&FLUSH_END).filter(|compressed| compressed.len() < message.len())
     }
+
+    /// How many methods have a state.
+    #[cfg(test)]
+    pub(crate) fn methods(&self) -> usize {
+        self.states.len()
+    }
 }
 
-/// Bytes of a marker that ends a flush.
-const MARKER: usize = 6;
+/// More than zlib writes for a message: nine bits for each byte, and the blocks and markers around them.
+fn bound(length: usize) -> usize {
+    length + length / 8 + length / 256 + 64
+}
 
-/// The state of a method, without a memory of earlier messages.
-fn state(states: &mut Vec<(Method, Compress)>, method: Method) -> &mut Compress {
-    let at = match states.iter().position(|(its, _)| *its == method) {
-        Some(at) => {
-            states[at].1.reset();
-            at
+/// Compresses a message into the spare capacity of `buffer`. None: the state may have output left, or has failed.
+fn write_all(state: &mut Compress, window: &[u8], message: &[u8], buffer: &mut Vec<u8>) -> Option<()> {
+    if !window.is_empty() {
+        // Fails only in a compressor that is in use.
+        state.set_dictionary(window).ok()?;
+    }
+    let mut rest = message;
+    loop {
+        let (before, length) = (state.total_in(), buffer.len());
+        let status = state.compress_vec(rest, buffer, FlushCompress::Sync).ok()?;
+        rest = &rest[(state.total_in() - before) as usize..];
+        // With room left, all of the input was used and flushed.
+        if rest.is_empty() && buffer.len() < buffer.capacity() {
+            return Some(());
         }
-        None => {
-            let level = Compression::new(u32::from(method.level.min(9)));
-            let bits = method.window_bits.clamp(MIN_WINDOW_BITS, MAX_WINDOW_BITS);
-            states.push((method, Compress::new_with_window_bits(level, false, bits)));
-            states.len() - 1
+        if status == Status::BufError || buffer.len() == length || buffer.len() == buffer.capacity() {
+            return None;
         }
-    };
-    &mut states[at].1
+    }
+}
+
+/// The place of a method's state, which has no memory of earlier messages.
+fn state(states: &mut Vec<(Method, Compress)>, method: Method) -> usize {
+    if let Some(at) = states.iter().position(|(its, _)| *its == method) {
+        states[at].1.reset();
+        return at;
+    }
+    let level = Compression::new(u32::from(method.level.min(9)));
+    let bits = method.window_bits.clamp(MIN_WINDOW_BITS, MAX_WINDOW_BITS);
+    states.push((method, Compress::new_with_window_bits(level, false, bits)));
+    states.len() - 1
 }

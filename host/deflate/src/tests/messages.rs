@@ -134,6 +134,48 @@ fn what_does_not_shrink_is_not_compressed() {
     assert!(compressor.buffer.capacity() <= 300, "a large buffer is freed: {}", compressor.buffer.capacity());
 }
 
+/// A compressor that is reused before zlib has written all of a message aborts after several of them.
+#[test]
+fn messages_that_do_not_shrink_leave_nothing_behind() {
+    let kinds = [(12, 6, 6, 12_000), (9, 6, 70, 1000), (15, 1, 70, 1000), (15, 1, 1, 64_000)];
+    let all = (9..=15).flat_map(|bits| (1..=9).map(move |level| (bits, level, 3, 20_000)));
+    for (window_bits, level, count, length) in kinds.into_iter().chain(all) {
+        let (mut compressor, mut random) = (Compressor::default(), Random(37));
+        let method = Method { level, window_bits };
+        for i in 0..count {
+            assert_eq!(
+                compressor.compress(method, &[], &random.bytes(length)),
+                None,
+                "{method:?}, message {i}"
+            );
+            assert_eq!(
+                compressor.methods(),
+                1,
+                "{method:?}: zlib has written all of it, so its state is kept"
+            );
+        }
+        let message = random.json(40);
+        let compressed = compressor.compress(method, &[], &message).expect("it is smaller");
+        assert_eq!(inflate(compressed), Ok(message), "{method:?}");
+    }
+}
+
+/// As [`Compressor::compress`] would meet it if the bound on its output were wrong.
+#[test]
+fn a_state_that_has_not_written_all_of_a_message_is_not_used_again() {
+    for (window_bits, level) in [(9, 6), (12, 6), (15, 1), (15, 6), (15, 9)] {
+        let (mut compressor, mut random) = (Compressor::default(), Random(41));
+        let method = Method { level, window_bits };
+        for _ in 0..70 {
+            assert_eq!(compressor.compress_within(1000, method, &[], &random.bytes(12_000)), None);
+            assert_eq!(compressor.methods(), 0, "{method:?}");
+        }
+        let message = random.json(40);
+        let compressed = compressor.compress(method, &[], &message).expect("it is smaller");
+        assert_eq!(inflate(compressed), Ok(message), "{method:?}");
+    }
+}
+
 #[test]
 fn a_message_is_bounded_while_it_is_inflated() {
     let mut peer = Peer::new(15);
