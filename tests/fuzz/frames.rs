@@ -189,7 +189,7 @@ fn check_received(received: Received<'_>) -> Item {
 }
 
 fn check_compressed(op: u8, data: &[u8]) -> Item {
-    assert!(data.len() <= MESSAGE_MAX && matches!(op, op::TEXT | op::BINARY));
+    assert!(data.len() <= MESSAGE_MAX + MESSAGE_MAX / 8 + 64 && matches!(op, op::TEXT | op::BINARY));
     Item::Compressed(op, data.to_vec())
 }
 

@@ -122,8 +122,8 @@ impl Endpoint {
         self.extensions.set(extensions);
     }
 
-    /// Handles all of `input`, unmasking in place. `max_message` bounds a message, in bytes as they are sent; `now` is called
-    /// only when the connection ends.
+    /// Handles all of `input`, unmasking in place. `max_message` bounds a message, in bytes; a compressed one may take an
+    /// eighth and 64 bytes more, because some data does not shrink. `now` is called only when the connection ends.
     ///
     /// After our Close, messages are discarded (the WebSocket API of browsers does the same) and Pings are
     /// not answered. A closed endpoint reports nothing.

@@ -133,7 +133,7 @@ impl Receiver {
     /// all of `input` is consumed; the receiver then holds heap memory only for an incomplete frame or
     /// message.
     ///
-    /// `max_message` bounds a message, in bytes as they are sent. `extensions` are those of the handshake.
+    /// `max_message` bounds a message, and [`max_sent`] one that is compressed. `extensions` are those of the handshake.
     ///
     /// # Errors
     /// The first rule that the client breaks, reported before the frame is complete where possible. After an
@@ -314,14 +314,15 @@ impl Receiver {
                     self.utf8_checked = 0;
                 }
             }
-            if header.length > max_message.saturating_sub(self.message.len()) as u64 {
+            let max = max_sent(self.message_op, max_message);
+            if header.length > max.saturating_sub(self.message.len()) as u64 {
                 return Err(Violation { code: 1009, reason: "message too big" });
             }
         }
         self.fin = header.fin;
         self.op = header.op;
         self.mask = header.mask;
-        self.missing = header.length as usize; // at most 125 or max_message
+        self.missing = header.length as usize; // at most 125 or max_sent
         Ok(())
     }
 
@@ -356,6 +357,13 @@ impl Receiver {
     pub(super) fn between_frames(&self) -> Stage {
         if self.partial_header_length == 0 && self.message_op == 0 { Stage::Idle } else { Stage::Header }
     }
+}
+
+/// Payload bytes of a message with that opcode, as they are sent. DEFLATE makes what it cannot compress larger, by up to
+/// an eighth and some bytes; the caller bounds what is inflated.
+pub(super) fn max_sent(message_op: u8, max_message: usize) -> usize {
+    let growth = if message_op & op::COMPRESSED == 0 { 0 } else { max_message / 8 + 64 };
+    max_message.saturating_add(growth)
 }
 
 const NOT_UTF8: Violation = Violation::utf8("text message is not UTF-8");

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use super::endpoint::{Ending, Endpoint, Extensions, Initiator, NO_CLOSE, NO_CODE, State};
 use super::frame::{Header, close_code_allowed, op, truncate_reason};
-use super::receiver::{Receiver, Stage};
+use super::receiver::{Receiver, Stage, max_sent};
 
 /// Version of the format that [`Endpoint::snapshot`] writes and [`Endpoint::restore`] reads.
 const VERSION: u8 = 2;
@@ -121,7 +121,8 @@ impl Endpoint {
         }
     }
 
-    /// Reads an endpoint from the front of `source`. `max_message` bounds the incomplete message, in bytes.
+    /// Reads an endpoint from the front of `source`. `max_message` bounds the incomplete message, in bytes,
+    /// as in [`Endpoint::receive`].
     /// The time to close starts again at `now` if the endpoint is closing.
     ///
     /// # Errors
@@ -221,10 +222,11 @@ impl Receiver {
             COMPRESSED_TEXT | COMPRESSED_BINARY if extensions.deflate => source.bytes()?.to_vec(),
             _ => return Err(SnapshotError("impossible opcode of a message")),
         };
-        if in_payload && !receiver.payload_is_possible(max_message) {
+        let max_sent = max_sent(receiver.message_op, max_message);
+        if in_payload && !receiver.payload_is_possible(max_sent) {
             return Err(SnapshotError("impossible frame"));
         }
-        if receiver.message.len() > max_message {
+        if receiver.message.len() > max_sent {
             return Err(SnapshotError("a message is larger than allowed"));
         }
         if receiver.message_op == op::TEXT {
@@ -242,13 +244,13 @@ impl Receiver {
     }
 
     /// Whether a receiver inside a payload can reach this state under RFC 6455 §5.4 and §5.5 and the limit.
-    fn payload_is_possible(&self, max_message: usize) -> bool {
+    fn payload_is_possible(&self, max_sent: usize) -> bool {
         let possible = match self.op {
             op::CONTINUATION | op::TEXT | op::BINARY | COMPRESSED_TEXT | COMPRESSED_BINARY => {
                 self.message_op != 0
                     && (self.op == op::CONTINUATION || self.op == self.message_op)
                     && self.control.is_empty()
-                    && self.missing <= max_message.saturating_sub(self.message.len())
+                    && self.missing <= max_sent.saturating_sub(self.message.len())
             }
             op::CLOSE | op::PING | op::PONG => {
                 self.fin && self.missing.saturating_add(self.control.len()) <= op::CONTROL_MAX

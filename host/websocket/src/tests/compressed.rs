@@ -79,16 +79,50 @@ fn reserved_bits_that_the_extension_does_not_use_are_violations() {
     }
 }
 
+/// Payload bytes of a compressed message under a limit of 100.
+const MAX_OF_100: usize = 100 + 100 / 8 + 64;
+
 #[test]
-fn the_limit_holds_for_what_is_sent() {
-    let endpoint = open();
-    let mut seen = Vec::new();
-    for frame in
-        [client(0x42, &[0; 60]), client(0x80, &[0; 40]), client(0x42, &[0; 60]), client(0x80, &[0; 41])]
-    {
-        feed(&endpoint, &frame, 100, Instant::now, |event| seen.push(Seen::from(event)));
+fn a_compressed_message_may_be_an_eighth_larger_than_a_plain_one() {
+    for (op, max) in [(op::BINARY | op::COMPRESSED, MAX_OF_100), (op::BINARY, 100)] {
+        for length in [max, max + 1] {
+            let whole = vec![client(0x80 | op, &vec![0; length])];
+            let parts =
+                vec![client(op, &[0; 60]), client(0x00, &[0; 30]), client(0x80, &vec![0; length - 90])];
+            for frames in [whole, parts] {
+                let (endpoint, mut seen) = (open(), Vec::new());
+                for frame in frames {
+                    feed(&endpoint, &frame, 100, Instant::now, |event| seen.push(Seen::from(event)));
+                }
+                let expected = match op {
+                    _ if length > max => Seen::Violation(1009),
+                    op::BINARY => Seen::Message(op::BINARY, vec![0; length]),
+                    _ => Seen::Compressed(op::BINARY, vec![0; length]),
+                };
+                assert_eq!(seen[0], expected, "opcode {op:#x}, {length} bytes");
+            }
+        }
     }
-    assert_eq!(seen[..2], [Seen::Compressed(op::BINARY, vec![0; 100]), Seen::Violation(1009)]);
+    let no_limit = client(0xc2, &HELLO);
+    feed(&open(), &no_limit, usize::MAX, Instant::now, |event| {
+        assert_eq!(Seen::from(event), compressed(op::BINARY))
+    });
+}
+
+#[test]
+fn a_snapshot_of_a_compressed_message_may_be_an_eighth_larger_too() {
+    for (length, fits) in [(MAX_OF_100, true), (MAX_OF_100 + 1, false)] {
+        let whole = client(0xc2, &vec![0; length]);
+        let later = [client(0x42, &[0; 90]), client(0x80, &vec![0; length - 90])].concat();
+        let between = client(0x42, &vec![0; length]);
+        for wire in [&whole[..whole.len() - 1], &whole[..20], &later[..later.len() - 1], &between] {
+            let (endpoint, mut bytes) = (open(), Vec::new());
+            events(&endpoint, wire, || wire.len());
+            endpoint.snapshot(&mut bytes);
+            let restored = Endpoint::restore(&mut Source(&bytes), 100, Instant::now());
+            assert_eq!(restored.is_ok(), fits, "{} of {length} bytes", wire.len());
+        }
+    }
 }
 
 #[test]
