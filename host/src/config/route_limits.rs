@@ -33,9 +33,9 @@ pub struct MessageRate {
 }
 
 impl MessageRate {
-    /// The time after which one message more is allowed.
+    /// The time after which one message more is allowed. Not zero, which would be no limit.
     pub fn interval(&self) -> Duration {
-        self.per / self.messages.max(1)
+        (self.per / self.messages.max(1)).max(Duration::from_nanos(1))
     }
 }
 
@@ -64,5 +64,22 @@ impl RouteLimits {
     /// Whether every message from the client has to be looked at.
     pub fn count_messages(&self) -> bool {
         self.message_rate.is_some() || self.idle_timeout.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_takes_some_time_at_any_rate() {
+        for (messages, per, interval) in [
+            (10, Duration::from_secs(1), Duration::from_millis(100)),
+            (1_000_000_000, Duration::from_secs(1), Duration::from_nanos(1)),
+            (u32::MAX, Duration::from_secs(1), Duration::from_nanos(1)),
+            (1_000_001, Duration::from_millis(1), Duration::from_nanos(1)),
+        ] {
+            assert_eq!(MessageRate { messages, per, burst: 1 }.interval(), interval, "{messages} in {per:?}");
+        }
     }
 }
