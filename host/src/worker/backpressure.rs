@@ -17,15 +17,17 @@ use crate::config::route_limits::OnFull;
 use crate::config::units::Size;
 
 impl Hub {
-    /// A message for a client whose queue is above `high_water`: the [`status`] if it is not queued.
+    /// A message or control frame for a client whose queue is above `high_water`: the [`status`] if it is not queued.
+    /// `on_full = "drop"` drops messages at once, and control frames above `max_backlog`.
     #[cold]
     pub(super) fn reject_above_high_water(&self, c: &Client, op: u8) -> Option<i32> {
         let is_message = matches!(op, op::TEXT | op::BINARY);
-        if is_message && self.drops_when_full(c) {
+        let is_full = c.backlog() > self.limits.max_backlog;
+        if (is_message || is_full) && self.drops_when_full(c) {
             self.want_drain(c);
             return Some(self.drop_message(c));
         }
-        (c.backlog() > self.limits.max_backlog).then(|| self.overflow(c))
+        is_full.then(|| self.overflow(c))
     }
 
     fn drops_when_full(&self, c: &Client) -> bool {

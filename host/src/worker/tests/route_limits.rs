@@ -252,6 +252,31 @@ async fn a_full_queue_drops_whole_messages_and_no_control_frames() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_control_frame_above_the_backlog_is_dropped_too_and_closes_nobody() {
+    let limits = limits(|limits| (limits.high_water, limits.max_backlog) = (1000, 2000));
+    with_worker(limits, async |worker| {
+        let drops = RouteLimits { on_full: OnFull::Drop, ..RouteLimits::default() };
+        let c = TestClient::open_limited(worker, draining(), drops).await;
+        let send = |op, payload: &[u8]| worker.hub.send(&c.client, op, payload);
+        assert_eq!(send(op::BINARY, &[1; 8000]), status::QUEUED);
+        for op in [op::PING, op::PONG, op::BINARY] {
+            assert_eq!(send(op, b"dropped"), status::DROPPED);
+        }
+        assert_eq!(worker.hub.outgoing.score.counters().dropped, 3);
+        let expected = server_frame(op::BINARY, &[1; 8000]);
+        let mut received = Vec::new();
+        while received.len() < expected.len() {
+            settle().await;
+            received.extend(c.take(300));
+        }
+        assert!(received == expected && c.client.is_open());
+        settle().await;
+        assert_eq!(send(op::PING, b"sent"), status::SENT);
+    })
+    .await;
+}
+
 #[test]
 fn a_client_pays_for_the_limits_of_its_route_only_if_it_has_some() {
     assert!(size_of::<Client>() <= 344, "{} bytes", size_of::<Client>());
