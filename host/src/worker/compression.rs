@@ -17,6 +17,7 @@ use super::Worker;
 use super::hub::{Hub, SHARED_FRAME};
 use super::outgoing::clients;
 use crate::client::Client;
+use crate::client::compression::Compression as ClientCompression;
 use crate::client::outbox::{Pool, SharedFrames};
 use crate::config::units::Size;
 use crate::plugin::call;
@@ -104,7 +105,8 @@ impl Hub {
         }
     }
 
-    /// Frees the windows of all messages that were sent: later ones refer to none of them. Returns whether there were any.
+    /// Frees the windows of all messages that were sent: later ones refer to none of them. Windows are kept again when
+    /// there is room. Returns whether there were any.
     pub(super) fn drop_sent_windows(&self) -> bool {
         let (mut freed, mut owners) = (0, 0);
         for c in self.all() {
@@ -121,6 +123,7 @@ impl Hub {
             return false;
         }
         self.outgoing.change_windows(freed, 0, &self.pool);
+        self.outgoing.pause_windows();
         self.repeats.log(
             Level::Warn,
             "compression",
@@ -132,6 +135,16 @@ impl Hub {
             ),
         );
         true
+    }
+
+    /// A message was queued compressed: it enters the client's window. If windows are not kept, the window becomes empty,
+    /// because later messages may only refer to what was sent directly before them.
+    fn push_sent(&self, it: &mut ClientCompression, data: &[u8]) {
+        if self.keeps_windows() {
+            it.sent.push(data, it.agreement.server);
+        } else {
+            it.sent.clear();
+        }
     }
 
     /// Queues one message, compressed if the client gets messages like it compressed; a status.
@@ -146,7 +159,7 @@ impl Hub {
                     return false;
                 };
                 outbox.push(op | COMPRESSED, compressed, &self.pool);
-                it.sent.push(data, it.agreement.server);
+                self.push_sent(it, data);
                 true
             });
             if !is_compressed {
@@ -183,7 +196,7 @@ impl Hub {
                 Some(compressed) => {
                     self.queue(c, op, |outbox| {
                         compressed.push(outbox, &self.pool);
-                        c.with_compression(|it| it.map(|it| it.sent.push(data, it.agreement.server)));
+                        c.with_compression(|it| it.map(|it| self.push_sent(it, data)));
                     });
                     self.count_windows(c);
                 }

@@ -31,13 +31,15 @@ pub struct Outgoing {
     own: Cell<usize>,
     /// Windows of compression, in bytes.
     windows: Cell<usize>,
+    /// Windows were dropped, and new ones are not kept until [`FREED_PART`] of the bound is free.
+    windows_paused: Cell<bool>,
     pub(super) score: &'static Slot,
 }
 
 impl Outgoing {
     /// Nothing is queued. The scoreboard shows the memory.
     pub fn new(score: &'static Slot) -> Self {
-        Self { own: Cell::new(0), windows: Cell::new(0), score }
+        Self { own: Cell::new(0), windows: Cell::new(0), windows_paused: Cell::new(false), score }
     }
 
     /// Bytes of memory.
@@ -49,6 +51,11 @@ impl Outgoing {
     pub(super) fn change_windows(&self, before: usize, after: usize, pool: &Pool) {
         self.windows.set(self.windows.get() + after - before);
         self.score.set_send_memory(self.memory(pool));
+    }
+
+    /// All windows were dropped, because the memory was above the bound.
+    pub(super) fn pause_windows(&self) {
+        self.windows_paused.set(true);
     }
 
     /// The part of a client that is not shared has changed.
@@ -98,6 +105,16 @@ impl Hub {
         if is_above() && (!self.drop_sent_windows() || is_above()) {
             self.shed_senders();
         }
+    }
+
+    /// Whether windows of compression may grow. Without a pause, each recipient of a broadcast could be the
+    /// one whose window exceeds the bound, and have the windows of all dropped again.
+    pub(super) fn keeps_windows(&self) -> bool {
+        let (outgoing, max) = (&self.outgoing, self.limits.send_memory);
+        if outgoing.windows_paused.get() && outgoing.memory(&self.pool) <= max - max / FREED_PART {
+            outgoing.windows_paused.set(false);
+        }
+        !outgoing.windows_paused.get()
     }
 
     /// The client's queue is about to be dropped with it.

@@ -4,6 +4,8 @@ mod address_limits; // addresses of many clients
 
 mod closing; // the closing handshake and its deadline
 
+mod compression; // windows of what is sent, and their memory
+
 mod memory; // what all clients together hold
 
 mod pace; // slow clients, stalls, floods
