@@ -101,8 +101,8 @@ struct Sender {
     permit: Rc<Permit>,
     /// The connection of a client that a proxy's header names, during its request.
     seat: Option<Rc<Seat>>,
-    /// Whether the client, or that proxy, speaks TLS.
-    is_tls: bool,
+    /// Whether what `peer` sends is encrypted on its way.
+    is_secure: bool,
     /// What the client has proved its identity with.
     certificate: Option<Rc<ClientCertificate>>,
     /// Where the client has come to.
@@ -113,6 +113,15 @@ struct Sender {
     entry: Option<Rc<Entry>>,
     /// The stream of the request. None: HTTP/1.1.
     stream: Option<Rc<http2::Waiting>>,
+}
+
+impl Sender {
+    /// Has the client know what its request head does not tell.
+    fn describe(&self, client: &Client, params: Params) {
+        self.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
+        client.is_secure.set(self.is_secure);
+        client.set_params(params);
+    }
 }
 
 /// Serves one accepted socket of a listener until it is closed, or upgraded. What the listener says comes in this order:
@@ -129,9 +138,9 @@ pub async fn serve(
     let deadline = Instant::now() + worker.hub.limits.handshake_timeout;
     let peer = match listener.proxy_protocol {
         true => Box::pin(proxy_protocol::client(worker, &stream, peer, deadline)).await,
-        false => Some(ProxiedPeer { peer, is_named: true }),
+        false => Some(ProxiedPeer { peer, is_named: true, is_tls: None }),
     };
-    let Some(ProxiedPeer { peer, is_named }) = peer else { return };
+    let Some(ProxiedPeer { peer, is_named, is_tls: is_proxied_tls }) = peer else { return };
     let permit = match listener.proxy_protocol.then(|| admit(worker, peer)).transpose() {
         Ok(seat) => permit.seated(seat.flatten()),
         Err(turned_away) => return turn_away(worker, turned_away, stream, peer, listener.tls.is_some()),
@@ -149,7 +158,8 @@ pub async fn serve(
         }
         (_, stream) => (stream, None),
     };
-    let is_tls = matches!(stream, Stream::Tls { .. });
+    // A proxy may speak TLS with the server for a client that does not: what it says counts.
+    let is_secure = is_proxied_tls.unwrap_or(listener.tls.is_some());
     let limits = &worker.hub.limits;
     let (permit, phase) = (Rc::new(permit), Phase::default());
     let (pending, entry, recorder) = (Rc::default(), None, Recorder::new(worker, &phase));
@@ -160,7 +170,7 @@ pub async fn serve(
         is_named,
         permit: permit.clone(),
         seat: None,
-        is_tls,
+        is_secure,
         certificate,
         listener,
         pending,
@@ -254,10 +264,12 @@ async fn respond_counted(mut sender: Sender, request: Request<Incoming>, upgrade
     };
     sender.entry.iter().for_each(|entry| entry.set_route(route));
     let client = forwarded::client(trusted, sender.peer, headers);
+    let is_secure = forwarded::is_secure(trusted, sender.peer, headers, sender.is_secure);
+    let is_tls = sender.is_secure || sender.listener.tls.is_some();
     let is_allowed = route.files.is_some()
         || accept.is_none()
-        || origin::is_allowed(trusted, route, headers, sender.peer, client, sender.is_tls);
-    sender.peer = client;
+        || origin::is_allowed(trusted, route, headers, sender.peer, client, is_tls);
+    (sender.peer, sender.is_secure) = (client, is_secure);
     let mut response = match is_allowed {
         true => respond_on(route, sender, request, accept).await,
         false => text(StatusCode::FORBIDDEN, "this page may not open a WebSocket here"),
@@ -306,7 +318,7 @@ async fn call_handler(
     (route, params): (&ResolvedRoute, Params),
     handler: HandlerRef,
 ) -> HttpResponse {
-    let Sender { worker, peer, ref certificate, .. } = sender;
+    let Sender { worker, peer, .. } = sender;
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let body = match body::read(worker, body).await {
@@ -316,8 +328,7 @@ async fn call_handler(
     let path = route.visible(parts.uri.path());
     let head = Head::new(&parts, path, peer);
     let mut exchange = Exchange::new(parts.method.as_str(), head, body, accepted.is_some());
-    certificate.iter().for_each(|certificate| exchange.client.set_certificate(certificate.clone()));
-    exchange.client.set_params(params);
+    sender.describe(&exchange.client, params);
     // The generation that is called now, whatever is in use when its data is released.
     let called = worker.registry().plugin(handler.plugin).clone();
     let result = call::on_request(handler, &mut exchange);
@@ -379,8 +390,7 @@ fn switch(
     let protocol = protocol::select(route, &parts.headers, None, sender.peer);
     let client = Rc::new(Client::requested(Head::new(&parts, route.visible(parts.uri.path()), sender.peer)));
     protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
-    sender.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
-    client.set_params(params);
+    sender.describe(&client, params);
     accepted.apply(route, &client);
     hand_over(sender, on_upgrade, client, callbacks, None);
     accepted.response(protocol)
