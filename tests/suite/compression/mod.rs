@@ -12,12 +12,17 @@ use crate::support::{
 /// What Chromium offers.
 const BROWSER: &str = "permessage-deflate; client_max_window_bits";
 
+/// The echo plugin. A client that waits for others, on a busy machine for long, gets no Ping in between.
+fn serve(mode: &str, options: &[&str]) -> Host {
+    Host::serve("echo", &[&["--compression", mode, "--ping-interval", "0"], options].concat())
+}
+
 fn on() -> Host {
-    Host::serve("echo", &["--compression", "on"])
+    serve("on", &[])
 }
 
 fn context() -> Host {
-    Host::serve("echo", &["--compression", "context"])
+    serve("context", &[])
 }
 
 /// A message of that many bytes, such as applications send.

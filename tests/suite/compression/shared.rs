@@ -6,7 +6,7 @@ use crate::support::{ROUTE, Reloading, scratch, status, variant};
 #[test]
 fn a_broadcast_is_compressed_once_for_clients_that_can_share_it() {
     for workers in ["1", "2"] {
-        let host = Host::serve("echo", &["--compression", "context", "--workers", workers]);
+        let host = serve("context", &["--workers", workers]);
         let mut source = host.open("/");
         let offers = [
             BROWSER,
@@ -51,9 +51,9 @@ fn a_broadcast_is_compressed_once_for_clients_that_can_share_it() {
 fn windows_count_as_memory_and_are_bounded() {
     let control = scratch("compression-memory.sock");
     // Half of the received memory is for windows: 24 of 4 KiB.
-    let options = ["--compression", "context", "--max-message", "64KiB", "--receive-memory", "192KiB"];
+    let options = ["--max-message", "64KiB", "--receive-memory", "192KiB"];
     let more = ["--max-backlog", "64KiB", "--send-memory", "64KiB", "--control", path(&control)];
-    let host = Host::serve("echo", &[&options[..], &more].concat());
+    let host = serve("context", &[&options[..], &more].concat());
     let number = |field: &str| {
         let status = status(&control);
         status["workers"][0][field].as_u64().unwrap_or_else(|| panic!("no {field}: {status}"))
@@ -95,7 +95,7 @@ fn windows_count_as_memory_and_are_bounded() {
 
 #[test]
 fn clients_keep_their_windows_over_a_reload() {
-    let options = ["--compression", "context", "--route", ROUTE];
+    let options = ["--compression", "context", "--ping-interval", "0", "--route", ROUTE];
     let reloading = Reloading::serve(&variant("1", &["-DHOOKS", "-DNOTE_SIZE=1024"]), &options);
     let mut client = Deflating::open(&reloading.host, "/", BROWSER);
     assert_eq!(client.read().1, b"join 1");
