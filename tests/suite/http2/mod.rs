@@ -56,12 +56,22 @@ pub fn ask(socket: &mut WebSocket<Tunnel>, text: &str) -> String {
 }
 
 pub fn next_text(socket: &mut WebSocket<Tunnel>) -> String {
-    socket.read().expect("a message comes").into_text().expect("a text").to_string()
+    next(socket).into_text().expect("a text").to_string()
+}
+
+/// The next message. A test that takes long gets pings in between.
+pub fn next(socket: &mut WebSocket<Tunnel>) -> Message {
+    loop {
+        match socket.read().expect("a message comes") {
+            Message::Ping(_) => {}
+            message => return message,
+        }
+    }
 }
 
 /// The code and reason of the Close that is the next message, and the end of the stream behind it.
 pub fn closed(mut socket: WebSocket<Tunnel>) -> Option<(u16, String)> {
-    let close = match socket.read().expect("a Close comes") {
+    let close = match next(&mut socket) {
         Message::Close(close) => close,
         other => panic!("no Close: {other:?}"),
     };

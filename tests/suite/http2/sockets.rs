@@ -6,7 +6,7 @@ use h2::Reason;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
-use super::{Server, ask, closed, next_text, serve};
+use super::{Server, ask, closed, next, next_text, serve};
 use crate::support::{Http2, Tunnel, frame};
 
 const PROBE: &str =
@@ -61,15 +61,15 @@ fn messages_of_every_size_and_in_fragments_come_back() {
     for size in [0, 1, 125, 126, 16_384, 65_535, 65_536, 200_000, 1 << 20] {
         let message = Message::binary((0..size).map(|n| ((n * 31) >> 3) as u8).collect::<Vec<_>>());
         socket.send(message.clone()).expect("the server reads it");
-        assert!(socket.read().expect("it comes back") == message, "{size} bytes");
+        assert!(next(&mut socket) == message, "{size} bytes");
     }
     // Fragments of WebSocket messages, in frames of HTTP/2 that do not end where they do.
     let text = "ä€𝄞".repeat(1000);
     let (first, rest) = text.as_bytes().split_at(1001);
     let fragments = [frame(0x01, first), frame(0x89, b"between"), frame(0x80, rest)].concat();
     socket.get_mut().send_in_frames(&fragments, 7);
-    assert_eq!(socket.read().expect("it comes"), Message::Pong(b"between".to_vec().into()));
-    assert_eq!(socket.read().expect("it comes"), Message::text(text));
+    assert_eq!(next(&mut socket), Message::Pong(b"between".to_vec().into()));
+    assert_eq!(next(&mut socket), Message::text(text));
     // Many messages in one frame of HTTP/2.
     let text = |n: u32| format!("message {n}");
     let many: Vec<u8> = (0..1000).flat_map(|n| frame(0x81, text(n).as_bytes())).collect();
@@ -239,7 +239,7 @@ fn a_client_that_reads_later_gets_all_of_a_long_queue() {
 fn ask_through(socket: &mut WebSocket<Tunnel>, text: &str) -> String {
     socket.send(Message::text(text)).expect("the server reads it");
     loop {
-        if let Message::Text(text) = socket.read().expect("a message comes") {
+        if let Message::Text(text) = next(socket) {
             return text.to_string();
         }
     }
