@@ -47,6 +47,8 @@ impl TrustedProxy {
 }
 
 impl TrustedProxies {
+    pub const NONE: &Self = &Self(Vec::new());
+
     /// Whether that client is a trusted proxy. None: a client of a Unix socket.
     pub fn include(&self, client: Option<IpAddr>) -> bool {
         self.0.iter().any(|proxy| proxy.includes(client))

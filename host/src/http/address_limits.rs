@@ -2,6 +2,7 @@
 //! proxies have no limits of their own: their clients' addresses count, once they are known.
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -36,10 +37,7 @@ pub struct TurnedAway(Reached);
 /// Counts a client that has come, under its address. The proxies that are trusted, and clients of Unix sockets, do not count.
 pub fn admit(worker: &Worker, client: Peer) -> Result<Option<Rc<Seat>>, TurnedAway> {
     let Some(limits) = &worker.address_limits else { return Ok(None) };
-    let proxies = &worker.dispatch().trusted_proxies;
-    let Some(address) = client.ip().filter(|address| !proxies.include(Some(*address))) else {
-        return Ok(None);
-    };
+    let Some(address) = limited_address(&worker.dispatch().trusted_proxies, client) else { return Ok(None) };
     let seated = limits.connect(address);
     seat(worker, client, seated).map_err(|reached| {
         report(worker, limits, client, reached, "disconnecting it");
@@ -81,10 +79,8 @@ pub fn count_request(
     let worker = sender.worker;
     let Some(limits) = &worker.address_limits else { return Ok(()) };
     let dispatch = worker.dispatch();
-    let (proxies, nobody) = (&dispatch.trusted_proxies, TrustedProxies::default());
-    let heard = if sender.is_named { proxies } else { &nobody };
-    let client = forwarded::find(heard, sender.peer, request.headers()).0;
-    let Some(address) = client.ip().filter(|address| !proxies.include(Some(*address))) else { return Ok(()) };
+    let (client, _) = forwarded::find(sender.trusted_proxies(&dispatch), sender.peer, request.headers());
+    let Some(address) = limited_address(&dispatch.trusted_proxies, client) else { return Ok(()) };
     // A WebSocket over HTTP/2 is one of several connections over that of its client.
     let has_seat = client == sender.peer && !(is_handshake && sender.stream.is_some());
     let counted = limits.request(address, is_handshake).and_then(|()| match has_seat {
@@ -97,6 +93,11 @@ pub fn count_request(
         TurnedAway(reached)
     })?;
     Ok(())
+}
+
+/// The address that counts. None: a trusted proxy, or a client of a Unix socket.
+fn limited_address(proxies: &TrustedProxies, client: Peer) -> Option<IpAddr> {
+    client.ip().filter(|address| !proxies.include(Some(*address)))
 }
 
 fn seat(worker: &Worker, client: Peer, seated: Result<Seated, Reached>) -> Result<Option<Rc<Seat>>, Reached> {

@@ -66,7 +66,7 @@ use crate::config::listen::ListenerSettings;
 use crate::config::route::Params;
 use crate::config::trusted_proxies::TrustedProxies;
 use crate::plugin::call;
-use crate::plugin::dispatch::{Answerer, Found, ResolvedRoute};
+use crate::plugin::dispatch::{Answerer, Dispatch, Found, ResolvedRoute};
 use crate::plugin::handler::{Callbacks, HandlerRef};
 use crate::system::addresses::Seat;
 use crate::worker::Worker;
@@ -113,6 +113,19 @@ struct Sender {
     entry: Option<Rc<Entry>>,
     /// The stream of the request. None: HTTP/1.1.
     stream: Option<Rc<http2::Waiting>>,
+}
+
+impl Sender {
+    /// The proxies whose headers name the client. None where no PROXY header has named the proxy itself.
+    fn trusted_proxies<'d>(&self, dispatch: &'d Dispatch) -> &'d TrustedProxies {
+        if self.is_named { &dispatch.trusted_proxies } else { TrustedProxies::NONE }
+    }
+
+    /// Has the client know what its request head does not tell.
+    fn describe(&self, client: &Client, params: Params) {
+        self.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
+        client.set_params(params);
+    }
 }
 
 /// Serves one accepted socket of a listener until it is closed, or upgraded. What the listener says comes in this order:
@@ -244,8 +257,7 @@ async fn respond_counted(mut sender: Sender, request: Request<Incoming>, upgrade
     }
     let dispatch = sender.worker.dispatch();
     let headers = request.headers();
-    let nobody = TrustedProxies::default();
-    let trusted = if sender.is_named { &dispatch.trusted_proxies } else { &nobody };
+    let trusted = sender.trusted_proxies(&dispatch);
     let host = if dispatch.has_hosts() { forwarded::host(trusted, sender.peer, &request) } else { "".into() };
     let route = match dispatch.find(&host, request.method().as_str(), request.uri().path()) {
         Found::Route(route) => route,
@@ -306,7 +318,7 @@ async fn call_handler(
     (route, params): (&ResolvedRoute, Params),
     handler: HandlerRef,
 ) -> HttpResponse {
-    let Sender { worker, peer, ref certificate, .. } = sender;
+    let Sender { worker, peer, .. } = sender;
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let body = match body::read(worker, body).await {
@@ -316,8 +328,7 @@ async fn call_handler(
     let path = route.visible(parts.uri.path());
     let head = Head::new(&parts, path, peer);
     let mut exchange = Exchange::new(parts.method.as_str(), head, body, accepted.is_some());
-    certificate.iter().for_each(|certificate| exchange.client.set_certificate(certificate.clone()));
-    exchange.client.set_params(params);
+    sender.describe(&exchange.client, params);
     // The generation that is called now, whatever is in use when its data is released.
     let called = worker.registry().plugin(handler.plugin).clone();
     let result = call::on_request(handler, &mut exchange);
@@ -379,8 +390,7 @@ fn switch(
     let protocol = protocol::select(route, &parts.headers, None, sender.peer);
     let client = Rc::new(Client::requested(Head::new(&parts, route.visible(parts.uri.path()), sender.peer)));
     protocol.iter().for_each(|name| client.set_subprotocol(name.as_bytes()));
-    sender.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
-    client.set_params(params);
+    sender.describe(&client, params);
     accepted.apply(route, &client);
     hand_over(sender, on_upgrade, client, callbacks, None);
     accepted.response(protocol)

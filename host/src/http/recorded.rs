@@ -25,7 +25,6 @@ use super::timed::Phase;
 use super::{Peer, Sender};
 use crate::client::Client;
 use crate::client::recorded::Recorded;
-use crate::config::trusted_proxies::TrustedProxies;
 use crate::plugin::dispatch::{Answerer, ResolvedRoute};
 use crate::plugin::handler::HandlerRef;
 use crate::system::access_log::{AccessLog, Record, RequestNote};
@@ -202,9 +201,9 @@ fn record(log: &AccessLog, note: &RequestNote, status: u16, bytes: u64, is_abort
 impl Entry {
     fn new(log: &'static AccessLog, sender: &Sender, request: &Request<Incoming>) -> Rc<Self> {
         let dispatch = sender.worker.dispatch();
-        let nobody = TrustedProxies::default();
-        let trusted = if sender.is_named { &dispatch.trusted_proxies } else { &nobody };
-        let peer = forwarded::client(trusted, sender.peer, request.headers()).to_string();
+        // The log hears of a problem when the route is looked up.
+        let (peer, _) = forwarded::find(sender.trusted_proxies(&dispatch), sender.peer, request.headers());
+        let peer = peer.to_string();
         let (uri, version) = (request.uri(), format!("{:?}", request.version()));
         // Over HTTP/2 the host is beside the target, and not in a header.
         let (target, authority) = match request.version() {
