@@ -114,16 +114,13 @@ impl Hub {
         status
     }
 
-    /// Sends a message that is not [`sendable`](Hub::sendable) only because it is larger than the server's limit, and
+    /// Sends a message that is not [`sendable`](Hub::sendable), if only because it is larger than the server's limit, and
     /// not than that of the client's route.
     #[cold]
-    pub(super) fn send_anyway(&self, c: &Client, op: u8, data: &[u8], status: i32) -> i32 {
-        let fits = data.len() <= self.max_message(c);
-        match op {
-            op::BINARY if fits => self.queue_first(c, op, data),
-            op::TEXT if fits && std::str::from_utf8(data).is_ok() => self.queue_first(c, op, data),
-            op::TEXT if fits => status::BAD_UTF8,
-            _ => self.unsendable(data, status),
+    pub(super) fn send_within_route(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
+        match Self::sendable_within(self.max_message(c), op, data) {
+            Ok(()) => self.queue_first(c, op, data),
+            Err(status) => self.unsendable(data, status),
         }
     }
 }

@@ -163,9 +163,15 @@ impl Hub {
     /// Whether such a message may be sent; else a [`status`].
     #[inline]
     pub fn sendable(&self, op: u8, data: &[u8]) -> Result<(), i32> {
+        Self::sendable_within(self.limits.max_message, op, data)
+    }
+
+    /// The same where a message has at most `max_message` bytes.
+    #[inline]
+    pub(super) fn sendable_within(max_message: usize, op: u8, data: &[u8]) -> Result<(), i32> {
         match op {
-            op::BINARY if data.len() <= self.limits.max_message => Ok(()),
-            op::TEXT if data.len() <= self.limits.max_message => {
+            op::BINARY if data.len() <= max_message => Ok(()),
+            op::TEXT if data.len() <= max_message => {
                 std::str::from_utf8(data).map(drop).map_err(|_| status::BAD_UTF8)
             }
             op::PING | op::PONG if data.len() <= callsign_websocket::op::CONTROL_MAX => Ok(()),
@@ -179,7 +185,7 @@ impl Hub {
     pub fn send(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
         match self.sendable(op, data) {
             Ok(()) => self.queue_message(c, op, data),
-            Err(status) => self.send_anyway(c, op, data, status),
+            Err(_) => self.send_within_route(c, op, data),
         }
     }
 
