@@ -17,33 +17,11 @@ use crate::config::route::{
     parse_handler, parse_header_name, parse_header_value, parse_method,
 };
 
-const KEYS: &[&str] = &[
-    "path",
-    "methods",
-    "host",
-    "hosts",
-    "handler",
-    "files",
-    "cache_control",
-    "dotfiles",
-    "onconnect",
-    "onmessage",
-    "ondisconnect",
-    "ondrain",
-    "strip_prefix",
-    "protocols",
-    "origins",
-    "compression",
-    "headers",
-    "max_message",
-    "ping_interval",
-    "idle_timeout",
-    "max_lifetime",
-    "message_rate",
-    "on_full",
-];
-/// Keys for handlers and connections.
-const NOT_BESIDE_FILES: &[&str] = &[
+/// Keys of any route.
+const COMMON_KEYS: &[&str] =
+    &["path", "methods", "host", "hosts", "files", "cache_control", "dotfiles", "strip_prefix", "headers"];
+/// Keys for handlers and connections, which do not stand beside `files`.
+const HANDLER_KEYS: &[&str] = &[
     "handler",
     "onconnect",
     "onmessage",
@@ -67,8 +45,9 @@ pub(super) fn routes(top: &Section, folder: &Path) -> anyhow::Result<Vec<Route>>
     let tables = value.get_ref().as_array();
     let tables = tables.ok_or_else(|| top.rejection("route", value, EXPECTED))?;
     let (mut routes, mut claims) = (Vec::<Route>::new(), Claims::default());
+    let keys = [COMMON_KEYS, HANDLER_KEYS].concat();
     for value in tables.iter() {
-        let section = top.open("route", "in [[route]]".into(), value, KEYS, EXPECTED)?;
+        let section = top.open("route", "in [[route]]".into(), value, &keys, EXPECTED)?;
         let route = route(&section, folder)?;
         if let Err(conflict) = claims.add(&route, routes.len()) {
             let (requests, first) = (conflict.requests(&route), &routes[conflict.first]);
@@ -207,7 +186,7 @@ fn files(route: &Section, path: &RoutePath, base: &Path) -> anyhow::Result<Optio
             None => Ok(None),
         };
     };
-    if let Some(other) = NOT_BESIDE_FILES.iter().find(|key| route.get(key).is_some()) {
+    if let Some(other) = HANDLER_KEYS.iter().find(|key| route.get(key).is_some()) {
         return Err(route.error(format_args!(
             "route `{path}` has `{other}` beside `files`, expected one of them: the server itself answers with files"
         )));
