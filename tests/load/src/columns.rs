@@ -7,23 +7,27 @@ pub struct Column {
     pub decimals: usize,
 }
 
-pub const MESSAGE_COLUMNS: &[Column] = &[
-    Column { title: "CPU us/msg", key: "cpu_us_per_message", decimals: 3 },
-    Column { title: "msg/s", key: "messages_per_second", decimals: 0 },
-    Column { title: "p50 us", key: "p50_us", decimals: 0 },
-    Column { title: "p99 us", key: "p99_us", decimals: 0 },
-    Column { title: "p99.9 us", key: "p999_us", decimals: 0 },
-];
+const RATE: Column = Column { title: "msg/s", key: "messages_per_second", decimals: 0 };
+const P50: Column = Column { title: "p50 us", key: "p50_us", decimals: 0 };
+const P99: Column = Column { title: "p99 us", key: "p99_us", decimals: 0 };
+const P999: Column = Column { title: "p99.9 us", key: "p999_us", decimals: 0 };
+const MEMORY: Column = Column { title: "KiB/conn", key: "kib_per_connection", decimals: 2 };
+
+const fn cpu(decimals: usize) -> Column {
+    Column { title: "CPU us/msg", key: "cpu_us_per_message", decimals }
+}
+
+pub const MESSAGE_COLUMNS: &[Column] = &[cpu(3), RATE, P50, P99, P999];
 pub const DEFLATE_COLUMNS: &[Column] = &[
-    Column { title: "CPU us/msg", key: "cpu_us_per_message", decimals: 2 },
-    Column { title: "msg/s", key: "messages_per_second", decimals: 0 },
-    Column { title: "p50 us", key: "p50_us", decimals: 0 },
-    Column { title: "p99 us", key: "p99_us", decimals: 0 },
-    Column { title: "p99.9 us", key: "p999_us", decimals: 0 },
+    cpu(2),
+    RATE,
+    P50,
+    P99,
+    P999,
     Column { title: "sent/plain", key: "sent_over_plain", decimals: 3 },
-    Column { title: "KiB/conn", key: "kib_per_connection", decimals: 2 },
+    MEMORY,
 ];
-pub const MEMORY_COLUMNS: &[Column] = &[Column { title: "KiB/conn", key: "kib_per_connection", decimals: 2 }];
+pub const MEMORY_COLUMNS: &[Column] = &[MEMORY];
 pub const SCOREBOARD_COLUMNS: &[Column] =
     &[Column { title: "ns/callback", key: "scoreboard_ns_per_callback", decimals: 2 }];
 

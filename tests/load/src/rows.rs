@@ -15,7 +15,7 @@ use crate::edit;
 use crate::measure::{Processors, pin};
 use crate::reload;
 use crate::scoreboard;
-use crate::servers::{Compression, Running, Server};
+use crate::servers::{Compression, Running, Server, Setup};
 use crate::steps::{self, CROWD};
 
 /// Approximate overhead of a measurement: start, connections, warm-up, exit.
@@ -133,6 +133,7 @@ enum Work {
         connections: usize,
         size: usize,
         depth: u64,
+        is_tls: bool,
     },
     /// From one connection to all others in the scope, 64 B.
     Broadcast {
@@ -147,13 +148,7 @@ enum Work {
     },
     Idle {
         connections: usize,
-    },
-    TlsEcho {
-        connections: usize,
-        size: usize,
-    },
-    TlsIdle {
-        connections: usize,
+        is_tls: bool,
     },
     /// Needs no server.
     Scoreboard,
@@ -202,10 +197,21 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
         row(name, title, columns, "tokio-rustls", lanes.into())
     };
     let tls_echo = |name, connections, size, title: &str| {
-        over_tls(name, MESSAGE_COLUMNS, title.into(), Work::TlsEcho { connections, size })
+        over_tls(
+            name,
+            MESSAGE_COLUMNS,
+            title.into(),
+            Work::Echo { connections, size, depth: 1, is_tls: true },
+        )
     };
     let echo = |name, connections, size, depth, title: &str| {
-        row(name, title.into(), MESSAGE_COLUMNS, "floor", everybody(Work::Echo { connections, size, depth }))
+        row(
+            name,
+            title.into(),
+            MESSAGE_COLUMNS,
+            "floor",
+            everybody(Work::Echo { connections, size, depth, is_tls: false }),
+        )
     };
     let lane = |label, scope, burst, workers| Lane {
         label,
@@ -269,13 +275,13 @@ pub fn rows(only: &[RowName], servers: &[Server], connections: usize, open_files
             format!("{many} silent connections{limited}: memory of the server's processes"),
             MEMORY_COLUMNS,
             "floor",
-            everybody(Work::Idle { connections: many }),
+            everybody(Work::Idle { connections: many, is_tls: false }),
         ),
         over_tls(
             RowName::TlsIdle,
             MEMORY_COLUMNS,
             format!("{many} silent connections{limited} over TLS: memory of the server's processes"),
-            Work::TlsIdle { connections: many },
+            Work::Idle { connections: many, is_tls: true },
         ),
         row(
             RowName::Scoreboard,
@@ -328,29 +334,23 @@ impl Lane {
     /// The server did not start, died, disconnected, stalled, or gave a wrong answer.
     pub fn measure(&self, duration: Duration, processors: Processors) -> Result<Vec<f64>> {
         match self.work {
-            Work::Echo { connections, size, depth } => {
-                self.serve(1, processors, |server| steps::echo(server, connections, size, depth, duration))
+            Work::Echo { connections, size, depth, is_tls } => {
+                self.serve(Setup::alone(is_tls), processors, |server| {
+                    steps::echo(server, connections, size, depth, duration)
+                })
             }
-            Work::TlsEcho { connections, size } => {
-                let mut server = Running::start_tls(self.server, processors)?;
-                let result = steps::echo(&server, connections, size, 1, duration);
-                server.unless_dead(result)
+            Work::Broadcast { scope, burst, workers } => {
+                self.serve(Setup::Workers(workers), processors, |server| {
+                    steps::broadcast(server, scope, burst, workers, duration)
+                })
             }
-            Work::Broadcast { scope, burst, workers } => self.serve(workers, processors, |server| {
-                steps::broadcast(server, scope, burst, workers, duration)
-            }),
             Work::Deflate { connections, mode } => {
-                let mut server = Running::start_compressing(self.server, mode, processors)?;
-                let result = steps::deflate(&server, connections, mode, duration);
-                server.unless_dead(result)
+                self.serve(Setup::Compressing(mode), processors, |server| {
+                    steps::deflate(server, connections, mode, duration)
+                })
             }
-            Work::Idle { connections } => {
-                self.serve(1, processors, |server| steps::idle(server, connections))
-            }
-            Work::TlsIdle { connections } => {
-                let mut server = Running::start_tls(self.server, processors)?;
-                let result = steps::idle(&server, connections);
-                server.unless_dead(result)
+            Work::Idle { connections, is_tls } => {
+                self.serve(Setup::alone(is_tls), processors, |server| steps::idle(server, connections))
             }
             Work::Scoreboard => {
                 pin(processors.server)?;
@@ -370,11 +370,11 @@ impl Lane {
     /// Runs a server for one measurement.
     fn serve(
         &self,
-        workers: usize,
+        setup: Setup,
         processors: Processors,
         measure: impl FnOnce(&Running) -> Result<Vec<f64>>,
     ) -> Result<Vec<f64>> {
-        let mut server = Running::start(self.server, workers, processors)?;
+        let mut server = Running::start(self.server, setup, processors)?;
         let result = measure(&server);
         server.unless_dead(result)
     }

@@ -42,6 +42,24 @@ pub enum Server {
     TokioRustls,
 }
 
+/// How a server is started.
+#[derive(Clone, Copy)]
+pub enum Setup {
+    /// With so many workers; only callsign has them, the other servers have one thread.
+    Workers(usize),
+    /// With TLS, and one worker.
+    Tls,
+    /// With one worker, and messages compressed, or not.
+    Compressing(Compression),
+}
+
+impl Setup {
+    /// One worker, with TLS or without.
+    pub fn alone(is_tls: bool) -> Self {
+        if is_tls { Self::Tls } else { Self::Workers(1) }
+    }
+}
+
 /// Whether and how messages are compressed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -194,76 +212,56 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a server on its processor and returns to the load's; waits until an upgrade has succeeded. Only
-    /// callsign has `workers`; the other servers have one thread.
+    /// Starts a server on its processor and returns to the load's; waits until an upgrade has succeeded.
     ///
     /// # Errors
-    /// The server cannot be started, exits at once, or does not upgrade a connection within 10 s.
-    pub fn start(server: Server, workers: usize, processors: Processors) -> Result<Self> {
+    /// The server has no such setup, cannot be started, exits at once, or does not upgrade a connection within 10 s.
+    pub fn start(server: Server, setup: Setup, processors: Processors) -> Result<Self> {
         let port = free_port()?;
-        let command = match server {
-            Server::Callsign => callsign(port, workers, "echo", None)?,
-            Server::Yawc => bail!("yawc is in the rows with compression alone"),
-            Server::TokioRustls => bail!("tokio-rustls is in the rows with TLS alone"),
-            other => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.args(["server", other.name(), &port.to_string()]);
-                command
+        let certificate = match setup {
+            Setup::Tls => {
+                let name = format!("load-tls-{}-{port}", std::process::id());
+                Some(Certificate::create(build_folder()?.with_file_name(name))?)
             }
+            Setup::Workers(_) | Setup::Compressing(_) => None,
         };
-        pin(processors.server)?; // inherited by the child and its children
-        Self::spawn(command, port, processors)
-    }
-
-    /// Starts one of the servers that can compress messages, like [`Self::start`].
-    ///
-    /// # Errors
-    /// As for [`Self::start`].
-    pub fn start_compressing(server: Server, mode: Compression, processors: Processors) -> Result<Self> {
-        let port = free_port()?;
+        let folder = certificate.as_ref().map(Certificate::folder);
         let command = match server {
             Server::Callsign => {
-                let mut command = callsign(port, 1, "echo", None)?;
-                command.args(["--compression", mode.text()]);
+                let workers = if let Setup::Workers(workers) = setup { workers } else { 1 };
+                let mut command = callsign(port, workers, "echo", None)?;
+                if let Setup::Compressing(mode) = setup {
+                    command.args(["--compression", mode.text()]);
+                }
+                if let Some(folder) = folder {
+                    command.arg("--tls-certificate").arg(tls::certificate_in(folder));
+                    command.arg("--tls-key").arg(tls::key_in(folder));
+                }
                 command
             }
             Server::Yawc => {
+                let Setup::Compressing(mode) = setup else {
+                    bail!("yawc is in the rows with compression alone")
+                };
                 let mut command =
                     Command::new(yawc_folder()?.join(yawc_profile()?).join("callsign-load-yawc"));
                 command.args([&port.to_string(), mode.text()]);
                 command
             }
-            other => bail!("{} does not compress messages", other.name()),
-        };
-        pin(processors.server)?;
-        Self::spawn(command, port, processors)
-    }
-
-    /// Starts one of the servers that speak TLS, like [`Self::start`].
-    ///
-    /// # Errors
-    /// As for [`Self::start`].
-    pub fn start_tls(server: Server, processors: Processors) -> Result<Self> {
-        let port = free_port()?;
-        let folder = build_folder()?.with_file_name(format!("load-tls-{}-{port}", std::process::id()));
-        let certificate = Certificate::create(folder)?;
-        let folder = certificate.folder();
-        let command = match server {
-            Server::Callsign => {
-                let mut command = callsign(port, 1, "echo", None)?;
-                command.arg("--tls-certificate").arg(tls::certificate_in(folder));
-                command.arg("--tls-key").arg(tls::key_in(folder));
-                command
-            }
-            Server::TokioRustls => {
+            other => {
+                if matches!(setup, Setup::Compressing(_)) {
+                    bail!("{} does not compress messages", other.name());
+                }
+                if folder.is_some() != (other == Server::TokioRustls) {
+                    bail!("{} is not in these rows", other.name());
+                }
                 let mut command = Command::new(std::env::current_exe()?);
-                command.args(["server", server.name(), &port.to_string()]).arg(folder);
+                command.args(["server", other.name(), &port.to_string()]).args(folder);
                 command
             }
-            other => bail!("{} does not speak TLS", other.name()),
         };
-        pin(processors.server)?;
-        Self::spawn_with(command, port, Some(certificate), processors)
+        pin(processors.server)?; // inherited by the child and its children
+        Self::spawn(command, port, certificate, processors)
     }
 
     /// Starts callsign with this plugin and a control socket on all processors and returns to the load's;
@@ -280,14 +278,10 @@ impl Running {
         let port = free_port()?;
         let command = callsign(port, workers, plugin, Some(control))?;
         processors.use_all()?;
-        Self::spawn(command, port, processors)
+        Self::spawn(command, port, None, processors)
     }
 
-    fn spawn(command: Command, port: u16, processors: Processors) -> Result<Self> {
-        Self::spawn_with(command, port, None, processors)
-    }
-
-    fn spawn_with(
+    fn spawn(
         mut command: Command,
         port: u16,
         certificate: Option<Certificate>,
