@@ -72,10 +72,11 @@ impl Extras {
         result
     }
 
-    fn change(&self, f: impl FnOnce(&mut Present)) {
+    fn change<R>(&self, f: impl FnOnce(&mut Present) -> R) -> R {
         let mut present = self.0.take().unwrap_or_default();
-        f(&mut present);
-        self.0.set(Some(present));
+        let result = f(&mut present);
+        self.0.set(Some(present).filter(|present| !present.is_empty()));
+        result
     }
 
     /// Keeps bytes that were read and not handled.
@@ -85,10 +86,10 @@ impl Extras {
 
     /// Takes the bytes that were read and not handled.
     pub fn take_rest(&self) -> Option<Rest> {
-        let mut present = self.0.take()?;
-        let rest = present.rest.take();
-        self.0.set(Some(present).filter(|present| !present.is_empty()));
-        rest
+        if self.with(|present| present.is_none()) {
+            return None;
+        }
+        self.change(|present| present.rest.take())
     }
 
     /// Memory of the bytes that were read and not handled.
@@ -144,14 +145,10 @@ impl Extras {
 
     /// Sets or ends compression; returns what was there.
     pub fn set_compression(&self, compression: Option<Box<Compression>>) -> Option<Box<Compression>> {
-        let present = self.0.take();
-        if present.is_none() && compression.is_none() {
+        if compression.is_none() && self.with(|present| present.is_none()) {
             return None;
         }
-        let mut present = present.unwrap_or_default();
-        let before = std::mem::replace(&mut present.compression, compression);
-        self.0.set(Some(present).filter(|present| !present.is_empty()));
-        before
+        self.change(|present| std::mem::replace(&mut present.compression, compression))
     }
 
     /// Passes what compression keeps.

@@ -102,7 +102,7 @@ impl Client {
         self.with_params(|it| put_bytes(&mut bytes, it.map_or(&[], Params::as_bytes)));
         bytes.push(u8::from(self.turn.is_limited.get()));
         self.with_limited(|limited| limited.freeze(&mut bytes, now));
-        let recorded = self.recorded().map(|recorded| recorded.freeze(Instant::now()));
+        let recorded = self.recorded().map(|recorded| recorded.freeze(now));
         put_bytes(&mut bytes, &recorded.unwrap_or_default());
         self.endpoint.snapshot(&mut bytes);
         self.with_compression(|it| it.iter().for_each(|it| it.write_to(&mut bytes)));
