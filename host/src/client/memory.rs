@@ -7,6 +7,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Wake;
 
 #[derive(Debug, Default)]
 struct Direction {
@@ -112,5 +115,15 @@ impl Peer {
     /// Breaks the transport: reads and writes of the server fail.
     pub fn break_off(&self) {
         self.0.borrow_mut().broken = true;
+    }
+}
+
+/// A waker's task: how often it was woken.
+#[derive(Default)]
+pub struct Wakes(pub AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
     }
 }

@@ -104,21 +104,12 @@ impl Multiplexed {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    use std::task::Wake;
+    use std::sync::atomic::Ordering::Relaxed;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
+    use crate::client::memory::Wakes;
 
     fn pair(size: usize) -> (Multiplexed, DuplexStream, [Arc<Wakes>; 2]) {
         let (ours, theirs) = tokio::io::duplex(size);

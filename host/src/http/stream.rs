@@ -277,20 +277,12 @@ fn poll_of<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
 mod tests {
     use std::io::Write as _;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    use std::task::{Wake, Waker};
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::task::Waker;
 
     use super::*;
+    use crate::client::memory::Wakes;
     use crate::client::tls::tests::socket_pair;
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
 
     #[tokio::test]
     async fn others_have_their_turn_after_a_read_of_many_small_records() {
