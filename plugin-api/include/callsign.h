@@ -305,9 +305,10 @@ struct callsign_request {
 	const char *host;
 	/* The connection that the request may become. Its `data` is initially NULL and becomes
 	 * the connection's `data` when onconnect is called. Its `id` is 0 until then. Of the
-	 * functions of struct callsign_host, only callsign_host.peer, callsign_host.certificate
-	 * and callsign_host.certificate_field accept the pointer before onconnect; the others
-	 * return CALLSIGN_STATUS_CLOSED, NULL or 0.
+	 * functions of struct callsign_host, only callsign_host.peer, callsign_host.certificate,
+	 * callsign_host.certificate_field, callsign_host.param and callsign_host.is_secure
+	 * accept the pointer before onconnect; the others return CALLSIGN_STATUS_CLOSED, NULL or
+	 * 0.
 	 *
 	 * If `data` or `data_tag` is set and the request does not become a connection, the host
 	 * calls callsign_plugin.release of the handler's plugin with this pointer: right after
@@ -793,6 +794,12 @@ struct callsign_host {
 	 * callsign_ondrain_fn handler. Since ABI 1.1. */
 	int32_t (*handshake_with)(
 		struct callsign_request *request, const struct callsign_handshake *handlers);
+	/* 1 if what the client sends is encrypted on its way, to the host or to a reverse proxy
+	 * that the operator trusts; else 0. Such a proxy says so, by `proto=` in Forwarded, by
+	 * X-Forwarded-Proto, or in its PROXY header, and it has to replace these headers where
+	 * clients send them. 0 if the proxy names a client and no scheme, or if its headers
+	 * contradict each other. Also accepts callsign_request.owner. Since ABI 1.1. */
+	int32_t (*is_secure)(const struct connection *c);
 };
 
 /* ---- Convenience: macros and static inline functions that use the declarations above. ----
@@ -1019,6 +1026,12 @@ static inline const char *callsign_certificate_field(
 static inline const char *callsign_param(const struct connection *c, const char *name)
 {
 	return CALLSIGN_HOST_HAS(param) ? callsign_host_table->param(c, name) : NULL;
+}
+
+/* For the client of a request, pass its `owner`. */
+static inline int32_t callsign_is_secure(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(is_secure) ? callsign_host_table->is_secure(c) : 0;
 }
 
 static inline const char *callsign_header(const struct connection *c, const char *name)

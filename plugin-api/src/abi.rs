@@ -261,8 +261,8 @@ pub struct Request {
     pub host: *const c_char,
     /// The connection that the request may become. Its `data` is initially NULL and becomes the connection's
     /// `data` when onconnect is called. Its `id` is 0 until then. Of the functions of [`Host`], only
-    /// [`Host::peer`], [`Host::certificate`] and [`Host::certificate_field`] accept the pointer before onconnect; the
-    /// others return [`status::CLOSED`], NULL or 0.
+    /// [`Host::peer`], [`Host::certificate`], [`Host::certificate_field`], [`Host::param`] and [`Host::is_secure`] accept
+    /// the pointer before onconnect; the others return [`status::CLOSED`], NULL or 0.
     ///
     /// If `data` or `data_tag` is set and the request does not become a connection, the host calls
     /// [`Plugin::release`] of the handler's plugin with this pointer: right after the handler, while the
@@ -742,4 +742,9 @@ pub struct Host {
     pub queued: unsafe extern "C" fn(c: *const Connection) -> usize,
     /// Like [`Host::handshake`], with the names in a struct, and with an [`OnDrain`] handler. Since ABI 1.1.
     pub handshake_with: unsafe extern "C" fn(request: *mut Request, handlers: *const Handshake) -> i32,
+    /// 1 if what the client sends is encrypted on its way, to the host or to a reverse proxy that the operator trusts;
+    /// else 0. Such a proxy says so, by `proto=` in Forwarded, by X-Forwarded-Proto, or in its PROXY header, and it has to
+    /// replace these headers where clients send them. 0 if the proxy names a client and no scheme, or if its headers
+    /// contradict each other. Also accepts [`Request::owner`]. Since ABI 1.1.
+    pub is_secure: unsafe extern "C" fn(c: *const Connection) -> i32,
 }

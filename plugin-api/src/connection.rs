@@ -105,6 +105,14 @@ impl Connection {
         self.raw.peer()
     }
 
+    /// Whether what the client sends is encrypted on its way, to the host or to a reverse proxy that the operator trusts.
+    /// Such a proxy says so, by `proto=` in Forwarded, by X-Forwarded-Proto, or in its PROXY header, and it has to replace
+    /// these headers where clients send them. False if the proxy names a client and no scheme, or if its headers contradict
+    /// each other, and with a host that does not know.
+    pub fn is_secure(&self) -> bool {
+        self.raw.is_secure()
+    }
+
     /// Path of the upgrade request, without the query and the `strip_prefix` of its route. Percent-encoding is kept.
     pub fn path(&self) -> &str {
         self.raw.path()

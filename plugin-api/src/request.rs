@@ -86,6 +86,12 @@ impl Request {
         self.raw.peer()
     }
 
+    /// Whether what the client sends is encrypted on its way, as
+    /// [`Connection::is_secure`](crate::Connection::is_secure) describes.
+    pub fn is_secure(&self) -> bool {
+        self.raw.is_secure()
+    }
+
     /// Whether this is a valid WebSocket upgrade (RFC 6455 §4.2.1), which [`handshake`](Self::handshake)
     /// accepts.
     pub fn is_upgrade(&self) -> bool {

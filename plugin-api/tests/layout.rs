@@ -147,7 +147,8 @@ fn abi_1_0() -> [Layout; 8] {
             certificate_field 264 8,
             param 272 8,
             queued 280 8,
-            handshake_with 288 8,;
+            handshake_with 288 8,
+            is_secure 296 8,;
         Handshake, "struct callsign_handshake", 40: // ABI 1.1
             struct_size 0 4,
             reserved 4 4,

@@ -74,6 +74,8 @@ pub struct Client {
     phase: Cell<Phase>,
     /// ondisconnect has run although the connection stays open: a reload could not carry its data over.
     pub departed: Cell<bool>,
+    /// What the client sends is encrypted on its way, to the server or to the first trusted proxy.
+    pub is_secure: Cell<bool>,
     /// The socket is closed or broken.
     gone: Cell<bool>,
     /// The last read was not handled in one turn.
@@ -117,6 +119,7 @@ impl Client {
             id: Cell::new(Self::NO_ID),
             phase: Cell::new(Phase::Requested),
             departed: Cell::new(false),
+            is_secure: Cell::new(false),
             gone: Cell::new(false),
             is_heavy: Cell::new(false),
             last_active: Cell::new(0),

@@ -101,8 +101,8 @@ struct Sender {
     permit: Rc<Permit>,
     /// The connection of a client that a proxy's header names, during its request.
     seat: Option<Rc<Seat>>,
-    /// Whether the client, or that proxy, speaks TLS.
-    is_tls: bool,
+    /// Whether what `peer` sends is encrypted on its way.
+    is_secure: bool,
     /// What the client has proved its identity with.
     certificate: Option<Rc<ClientCertificate>>,
     /// Where the client has come to.
@@ -124,6 +124,7 @@ impl Sender {
     /// Has the client know what its request head does not tell.
     fn describe(&self, client: &Client, params: Params) {
         self.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
+        client.is_secure.set(self.is_secure);
         client.set_params(params);
     }
 }
@@ -142,9 +143,9 @@ pub async fn serve(
     let deadline = Instant::now() + worker.hub.limits.handshake_timeout;
     let peer = match listener.proxy_protocol {
         true => Box::pin(proxy_protocol::client(worker, &stream, peer, deadline)).await,
-        false => Some(ProxiedPeer { peer, is_named: true }),
+        false => Some(ProxiedPeer { peer, is_named: true, is_tls: None }),
     };
-    let Some(ProxiedPeer { peer, is_named }) = peer else { return };
+    let Some(ProxiedPeer { peer, is_named, is_tls: is_proxied_tls }) = peer else { return };
     let permit = match listener.proxy_protocol.then(|| admit(worker, peer)).transpose() {
         Ok(seat) => permit.seated(seat.flatten()),
         Err(turned_away) => return turn_away(worker, turned_away, stream, peer, listener.tls.is_some()),
@@ -162,7 +163,8 @@ pub async fn serve(
         }
         (_, stream) => (stream, None),
     };
-    let is_tls = matches!(stream, Stream::Tls { .. });
+    // A proxy may speak TLS with the server for a client that does not: what it says counts.
+    let is_secure = is_proxied_tls.unwrap_or(listener.tls.is_some());
     let limits = &worker.hub.limits;
     let (permit, phase) = (Rc::new(permit), Phase::default());
     let (pending, entry, recorder) = (Rc::default(), None, Recorder::new(worker, &phase));
@@ -173,7 +175,7 @@ pub async fn serve(
         is_named,
         permit: permit.clone(),
         seat: None,
-        is_tls,
+        is_secure,
         certificate,
         listener,
         pending,
@@ -266,10 +268,12 @@ async fn respond_counted(mut sender: Sender, request: Request<Incoming>, upgrade
     };
     sender.entry.iter().for_each(|entry| entry.set_route(route));
     let client = forwarded::client(trusted, sender.peer, headers);
+    let is_secure = forwarded::is_secure(trusted, sender.peer, headers, sender.is_secure);
+    let is_tls = sender.is_secure || sender.listener.tls.is_some();
     let is_allowed = route.files.is_some()
         || accept.is_none()
-        || origin::is_allowed(trusted, route, headers, sender.peer, client, sender.is_tls);
-    sender.peer = client;
+        || origin::is_allowed(trusted, route, headers, sender.peer, client, is_tls);
+    (sender.peer, sender.is_secure) = (client, is_secure);
     let mut response = match is_allowed {
         true => respond_on(route, sender, request, accept).await,
         false => text(StatusCode::FORBIDDEN, "this page may not open a WebSocket here"),

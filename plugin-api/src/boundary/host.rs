@@ -78,6 +78,14 @@ fn param_of<'a>(c: *const abi::Connection, name: &str) -> Option<&'a str> {
     std::str::from_utf8(bytes(unsafe { (host.param)(c, name.as_ptr()) })?).ok()
 }
 
+/// Whether what a client sends is encrypted on its way; `c` is a connection, or the owner of a request.
+fn is_secure(c: *const abi::Connection) -> bool {
+    // Hosts of ABI 1.0 do not have the function.
+    let has = |host: &&abi::Host| host.struct_size as usize > std::mem::offset_of!(abi::Host, is_secure);
+    // SAFETY: the pointer is one that the host gave, and is live.
+    host().filter(has).is_some_and(|host| unsafe { (host.is_secure)(c) } != 0)
+}
+
 /// A connection as the host passes it.
 #[repr(transparent)]
 pub struct RawConnection(UnsafeCell<abi::Connection>);
@@ -139,6 +147,10 @@ impl RawConnection {
 
     pub fn param(&self, name: &str) -> Option<&str> {
         param_of(self.as_ptr(), name)
+    }
+
+    pub fn is_secure(&self) -> bool {
+        is_secure(self.as_ptr())
     }
 
     pub fn header(&self, name: &str) -> Option<&[u8]> {
@@ -216,6 +228,10 @@ impl RawRequest {
 
     pub fn param(&self, name: &str) -> Option<&str> {
         param_of(self.get().owner, name)
+    }
+
+    pub fn is_secure(&self) -> bool {
+        is_secure(self.get().owner)
     }
 
     pub fn body(&self) -> &[u8] {

@@ -343,6 +343,9 @@ static HOST: abi::Host = {
     unsafe extern "C" fn handshake_with(_: *mut abi::Request, _: *const abi::Handshake) -> i32 {
         abi::status::NOT_UPGRADE
     }
+    unsafe extern "C" fn is_secure(_: *const abi::Connection) -> i32 {
+        1
+    }
     abi::Host {
         struct_size: size_of::<abi::Host>() as u32,
         abi_major: abi::ABI_MAJOR,
@@ -383,5 +386,6 @@ static HOST: abi::Host = {
         param,
         queued,
         handshake_with,
+        is_secure,
     }
 };

@@ -40,6 +40,7 @@ static void check_all_do_nothing(struct connection *c, struct callsign_request *
 	CHECK(callsign_protocol(c) == NULL);
 	CHECK(callsign_certificate(c, &length) == NULL && length == 0 && callsign_certificate(c, NULL) == NULL);
 	CHECK(callsign_certificate_field(c, CALLSIGN_CERTIFICATE_SUBJECT, 0) == NULL);
+	CHECK(callsign_is_secure(c) == 0);
 	CHECK(callsign_header(c, "x") == NULL && callsign_header_at(c, 0, &name, &value) == 0);
 	CHECK(callsign_close_code(c) == 0 && callsign_close_reason(c) == NULL && callsign_closed_by(c) == 0);
 	CHECK(callsign_request_header(request, "x") == NULL);

@@ -224,6 +224,12 @@ static inline const char *callsign_param(const struct connection *c, const char 
 	return CALLSIGN_HOST_HAS(param) ? callsign_host_table->param(c, name) : NULL;
 }
 
+/* For the client of a request, pass its `owner`. */
+static inline int32_t callsign_is_secure(const struct connection *c)
+{
+	return CALLSIGN_HOST_HAS(is_secure) ? callsign_host_table->is_secure(c) : 0;
+}
+
 static inline const char *callsign_header(const struct connection *c, const char *name)
 {
 	return CALLSIGN_HOST_HAS(header) ? callsign_host_table->header(c, name) : NULL;

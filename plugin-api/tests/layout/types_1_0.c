@@ -121,6 +121,7 @@ IS(struct callsign_host, certificate_field, const char *(*)(const struct connect
 IS(struct callsign_host, param, const char *(*)(const struct connection *, const char *));
 IS(struct callsign_host, queued, size_t (*)(const struct connection *));
 IS(struct callsign_host, handshake_with, int32_t (*)(struct callsign_request *, const struct callsign_handshake *));
+IS(struct callsign_host, is_secure, int32_t (*)(const struct connection *));
 
 IS(struct callsign_handshake, struct_size, uint32_t);
 IS(struct callsign_handshake, reserved, uint32_t);

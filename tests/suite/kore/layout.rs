@@ -132,7 +132,8 @@ fn the_headers_have_the_layout_of_the_abi() {
         certificate_field,
         param,
         queued,
-        handshake_with
+        handshake_with,
+        is_secure
     );
     for (name, number) in numbers() {
         writeln!(c, "CHECK({name} == INT64_C({number}));").expect("writing to a string succeeds");

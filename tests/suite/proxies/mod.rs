@@ -152,15 +152,27 @@ impl Proxied {
         }
     }
 
+    /// Handlers learn that the client speaks TLS with the proxy, whatever it claims.
+    fn tells_that_the_client_is_secure(&self) {
+        let claims = [("X-Forwarded-Proto", "http"), ("Forwarded", "for=127.0.0.9;proto=http")];
+        for claims in [&[][..], &claims[..1], &claims] {
+            let expected = "secure".to_owned();
+            assert_eq!(self.connect().get("/secure", claims), (200, expected.clone()), "{claims:?}");
+            let mut client = self.connect();
+            let mut socket = client.open(claims);
+            socket.send(Message::text("secure")).expect("the proxy reads it");
+            assert_eq!(socket.read().expect("the server answers"), Message::text(expected));
+        }
+    }
+
     /// The page on the proxy's host may open a WebSocket, and others may not.
-    fn checks_the_origin(&self, is_scheme_told: bool) {
+    fn checks_the_origin(&self) {
         let of_page = |origin: &str| self.connect().try_open(&[("Origin", origin)]).err();
         assert_eq!(of_page(&format!("https://{NAME}")), None);
-        for origin in ["https://evil.example", "https://chat.example.com:8443", "null"] {
+        let without_tls = format!("http://{NAME}");
+        for origin in ["https://evil.example", "https://chat.example.com:8443", "null", &without_tls] {
             assert_eq!(of_page(origin), Some(403), "{origin}");
         }
-        let without_tls = of_page(&format!("http://{NAME}"));
-        assert_eq!(without_tls, is_scheme_told.then_some(403));
         self.host.log_line(&format!("403 for a WebSocket from {CLIENT}:"));
     }
 
@@ -196,7 +208,8 @@ impl Proxied {
 fn nginx_tells_the_client_and_keeps_idle_connections() {
     let Some(proxied) = nginx("nginx", "1s") else { return };
     proxied.tells_the_client(false);
-    proxied.checks_the_origin(true);
+    proxied.tells_that_the_client_is_secure();
+    proxied.checks_the_origin();
     proxied.redirects_to_tls();
     proxied.keeps_idle_connections();
 }
@@ -211,7 +224,8 @@ fn nginx_cuts_what_is_silent() {
 fn haproxy_tells_the_client_and_keeps_idle_connections() {
     let Some(proxied) = haproxy("haproxy.cfg", "haproxy", "1s") else { return };
     proxied.tells_the_client(false);
-    proxied.checks_the_origin(true);
+    proxied.tells_that_the_client_is_secure();
+    proxied.checks_the_origin();
     proxied.redirects_to_tls();
     proxied.keeps_idle_connections();
 }
@@ -226,7 +240,8 @@ fn haproxy_cuts_what_is_silent() {
 fn haproxy_tells_the_client_by_the_proxy_protocol() {
     let Some(proxied) = haproxy("haproxy-tcp.cfg", "haproxy-tcp", "1s") else { return };
     proxied.tells_the_client(true);
-    proxied.checks_the_origin(false);
+    proxied.tells_that_the_client_is_secure();
+    proxied.checks_the_origin();
     proxied.keeps_idle_connections();
 }
 

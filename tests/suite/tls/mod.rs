@@ -14,6 +14,8 @@ mod unusable; // certificates and keys that no client can use
 
 mod limits; // time, and floods of handshakes
 
+mod secure; // what handlers learn
+
 mod dev; // `callsign dev --tls`
 
 use std::fs;

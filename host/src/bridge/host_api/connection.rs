@@ -134,6 +134,12 @@ pub(super) unsafe extern "C" fn queued(c: *const abi::Connection) -> usize {
     unsafe { connection(c) }.map_or(0, |(worker, c)| worker.hub.queued(c))
 }
 
+pub(super) unsafe extern "C" fn is_secure(c: *const abi::Connection) -> i32 {
+    // SAFETY: by the ABI `c` is NULL or a valid handle.
+    let found = unsafe { client(c) };
+    found.map_or(0, |(_, c)| i32::from(c.is_secure.get()))
+}
+
 pub(super) unsafe extern "C" fn header(c: *const abi::Connection, name: *const c_char) -> *const c_char {
     // SAFETY: by the ABI `c` is NULL or a valid handle, and `name` NULL or a C string.
     unsafe { head_string(c, |head| head.header(c_string(name)?)) }

@@ -20,7 +20,7 @@ use callsign_plugin::abi::{self, status};
 
 use self::connection::{
     broadcast, certificate, certificate_field, close, close_code, close_reason, closed_by_, find, header,
-    header_at, param, path, peer, protocol, query, queued, send,
+    header_at, is_secure, param, path, peer, protocol, query, queued, send,
 };
 use self::process::{
     background, extension, fail, in_callback, log_, save, timer_add, timer_remove, worker_count,
@@ -77,6 +77,7 @@ static TABLE: abi::Host = abi::Host {
     param,
     queued,
     handshake_with,
+    is_secure,
 };
 
 /// The table of host functions, for the loader.

@@ -25,7 +25,7 @@ use crate::config::route::Params;
 use crate::plugin::handler::{Callbacks, HandlerRef, Kind};
 
 /// Version of the format.
-const VERSION: u8 = 8;
+const VERSION: u8 = 9;
 /// The kinds of a connection's handlers, in the order of the format.
 const KINDS: [Kind; 4] = [Kind::OnConnect, Kind::OnMessage, Kind::OnDisconnect, Kind::OnDrain];
 
@@ -88,8 +88,8 @@ impl Client {
         let kind = self.transport.borrow().kind()?;
         let mut bytes = vec![VERSION, kind];
         bytes.extend_from_slice(&self.id().to_le_bytes());
-        bytes.push(u8::from(self.departed.get()));
-        bytes.push(u8::from(self.turn.ondrain.get() == Ondrain::Due));
+        let is_drain_due = self.turn.ondrain.get() == Ondrain::Due;
+        bytes.extend([self.departed.get(), self.is_secure.get(), is_drain_due].map(u8::from));
         let Callbacks { onconnect, onmessage, ondisconnect, ondrain } = self.callbacks();
         for handler in [onconnect, onmessage, ondisconnect, ondrain] {
             let (plugin, name) = handler.map_or(("", ""), |handler| (&handler.plugin_name, &handler.name));
@@ -139,8 +139,7 @@ impl Client {
         if id == Self::NO_ID {
             return Err(ThawError::Format("the client has no id"));
         }
-        let departed = source.bool()?;
-        let drain_wanted = source.bool()?;
+        let [departed, is_secure, drain_wanted] = [source.bool()?, source.bool()?, source.bool()?];
         let mut handlers = [None; 4];
         for (handler, kind) in handlers.iter_mut().zip(KINDS) {
             let (plugin, name) = (text(source.bytes()?)?, text(source.bytes()?)?);
@@ -184,6 +183,7 @@ impl Client {
         let client = Self { endpoint, outbox: RefCell::new(outbox), ..Self::requested(head) };
         client.open(id, transport, Callbacks { onconnect, onmessage, ondisconnect, ondrain });
         client.departed.set(departed);
+        client.is_secure.set(is_secure);
         if drain_wanted && ondrain.is_some() {
             client.turn.ondrain.set(Ondrain::Due);
         }

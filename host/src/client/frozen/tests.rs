@@ -205,11 +205,13 @@ fn a_closing_client_stays_closing_and_its_time_to_close_begins_anew() {
         client.endpoint.close(1001, "bye", Instant::now()).expect("it may be sent").expect("it is the first");
     client.queue(|outbox| outbox.push_framed(&close, &Pool::default()));
     client.departed.set(true);
+    client.is_secure.set(true);
     let frozen = client.freeze(Instant::now()).expect("it is closing");
     let now = Instant::now() + Duration::from_secs(1000);
     let thawed = Client::thaw(frozen, MAX, now, resolve).expect("it is whole");
     assert_eq!((thawed.phase(), thawed.endpoint.state()), (Phase::Closing, State::Closing));
     assert_eq!((thawed.backlog(), thawed.departed.get()), (close.len(), true));
+    assert!(thawed.is_secure.get());
     assert_eq!(thawed.endpoint.deadline(Duration::from_secs(5)), Some(now + Duration::from_secs(5)));
 }
 

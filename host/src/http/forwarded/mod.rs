@@ -68,6 +68,26 @@ pub fn host<'r, B>(proxies: &TrustedProxies, nearest: Peer, request: &'r Request
     }
 }
 
+/// Whether what the client sends is encrypted on its way, to the server or to the first trusted proxy. `is_tls`: what
+/// `nearest` sends is. A proxy may pass on a header of its client that it does not replace, so a scheme without TLS in any of
+/// them decides, and behind a proxy that tells none nobody is secure.
+pub fn is_secure(proxies: &TrustedProxies, nearest: Peer, headers: &HeaderMap, is_tls: bool) -> bool {
+    if !proxies.include(nearest.ip()) {
+        return is_tls;
+    }
+    let outermost = follow(proxies, nearest, forwarded(headers)).outermost;
+    let names_a_client = outermost.is_some() || x_forwarded_for(headers).next().is_some();
+    let proto = outermost.and_then(|element| element.proto);
+    let listed = list::elements(headers, X_FORWARDED_PROTO).filter(|text| !text.is_empty());
+    let mut told = proto.iter().map(|proto| proto.as_bytes()).chain(listed).map(is_tls_scheme).peekable();
+    match told.peek() {
+        Some(_) => {
+            told.all(|is_tls| is_tls) && find(proxies, nearest, headers).1 != Some(Problem::Contradiction)
+        }
+        None => is_tls && !names_a_client,
+    }
+}
+
 /// Where an untrusted proxy says that a request was sent to, for a hint to trust it.
 pub fn untrusted_target(headers: &HeaderMap) -> Option<RequestTarget<'_>> {
     let target = told(forwarded(headers).next().unwrap_or_default(), headers);
@@ -190,9 +210,12 @@ fn told<'h>(element: Element<'h>, headers: &'h HeaderMap) -> RequestTarget<'h> {
     let first = |name| text(headers, name)?.split(',').next().map(str::trim);
     let host = element.host.or_else(|| first(X_FORWARDED_HOST).map(Cow::Borrowed));
     let proto = element.proto.or_else(|| first(X_FORWARDED_PROTO).map(Cow::Borrowed));
-    let is_tls =
-        proto.is_some_and(|proto| ["https", "wss"].iter().any(|tls| proto.eq_ignore_ascii_case(tls)));
+    let is_tls = proto.is_some_and(|proto| is_tls_scheme(proto.as_bytes()));
     RequestTarget { host: host.unwrap_or_default(), is_tls }
+}
+
+fn is_tls_scheme(scheme: &[u8]) -> bool {
+    [&b"https"[..], b"wss"].iter().any(|tls| scheme.eq_ignore_ascii_case(tls))
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

@@ -231,6 +231,48 @@ fn the_target_is_what_the_first_proxy_has_seen() {
     }
 }
 
+#[test]
+fn a_client_is_secure_if_all_that_tell_say_so() {
+    const TOLD: &str = "x-forwarded-proto";
+    let secure = |nearest: &str, lines: &[(&'static str, &str)]| {
+        [false, true].map(|is_tls| is_secure(&trusted("10.0.0.0/8"), peer(nearest), &headers(lines), is_tls))
+    };
+    for lines in
+        [&[][..], &[(TOLD, "https")], &[(TOLD, "http")], &[("forwarded", "for=192.0.2.1;proto=https")]]
+    {
+        assert_eq!(secure("192.0.2.9:1", lines), [false, true], "of a client that is no proxy: {lines:?}");
+    }
+    // Without TLS between proxy and server, and with it.
+    for (lines, expected) in [
+        (&[][..], [false, true]),
+        (&[(TOLD, "https")], [true, true]),
+        (&[(TOLD, "WSS")], [true, true]),
+        (&[(TOLD, "http")], [false, false]),
+        (&[(TOLD, "\u{e9}")], [false, false]),
+        (&[(TOLD, "https, https")], [true, true]),
+        (&[(TOLD, "https, http")], [false, false]),
+        (&[(TOLD, "https"), (TOLD, "http")], [false, false]),
+        (&[(TOLD, "")], [false, true]),
+        // The proxy names a client, and tells no scheme.
+        (&[("x-forwarded-for", "192.0.2.1")], [false, false]),
+        (&[("forwarded", "for=192.0.2.1")], [false, false]),
+        (&[("forwarded", "for=unknown")], [false, false]),
+        (&[("x-forwarded-for", "192.0.2.1"), (TOLD, "https")], [true, true]),
+        (&[("forwarded", "for=192.0.2.1;proto=https")], [true, true]),
+        (&[("forwarded", "for=192.0.2.1;proto=http")], [false, false]),
+        (&[("forwarded", "for=192.0.2.1;proto=https"), (TOLD, "http")], [false, false]),
+        (&[("forwarded", "for=192.0.2.1;proto=http"), (TOLD, "https")], [false, false]),
+        (&[("forwarded", "for=192.0.2.1"), (TOLD, "https")], [true, true]),
+        // One of them is the client's own.
+        (&[("forwarded", "for=6.6.6.6;proto=https"), ("x-forwarded-for", "192.0.2.1")], [false, false]),
+        // The outermost trusted proxy is the one at 10.0.0.2, and what it has received counts.
+        (&[("forwarded", "for=192.0.2.1;proto=https, for=10.0.0.2;proto=http")], [true, true]),
+        (&[("forwarded", "for=6.6.6.6;proto=https, for=192.0.2.1;proto=http, for=10.0.0.2")], [false, false]),
+    ] {
+        assert_eq!(secure(NEAREST, lines), expected, "{lines:?}");
+    }
+}
+
 /// Pseudo-random numbers (xorshift).
 struct Random(u64);
 

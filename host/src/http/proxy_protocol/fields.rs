@@ -1,16 +1,23 @@
-//! What follows the addresses in a header of version 2: fields of type, length and value (PROXY §2.2.7). Only their lengths
-//! and the checksum are looked at.
+//! What follows the addresses in a header of version 2: fields of type, length and value (PROXY §2.2.7). Of most of them
+//! only the lengths are looked at.
 
 /// PP2_TYPE_CRC32C.
 const CHECKSUM: u8 = 0x03;
 /// Bytes of the checksum.
 const CHECKSUM_LENGTH: usize = 4;
+/// PP2_TYPE_SSL.
+const TLS: u8 = 0x20;
+/// Bytes of its fixed part: flags, and whether the client's certificate is valid.
+const TLS_LENGTH: usize = 5;
+/// PP2_CLIENT_SSL, of its flags: the client speaks TLS with the proxy.
+const TLS_CLIENT: u8 = 0x01;
 /// Bytes of a field before its value.
 const HEAD: usize = 3;
 
-/// Checks the fields, which begin at `from` in the `header`. Err: what is wrong with them.
-pub fn check(header: &[u8], from: usize) -> Result<(), &'static str> {
-    let mut at = from;
+/// Checks the fields, which begin at `from` in the `header`, and returns whether the client speaks TLS with the proxy. None:
+/// the proxy does not tell. Err: what is wrong with them.
+pub fn read(header: &[u8], from: usize) -> Result<Option<bool>, &'static str> {
+    let (mut at, mut is_tls) = (from, None);
     while at < header.len() {
         let end = match header[at..] {
             [_, high, low, ..] => at + HEAD + usize::from(u16::from_be_bytes([high, low])),
@@ -26,9 +33,13 @@ pub fn check(header: &[u8], from: usize) -> Result<(), &'static str> {
                 return Err("its checksum (CRC32C) is wrong: it was changed on its way");
             }
         }
+        if header[at] == TLS {
+            let fixed = value.get(..TLS_LENGTH).ok_or("its SSL field (TLV) is too short")?;
+            is_tls = Some(fixed[0] & TLS_CLIENT != 0);
+        }
         at = end;
     }
-    Ok(())
+    Ok(is_tls)
 }
 
 /// RFC 9260, appendix A.
@@ -81,9 +92,14 @@ pub mod tests {
     #[test]
     fn fields_end_with_the_header_and_a_checksum_is_right() {
         for (fields, expected) in [
-            (&b""[..], Ok(())),
-            (b"\x04\x00\x00", Ok(())),
-            (b"\x04\x00\x02..\x02\x00\x01a", Ok(())),
+            (&b""[..], Ok(None)),
+            (b"\x04\x00\x00", Ok(None)),
+            (b"\x04\x00\x02..\x02\x00\x01a", Ok(None)),
+            (b"\x20\x00\x05\x01\0\0\0\0", Ok(Some(true))),
+            (b"\x20\x00\x0f\x07\0\0\0\0\x21\x00\x07TLSv1.3\x04\x00\x00", Ok(Some(true))),
+            (b"\x04\x00\x00\x20\x00\x05\x00\0\0\0\0", Ok(Some(false))),
+            (b"\x20\x00\x05\x06\0\0\0\x01", Ok(Some(false))),
+            (b"\x20\x00\x04\x01\0\0\0", Err("its SSL field (TLV) is too short")),
             (b"\x04", Err("its last field (TLV) is cut off")),
             (b"\x04\x00", Err("its last field (TLV) is cut off")),
             (b"\x04\x00\x01", Err("a field (TLV) in it is longer than the rest of it")),
@@ -91,16 +107,16 @@ pub mod tests {
             (b"\x03\x00\x03...", Err("its checksum (CRC32C) does not have 4 bytes")),
             (b"\x03\x00\x04....", Err("its checksum (CRC32C) is wrong: it was changed on its way")),
         ] {
-            assert_eq!(check(&[b"header", fields].concat(), 6), expected, "{}", fields.escape_ascii());
+            assert_eq!(read(&[b"header", fields].concat(), 6), expected, "{}", fields.escape_ascii());
         }
         let mut header = b"header\x04\x00\x01.\x03\x00\x04....\x02\x00\x01a".to_vec();
         seal(&mut header, 13);
-        assert_eq!(check(&header, 6), Ok(()));
+        assert_eq!(read(&header, 6), Ok(None));
         for at in 0..header.len() {
             let mut changed = header.clone();
             changed[at] ^= 1;
             // A change of a length, or of the type itself, is found in other ways, or makes it a header without a checksum.
-            assert!(check(&changed, 6).is_err() || at == 10, "{at}");
+            assert!(read(&changed, 6).is_err() || at == 10, "{at}");
         }
     }
 }

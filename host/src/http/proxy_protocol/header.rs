@@ -26,6 +26,8 @@ pub struct Header {
     pub length: usize,
     /// The client. None: the connection is the proxy's own, or comes from where there are no such addresses.
     pub client: Option<SocketAddr>,
+    /// Whether the client speaks TLS with the proxy. None: the proxy does not tell.
+    pub is_tls: Option<bool>,
 }
 
 /// What is wrong with the first bytes of a connection.
@@ -81,7 +83,7 @@ fn parse_line(bytes: &[u8]) -> Result<Option<Header>, &'static str> {
         Some((Some(client), Some(_))) => Some(client),
         Some(_) => return Err("an address or port in its line is malformed"),
     };
-    Ok(Some(Header { length: end + 1, client }))
+    Ok(Some(Header { length: end + 1, client, is_tls: None }))
 }
 
 fn address<A: std::str::FromStr + Into<IpAddr>>(address: &str, port: &str) -> Option<SocketAddr> {
@@ -109,7 +111,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, &'static str> {
     }
     if !is_proxied {
         // The connection is the proxy's own, such as a check whether the server is there. The rest does not count.
-        return Ok(Some(Header { length, client: None }));
+        return Ok(Some(Header { length, client: None, is_tls: None }));
     }
     let (header, addresses) = (&bytes[..length], &rest[..length - FIXED]);
     let client = match family {
@@ -128,8 +130,8 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, &'static str> {
     if addresses.len() < addresses_length {
         return Err(SHORT);
     }
-    fields::check(header, FIXED + addresses_length)?;
-    Ok(Some(Header { length, client }))
+    let is_tls = fields::read(header, FIXED + addresses_length)?;
+    Ok(Some(Header { length, client, is_tls }))
 }
 
 /// The first of two addresses with their ports.
@@ -162,12 +164,16 @@ mod tests {
 
     /// Whatever follows, and however the bytes arrive: the header is complete with its last byte, and not before.
     fn assert_header(header: &[u8], expected: Option<SocketAddr>) {
+        assert_tells(header, expected, None);
+    }
+
+    fn assert_tells(header: &[u8], client: Option<SocketAddr>, is_tls: Option<bool>) {
         let shown = header.escape_ascii().to_string();
         for length in 0..header.len() {
             assert_eq!(parse(&header[..length]), Ok(None), "{length} bytes of {shown}");
         }
         for behind in [&b""[..], b"GET / HTTP/1.1\r\n", SIGNATURE, b"PROXY ", &[0; 300]] {
-            let expected = Header { length: header.len(), client: expected };
+            let expected = Header { length: header.len(), client, is_tls };
             assert_eq!(parse(&[header, behind].concat()), Ok(Some(expected)), "{shown}");
         }
     }
@@ -268,6 +274,18 @@ mod tests {
     }
 
     #[test]
+    fn a_binary_header_tells_whether_the_client_speaks_tls() {
+        let v4 = [192, 0, 2, 7, 10, 0, 0, 1, 0xc8, 0x72, 0, 80];
+        let secure = b"\x20\x00\x0f\x01\0\0\0\0\x21\x00\x07TLSv1.3";
+        let plain = b"\x20\x00\x05\x00\0\0\0\0";
+        let of_v4 = client("192.0.2.7:51314");
+        assert_tells(&binary(0x21, 0x11, &[&v4[..], secure].concat()), of_v4, Some(true));
+        assert_tells(&binary(0x21, 0x11, &[&v4[..], plain].concat()), of_v4, Some(false));
+        assert_tells(&binary(0x21, 0x00, secure), None, Some(true));
+        assert_tells(&binary(0x20, 0x00, secure), None, None);
+    }
+
+    #[test]
     fn a_malformed_binary_header_is_rejected() {
         for header in [
             binary(0x11, 0x11, &[0; 12]),
@@ -282,6 +300,7 @@ mod tests {
             binary(0x21, 0x11, &[&[0; 12][..], b"\x04\x00\x02."].concat()),
             binary(0x21, 0x11, &[&[0; 12][..], b"\x03\x00\x04...."].concat()),
             binary(0x21, 0x00, b"\x04\x00\x02."),
+            binary(0x21, 0x00, b"\x20\x00\x04...."),
             binary(0x21, 0x10, &[0; 12]),
             binary(0x21, 0x13, &[0; 12]),
             binary(0x21, 0x41, &[0; 40]),

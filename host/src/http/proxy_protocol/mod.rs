@@ -8,7 +8,6 @@ mod fields; // what follows the addresses
 mod header; // its two versions
 
 use std::io;
-use std::net::SocketAddr;
 
 use log::Level;
 use rustix::net::RecvFlags;
@@ -19,7 +18,7 @@ use crate::config::units::Time;
 use crate::system::log::repeats::Repeats;
 use crate::system::scoreboard::Limit;
 use crate::worker::Worker;
-use header::Wrong;
+use header::{Header, Wrong};
 
 /// Bytes that are looked at together. Nearly all headers are shorter.
 const LOOK: usize = 512;
@@ -36,6 +35,8 @@ pub struct ProxiedPeer {
     pub peer: Peer,
     /// Whether the proxy names a client. If not, `peer` is the proxy, which may pass on the bytes of any client.
     pub is_named: bool,
+    /// Whether the client speaks TLS with the proxy. None: the proxy does not tell.
+    pub is_tls: Option<bool>,
 }
 
 /// The client that the proxy at the other end of the socket names. None: the socket has to be closed.
@@ -55,9 +56,11 @@ pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer, deadline: Ins
         () = worker.begins_to_drain() => return None,
     };
     match result {
-        Ok(client) => {
-            Some(ProxiedPeer { peer: client.map_or(proxy, Peer::Address), is_named: client.is_some() })
-        }
+        Ok(Header { client, is_tls, .. }) => Some(ProxiedPeer {
+            peer: client.map_or(proxy, Peer::Address),
+            is_named: client.is_some(),
+            is_tls,
+        }),
         Err(Failure::Lost(error)) => {
             log::debug!("{proxy}: left before its PROXY header was complete: {error}");
             None
@@ -99,7 +102,7 @@ impl From<io::Error> for Failure {
 }
 
 /// Reads the header. Everything that is looked at before it is complete belongs to it.
-async fn read(stream: &Stream) -> Result<Option<SocketAddr>, Failure> {
+async fn read(stream: &Stream) -> Result<Header, Failure> {
     let (mut seen, mut look) = (Vec::new(), [0; LOOK]);
     loop {
         let count = receive(stream, &mut look, RecvFlags::PEEK).await?;
@@ -114,7 +117,7 @@ async fn read(stream: &Stream) -> Result<Option<SocketAddr>, Failure> {
             rest -= receive(stream, &mut look[..rest], RecvFlags::empty()).await?;
         }
         if let Some(header) = header {
-            return Ok(header.client);
+            return Ok(header);
         }
     }
 }
@@ -136,6 +139,8 @@ fn reject(proxy: Peer, why: &str) -> Option<ProxiedPeer> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
+
+    use std::net::SocketAddr;
 
     use super::*;
 
@@ -166,6 +171,7 @@ mod tests {
             drop(proxy);
         };
         let (result, ()) = tokio::join!(read(&server), send);
+        let result = result.map(|header| header.client);
         let mut rest = Vec::new();
         server.read_to_end(&mut rest).await.expect("the proxy has closed its side");
         (result, rest)

@@ -85,6 +85,7 @@ struct callsign_kore_host {
 	const char *(*param)(const struct connection *, const char *);
 	size_t (*queued)(const struct connection *);
 	int32_t (*handshake_with)(struct http_request *, const void *);
+	int32_t (*is_secure)(const struct connection *);
 };
 
 struct callsign_kore_plugin {

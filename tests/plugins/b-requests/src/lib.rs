@@ -80,6 +80,20 @@ fn param(c: &Connection, message: Message<'_>) {
     c.send(&format!("{:?}", message.as_text().map(|name| c.param(name))));
 }
 
+/// Responds with whether the client is secure, or upgrades to connections that are told it.
+#[onrequest]
+fn secure(request: &mut Request) -> Response {
+    match request.is_upgrade() {
+        true => request.handshake(None, "tell_secure", None),
+        false => Response::text(request.is_secure().to_string()),
+    }
+}
+
+#[onmessage]
+fn tell_secure(c: &Connection, _: Message<'_>) {
+    c.send(&c.is_secure().to_string());
+}
+
 /// Responds with what the client's certificate says.
 #[onrequest]
 fn identity(request: &mut Request) -> Response {
