@@ -78,8 +78,6 @@ pub struct Client {
     pub is_secure: Cell<bool>,
     /// The socket is closed or broken.
     gone: Cell<bool>,
-    /// The last read was not handled in one turn.
-    pub is_heavy: Cell<bool>,
     /// When data arrived last, in ticks of the worker's keepalive.
     pub last_active: Cell<u32>,
     /// Peer, path, query and headers of the request.
@@ -121,7 +119,6 @@ impl Client {
             departed: Cell::new(false),
             is_secure: Cell::new(false),
             gone: Cell::new(false),
-            is_heavy: Cell::new(false),
             last_active: Cell::new(0),
             head,
             handlers: Cell::default(),

@@ -22,14 +22,14 @@ impl Client {
     }
 
     pub(super) fn set_limited(&self, limited: Limited) {
-        self.turn.is_limited.set(true);
+        self.turn.watched.limit();
         self.extras.set_limited(limited);
     }
 
     /// Passes what the client has used of its route's limits. None: the route has none. `f` must not come back to the
     /// client.
     pub fn with_limited<R>(&self, f: impl FnOnce(&mut Limited) -> R) -> Option<R> {
-        if self.turn.is_limited.get() { self.extras.with_limited(f) } else { None }
+        if self.turn.watched.is_limited() { self.extras.with_limited(f) } else { None }
     }
 
     /// Sets the subprotocol that the 101 selects, once.
@@ -81,12 +81,12 @@ impl Client {
 
     /// Has the access log record the connection when it ends. Before its first byte.
     pub fn set_recorded(&self, recorded: Recorded) {
-        self.turn.is_recorded.set(true);
+        self.turn.watched.record();
         self.extras.set_recorded(Rc::new(recorded));
     }
 
     /// What the access log will say of the connection. None: nothing.
     pub fn recorded(&self) -> Option<Rc<Recorded>> {
-        if self.turn.is_recorded.get() { self.extras.recorded() } else { None }
+        if self.turn.watched.is_recorded() { self.extras.recorded() } else { None }
     }
 }

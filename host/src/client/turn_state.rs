@@ -16,6 +16,37 @@ pub enum Ondrain {
     Due,
 }
 
+/// What reads and writes of a client look after. In one byte, because every client has it.
+#[derive(Debug, Default)]
+pub struct Watched(Cell<u8>);
+
+impl Watched {
+    const LIMITED: u8 = 1;
+    const RECORDED: u8 = 2;
+
+    /// The client's route has limits of its own.
+    #[inline]
+    pub fn is_limited(&self) -> bool {
+        self.0.get() & Self::LIMITED != 0
+    }
+
+    /// The access log counts what is read and written.
+    #[inline]
+    pub fn is_recorded(&self) -> bool {
+        self.0.get() & Self::RECORDED != 0
+    }
+
+    /// From now on [`Watched::is_limited`].
+    pub fn limit(&self) {
+        self.0.set(self.0.get() | Self::LIMITED);
+    }
+
+    /// From now on [`Watched::is_recorded`].
+    pub fn record(&self) {
+        self.0.set(self.0.get() | Self::RECORDED);
+    }
+}
+
 /// Notes between two turns of a client.
 #[derive(Debug, Default)]
 pub struct TurnState {
@@ -36,16 +67,16 @@ pub struct TurnState {
     pub writable: Cell<bool>,
     /// Bytes that were read wait to be handled.
     pub has_rest: Cell<bool>,
-    /// The access log counts what is read and written.
-    pub is_recorded: Cell<bool>,
+    /// The last read was not handled in one turn.
+    pub is_heavy: Cell<bool>,
     /// The client has ended its side. Reading goes on to the end without further events.
     pub read_closed: Cell<bool>,
     /// The client has sent urgent data. A read may end before it although more bytes are there.
     pub urgent: Cell<bool>,
     /// The socket's buffer is full.
     pub blocked: Cell<bool>,
-    /// The client's route has limits of its own. Set once.
-    pub is_limited: Cell<bool>,
+    /// What each read and write has to look after.
+    pub watched: Watched,
     /// Whether the client has an ondrain handler, and whether that is to be called.
     pub ondrain: Cell<Ondrain>,
     /// Set when the socket accepts bytes; cleared when a stall is checked.

@@ -3,6 +3,8 @@
 
 pub mod upgrade; // which requests are WebSocket upgrades, RFC 6455 §4.2.1
 
+mod sender; // who sent a request
+
 mod list; // headers that are lists
 
 mod validate; // rules for every request
@@ -45,7 +47,6 @@ mod accepted; // its 101, and whether its messages are compressed
 
 mod http2; // several requests and WebSockets over one connection
 
-use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
@@ -64,22 +65,20 @@ use crate::client::certificate::ClientCertificate;
 use crate::client::head::Head;
 use crate::config::listen::ListenerSettings;
 use crate::config::route::Params;
-use crate::config::trusted_proxies::TrustedProxies;
 use crate::plugin::call;
-use crate::plugin::dispatch::{Answerer, Dispatch, Found, ResolvedRoute};
+use crate::plugin::dispatch::{Answerer, Found, ResolvedRoute};
 use crate::plugin::handler::{Callbacks, HandlerRef};
-use crate::system::addresses::Seat;
 use crate::worker::Worker;
 use crate::worker::admission::Permit;
 use crate::worker::callbacks::{log_failure, release_request};
-use crate::worker::handshakes::Pending;
 use accepted::Accepted;
 use address_limits::count_request;
 pub use address_limits::{admit, turn_away};
 use answer::{HttpResponse, add, close, other_methods, refused, spell, text};
 use hand_over::hand_over;
 use proxy_protocol::ProxiedPeer;
-use recorded::{Entry, Recorder};
+use recorded::Recorder;
+use sender::Sender;
 pub use stream::{Peer, Stream};
 use timed::{Phase, Timed};
 use upgrade::{Upgrade, classify};
@@ -88,46 +87,6 @@ use validate::validate;
 /// Most headers of a request, as many as of a response. hyper makes room for so many to parse a request, which takes
 /// 4 us for 1000 and 2 ms for 20,000.
 const HEADERS_MAX: usize = 1000;
-
-/// Who sent a request.
-#[derive(Clone)]
-struct Sender {
-    worker: &'static Worker,
-    /// The client, or the proxy that the request came from as long as its headers were not looked at.
-    peer: Peer,
-    /// Whether `peer` sends the bytes of the connection, and not a client that its proxy has not named. Headers of proxies do
-    /// not count from that one.
-    is_named: bool,
-    permit: Rc<Permit>,
-    /// The connection of a client that a proxy's header names, during its request.
-    seat: Option<Rc<Seat>>,
-    /// Whether what `peer` sends is encrypted on its way.
-    is_secure: bool,
-    /// What the client has proved its identity with.
-    certificate: Option<Rc<ClientCertificate>>,
-    /// Where the client has come to.
-    listener: Rc<ListenerSettings>,
-    /// From the first request on, a drain waits until its response is written.
-    pending: Rc<OnceCell<Pending>>,
-    /// For the access log.
-    entry: Option<Rc<Entry>>,
-    /// The stream of the request. None: HTTP/1.1.
-    stream: Option<Rc<http2::Waiting>>,
-}
-
-impl Sender {
-    /// The proxies whose headers name the client. None where no PROXY header has named the proxy itself.
-    fn trusted_proxies<'d>(&self, dispatch: &'d Dispatch) -> &'d TrustedProxies {
-        if self.is_named { &dispatch.trusted_proxies } else { TrustedProxies::NONE }
-    }
-
-    /// Has the client know what its request head does not tell.
-    fn describe(&self, client: &Client, params: Params) {
-        self.certificate.iter().for_each(|certificate| client.set_certificate(certificate.clone()));
-        client.is_secure.set(self.is_secure);
-        client.set_params(params);
-    }
-}
 
 /// Serves one accepted socket of a listener until it is closed, or upgraded. What the listener says comes in this order:
 /// the PROXY header of a trusted proxy, the TLS handshake, requests. Each client keeps the memory of this future, so what

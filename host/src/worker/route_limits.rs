@@ -65,7 +65,7 @@ impl Hub {
     /// A deadline of the client in that slot has passed: it has a turn, after which its limits have been looked at.
     pub(super) fn due(&self, slot: u32) {
         let Some(c) = self.at(slot) else { return };
-        if c.turn.is_limited.get() && c.is_open() {
+        if c.turn.watched.is_limited() && c.is_open() {
             self.look_at_limits(&c);
         }
         self.schedule.push(&c);

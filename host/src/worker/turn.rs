@@ -163,12 +163,12 @@ impl Worker {
         // One buffer for all clients: it is in use only from a read to the end of its callbacks.
         let mut buffer = self.read_buffer.borrow_mut();
         // What is not handled in one turn is copied.
-        let size = if c.is_heavy.replace(false) { HEAVY_READ } else { READ_BUFFER };
+        let size = if c.turn.is_heavy.replace(false) { HEAVY_READ } else { READ_BUFFER };
         let result = c.transport().read(&mut buffer[..size]);
         match result {
             Ok(Read { length, is_empty }) if length > 0 => {
                 self.hub.keepalive.note_data(c);
-                if c.turn.is_recorded.get() {
+                if c.turn.watched.is_recorded() {
                     note_received(c, &buffer[..length]);
                 }
                 // A read also ends before urgent data.
@@ -235,7 +235,7 @@ impl Worker {
     fn receive_bytes(&self, c: &Client, input: &mut Input<'_>) {
         self.receive_some(c, input);
         if !input.is_empty() {
-            c.is_heavy.set(true);
+            c.turn.is_heavy.set(true);
             c.keep_rest(Rest { bytes: input.rest().into(), handled: 0 });
         }
         self.hub.note_held(c);
@@ -244,7 +244,7 @@ impl Worker {
     /// Handles bytes of a client until its turn is over.
     fn receive_some(&self, c: &Client, input: &mut Input<'_>) {
         let was_open = c.is_open();
-        let (onmessage, max_message) = match c.turn.is_limited.get() {
+        let (onmessage, max_message) = match c.turn.watched.is_limited() {
             false => (c.onmessage(), self.hub.limits.max_message),
             true => self.begin_limited_read(c),
         };

@@ -9,7 +9,8 @@ use std::sync::Once;
 
 use super::RawConnection;
 use super::backtrace;
-use super::host::{RawLoad, fail, in_callback};
+use super::host::{fail, in_callback};
+use super::load::RawLoad;
 use crate::abi;
 use crate::connection::Connection;
 use crate::load::Load;

@@ -2,11 +2,9 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_char};
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::reload::slice;
 use crate::abi::{self, status};
 use crate::connection::Connection;
 use crate::message::Status;
@@ -34,7 +32,7 @@ fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
 }
 
 /// A string of the host that is UTF-8, or ASCII by its grammar (paths, addresses, methods). "" for NULL.
-fn text<'a>(text: *const c_char) -> &'a str {
+pub(super) fn text<'a>(text: *const c_char) -> &'a str {
     bytes(text).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
 }
 
@@ -303,61 +301,6 @@ impl RawRequest {
             (status::SENT, _) => Err("the host rejected the body of the response".to_owned()),
             _ => Err(format!("status {} is not one of 200 to 599", response.status)),
         }
-    }
-}
-
-/// The argument of an onload hook as the host passes it.
-#[repr(transparent)]
-pub struct RawLoad(abi::Load);
-
-impl RawLoad {
-    /// Copies the host's struct. Fields that an older host does not have are 0.
-    ///
-    /// # Safety
-    /// `load` must be as [`abi::OnLoad`] guarantees.
-    pub(super) unsafe fn of_host(load: *const abi::Load) -> Self {
-        let mut copy = MaybeUninit::<abi::Load>::zeroed();
-        // SAFETY: the host's struct begins with its size, in bytes, and has at least that many. All fields are numbers
-        // or pointers that may be NULL, so zeros are valid.
-        unsafe {
-            let size = (&raw const (*load).struct_size).read() as usize;
-            let size = size.min(size_of::<abi::Load>());
-            load.cast::<u8>().copy_to_nonoverlapping(copy.as_mut_ptr().cast(), size);
-            Self(copy.assume_init())
-        }
-    }
-
-    pub fn plugin(&self) -> &str {
-        text(self.0.plugin)
-    }
-
-    pub fn config(&self) -> &str {
-        text(self.0.config)
-    }
-
-    pub fn generation(&self) -> u32 {
-        self.0.generation
-    }
-
-    pub fn is_probe(&self) -> bool {
-        self.0.probe != 0
-    }
-
-    pub fn carried(&self) -> Option<&[u8]> {
-        // SAFETY: `state` is NULL or has `state_length` bytes, valid while the hook runs.
-        (!self.0.state.is_null()).then(|| unsafe { slice(self.0.state, self.0.state_length) })
-    }
-
-    pub fn carried_version(&self) -> u32 {
-        self.0.state_version
-    }
-
-    pub fn worker(&self) -> u32 {
-        self.0.worker
-    }
-
-    pub fn replaces(&self) -> Option<u32> {
-        Some(self.0.replaces).filter(|generation| *generation != 0)
     }
 }
 

@@ -7,6 +7,8 @@
 
 mod host; // plugin to host: the host's function table
 
+mod load; // the argument of an onload hook
+
 mod entry; // host to plugin: entry points, which catch panics
 
 mod backtrace; // where a panic happened, in the log
@@ -25,8 +27,9 @@ pub use entry::{
     call_onunload, release,
 };
 pub use host::{HOST_SLOT, broadcast_to_all, is_off_the_worker, log, with_connection};
-pub use host::{RawConnection, RawLoad, RawRequest};
+pub use host::{RawConnection, RawRequest};
 pub use later::{add_background, add_timer, at_end, remove_timer};
+pub use load::RawLoad;
 pub use reload::{restore, restore_no_state, restore_plugin, save, save_no_state, save_plugin};
 pub use worker_messages::{receive, send_to_worker, worker_count, worker_index};
 

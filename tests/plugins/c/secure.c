@@ -11,7 +11,7 @@ int32_t page(struct callsign_request *request)
 
 int32_t upgrade(struct callsign_request *request)
 {
-	return callsign_handshake(request, "", "message", "") == CALLSIGN_SENT;
+	return callsign_handshake(request, NULL, "message", NULL) == CALLSIGN_STATUS_SENT;
 }
 
 void message(struct connection *c, uint8_t op, const void *data, size_t length)

@@ -14,6 +14,9 @@ use crate::support::{Authority, DEADLINE, Files, Trust, c_plugin, empty_folder, 
 const ROUTES: &str = "[[route]]\npath = '/who'\nhandler = 'page'\n[[route]]\npath = '/ws'\nonmessage = 'message'\n\
                       [[route]]\npath = '/handler'\nhandler = 'upgrade'\n";
 
+/// Names and values.
+type Headers<'h> = &'h [(&'h str, &'h str)];
+
 /// A connection to the server, with these bytes before everything else.
 fn connect(port: u16, before: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
@@ -23,7 +26,7 @@ fn connect(port: u16, before: &[u8]) -> TcpStream {
 }
 
 /// What `path` responds to a request with these headers.
-fn get<S: Read + Write>(mut stream: S, path: &str, headers: &[(&str, &str)]) -> String {
+fn get<S: Read + Write>(mut stream: S, path: &str, headers: Headers) -> String {
     let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}\r\n");
     stream.write_all(request.as_bytes()).expect("the server reads it");
@@ -35,7 +38,7 @@ fn get<S: Read + Write>(mut stream: S, path: &str, headers: &[(&str, &str)]) -> 
 }
 
 /// What a WebSocket at `path` answers.
-fn ask<S: Read + Write>(stream: S, path: &str, headers: &[(&str, &str)]) -> String {
+fn ask<S: Read + Write>(stream: S, path: &str, headers: Headers) -> String {
     let mut request = format!("ws://localhost{path}").into_client_request().expect("a request");
     for (name, value) in headers {
         let name: HeaderName = name.parse().expect("a name");
@@ -48,7 +51,7 @@ fn ask<S: Read + Write>(stream: S, path: &str, headers: &[(&str, &str)]) -> Stri
 }
 
 /// All handlers of the plugin `secure.c` say this to a client that connects so.
-fn assert_told<S: Read + Write>(connect: impl Fn() -> S, headers: &[(&str, &str)], expected: bool) {
+fn assert_told<S: Read + Write>(connect: impl Fn() -> S, headers: Headers, expected: bool) {
     let expected = if expected { "1" } else { "0" };
     assert_eq!(get(connect(), "/who", headers), expected, "{headers:?}");
     for path in ["/ws", "/handler"] {
@@ -64,7 +67,7 @@ fn handlers_learn_whether_a_client_uses_tls() {
     let file = folder.join("callsign.toml");
     let library = c_plugin("secure.c");
     // With the result for a proxy that speaks TLS with the server, and for one that does not.
-    let proxied: [(&[(&str, &str)], [bool; 2]); 8] = [
+    let proxied: [(Headers, [bool; 2]); 8] = [
         (&[], [true, false]),
         (&[("X-Forwarded-Proto", "http")], [false, false]),
         (&[("X-Forwarded-Proto", "https")], [true, true]),
@@ -105,9 +108,9 @@ fn a_proxy_header_says_whether_its_client_uses_tls() {
     }
     const CLIENT: [u8; 4] = [192, 0, 2, 7];
     const PROXY: [u8; 4] = [127, 0, 0, 1];
-    const NO_HEADERS: &[(&str, &str)] = &[];
-    const HTTP: &[(&str, &str)] = &[("X-Forwarded-Proto", "http")];
-    const HTTPS: &[(&str, &str)] = &[("X-Forwarded-Proto", "https")];
+    const NO_HEADERS: Headers = &[];
+    const HTTP: Headers = &[("X-Forwarded-Proto", "http")];
+    const HTTPS: Headers = &[("X-Forwarded-Proto", "https")];
 
     let folder = empty_folder("secure-proxied");
     let authority = Authority::new("A");

@@ -100,7 +100,7 @@ impl Client {
         self.with_subprotocol(|name| put_bytes(&mut bytes, name.to_bytes()));
         self.with_certificate(|it| put_bytes(&mut bytes, it.map_or(&[], ClientCertificate::der)));
         self.with_params(|it| put_bytes(&mut bytes, it.map_or(&[], Params::as_bytes)));
-        bytes.push(u8::from(self.turn.is_limited.get()));
+        bytes.push(u8::from(self.turn.watched.is_limited()));
         self.with_limited(|limited| limited.freeze(&mut bytes, now));
         let recorded = self.recorded().map(|recorded| recorded.freeze(now));
         put_bytes(&mut bytes, &recorded.unwrap_or_default());

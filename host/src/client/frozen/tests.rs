@@ -307,7 +307,7 @@ fn what_a_client_has_used_of_its_routes_limits_goes_with_it() {
     let there = start + 100_000 * second;
     let frozen = client.freeze(start + 600 * second).expect("it is open");
     let thawed = Client::thaw(frozen, MAX, there, resolve).expect("it is whole");
-    assert!(thawed.turn.ondrain.get() == Ondrain::Due && thawed.turn.is_limited.get());
+    assert!(thawed.turn.ondrain.get() == Ondrain::Due && thawed.turn.watched.is_limited());
     assert_eq!(thawed.callbacks().ondrain.map(|handler| handler.name.as_str()), Some("go_on"));
     let looked = thawed.with_limited(|limited| {
         assert!(*limited.limits == limits && limited.has_dropped);

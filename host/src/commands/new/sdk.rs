@@ -28,6 +28,7 @@ const FILES: &[(&str, &str)] = of_sources![
     "src/boundary/entry.rs"
     "src/boundary/host.rs"
     "src/boundary/later.rs"
+    "src/boundary/load.rs"
     "src/boundary/mod.rs"
     "src/boundary/reload.rs"
     "src/boundary/worker_messages.rs"
