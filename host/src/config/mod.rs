@@ -3,6 +3,8 @@
 
 pub mod units; // sizes and durations as text
 
+pub mod calendar; // points in time as text
+
 pub mod rate; // numbers in a time, as text
 
 pub mod nearest; // "did you mean"

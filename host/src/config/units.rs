@@ -15,8 +15,6 @@ pub const COUNT_EXPECTED: &str = "expected a whole number, such as 4";
 /// Adding this duration to the current time never overflows.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
-
 /// Long name, short name and bytes of each unit, largest first. `MB` is missing because it has two meanings.
 const SIZE_UNITS: [(&str, &str, usize); 4] =
     [("GiB", "G", 1 << 30), ("MiB", "M", 1 << 20), ("KiB", "K", 1 << 10), ("B", "", 1)];
@@ -91,37 +89,6 @@ impl fmt::Display for Time {
             (_, 0) => write!(f, "{seconds}s"),
             _ => write!(f, "{}s", self.0.as_secs_f64()),
         }
-    }
-}
-
-/// Prints the day of a Unix time in seconds, in UTC: `2027-02-28`.
-#[derive(Debug, Clone, Copy)]
-pub struct Date(pub i64);
-
-impl fmt::Display for Date {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Counted from 0000-03-01, so that a leap day is the last day of its year.
-        let days = self.0.div_euclid(SECONDS_PER_DAY) + 719_468;
-        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let day = day - (153 * month + 2) / 5 + 1;
-        let month = if month < 10 { month + 3 } else { month - 9 };
-        let year = year + 400 * era + i64::from(month <= 2);
-        write!(f, "{year:04}-{month:02}-{day:02}")
-    }
-}
-
-/// Prints a Unix time in seconds as RFC 3339 does: `2027-02-28T13:05:09Z`.
-#[derive(Debug, Clone, Copy)]
-pub struct Timestamp(pub i64);
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let second = self.0.rem_euclid(SECONDS_PER_DAY);
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{}T{hour:02}:{minute:02}:{second:02}Z", Date(self.0))
     }
 }
 
@@ -218,20 +185,6 @@ mod tests {
         ] {
             assert_eq!(Time(Duration::from_micros(micros)).to_string(), text);
             assert_eq!(parse_duration(text), Ok(Duration::from_micros(micros)));
-        }
-    }
-
-    #[test]
-    fn times_are_printed_in_utc() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (-1, "1969-12-31T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-            (1_798_712_999, "2026-12-31T10:29:59Z"),
-            (253_402_300_799, "9999-12-31T23:59:59Z"),
-        ] {
-            assert_eq!(Timestamp(seconds).to_string(), text);
         }
     }
 }

@@ -11,11 +11,11 @@ use super::control::{
 };
 use super::shutdown::Shutdown;
 use super::workers::{WorkerSlot, Workers};
+use crate::config::calendar::Timestamp;
 use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
 use crate::config::tls::{CertificateSource, Certified, Tls};
-use crate::config::units::Timestamp;
 use crate::link::inventory::{Inventory, InventoryRoute};
 use crate::system::sanitize::sanitize_line;
 use crate::system::scoreboard::{Limit, RunningCallback, Slot};

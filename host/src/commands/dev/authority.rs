@@ -22,8 +22,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tempfile::NamedTempFile;
 
+use crate::config::calendar::Date;
 use crate::config::tls::{AboutCertificate, CertificateSource, NamedFile};
-use crate::config::units::Date;
 use crate::system::private_folder::is_private;
 use crate::system::x509;
 

@@ -14,9 +14,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, bail};
 use callsign_tls::{CertifiedPem, Faulty, HTTP_1, HTTP_2, Pem, ServerConfig};
 
+use crate::config::calendar::Date;
 use crate::config::listen::Listen;
 use crate::config::tls::{AboutCertificate, CertificateSource, Certified, NamedFile, Secret, Tls, TlsSource};
-use crate::config::units::Date;
 use crate::system::x509;
 use crate::worker::tls::TlsConfigs;
 

@@ -1,7 +1,6 @@
 //! What a record says. Of a request that is being answered, and of a connection while it lasts, there is a note of what the
 //! record will need.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Bytes of each text that a client decides; longer ones are cut.
@@ -133,78 +132,9 @@ pub(super) fn address(peer: &[u8]) -> String {
     }
 }
 
-/// Year, month, day, hour, minute, second and milliseconds in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Date {
-    year: i64,
-    month: u32,
-    day: u32,
-    second_of_day: u64,
-    millisecond: u32,
-}
-
-impl Date {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
-    pub fn of(time: SystemTime) -> Self {
-        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let (days, second_of_day) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-        // Years that begin in March have the leap day at their end; 400 of them have 146,097 days.
-        let days = days as i64 + 719_468;
-        let (era, day_of_era) = (days / 146_097, days % 146_097);
-        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * day_of_year + 2) / 153;
-        let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
-        let month = (month_from_march + if month_from_march < 10 { 3 } else { -9 }) as u32;
-        let year = era * 400 + year_of_era + i64::from(month <= 2);
-        Self { year, month, day, second_of_day, millisecond: since.subsec_millis() }
-    }
-
-    fn clock(self) -> (u64, u64, u64) {
-        (self.second_of_day / 3600, self.second_of_day / 60 % 60, self.second_of_day % 60)
-    }
-
-    /// `28/Nov/2026:06:48:18 +0000`
-    pub fn write_clf(self, out: &mut String) {
-        let (Self { year, day, .. }, (hour, minute, second)) = (self, self.clock());
-        let month = Self::MONTHS[(self.month as usize).clamp(1, 12) - 1];
-        let _ = write!(out, "{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000");
-    }
-
-    /// `2026-11-28T06:48:18.123Z`
-    pub fn write_iso(self, out: &mut String) {
-        let (Self { year, month, day, millisecond, .. }, (hour, minute, second)) = (self, self.clock());
-        let _ =
-            write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        let text = |seconds: u64, ms| {
-            let (mut clf, mut iso) = (String::new(), String::new());
-            let date = Date::of(SystemTime::UNIX_EPOCH + Duration::from_millis(seconds * 1000 + ms));
-            date.write_clf(&mut clf);
-            date.write_iso(&mut iso);
-            (clf, iso)
-        };
-        for (seconds, ms, clf, iso) in [
-            (0, 0, "01/Jan/1970:00:00:00 +0000", "1970-01-01T00:00:00.000Z"),
-            (951_782_400, 7, "29/Feb/2000:00:00:00 +0000", "2000-02-29T00:00:00.007Z"),
-            (951_868_799, 999, "29/Feb/2000:23:59:59 +0000", "2000-02-29T23:59:59.999Z"),
-            (951_868_800, 0, "01/Mar/2000:00:00:00 +0000", "2000-03-01T00:00:00.000Z"),
-            (1_798_761_599, 0, "31/Dec/2026:23:59:59 +0000", "2026-12-31T23:59:59.000Z"),
-            (4_107_542_400, 0, "01/Mar/2100:00:00:00 +0000", "2100-03-01T00:00:00.000Z"),
-        ] {
-            assert_eq!(text(seconds, ms), (clf.to_owned(), iso.to_owned()));
-        }
-    }
 
     #[test]
     fn a_note_survives_as_bytes_and_nothing_else_is_one() {

@@ -4,8 +4,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::record::{ClosedConnection, Date, Record, address};
+use super::record::{ClosedConnection, Record, address};
 use crate::config::access_log::AccessLogFormat;
+use crate::config::calendar::{CommonLogTime, Milliseconds};
 use crate::system::sanitize::is_unsafe;
 
 /// The line of a record.
@@ -25,7 +26,7 @@ fn combined(out: &mut String, record: &Record<'_>) {
     let [peer, method, target, version, _, referer, user_agent, route, handler] = request.all();
     push_ascii(out, address(peer).as_bytes());
     out.push_str(" - - [");
-    Date::of(*ended).write_clf(out);
+    let _ = write!(out, "{}", CommonLogTime(*ended));
     out.push_str("] \"");
     if method.is_empty() {
         // A request that could not be read.
@@ -65,7 +66,7 @@ fn json(out: &mut String, record: &Record<'_>) {
     let Record { ended, request, status, bytes, duration, is_aborted, connection } = record;
     let names = ["peer", "method", "target", "version", "host", "referer", "user_agent", "route", "handler"];
     out.push_str("{\"time\":\"");
-    Date::of(*ended).write_iso(out);
+    let _ = write!(out, "{}", Milliseconds(*ended));
     out.push('"');
     for (name, text) in names.iter().zip(request.all()).filter(|(_, text)| !text.is_empty()) {
         let _ = write!(out, ",\"{name}\":");

@@ -10,11 +10,12 @@ pub mod repeats; // lines that clients cause, held back
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use env_logger::{Target, WriteStyle};
 use log::{Level, LevelFilter};
 
+use crate::config::calendar::Milliseconds;
 use crate::system::sanitize::is_unsafe;
 use stderr::Stderr;
 
@@ -31,7 +32,7 @@ pub fn start(level: LevelFilter, worker: Option<usize>) {
     log.target(Target::Pipe(Box::new(Stderr))).write_style(style);
     log.format(move |out, record| {
         let level_style = out.default_level_style(record.level());
-        let (time, level) = (out.timestamp_millis(), record.level());
+        let (time, level) = (Milliseconds(SystemTime::now()), record.level());
         let worker = worker.map(|index| format!(" worker {index}:")).unwrap_or_default();
         let text = record.args().to_string();
         let text = if record.target() == REPORT { escape_lines(&text) } else { escape(&text) };
