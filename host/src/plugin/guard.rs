@@ -56,7 +56,7 @@ fn body_of<F: FnOnce() -> R, R>(_: &Call<F, R>) -> unsafe extern "C-unwind" fn(*
 }
 
 /// Makes a call into a library. Err: what it threw.
-#[inline]
+#[inline(always)]
 pub fn call<R>(guard: Option<Guard>, f: impl FnOnce() -> R) -> Result<R, String> {
     match guard {
         None => Ok(call_unguarded(f)),

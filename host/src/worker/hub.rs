@@ -189,7 +189,8 @@ impl Hub {
         }
     }
 
-    #[inline]
+    // As with `call::on_message`.
+    #[inline(always)]
     fn queue_message(&self, c: &Client, op: u8, data: &[u8]) -> i32 {
         // Fast path for most messages: all but the first of a turn, and those that may be compressed. `queue` does the same.
         if c.turn.flush_due.get()
