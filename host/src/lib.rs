@@ -71,7 +71,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::New(options) => new::run(&options),
         Command::Headers(options) => headers::run(&options),
         Command::Assets(options) => assets::run(&options),
-        Command::Reload { plugins, force, server } => control::reload(server, plugins, force),
+        Command::Reload(options) => control::reload(options),
         Command::Status { json, server } => control::status(server, json),
         Command::Check(options) => check::run(options),
         Command::Inspect { library, json } => inspect::run(&library, json),

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use super::assets::AssetsOptions;
 use super::check::CheckOptions;
-use super::control::ControlOptions;
+use super::control::{ControlOptions, ReloadOptions};
 use super::dev::DevOptions;
 use super::headers::HeadersOptions;
 use super::help::{
@@ -148,24 +148,16 @@ pub enum Command {
     /// Without the name of a plugin, the certificates of the server are read again too. If one cannot be used, the reload
     /// is rejected; open connections keep theirs.
     ///
-    /// SIGHUP to the server does the same for all plugins that have changed, after it reads the config file again.
+    /// With --config, the server reads its config file again first. SIGHUP to the server does the same; it also opens the
+    /// access log again. If the file is wrong, nothing changes, and the message has the place in the file.
+    ///
+    /// The JSON has the keys plugins, kept (those in the generation that they had; both are pairs of name and
+    /// generation), removed, certificates, workers, connections, took and paused (each with secs and nanos), unchanged
+    /// (settings that need a restart) and warnings.
     ///
     /// Exit status: 0 reloaded, or nothing has changed; 1 rejected, or no server to connect to; 2 wrong usage.
     #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = RELOAD_EXAMPLES)]
-    Reload {
-        /// Names of the plugins to reload; none means all
-        #[arg(value_name = "PLUGIN")]
-        plugins: Vec<String>,
-
-        /// Reload plugins that have not changed too
-        ///
-        /// Runs the onload hook again, for example if it reads files.
-        #[arg(long)]
-        force: bool,
-
-        #[command(flatten)]
-        server: ControlOptions,
-    },
+    Reload(ReloadOptions),
 
     /// Show the state of a running server
     ///

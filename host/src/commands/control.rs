@@ -11,6 +11,7 @@ use clap::Args;
 use super::output::print;
 use crate::config::control_address::ControlAddress;
 use crate::parent::control::{WireRequest, WireResponse, find};
+use crate::system::sanitize::sanitize;
 
 /// Bytes. The status of the largest server is far below.
 const ANSWER_MAX: u64 = 16 * 1024 * 1024;
@@ -32,12 +33,50 @@ pub struct ControlOptions {
     control: Option<ControlAddress>,
 }
 
-/// Reloads these plugins, or all if there are none, and prints the new generations. `force`: also those that have not
-/// changed.
-pub fn reload(options: ControlOptions, plugins: Vec<String>, force: bool) -> Result<()> {
-    let path = find(&options.control.unwrap_or_default())?;
-    match request(&path, &WireRequest::Reload { plugins, force }, RELOAD_TIMEOUT, "reloading")? {
-        WireResponse::Reloaded(reloaded) => print(&format!("{reloaded}\n")),
+/// Options of `reload`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ReloadOptions {
+    /// Names of the plugins to reload; none means all
+    #[arg(value_name = "PLUGIN")]
+    plugins: Vec<String>,
+
+    /// Read the config file of the server again first
+    ///
+    /// The server reads the file that it was started with, with the same options and environment variables, and puts
+    /// everything into effect that can change while it runs. It names the settings that need a restart. Plugins that the
+    /// file has no more are not served any more. Warns if the server could not start with the file. Not together with
+    /// names of plugins.
+    #[arg(long, conflicts_with = "plugins")]
+    config: bool,
+
+    /// Reload plugins that have not changed too
+    ///
+    /// Runs the onload hook again, for example if it reads files.
+    #[arg(long)]
+    force: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    server: ControlOptions,
+}
+
+/// Reloads plugins, and prints the new generations.
+pub fn reload(options: ReloadOptions) -> Result<()> {
+    let ReloadOptions { plugins, config, force, json, server } = options;
+    let path = find(&server.control.unwrap_or_default())?;
+    match request(&path, &WireRequest::Reload { plugins, force, config }, RELOAD_TIMEOUT, "reloading")? {
+        WireResponse::Reloaded(reloaded) => {
+            for warning in &reloaded.warnings {
+                eprintln!("callsign: warning: {}", sanitize(warning));
+            }
+            match json {
+                true => print(&format!("{}\n", serde_json::to_string_pretty(&reloaded)?)),
+                false => print(&format!("{reloaded}\n")),
+            }
+        }
         WireResponse::Refused(why) => bail!("not reloaded: {why}"),
         WireResponse::Status(_) => Err(unexpected_answer(&path)),
     }
@@ -62,9 +101,13 @@ fn unexpected_answer(path: &Path) -> anyhow::Error {
 
 /// Sends a request and reads the answer, one line of JSON each. `activity` is the progress message.
 fn request(path: &Path, request: &WireRequest, timeout: Duration, activity: &str) -> Result<WireResponse> {
+    let also = match request {
+        WireRequest::Reload { .. } => "; a server with --workers 0 has none, and cannot reload",
+        WireRequest::Status {} => "",
+    };
     let mut socket = UnixStream::connect(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
-            "no server listens on {}: start one, or name its socket with --control PATH",
+            "no server listens on {}: start one, or name its socket with --control PATH{also}",
             path.display()
         ),
         io::ErrorKind::PermissionDenied => anyhow!(

@@ -123,6 +123,8 @@ Examples:
           Reload all plugins
   callsign reload chat web
           Reload these two plugins, or neither
+  callsign reload --config
+          Read the config file again, and put into effect what has changed
   callsign reload --control /run/chat.sock && echo reloaded
           Reload the plugins of the server with the control socket /run/chat.sock";
 

@@ -54,6 +54,11 @@ fn explain(mut error: Error, parser: &mut Parser, arguments: &[OsString]) -> Err
         );
         return parser.error(ErrorKind::MissingRequiredArgument, text);
     }
+    if error.kind() == ErrorKind::ArgumentConflict && name == "reload" {
+        let text = "--config takes no file and no names of plugins: the server reads the config file that it was started \
+                    with, and reloads all plugins that have changed";
+        return parser.error(ErrorKind::ArgumentConflict, text);
+    }
     if let Some(variable) = variable_of(&error, parser, arguments) {
         error.insert(
             ContextKind::InvalidArg,

@@ -40,7 +40,7 @@ use crate::system::service_manager::{self, Service};
 use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::socket_file::SocketFile;
 use crate::system::{access_log, open_files, panic, privileges, task};
-use control::{ControlChannel, ControlRequest, RequestReceiver};
+use control::{ControlChannel, ControlRequest, ReadSettings, RequestReceiver};
 use relay::Relay;
 use reload::Reloads;
 use shutdown::{Shutdown, StopReason};
@@ -66,6 +66,7 @@ struct Parent {
     startup: Startup,
     shutdown: Shutdown,
     service: Service,
+    read_settings: ReadSettings,
 }
 
 /// Serves until a signal says to stop. Err: the server could not start, had to cut connections at the end, or stopped
@@ -92,6 +93,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
         startup,
         shutdown: Shutdown::default(),
         service: Service::default(),
+        read_settings: control.read_settings.clone(),
         settings,
     }));
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
@@ -116,7 +118,7 @@ impl Parent {
         task::spawn("ignored signals", Ignored::new()?.log());
         task::spawn("orphans", Reaper::new()?.run());
         task::spawn("watchdog of the service manager", service_manager::keep_alive());
-        let ControlChannel { sender, receiver, read_settings } = control;
+        let ControlChannel { sender, receiver, read_settings: _ } = control;
         let control = control::open(&self.settings.control);
         // Its file is removed when the last worker has ended.
         let mut socket_file = None;
@@ -126,10 +128,7 @@ impl Parent {
             socket_file = Some(file);
         }
         let reopen_logs = || self.launcher.access_log.iter().for_each(access_log::Writer::reopen);
-        let check_restart = preflight::check_restart;
-        let reload_on =
-            control::reload_on(hangup, read_settings, check_restart, sender, &self.service, reopen_logs);
-        task::spawn("SIGHUP", reload_on);
+        task::spawn("SIGHUP", control::reload_on(hangup, sender, &self.service, reopen_logs));
         let reason = tokio::select! {
             error = self.serve(startup_events, receiver) => StopReason::StartFailed(error),
             () = stop.requested() => StopReason::Requested,
@@ -240,6 +239,7 @@ impl Parent {
             startup: Startup::new().0,
             shutdown: Shutdown::default(),
             service: Service::default(),
+            read_settings: std::sync::Arc::new(|| anyhow::bail!("there are none")),
             settings,
         }))
     }

@@ -12,14 +12,16 @@ mod status; // the state of a server, as JSON and as tables
 mod table; // tables for people
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::settings::Settings;
 
-pub use hangup::{ReadSettings, reload_on};
+pub use hangup::reload_on;
 pub use location::{check, find, open};
 pub use socket::{WireRequest, WireResponse, serve};
 pub use status::{
@@ -32,6 +34,9 @@ pub type RequestSender = mpsc::UnboundedSender<ControlRequest>;
 
 /// Receives the requests, in the server.
 pub type RequestReceiver = mpsc::UnboundedReceiver<ControlRequest>;
+
+/// Reads the settings again, from the same options and the same config file as at the start.
+pub type ReadSettings = Arc<dyn Fn() -> Result<Settings> + Send + Sync>;
 
 /// A request, with the channel for its answer.
 #[derive(Debug)]
@@ -61,6 +66,11 @@ pub enum Which {
     /// All plugins of these settings, new ones included, with their files, their `config`, the routes and the
     /// certificates. A change of any other setting has no effect before a restart.
     Settings(Box<Settings>),
+    /// The same with the settings that the server reads again.
+    ReadAgain {
+        /// Whether a server without a config file rejects the reload.
+        needs_file: bool,
+    },
 }
 
 /// The outcome of a reload.
@@ -84,6 +94,8 @@ pub struct Reloaded {
     pub paused: Duration,
     /// Settings that have changed and need a restart to take effect.
     pub unchanged: Vec<String>,
+    /// What the operator should know about the settings that were read: that the server could not start with them.
+    pub warnings: Vec<String>,
 }
 
 /// The channel of requests to a server, and how the server reads its settings again.

@@ -46,6 +46,9 @@ pub enum WireRequest {
         /// Those that have not changed too.
         #[serde(default)]
         force: bool,
+        /// Reads the config file again first; for all plugins.
+        #[serde(default)]
+        config: bool,
     },
     /// Report the state of the server.
     Status {},
@@ -142,10 +145,18 @@ async fn request(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Resul
 
 async fn answer(request: WireRequest, sender: &RequestSender) -> WireResponse {
     let answered = match request {
-        WireRequest::Reload { plugins, force } => {
-            let which = if plugins.is_empty() { Which::All } else { Which::Named(plugins) };
+        WireRequest::Reload { plugins, config: true, .. } if !plugins.is_empty() => {
+            let why = "a reload with the config file is for all plugins; name none";
+            return WireResponse::Refused(why.to_owned());
+        }
+        WireRequest::Reload { plugins, force, config } => {
+            let (which, command) = match config {
+                true => (Which::ReadAgain { needs_file: true }, "`callsign reload --config`"),
+                false if plugins.is_empty() => (Which::All, "`callsign reload`"),
+                false => (Which::Named(plugins), "`callsign reload`"),
+            };
             let (answer, answered) = oneshot::channel();
-            let reason = Some("`callsign reload`".to_owned());
+            let reason = Some(command.to_owned());
             let _ = sender.send(ControlRequest::Reload { which, is_forced: force, reason, answer });
             answered.await.map(|result| result.map_or_else(WireResponse::Refused, WireResponse::Reloaded))
         }

@@ -102,6 +102,7 @@ impl Plans {
                 wanted.iter().try_for_each(|name| is_loaded(name, &names))?;
                 (plan.sources(), Some(wanted))
             }
+            Which::ReadAgain { .. } => bail!("the settings have not been read"),
             Which::Settings(new) => {
                 candidate.unchanged = settings.differences(&new);
                 tls = next_tls_sources(tls, &settings.listen, &new.listen);

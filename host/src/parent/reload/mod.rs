@@ -4,6 +4,8 @@
 
 mod ballot; // the votes of the workers
 
+mod reread; // the settings, read again
+
 mod candidate; // the plan, and what may follow it
 
 mod transaction; // check, load, pause, prepare, then commit or abort
@@ -74,8 +76,9 @@ impl Reloads {
         reason: Option<&str>,
     ) -> Result<Reloaded> {
         let reloading = parent.service.reloading();
-        let _turn = self.turn.lock().await;
-        let result = self.try_reload(parent, which, is_forced).await;
+        let turn = self.turn.lock().await;
+        let mut read_again = None;
+        let result = self.try_reload(parent, which, is_forced, &mut read_again).await;
         // Not before, because a candidate has copies that the plan does not have yet.
         self.copies.sweep(&self.plans.current());
         let (level, outcome) = match &result {
@@ -86,11 +89,23 @@ impl Reloads {
         if let Some(reason) = reason {
             logging::lines(level, &format!("{reason}: {outcome}"));
         }
+        drop(turn);
+        let result = match read_again {
+            Some(settings) => warn_of_restart(settings, result, reason).await,
+            None => result,
+        };
         reloading.end(&outcome);
         result
     }
 
-    async fn try_reload(&self, parent: &Parent, which: Which, is_forced: bool) -> Result<Reloaded> {
+    /// `read_again` gets the settings, if they were read again.
+    async fn try_reload(
+        &self,
+        parent: &Parent,
+        which: Which,
+        is_forced: bool,
+        read_again: &mut Option<Settings>,
+    ) -> Result<Reloaded> {
         let begun = Instant::now();
         if parent.shutdown.has_begun() {
             bail!(SERVER_STOPS);
@@ -101,6 +116,13 @@ impl Reloads {
             );
         }
         let deadline = Deadline::after(parent.settings.limits.reload_timeout);
+        let which = match which {
+            Which::ReadAgain { needs_file } => {
+                let settings = reread::read(&parent.read_settings, needs_file, deadline).await?;
+                Which::Settings(Box::new(read_again.insert(settings).clone()))
+            }
+            other => other,
+        };
         let candidate =
             self.plans.candidate(which, is_forced, &parent.settings, &self.copies, deadline).await?;
         let before = self.plans.current();
@@ -129,6 +151,7 @@ impl Reloads {
             took: begun.elapsed(),
             paused: outcomes.iter().map(|done| done.paused).max().unwrap_or_default(),
             unchanged: candidate.unchanged,
+            warnings: Vec::new(),
         })
     }
 
@@ -172,6 +195,28 @@ impl Reloads {
             shutdown: &parent.shutdown,
             deadline,
         }
+    }
+}
+
+/// Tells who has requested a reload whether the server could start with the settings, and logs it if there is a
+/// `reason`: a start may need more than a reload.
+async fn warn_of_restart(
+    settings: Settings,
+    result: Result<Reloaded>,
+    reason: Option<&str>,
+) -> Result<Reloaded> {
+    let Some(failure) = reread::restart_failure(settings).await else { return result };
+    if let Some(reason) = reason {
+        logging::lines(Level::Warn, &format!("{reason}: {failure}"));
+    }
+    match result {
+        Ok(mut reloaded) => {
+            reloaded.warnings.push(failure);
+            Ok(reloaded)
+        }
+        // The reason may be the same.
+        Err(error) if failure.ends_with(&format!("{error:#}")) => Err(error),
+        Err(error) => Err(anyhow!("{error:#}; {failure}")),
     }
 }
 
