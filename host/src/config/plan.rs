@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::handshake::HandshakePolicy;
 use crate::config::plugin_source::PluginSource;
 use crate::config::route::Route;
-use crate::config::settings::Settings;
+use crate::config::settings::{Limits, Settings};
 use crate::config::tls::Tls;
 
 pub use crate::config::plugin_source::is_plugin_name;
@@ -26,6 +26,8 @@ pub struct Plan {
     /// For each entry of `listen`, in the order in which the server has bound them, its certificates; None: it is without
     /// TLS.
     pub tls: Vec<Option<Arc<Tls>>>,
+    /// What clients and callbacks may cost.
+    pub limits: Limits,
 }
 
 /// One plugin in one generation.
@@ -45,15 +47,18 @@ impl Plan {
     /// Loads the operator's files themselves, for a server without a parent that could copy them. Has no certificates.
     pub fn in_place(settings: &Settings) -> Self {
         let plugins = settings.plugins.iter().cloned().map(PlannedPlugin::in_place);
-        let Settings { routes, handshake, .. } = settings;
-        let (routes, handshake) = (routes.clone(), handshake.clone());
-        Self { plugins: plugins.collect(), routes, handshake, tls: Vec::new() }
+        Self { plugins: plugins.collect(), ..Self::of_settings(settings) }
+    }
+
+    /// What the settings say themselves: without plugins and certificates.
+    pub fn of_settings(settings: &Settings) -> Self {
+        let (routes, handshake) = (settings.routes.clone(), settings.handshake.clone());
+        Self { routes, handshake, limits: settings.limits, ..Self::default() }
     }
 
     /// The plan without its certificates and keys.
     pub fn without_tls(&self) -> Self {
-        let Self { plugins, routes, handshake, tls: _ } = self.clone();
-        Self { plugins, routes, handshake, tls: Vec::new() }
+        Self { tls: Vec::new(), ..self.clone() }
     }
 
     /// How the operator configured each plugin, in load order.

@@ -36,11 +36,11 @@ pub struct TurnedAway(Reached);
 
 /// Counts a client that has come, under its address. The proxies that are trusted, and clients of Unix sockets, do not count.
 pub fn admit(worker: &Worker, client: Peer) -> Result<Option<Rc<Seat>>, TurnedAway> {
-    let Some(limits) = &worker.address_limits else { return Ok(None) };
+    let Some(limits) = worker.address_limits() else { return Ok(None) };
     let Some(address) = limited_address(&worker.dispatch().trusted_proxies, client) else { return Ok(None) };
     let seated = limits.connect(address);
     seat(worker, client, seated).map_err(|reached| {
-        report(worker, limits, client, reached, "disconnecting it");
+        report(worker, &limits, client, reached, "disconnecting it");
         TurnedAway(reached)
     })
 }
@@ -77,7 +77,7 @@ pub fn count_request(
     is_handshake: bool,
 ) -> Result<(), TurnedAway> {
     let worker = sender.worker;
-    let Some(limits) = &worker.address_limits else { return Ok(()) };
+    let Some(limits) = worker.address_limits() else { return Ok(()) };
     let dispatch = worker.dispatch();
     let (client, _) = forwarded::find(sender.trusted_proxies(&dispatch), sender.peer, request.headers());
     let Some(address) = limited_address(&dispatch.trusted_proxies, client) else { return Ok(()) };
@@ -89,7 +89,7 @@ pub fn count_request(
         false => seat(worker, client, limits.seat(address)),
     });
     sender.seat = counted.map_err(|reached| {
-        report(worker, limits, client, reached, "answering with 429");
+        report(worker, &limits, client, reached, "answering with 429");
         TurnedAway(reached)
     })?;
     Ok(())

@@ -21,9 +21,8 @@ pub async fn read(worker: &Worker, body: Incoming) -> Result<Bytes, HttpResponse
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let limits = &worker.hub.limits;
-    let max = limits.max_body;
-    collect(body, max, limits.handshake_timeout).await.map_err(|failure| {
+    let (max, timeout) = (worker.hub.limits.get().max_body, worker.hub.limits.get().handshake_timeout);
+    collect(body, max, timeout).await.map_err(|failure| {
         match failure {
             Failure::TooLarge | Failure::TooManyChunks => worker.count_limit(Limit::Body),
             Failure::TooSlow => worker.count_limit(Limit::HandshakeTimeout),

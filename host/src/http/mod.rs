@@ -99,7 +99,7 @@ pub async fn serve(
     permit: Permit,
 ) {
     // For all that comes before the first request has arrived.
-    let deadline = Instant::now() + worker.hub.limits.handshake_timeout;
+    let deadline = Instant::now() + worker.hub.limits.get().handshake_timeout;
     let peer = match listener.proxy_protocol {
         true => Box::pin(proxy_protocol::client(worker, &stream, peer, deadline)).await,
         false => Some(ProxiedPeer { peer, is_named: true, is_tls: None }),
@@ -124,7 +124,7 @@ pub async fn serve(
     };
     // A proxy may speak TLS with the server for a client that does not: what it says counts.
     let is_secure = is_proxied_tls.unwrap_or(listener.tls.is_some());
-    let limits = &worker.hub.limits;
+    let max_head = worker.hub.limits.get().max_head;
     let (permit, phase) = (Rc::new(permit), Phase::default());
     let (pending, entry, recorder) = (Rc::default(), None, Recorder::new(worker, &phase));
     let requests = recorder.clone();
@@ -144,7 +144,7 @@ pub async fn serve(
     if is_http2 {
         return Box::pin(http2::serve(stream, sender, deadline)).await;
     }
-    let stream = Timed::new(stream, phase.clone(), limits, deadline);
+    let stream = Timed::new(stream, phase.clone(), &worker.hub.limits.get(), deadline);
     let service = service_fn(move |request: Request<Incoming>| {
         phase.begin_request(request.body().size_hint().exact());
         sender.pending.get_or_init(|| worker.handshakes.begin());
@@ -163,8 +163,8 @@ pub async fn serve(
         .half_close(true)
         .header_read_timeout(None) // `Timed` has one that is not for idle clients too
         .max_headers(HEADERS_MAX)
-        .max_header_size(limits.max_head)
-        .max_buf_size(limits.max_head)
+        .max_header_size(max_head)
+        .max_buf_size(max_head)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

@@ -74,7 +74,7 @@ pub async fn accept(
         Ok(Err(error)) => log::debug!("{peer}: no TLS handshake: {error:#}"),
         Err(_) => {
             worker.count_limit(Limit::HandshakeTimeout);
-            let limit = Time(worker.hub.limits.handshake_timeout);
+            let limit = Time(worker.hub.limits.get().handshake_timeout);
             log::debug!("{peer}: no TLS handshake within --handshake-timeout ({limit})");
         }
     }
@@ -109,7 +109,7 @@ async fn shake(
         let mut advance = || handshake.advance(&mut out);
         let progress = match work {
             Work::Signature => {
-                let patience = worker.hub.limits.handshake_timeout / QUEUE_PART;
+                let patience = worker.hub.limits.get().handshake_timeout / QUEUE_PART;
                 let Some(progress) = worker.handshakes.begin_in_turn(patience, advance).await else {
                     report_overload(worker, peer, patience);
                     bail!("its hello has waited longer than {}", Time(patience));

@@ -111,12 +111,13 @@ pub struct InvalidMessage;
 pub struct Decoder {
     /// Bytes that have arrived and are not decoded yet.
     pub buffer: BytesMut,
-    /// Longest payload of a broadcast or worker message, in bytes.
-    max_message: usize,
+    /// Longest payload of a broadcast or worker message, in bytes. Both ends of a link use the same bound; it grows, because
+    /// messages within an earlier one may still be on their way.
+    pub max_message: usize,
 }
 
 impl Decoder {
-    /// Accepts broadcasts and worker messages of up to `max_message` bytes. Both ends of a link use the same bound.
+    /// Accepts broadcasts and worker messages of up to `max_message` bytes.
     pub fn new(max_message: usize) -> Self {
         Self { buffer: BytesMut::new(), max_message }
     }

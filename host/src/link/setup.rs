@@ -41,6 +41,8 @@ pub struct Setup {
     pub listeners: Vec<ListenerSettings>,
     /// The plugins and routes to serve.
     pub plan: Plan,
+    /// Bytes of a message of another worker, which may have begun with other limits.
+    pub link_max_message: usize,
 }
 
 impl Setup {

@@ -65,6 +65,12 @@ impl Uplink {
         })
     }
 
+    /// Accepts messages of up to that many bytes from now on, those of an earlier bound included.
+    pub fn raise_max_message(&self, max_message: usize) {
+        let mut incoming = self.incoming.borrow_mut();
+        incoming.max_message = incoming.max_message.max(max_message);
+    }
+
     /// Queues a message, which is written at the end of this turn. While the queue is full, it waits, and passes what
     /// the parent sends meanwhile to `deliver`.
     pub fn send(&self, tag: Tag, payload: &[u8], deliver: impl FnMut(ParentMessage<'_>)) {

@@ -30,7 +30,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::runtime::{Builder, LocalOptions};
 
-use crate::config::settings::Settings;
+use crate::config::settings::{Limits, Settings};
 use crate::link::inventory::Inventory;
 use crate::serve::summary::startup_summary;
 use crate::system::log as logging;
@@ -78,10 +78,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     open_files::raise_limit();
     let reloads = Reloads::new(&settings, identity)?;
     let launcher = Launcher::bind(&settings, identity)?;
-    let mut workers = Workers::new(settings.workers).context("no shared memory for the scoreboard")?;
-    if settings.limits.are_per_address() {
-        workers.count_addresses().context("no shared memory for limits per address")?;
-    }
+    let workers = Workers::new(settings.workers).context("no memory that the workers can share")?;
     let (startup, startup_events) = Startup::new();
     // Lives as long as the process, because its tasks refer to it.
     let parent: &'static Parent = Box::leak(Box::new(Parent {
@@ -96,6 +93,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
         read_settings: control.read_settings.clone(),
         settings,
     }));
+    parent.prepare_for(&parent.limits());
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let result = runtime.block_on(parent.run(startup_events, control));
     parent.launcher.access_log.iter().for_each(|log| log.finish(LAST_RECORDS));
@@ -138,8 +136,7 @@ impl Parent {
         self.launcher.close_listeners();
         // A successor can start from here on.
         socket_file.iter_mut().for_each(SocketFile::set_aside);
-        let drain_timeout = self.settings.limits.drain_timeout;
-        self.shutdown.run(reason, &self.workers, drain_timeout, stop.requested()).await?;
+        self.shutdown.run(reason, &self.workers, self.limits().drain_timeout, stop.requested()).await?;
         match task::first_panicked() {
             Some(task) => Err(shutdown::panicked(&task)),
             None => Ok(()),
@@ -166,10 +163,23 @@ impl Parent {
     async fn start(&'static self, startup_events: StartupEvents) -> Result<Rc<Inventory>> {
         let (first, others) = self.workers.slots().split_first().context("a parent needs a worker")?;
         self.supervise(first);
-        task::spawn("watchdog", Watchdog::new(&self.settings.limits).run(&self.workers, &self.relay));
+        task::spawn("watchdog", Watchdog::run(|| self.limits(), &self.workers, &self.relay));
         let inventory = startup_events.first_inventory().await?;
         others.iter().for_each(|slot| self.supervise(slot));
         Ok(inventory)
+    }
+
+    /// The limits that workers have.
+    fn limits(&self) -> Limits {
+        self.reloads.plans.current().limits
+    }
+
+    /// Workers may get these limits.
+    fn prepare_for(&self, limits: &Limits) {
+        self.relay.raise_max_message(limits.max_message);
+        if limits.are_per_address() {
+            self.workers.count_addresses();
+        }
     }
 
     fn supervise(&'static self, slot: &'static WorkerSlot) {

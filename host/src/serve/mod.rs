@@ -26,7 +26,7 @@ use crate::bridge::worker_messages::WorkerMessages;
 use crate::config::control_address::ControlAddress;
 use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
-use crate::config::settings::{Limits, Settings};
+use crate::config::settings::Settings;
 use crate::link::inventory::Inventory;
 use crate::link::setup::Setup;
 use crate::link::uplink::Uplink;
@@ -81,10 +81,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     let pipe = writer.as_ref().map(|writer| writer.source()).transpose()?;
     fork::watch(&pipe.iter().map(AsFd::as_fd).collect::<Vec<_>>(), &listening)
         .context("cannot watch for forks")?;
-    let addresses = match settings.limits.are_per_address() {
-        true => Some(&*Box::leak(Box::new(Addresses::create(1)?.0))),
-        false => None,
-    };
+    let addresses = Some(&*Box::leak(Box::new(Addresses::create(1)?.0)));
     let info = WorkerInfo { scoreboard, index: 0, workers: 1, first_connection: 0, addresses };
     block_on(async {
         tokio::task::spawn_local(Ignored::new()?.log());
@@ -115,7 +112,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
             1 => log::info!("stopping: 1 connection is told to close"),
             n => log::info!("stopping: {n} connections are told to close"),
         }
-        let drained = drain(worker, &settings.limits, stop.requested()).await;
+        let drained = drain(worker, stop.requested()).await;
         bound_exit();
         worker.access_log.get().iter().for_each(|log| log.finish(LAST_RECORDS));
         writer.iter().for_each(|writer| writer.finish(LAST_RECORDS));
@@ -168,7 +165,7 @@ pub fn check_alone(settings: &Settings) -> Result<()> {
 pub fn run_worker() -> Result<()> {
     let socket = take_link("`callsign worker` is started by `callsign serve`, not by hand")?;
     let (setup, descriptors) = Setup::receive(&socket)?;
-    let Setup { index, workers, parent, first_connection, settings, listeners, plan } = setup;
+    let Setup { index, workers, parent, first_connection, settings, listeners, plan, link_max_message } = setup;
     set_name(&format!("callsign-w{index}"));
     write_in_background();
     logging::start(settings.log.into(), Some(index));
@@ -177,8 +174,7 @@ pub fn run_worker() -> Result<()> {
     end_with_parent(parent)?;
     let mut descriptors = descriptors.into_iter();
     let scoreboard = open_scoreboard(descriptors.next())?;
-    let per_address = settings.limits.are_per_address().then(|| descriptors.next());
-    let addresses = per_address.map(|descriptor| open_addresses(descriptor, workers)).transpose()?;
+    let addresses = Some(open_addresses(descriptors.next(), workers)?);
     let pipe = settings.access_log.is_on().then(|| descriptors.next()).flatten();
     let slot = scoreboard.slot(index);
     scoreboard::adopt(slot);
@@ -189,7 +185,7 @@ pub fn run_worker() -> Result<()> {
     block_on(async {
         tokio::task::spawn_local(Ignored::in_worker()?.log());
         fork::watch_signals();
-        let uplink = Uplink::new(socket, index, settings.limits.max_message)?;
+        let uplink = Uplink::new(socket, index, link_max_message)?;
         let info = WorkerInfo { scoreboard, index, workers, first_connection, addresses };
         let worker = match start(&settings, &plan, info, pipe) {
             Ok(worker) => worker,
@@ -215,7 +211,7 @@ pub fn run_worker() -> Result<()> {
         let sockets = descriptors.map(Listener::from_descriptor).collect::<Result<Vec<_>>>()?;
         serve(worker, sockets.into_iter().zip(listeners).collect(), stop_requested).await?;
         // A signal to the whole group reaches parent and workers: only the parent acts on a second one.
-        let drained = drain(worker, &settings.limits, std::future::pending()).await;
+        let drained = drain(worker, std::future::pending()).await;
         worker.access_log.get().iter().for_each(|log| log.finish(LAST_RECORDS));
         carried.abort();
         uplink.flush()?;
@@ -232,7 +228,7 @@ fn start(
 ) -> Result<&'static Worker> {
     identity::set(info.index, info.workers);
     let tls = certificates::configure_all(&plan.tls)?;
-    let worker = Worker::new(&settings.limits, info, open_files::clients_max(), reload::load_initial(plan)?)?;
+    let worker = Worker::new(&plan.limits, info, open_files::clients_max(), reload::load_initial(plan)?)?;
     worker.tls.replace(tls);
     if let Some(pipe) = access_log {
         let log = worker.access_log.get_or_init(|| AccessLog::new(settings.access_log.format, pipe));
@@ -289,7 +285,7 @@ async fn serve(
 
 /// Closes every connection and waits for their ends and for background work. Err: not all connections had ended in
 /// time. Background work that takes longer is abandoned, and logged.
-async fn drain(worker: &Worker, limits: &Limits, hurry: impl Future<Output = ()>) -> Result<()> {
+async fn drain(worker: &Worker, hurry: impl Future<Output = ()>) -> Result<()> {
     let background = Background::current();
     let drained = async {
         worker.drain().await;
@@ -298,7 +294,7 @@ async fn drain(worker: &Worker, limits: &Limits, hurry: impl Future<Output = ()>
     };
     let (why, patience) = tokio::select! {
         () = drained => return Ok(()),
-        () = tokio::time::sleep(limits.drain_timeout) => ("had not ended in time (--drain-timeout)", LAST_CALLBACKS),
+        () = tokio::time::sleep(worker.hub.limits.get().drain_timeout) => ("had not ended in time (--drain-timeout)", LAST_CALLBACKS),
         () = hurry => ("had not ended when it was asked a second time", Duration::ZERO),
     };
     let (connections, jobs) = (worker.hub.len(), background.jobs_by_plugin());

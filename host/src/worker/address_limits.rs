@@ -64,7 +64,7 @@ impl AddressLimits {
         let limited = |index, limit, rate: Option<Rate>| {
             rate.map(|rate| Limited { limit, bucket: Bucket::new(rate.count, rate.per), rate, index })
         };
-        let addresses = info.addresses?;
+        let addresses = info.addresses.filter(|_| limits.are_per_address())?;
         // Only then: rustix reads the clock in a way that does not work under valgrind.
         let time = clock_gettime(ClockId::Monotonic);
         let nanoseconds = Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32).as_nanos();

@@ -32,7 +32,7 @@ pub struct WorkerInfo {
     pub workers: usize,
     /// Connections that earlier workers of this index accepted.
     pub first_connection: u64,
-    /// What the addresses of all workers' clients do. None: there are no limits per address.
+    /// What the addresses of all workers' clients do. None: nothing counts it.
     pub addresses: Option<&'static Addresses>,
 }
 
@@ -43,7 +43,7 @@ pub struct Admission {
     /// Most clients in this process, by the limit on open files.
     files_max: usize,
     /// Most clients in all workers together, by the settings.
-    all_max: Option<usize>,
+    all_max: Cell<Option<usize>>,
     /// When a reached limit was logged last.
     limit_logged: Cell<Option<Instant>>,
     /// Told when a client of this worker has gone.
@@ -69,7 +69,7 @@ impl Admission {
             info,
             count: Cell::new(0),
             files_max,
-            all_max,
+            all_max: Cell::new(all_max),
             limit_logged: Cell::new(None),
             departures: Notify::new(),
             unseated: OnceCell::new(),
@@ -102,7 +102,7 @@ impl Admission {
             let permit = self.permit();
             // Of two workers that take the last permit at once, at least one sees the other.
             fence(SeqCst);
-            if self.all_max.is_none_or(|max| self.total() <= max) {
+            if self.all_max.get().is_none_or(|max| self.total() <= max) {
                 return permit;
             }
             drop(permit);
@@ -117,12 +117,12 @@ impl Admission {
         }
         let permit = self.permit();
         fence(SeqCst);
-        self.all_max.is_none_or(|max| self.total() <= max).then_some(permit)
+        self.all_max.get().is_none_or(|max| self.total() <= max).then_some(permit)
     }
 
     /// Whether another client may come.
     pub fn has_room(&self) -> bool {
-        self.count.get() < self.files_max && self.all_max.is_none_or(|max| self.total() < max)
+        self.count.get() < self.files_max && self.all_max.get().is_none_or(|max| self.total() < max)
     }
 
     /// Waits until another client may come.
@@ -132,7 +132,7 @@ impl Admission {
         }
         while !self.has_room() {
             if self.limit_logged.get().is_none_or(|at| at.elapsed() > LOG_INTERVAL) {
-                let limit = match self.all_max {
+                let limit = match self.all_max.get() {
                     Some(max) if self.count.get() < self.files_max => {
                         format!("{max} in all (--max-connections)")
                     }
@@ -143,6 +143,12 @@ impl Admission {
             }
             let _ = tokio::time::timeout(POLL_INTERVAL, self.departures.notified()).await;
         }
+    }
+
+    /// Has a new bound on the clients of all workers. Those who are there stay.
+    pub fn set_max(&self, all_max: Option<usize>) {
+        self.all_max.set(all_max);
+        self.departures.notify_waiters();
     }
 
     /// Whether this worker has many more clients than another one.

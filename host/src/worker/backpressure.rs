@@ -22,7 +22,7 @@ impl Hub {
     #[cold]
     pub(super) fn reject_above_high_water(&self, c: &Client, op: u8) -> Option<i32> {
         let is_message = matches!(op, op::TEXT | op::BINARY);
-        let is_full = c.backlog() > self.limits.max_backlog;
+        let is_full = c.backlog() > self.limits.get().max_backlog;
         if (is_message || is_full) && self.drops_when_full(c) {
             self.want_drain(c);
             return Some(self.drop_message(c));
@@ -47,7 +47,7 @@ impl Hub {
                     c.id(),
                     c.peer(),
                     c.backlog(),
-                    Size(self.limits.high_water)
+                    Size(self.limits.get().high_water)
                 ),
             );
         }
@@ -102,13 +102,13 @@ impl Hub {
     #[cold]
     pub(super) fn unsendable(&self, data: &[u8], status: i32) -> i32 {
         if status == status::TOO_LARGE
-            && data.len() > self.limits.max_message
+            && data.len() > self.limits.get().max_message
             && !self.logged_too_large.replace(true)
         {
             log::warn!(
                 "a message of {} bytes was not sent, because it exceeds --max-message ({}); the next ones are not logged",
                 data.len(),
-                Size(self.limits.max_message)
+                Size(self.limits.get().max_message)
             );
         }
         status

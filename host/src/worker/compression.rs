@@ -57,14 +57,13 @@ impl Hub {
     /// Whether the messages of another client may refer to earlier ones, which takes up to that many bytes. A client that
     /// may do so cannot be told otherwise later, so at most half of the memory for received data is given away.
     pub fn has_room_for_window(&self, bytes: usize) -> bool {
-        self.compression.received_max.get() + bytes <= self.limits.receive_memory / 2
+        self.compression.received_max.get() + bytes <= self.limits.get().receive_memory / 2
     }
 
     /// A client joins: counts it if its messages are compressed, and lets them take the short path if not.
     pub(super) fn begin_compression(&self, c: &Client) {
-        let high_water = u32::try_from(self.limits.high_water).unwrap_or(u32::MAX);
+        self.set_short_path(c);
         let max = c.with_compression(|it| it.map(|it| it.received_max()));
-        c.turn.short_path_max.set(if max.is_none() { high_water } else { 0 });
         if let Some(max) = max {
             let compression = &self.compression;
             compression.clients.set(compression.clients.get() + 1);
@@ -72,6 +71,13 @@ impl Hub {
             compression.score.set_compressed(compression.clients.get());
             self.count_windows(c);
         }
+    }
+
+    /// Notes up to which queue messages of a client without compression take the short path.
+    pub(super) fn set_short_path(&self, c: &Client) {
+        let high_water = u32::try_from(self.limits.get().high_water).unwrap_or(u32::MAX);
+        let is_compressed = c.with_compression(|it| it.is_some());
+        c.turn.short_path_max.set(if is_compressed { 0 } else { high_water });
     }
 
     /// The client gets and sends no more messages.
@@ -130,7 +136,7 @@ impl Hub {
             format_args!(
                 "write queues and windows of compression take more than --send-memory ({}); dropped the windows of {} \
                  ({freed} bytes): the next messages compress less",
-                Size(self.limits.send_memory),
+                Size(self.limits.get().send_memory),
                 clients(owners)
             ),
         );

@@ -31,8 +31,10 @@ const SERVICE_RESTART: u16 = 1012;
 
 /// The clients of a worker.
 pub struct Hub {
-    /// What clients may cost.
-    pub limits: Limits,
+    /// What clients may cost. A reload changes it.
+    pub limits: Cell<Limits>,
+    /// Notified when the limits have changed.
+    pub(super) limits_changed: Notify,
     /// Write buffers between two uses.
     pub pool: Pool,
     /// Which clients have a turn.
@@ -70,11 +72,12 @@ impl Hub {
     /// No clients yet. The scoreboard shows what they hold.
     pub fn new(limits: Limits, score: &'static Slot) -> Self {
         Self {
-            incoming: Incoming::new(&limits, score),
+            incoming: Incoming::new(score),
             outgoing: Outgoing::new(score),
             compression: Compression::new(score),
             keepalive: Keepalive::new(limits.ping_interval),
-            limits,
+            limits: Cell::new(limits),
+            limits_changed: Notify::new(),
             pool: Pool::default(),
             schedule: Schedule::default(),
             flush_queue: FlushQueue::default(),
@@ -163,7 +166,7 @@ impl Hub {
     /// Whether such a message may be sent; else a [`status`].
     #[inline]
     pub fn sendable(&self, op: u8, data: &[u8]) -> Result<(), i32> {
-        Self::sendable_within(self.limits.max_message, op, data)
+        Self::sendable_within(self.limits.get().max_message, op, data)
     }
 
     /// The same where a message has at most `max_message` bytes.
@@ -261,20 +264,20 @@ impl Hub {
         if !c.is_open() {
             return status::CLOSED;
         }
-        if c.backlog() > self.limits.high_water
+        if c.backlog() > self.limits.get().high_water
             && let Some(status) = self.reject_above_high_water(c, op)
         {
             return status;
         }
         let Some(waiting) = self.push(c, push) else { return status::CLOSED };
-        if waiting <= self.limits.high_water {
+        if waiting <= self.limits.get().high_water {
             self.flush_queue.push(c);
             return status::SENT;
         }
         if !c.turn.blocked.get() {
             self.flush(c);
         }
-        if c.backlog() > self.limits.high_water { self.queued_above_high_water(c) } else { status::SENT }
+        if c.backlog() > self.limits.get().high_water { self.queued_above_high_water(c) } else { status::SENT }
     }
 
     /// Writes what the socket takes.
@@ -320,7 +323,7 @@ impl Hub {
 
     /// Whether so much waits for a client that does not take it that the client should not be read from.
     pub fn is_behind(&self, c: &Client) -> bool {
-        c.turn.blocked.get() && c.backlog() > self.limits.high_water
+        c.turn.blocked.get() && c.backlog() > self.limits.get().high_water
     }
 
     /// Starts the closing handshake; a [`status`]. Code 0 sends no code.
@@ -354,7 +357,7 @@ impl Hub {
 
     /// The connection is not open any more: it has a turn now, and one when the time to close is up.
     pub fn closing(&self, c: &Client) {
-        if let Some(deadline) = c.endpoint.deadline(self.limits.close_timeout) {
+        if let Some(deadline) = c.endpoint.deadline(self.limits.get().close_timeout) {
             self.schedule.push_at(deadline, c);
         }
         self.schedule.push(c);

@@ -13,7 +13,6 @@ use log::Level;
 use super::hub::Hub;
 use super::outgoing::{FREED_PART, TRY_AGAIN_LATER, clients};
 use crate::client::Client;
-use crate::config::settings::Limits;
 use crate::config::units::{Size, Time};
 use crate::system::scoreboard::Slot;
 
@@ -33,8 +32,6 @@ pub struct Incoming {
     tick: Cell<u32>,
     /// The clients that hold something, and some that held something at the last tick.
     holders: RefCell<Vec<Holder>>,
-    /// None: messages may take any time.
-    timeout: Option<Duration>,
     score: &'static Slot,
 }
 
@@ -50,12 +47,11 @@ struct Holder {
 
 impl Incoming {
     /// Nothing is held. The scoreboard shows the memory.
-    pub fn new(limits: &Limits, score: &'static Slot) -> Self {
+    pub fn new(score: &'static Slot) -> Self {
         Self {
             memory: Cell::new(0),
             tick: Cell::new(0),
             holders: RefCell::default(),
-            timeout: limits.message_timeout,
             score,
         }
     }
@@ -66,8 +62,10 @@ impl Incoming {
         self.memory.get()
     }
 
-    fn tick_length(&self) -> Duration {
-        self.timeout.map_or(TICK_MAX, |timeout| (timeout / TICKS).clamp(TICK_MIN, TICK_MAX))
+    /// The time for messages has changed: that of the messages which have begun starts now.
+    pub(super) fn begin_again(&self) {
+        let now = self.tick.get();
+        self.holders.borrow_mut().iter_mut().for_each(|holder| holder.since = now);
     }
 
     /// The memory of something that counts has changed.
@@ -131,7 +129,7 @@ impl Hub {
 
     /// Closes clients if what they hold is above the bound.
     pub(super) fn bound_holders(&self) {
-        if self.incoming.memory.get() > self.limits.receive_memory {
+        if self.incoming.memory.get() > self.limits.get().receive_memory {
             self.shed_holders();
         }
     }
@@ -139,7 +137,7 @@ impl Hub {
     /// Closes the clients that hold much, and have done so for long.
     #[cold]
     fn shed_holders(&self) {
-        let (incoming, max) = (&self.incoming, self.limits.receive_memory);
+        let (incoming, max) = (&self.incoming, self.limits.get().receive_memory);
         let (before, tick) = (incoming.memory.get(), incoming.tick.get());
         let mut holders = incoming.holders.borrow().clone();
         // Somebody who has just begun a large message is no more to blame than others who hold half of one for long.
@@ -170,14 +168,17 @@ impl Hub {
 
     /// Closes clients whose message takes too long, for as long as the worker runs.
     pub(super) async fn watch_held(&self) {
-        let tick = self.incoming.tick_length();
         loop {
+            let timeout = self.limits.get().message_timeout;
+            let tick = timeout.map_or(TICK_MAX, |timeout| (timeout / TICKS).clamp(TICK_MIN, TICK_MAX));
             // Also after a pause of the worker only one tick passes: clients are not to blame for it.
             tokio::time::sleep(tick).await;
             self.incoming.tick.set(self.incoming.tick.get().wrapping_add(1));
             if !self.incoming.holders.borrow().is_empty() {
                 self.list_holders();
-                self.close_late_messages(tick);
+                if let Some(timeout) = timeout.filter(|_| timeout == self.limits.get().message_timeout) {
+                    self.close_late_messages(timeout, tick);
+                }
             }
         }
     }
@@ -198,8 +199,7 @@ impl Hub {
         }
     }
 
-    fn close_late_messages(&self, tick: Duration) {
-        let Some(timeout) = self.incoming.timeout else { return };
+    fn close_late_messages(&self, timeout: Duration, tick: Duration) {
         let (now, ticks) = (self.incoming.tick.get(), (timeout.as_nanos() / tick.as_nanos()) as u32);
         let mut late: Vec<Rc<Client>> = Vec::new();
         for holder in self.incoming.holders.borrow_mut().iter_mut().filter(|holder| holder.is_in_message) {

@@ -31,9 +31,9 @@ const SLICE: usize = 64;
 #[derive(Debug, Default)]
 pub struct Keepalive {
     /// None: no pings.
-    interval: Option<Duration>,
+    interval: Cell<Option<Duration>>,
     /// Ticks of an interval.
-    ticks: u32,
+    ticks: Cell<u32>,
     /// Ticks since the start, modulo 2^32.
     tick: Cell<u32>,
     /// The checks that are due at each of the next ticks.
@@ -72,18 +72,27 @@ impl Check {
 impl Keepalive {
     /// No clients yet.
     pub fn new(interval: Option<Duration>) -> Self {
+        let keepalive = Self::default();
+        keepalive.set_interval(interval);
+        keepalive
+    }
+
+    /// Has another interval. No client has a check any more: each one begins again.
+    pub(super) fn set_interval(&self, interval: Option<Duration>) {
         let ticks = interval.map_or(0, |interval| {
             let ticks = interval.as_nanos() / tick_length(interval).as_nanos();
             u32::try_from(ticks).unwrap_or(TICKS).clamp(1, TICKS)
         });
-        let wheel = RefCell::new((0..ticks).map(|_| Vec::new()).collect());
-        Self { interval, ticks, tick: Cell::new(0), wheel, reading: RefCell::default() }
+        self.interval.set(interval);
+        self.ticks.set(ticks);
+        self.wheel.replace((0..ticks).map(|_| Vec::new()).collect());
+        self.reading.borrow_mut().clear();
     }
 
     /// The client is connected.
     pub fn begin(&self, c: &Client) {
         self.note_data(c);
-        if self.interval.is_some() {
+        if self.interval.get().is_some() {
             self.push(Check::new(c.id(), false), self.patience(c));
         }
     }
@@ -94,17 +103,35 @@ impl Keepalive {
         c.last_active.set(self.tick.get());
     }
 
-    /// Sends pings for as long as the worker runs; returns at once if there are none.
+    /// Sends pings for as long as the worker runs.
     pub async fn run(&self, hub: &Hub) {
-        let Some(interval) = self.interval else { return };
+        loop {
+            match self.interval.get() {
+                None => hub.limits_changed.notified().await,
+                Some(interval) => self.run_with(hub, interval).await,
+            }
+        }
+    }
+
+    /// The same as long as the interval is this one.
+    async fn run_with(&self, hub: &Hub, interval: Duration) {
         let tick = tick_length(interval);
         let mut next = Instant::now() + tick;
         loop {
-            sleep_until(next).await;
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = hub.limits_changed.notified() => {}
+            }
             let late = next.elapsed();
             if late > tick {
                 // The worker did not run. Answers that have arrived meanwhile are read before anybody is dropped.
                 tokio::task::yield_now().await;
+            }
+            if self.interval.get() != Some(interval) {
+                return;
+            }
+            if next > Instant::now() {
+                continue;
             }
             // A long pause is no silence of the clients.
             next = if late > interval / SPREAD { Instant::now() } else { next } + tick;
@@ -112,6 +139,10 @@ impl Keepalive {
             for slice in self.due().chunks(SLICE) {
                 slice.iter().for_each(|check| self.check(hub, *check));
                 tokio::task::yield_now().await;
+                // The other checks are those of the last interval.
+                if self.interval.get() != Some(interval) {
+                    return;
+                }
             }
         }
     }
@@ -126,13 +157,14 @@ impl Keepalive {
     /// Has the check done after that many ticks, at least one.
     fn push(&self, check: Check, ticks: u32) {
         let mut wheel = self.wheel.borrow_mut();
-        let bucket = ticks.clamp(1, self.ticks) as usize - 1;
+        let bucket = ticks.clamp(1, self.ticks.get()) as usize - 1;
         wheel[bucket].push(check);
     }
 
     /// Ticks of silence after which the client gets a Ping. Clients that are connected at once have consecutive slots.
     fn patience(&self, c: &Client) -> u32 {
-        self.ticks - c.turn.slot.get() % (self.ticks / SPREAD + 1)
+        let ticks = self.ticks.get();
+        ticks - c.turn.slot.get() % (ticks / SPREAD + 1)
     }
 
     fn check(&self, hub: &Hub, check: Check) {
@@ -143,14 +175,14 @@ impl Keepalive {
         if silent < patience {
             self.forget(id);
             self.push(Check::new(id, false), patience - silent);
-        } else if !check.pinged() || silent <= self.ticks {
+        } else if !check.pinged() || silent <= self.ticks.get() {
             self.ping(hub, &c);
-            self.push(Check::new(id, true), self.ticks);
+            self.push(Check::new(id, true), self.ticks.get());
         } else if c.turn.queued.get() || c.turn.has_rest.get() {
             // The client waits for the worker. What it has sent is read before anybody is dropped.
             self.push(check, 1);
         } else if self.reads_on(&c) {
-            self.push(check, self.ticks);
+            self.push(check, self.ticks.get());
         } else {
             self.drop_silent(hub, &c);
         }
@@ -174,7 +206,7 @@ impl Keepalive {
             }
             _ => self.forget(c.id()),
         }
-        if backlog <= hub.limits.max_backlog {
+        if backlog <= hub.limits.get().max_backlog {
             hub.send(c, op::PING, b"");
         }
     }

@@ -34,6 +34,8 @@ mod keepalive; // pings
 
 mod route_limits; // limits of a client's route
 
+mod new_limits; // limits that a reload changes
+
 mod backpressure; // clients that read too slowly
 
 mod incoming; // memory and time of incomplete messages
@@ -108,7 +110,7 @@ pub struct Worker {
     /// How many there may be.
     pub admission: Rc<Admission>,
     /// What the clients of one address may do. None: they have no limits of their own.
-    pub address_limits: Option<AddressLimits>,
+    address_limits: RefCell<Option<Rc<AddressLimits>>>,
     /// Upgrades on their way.
     pub handshakes: Handshakes,
     /// What new clients of a listener with TLS get.
@@ -142,9 +144,9 @@ impl Worker {
         Ok(Box::leak(Box::new(Self {
             info,
             serving: RefCell::new((Rc::new(registry), Rc::new(dispatch))),
-            hub: Hub::new(limits.clone(), info.scoreboard.slot(info.index)),
+            hub: Hub::new(*limits, info.scoreboard.slot(info.index)),
             admission: Admission::new(info, files_max, limits.max_connections),
-            address_limits: AddressLimits::new(info, limits),
+            address_limits: RefCell::new(AddressLimits::new(info, limits).map(Rc::new)),
             handshakes: Handshakes::default(),
             tls: TlsInUse::default(),
             access_log: OnceCell::new(),
@@ -168,9 +170,7 @@ impl Worker {
         tokio::task::spawn_local(self.hub.flush_queue.run(flush, note));
         let slot = self.info.scoreboard.slot(self.info.index);
         tokio::task::spawn_local(heartbeat::run(slot));
-        if let Some(slow) = self.hub.limits.slow_callback {
-            tokio::task::spawn_local(lag::run(&self.hub.schedule, slow, slot));
-        }
+        tokio::task::spawn_local(lag::run(&self.hub, slot));
         tokio::task::spawn_local(self.hub.keepalive.run(&self.hub));
         tokio::task::spawn_local(self.hub.watch_held());
     }
@@ -226,6 +226,11 @@ impl Worker {
     /// Counts that a client has reached a limit.
     pub fn count_limit(&self, limit: Limit) {
         self.info.scoreboard.slot(self.info.index).limits.count(limit);
+    }
+
+    /// What the clients of one address may do. None: they have no limits of their own.
+    pub fn address_limits(&self) -> Option<Rc<AddressLimits>> {
+        self.address_limits.borrow().clone()
     }
 
     /// The plugins in use.
@@ -297,7 +302,7 @@ impl Worker {
     /// Sends a message to a plugin's instance on another worker, or on all others; a [`status`].
     pub fn send_worker_message(&self, target: u32, id: u32, plugin: &str, data: &[u8]) -> i32 {
         let (source, workers) = (self.info.index as u32, self.info.workers as u32);
-        if data.len() > self.hub.limits.max_message {
+        if data.len() > self.hub.limits.get().max_message {
             return self.hub.unsendable(data, status::TOO_LARGE);
         }
         if target != ALL_WORKERS && (target >= workers || target == source) {

@@ -101,7 +101,7 @@ impl Hub {
 
     /// Frees memory if it is above the bound: first that of windows, which costs no client.
     pub(super) fn bound_senders(&self) {
-        let is_above = || self.outgoing.memory(&self.pool) > self.limits.send_memory;
+        let is_above = || self.outgoing.memory(&self.pool) > self.limits.get().send_memory;
         if is_above() && (!self.drop_sent_windows() || is_above()) {
             self.shed_senders();
         }
@@ -110,7 +110,7 @@ impl Hub {
     /// Whether windows of compression may grow. Without a pause, each recipient of a broadcast could be the
     /// one whose window exceeds the bound, and have the windows of all dropped again.
     pub(super) fn keeps_windows(&self) -> bool {
-        let (outgoing, max) = (&self.outgoing, self.limits.send_memory);
+        let (outgoing, max) = (&self.outgoing, self.limits.get().send_memory);
         if outgoing.windows_paused.get() && outgoing.memory(&self.pool) <= max - max / FREED_PART {
             outgoing.windows_paused.set(false);
         }
@@ -126,7 +126,7 @@ impl Hub {
     /// Closes the clients with the largest queues.
     #[cold]
     fn shed_senders(&self) {
-        let max = self.limits.send_memory;
+        let max = self.limits.get().send_memory;
         let before = self.outgoing.memory(&self.pool);
         let blocked = self.all().into_iter().filter(|c| c.turn.blocked.get());
         let mut by_memory: Vec<(usize, Rc<Client>)> = blocked.map(|c| (c.queue_memory(), c)).collect();

@@ -37,6 +37,19 @@ impl Hub {
         }
     }
 
+    /// The interval between pings has changed: the silence of all clients that have no interval of their own begins now.
+    pub(super) fn begin_pings(&self) {
+        self.keepalive.set_interval(self.limits.get().ping_interval);
+        for c in self.members().into_iter().filter(|c| !self.has_own_pings(c)) {
+            self.keepalive.begin(&c);
+            if self.limits.get().ping_interval.is_none()
+                && let Err(error) = c.transport().keep_alive()
+            {
+                log::debug!("connection {} ({}): no TCP keepalive: {error}", c.id(), c.peer());
+            }
+        }
+    }
+
     /// The client's slot is given up.
     pub(super) fn end_limits(&self, c: &Client) {
         if let Some(Some(next)) = c.with_limited(|limited| limited.next_look()) {
@@ -54,12 +67,12 @@ impl Hub {
     /// Silence after which the client gets a ping. None: it gets none.
     pub(super) fn ping_interval(&self, c: &Client) -> Option<Duration> {
         let own = c.with_limited(|limited| limited.limits.ping_interval).flatten();
-        own.or(self.limits.ping_interval).filter(|interval| !interval.is_zero())
+        own.or(self.limits.get().ping_interval).filter(|interval| !interval.is_zero())
     }
 
     /// Bytes of a message from the client.
     pub(super) fn max_message(&self, c: &Client) -> usize {
-        c.with_limited(|limited| limited.limits.max_message).flatten().unwrap_or(self.limits.max_message)
+        c.with_limited(|limited| limited.limits.max_message).flatten().unwrap_or(self.limits.get().max_message)
     }
 
     /// A deadline of the client in that slot has passed: it has a turn, after which its limits have been looked at.

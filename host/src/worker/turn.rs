@@ -123,7 +123,7 @@ impl Worker {
 
     /// Whether the time to close is up.
     fn is_late(&self, c: &Client) -> bool {
-        c.endpoint.deadline(self.hub.limits.close_timeout).is_some_and(|deadline| now() >= deadline)
+        c.endpoint.deadline(self.hub.limits.get().close_timeout).is_some_and(|deadline| now() >= deadline)
     }
 
     /// A client that is behind with its own answers is not read from: it sends no faster than it reads. One that
@@ -245,7 +245,7 @@ impl Worker {
     fn receive_some(&self, c: &Client, input: &mut Input<'_>) {
         let was_open = c.is_open();
         let (onmessage, max_message) = match c.turn.watched.is_limited() {
-            false => (c.onmessage(), self.hub.limits.max_message),
+            false => (c.onmessage(), self.hub.limits.get().max_message),
             true => self.begin_limited_read(c),
         };
         let is_over = || self.pace.is_over();
@@ -262,7 +262,7 @@ impl Worker {
             // Of the frames for the client only a Pong is subject to the bound of the queue: a client above it gets none,
             // and later one for all its Pings (RFC 6455 §5.5.3).
             Event::Send(pong) if c.endpoint.ending().is_none() => {
-                if c.backlog() <= self.hub.limits.max_backlog {
+                if c.backlog() <= self.hub.limits.get().max_backlog {
                     self.hub.send_framed(c, op::PONG, pong);
                 }
             }
@@ -321,7 +321,7 @@ impl Worker {
     /// The socket is of no more use.
     fn remove(&self, c: &Rc<Client>) {
         self.end_stall(c);
-        if let Some(deadline) = c.endpoint.deadline(self.hub.limits.close_timeout) {
+        if let Some(deadline) = c.endpoint.deadline(self.hub.limits.get().close_timeout) {
             self.hub.schedule.cancel(deadline, c);
         }
         self.reactor.deregister(&c.transport());

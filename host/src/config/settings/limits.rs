@@ -21,7 +21,7 @@ use crate::config::route::Route;
 use crate::config::units::{Size, Time};
 
 /// Limits on what clients and callbacks may cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Payload bytes of one message with all its frames. A client that exceeds it is closed with 1009 (RFC 6455
     /// §7.4.1).
@@ -76,6 +76,12 @@ impl Limits {
     /// Merges the limits: `flags` from the command line take precedence over the config `file`, and the file over the
     /// defaults. Rejects limits that contradict each other or that nobody can keep.
     pub(super) fn merge(file: LimitOptions, flags: LimitOptions) -> anyhow::Result<Self> {
+        let limits = Self::of(&file, &flags);
+        limits.check()?;
+        Ok(limits)
+    }
+
+    fn of(file: &LimitOptions, flags: &LimitOptions) -> Self {
         let max_backlog = flags.max_backlog.or(file.max_backlog).unwrap_or(DEFAULT_MAX_BACKLOG);
         let hang_timeout = nonzero(flags.hang_timeout.or(file.hang_timeout).unwrap_or(DEFAULT_HANG_TIMEOUT));
         // A short `hang_timeout` lowers the default, but contradicts a time that the operator sets.
@@ -83,7 +89,7 @@ impl Limits {
             hang_timeout.map_or(DEFAULT_SLOW_CALLBACK, |hang| hang.min(DEFAULT_SLOW_CALLBACK))
         });
         let max_message = flags.max_message.or(file.max_message).unwrap_or(DEFAULT_MAX_MESSAGE);
-        let limits = Self {
+        Self {
             max_message,
             max_backlog,
             message_timeout: nonzero(
@@ -125,9 +131,7 @@ impl Limits {
             connection_rate: limiting(flags.connection_rate.or(file.connection_rate)),
             request_rate: limiting(flags.request_rate.or(file.request_rate)),
             handshake_rate: limiting(flags.handshake_rate.or(file.handshake_rate)),
-        };
-        limits.check()?;
-        Ok(limits)
+        }
     }
 
     /// Whether any limit holds for each address by itself.
@@ -137,7 +141,7 @@ impl Limits {
     }
 
     /// The keys of the limits that differ in `other`.
-    pub(super) fn differences(&self, other: &Self) -> Vec<String> {
+    pub fn differences(&self, other: &Self) -> Vec<String> {
         let limits = [self, other].map(|limits| serde_json::to_value(limits).unwrap_or_default());
         let keys = limits[0].as_object().into_iter().flat_map(|limits| limits.keys());
         keys.filter(|key| limits[0][key.as_str()] != limits[1][key.as_str()]).cloned().collect()
@@ -222,6 +226,13 @@ impl Limits {
             bail!("max_connections is 0, so that no client could connect; expected at least 1");
         }
         Ok(())
+    }
+}
+
+/// The limits of a server for which nobody sets any.
+impl Default for Limits {
+    fn default() -> Self {
+        Self::of(&LimitOptions::default(), &LimitOptions::default())
     }
 }
 

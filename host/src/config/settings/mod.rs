@@ -71,7 +71,7 @@ impl Settings {
         ];
         let names = pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
         let listen = listen::differences(&self.listen, &other.listen);
-        listen.into_iter().chain(names).chain(self.limits.differences(&other.limits)).collect()
+        listen.into_iter().chain(names).collect()
     }
 
     /// Adds to an error about the setting `key` where it is in the config file or the environment, if one of them decides
@@ -82,7 +82,16 @@ impl Settings {
 
     /// What is allowed and hardly meant, for the log: a sentence each.
     pub fn warnings(&self) -> Vec<String> {
-        let implausible = self.limits.implausible().into_iter();
+        self.located_warnings(&[])
+    }
+
+    /// The same without what was said of other limits.
+    pub fn warnings_beside(&self, old: &Limits) -> Vec<String> {
+        self.located_warnings(&old.implausible())
+    }
+
+    fn located_warnings(&self, known: &[(&str, String)]) -> Vec<String> {
+        let implausible = self.limits.implausible().into_iter().filter(|warning| !known.contains(warning));
         implausible.map(|(key, why)| self.located(key, anyhow!(why)).to_string()).collect()
     }
 

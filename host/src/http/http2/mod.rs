@@ -84,12 +84,12 @@ async fn run(socket: Socket, sender: Sender, tasks: Tasks) {
             Ok::<_, Infallible>(response.map(|body| pieces::Pieces::new(body, waits, recorded)))
         }
     });
-    let builder = builder(tasks.clone(), &worker.hub.limits);
+    let builder = builder(tasks.clone(), &worker.hub.limits.get());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let mut drain = pin!(worker.begins_to_drain());
     let mut is_drained = None;
     let mut told_at = None;
-    let mut check = pin!(sleep_until(tasks.end_of_idle(worker.hub.limits.keepalive_timeout, told_at)));
+    let mut check = pin!(sleep_until(tasks.end_of_idle(worker.hub.limits.get().keepalive_timeout, told_at)));
     loop {
         tokio::select! {
             result = &mut connection => {
@@ -111,7 +111,7 @@ async fn run(socket: Socket, sender: Sender, tasks: Tasks) {
             }
             () = &mut check => {
                 let patience = match (&told_at, &is_drained) {
-                    (None, _) => worker.hub.limits.keepalive_timeout,
+                    (None, _) => worker.hub.limits.get().keepalive_timeout,
                     (Some(_), None) => GOODBYE,
                     (Some(_), Some(_)) => GOODBYE_IN_DRAIN,
                 };
@@ -153,7 +153,7 @@ async fn answer(mut sender: Sender, mut request: Request<Incoming>, bodies: &Sem
     if let Err(turned_away) = count_request(&mut sender, &request, is_handshake) {
         return response::translate(turned_away.response(), asked);
     }
-    let response = match request::translate(&mut request, sender.worker.hub.limits.max_head) {
+    let response = match request::translate(&mut request, sender.worker.hub.limits.get().max_head) {
         Err((status, reason)) => {
             if status == 431 {
                 sender.worker.count_limit(Limit::Head);

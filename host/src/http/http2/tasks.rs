@@ -161,7 +161,7 @@ impl Tasks {
 impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
     fn execute(&self, future: F) {
         let shared = self.0.clone();
-        let (running, send_timeout) = (Running::begin(&shared), shared.worker.hub.limits.send_timeout);
+        let (running, send_timeout) = (Running::begin(&shared), shared.worker.hub.limits.get().send_timeout);
         let next = shared.next.take();
         let waits = next.or_else(|| shared.current.borrow().clone()).unwrap_or_default();
         tokio::task::spawn_local(async move {

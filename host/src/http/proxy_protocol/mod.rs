@@ -67,7 +67,7 @@ pub async fn client(worker: &Worker, stream: &Stream, proxy: Peer, deadline: Ins
         }
         Err(Failure::Late) => {
             worker.count_limit(Limit::HandshakeTimeout);
-            let limit = Time(worker.hub.limits.handshake_timeout);
+            let limit = Time(worker.hub.limits.get().handshake_timeout);
             reject(proxy, &format!("its PROXY header was not complete within handshake_timeout ({limit})"))
         }
         Err(Failure::Wrong { wrong, beginning }) => {

@@ -92,9 +92,12 @@ pub struct Reloaded {
     pub took: Duration,
     /// The longest time for which a worker served no client.
     pub paused: Duration,
+    /// Settings that have changed and are in effect, besides routes and plugins.
+    pub settings: Vec<String>,
     /// Settings that have changed and need a restart to take effect.
     pub unchanged: Vec<String>,
-    /// What the operator should know about the settings that were read: that the server could not start with them.
+    /// What the operator should know about the settings that were read: durations that are hardly meant, and that the
+    /// server could not start with them.
     pub warnings: Vec<String>,
 }
 
@@ -123,7 +126,8 @@ impl Reloaded {
 /// `chat: generation 4; 2 workers, 500 connections kept; paused 3.7 ms`
 impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plugins, kept, removed, certificates, workers, connections, paused, unchanged, .. } = self;
+        let Self { plugins, kept, removed, certificates, workers, connections, paused, .. } = self;
+        let Self { settings, unchanged, .. } = self;
         let restart = format!("needs a restart to take effect: {}", unchanged.join(", "));
         if self.is_nothing() && !unchanged.is_empty() {
             return write!(f, "changed, but {restart}");
@@ -150,6 +154,9 @@ impl fmt::Display for Reloaded {
                 plural(*connections),
                 paused.as_secs_f64() * 1000.0
             )?;
+        }
+        if !settings.is_empty() {
+            write!(f, "; now in effect: {}", settings.join(", "))?;
         }
         if !unchanged.is_empty() {
             write!(f, "; {restart}")?;

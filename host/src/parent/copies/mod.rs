@@ -82,9 +82,7 @@ impl Copies {
             Ok(PlannedPlugin { name, source: source.clone(), file, generation: 1 })
         };
         let plugins = settings.plugins.iter().map(plan).collect::<Result<_>>()?;
-        let Settings { routes, handshake, .. } = settings;
-        let (routes, handshake) = (routes.clone(), handshake.clone());
-        Ok(Plan { plugins, routes, handshake, tls: Vec::new() })
+        Ok(Plan { plugins, ..Plan::of_settings(settings) })
     }
 
     /// Copies a library before there is an event loop, as [`Self::copy_when_complete`] does: `dev` may be building it

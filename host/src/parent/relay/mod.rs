@@ -38,6 +38,8 @@ pub struct Relay {
     queues: RefCell<Vec<(usize, Rc<Queue>)>>,
     /// Notified when a queue becomes shorter or is removed.
     room_made: Notify,
+    /// Bytes of a message, by all limits that workers have had.
+    max_message: Cell<usize>,
 }
 
 impl Relay {
@@ -57,6 +59,16 @@ impl Relay {
     fn others(&self, source: usize) -> Vec<Rc<Queue>> {
         let queues = self.queues.borrow();
         queues.iter().filter(|(worker, _)| *worker != source).map(|(_, queue)| queue.clone()).collect()
+    }
+
+    /// Relays messages of up to that many bytes from now on, those of an earlier bound included.
+    pub fn raise_max_message(&self, max_message: usize) {
+        self.max_message.set(self.max_message.get().max(max_message));
+    }
+
+    /// Bytes of the longest message that a worker may send, or may have sent before a limit was lowered.
+    pub fn max_message(&self) -> usize {
+        self.max_message.get()
     }
 
     /// Waits until every queue but that of `source` has room. A stalled worker delays nobody while its queue may grow.
@@ -97,6 +109,7 @@ impl Relay {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
                 Err(error) => return Err(error),
             }
+            decoder.max_message = decoder.max_message.max(self.max_message.get());
             loop {
                 let broadcasts = decoder.take_broadcasts(&mut validator).map_err(|_| invalid())?;
                 if !broadcasts.is_empty() {
@@ -139,7 +152,7 @@ impl Relay {
         &self,
         queue: &Queue,
         mut socket: OwnedWriteHalf,
-        timeout: Option<Duration>,
+        timeout: impl Fn() -> Option<Duration>,
         may_end: impl Fn() -> bool,
     ) -> io::Result<()> {
         loop {
@@ -150,7 +163,7 @@ impl Relay {
             };
             while piece.has_remaining() {
                 let before = piece.len();
-                self.write_part(queue, &mut socket, &mut piece, timeout, &may_end).await?;
+                self.write_part(queue, &mut socket, &mut piece, timeout(), &may_end).await?;
                 queue.length.set(queue.length.get() - (before - piece.len()));
                 self.room_made.notify_waiters();
             }

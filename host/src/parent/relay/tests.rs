@@ -177,7 +177,7 @@ impl Stalled {
         let writer = {
             let (relay, queue, may_end) = (relay.clone(), queue.clone(), may_end.clone());
             tokio::task::spawn_local(async move {
-                let result = relay.write(&queue, write, timeout, || may_end.get()).await;
+                let result = relay.write(&queue, write, || timeout, || may_end.get()).await;
                 relay.leave(0);
                 result
             })

@@ -40,8 +40,12 @@ pub struct Candidate {
     pub kept: Vec<(String, u32)>,
     /// Name of each plugin that is served now and not any more.
     pub removed: Vec<String>,
+    /// Settings that change with it, besides routes and plugins.
+    pub settings: Vec<String>,
     /// Settings whose change needs a restart.
     pub unchanged: Vec<String>,
+    /// What is new, allowed and hardly meant.
+    pub warnings: Vec<String>,
     /// Whether only plugins that were named are reloaded.
     pub is_selection: bool,
     /// Whether workers were asked to load it.
@@ -93,6 +97,7 @@ impl Plans {
         candidate.plan.routes = plan.routes.clone();
         candidate.plan.handshake = plan.handshake.clone();
         candidate.plan.tls = plan.tls.clone();
+        candidate.plan.limits = plan.limits;
         candidate.is_selection = matches!(which, Which::Named(_));
         let mut tls = tls_sources(&plan.tls);
         let (sources, wanted) = match which {
@@ -105,6 +110,9 @@ impl Plans {
             Which::ReadAgain { .. } => bail!("the settings have not been read"),
             Which::Settings(new) => {
                 candidate.unchanged = settings.differences(&new);
+                candidate.settings = plan.limits.differences(&new.limits);
+                candidate.warnings = new.warnings_beside(&plan.limits);
+                candidate.plan.limits = new.limits;
                 tls = next_tls_sources(tls, &settings.listen, &new.listen);
                 candidate.plan.routes = new.routes;
                 candidate.plan.handshake = new.handshake;

@@ -115,7 +115,7 @@ impl Reloads {
                 "worker {worker} has not run its event loop for {time:.1?}; ask again when it runs or has been replaced"
             );
         }
-        let deadline = Deadline::after(parent.settings.limits.reload_timeout);
+        let deadline = Deadline::after(parent.limits().reload_timeout);
         let which = match which {
             Which::ReadAgain { needs_file } => {
                 let settings = reread::read(&parent.read_settings, needs_file, deadline).await?;
@@ -127,6 +127,7 @@ impl Reloads {
             self.plans.candidate(which, is_forced, &parent.settings, &self.copies, deadline).await?;
         let before = self.plans.current();
         let has_changed = candidate.plan != *before;
+        parent.prepare_for(&candidate.plan.limits);
         let outcomes = match has_changed {
             _ if parent.shutdown.has_begun() => Err(anyhow!(SERVER_STOPS)),
             true => self.put_into_use(parent, &candidate, deadline).await,
@@ -141,6 +142,7 @@ impl Reloads {
         if !candidate.is_selection {
             self.warn_about_certificates();
         }
+        candidate.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         Ok(Reloaded {
             certificates: certificates::changed(&before.tls, &candidate.plan.tls),
             plugins: candidate.reloaded,
@@ -150,8 +152,9 @@ impl Reloads {
             connections: outcomes.iter().map(|done| done.connections).fold(0, usize::saturating_add),
             took: begun.elapsed(),
             paused: outcomes.iter().map(|done| done.paused).max().unwrap_or_default(),
+            settings: candidate.settings,
             unchanged: candidate.unchanged,
-            warnings: Vec::new(),
+            warnings: candidate.warnings,
         })
     }
 

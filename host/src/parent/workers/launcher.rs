@@ -76,6 +76,7 @@ impl Launcher {
         workers: &Workers,
         settings: &Settings,
         plan: &Plan,
+        link_max_message: usize,
     ) -> Result<Launched> {
         let name = format!("callsign: worker {}", slot.index);
         let (mut child, link) = process::start("worker", &name, self.identity, |command| {
@@ -95,10 +96,11 @@ impl Launcher {
             first_connection: slot.accepted_total(),
             plan: plan.clone(),
             settings: settings.clone(),
+            link_max_message,
             listeners: listeners.iter().map(|bound| bound.settings.clone()).collect(),
         };
         let mut descriptors = vec![workers.scoreboard_descriptor()];
-        descriptors.extend(workers.addresses_descriptor());
+        descriptors.push(workers.addresses_descriptor());
         let access_log = self.access_log.as_ref().map(access_log::Writer::source).transpose()?;
         descriptors.extend(access_log.iter().map(AsFd::as_fd));
         descriptors.extend(listeners.iter().map(|bound| bound.listener.as_fd()));

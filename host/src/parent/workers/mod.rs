@@ -44,8 +44,11 @@ pub struct Workers {
     slots: Vec<WorkerSlot>,
     scoreboard: Scoreboard,
     scoreboard_descriptor: OwnedFd,
-    /// What the addresses of clients do, and the descriptor for workers. None: there are no limits per address.
-    addresses: Option<(Addresses, OwnedFd)>,
+    /// What the addresses of clients do, and the descriptor for workers. It takes memory when there are limits per
+    /// address.
+    addresses: (Addresses, OwnedFd),
+    /// Whether there are such limits, or were.
+    counts_addresses: Cell<bool>,
     /// Notified when a worker serves, or has ended before.
     start_finished: Notify,
     /// Live [`Running`] values.
@@ -60,7 +63,8 @@ impl Workers {
     pub fn new(count: usize) -> io::Result<Self> {
         let (scoreboard, scoreboard_descriptor) = Scoreboard::create(count)?;
         Ok(Self {
-            addresses: None,
+            addresses: Addresses::create(count)?,
+            counts_addresses: Cell::new(false),
             slots: (0..count).map(WorkerSlot::new).collect(),
             scoreboard,
             scoreboard_descriptor,
@@ -70,15 +74,17 @@ impl Workers {
         })
     }
 
-    /// Has the workers count what the addresses of clients do.
-    pub fn count_addresses(&mut self) -> io::Result<()> {
-        self.addresses = Some(Addresses::create(self.slots.len())?);
-        Ok(())
+    /// Workers count what the addresses of clients do.
+    pub fn count_addresses(&self) {
+        self.counts_addresses.set(true);
     }
 
     /// Gives back what the addresses of a worker's clients had there: it has died.
     pub fn release_addresses(&self, worker: usize) {
-        self.addresses.iter().for_each(|(addresses, _)| addresses.release_worker(worker));
+        // Else this would be the first use of the table.
+        if self.counts_addresses.get() {
+            self.addresses.0.release_worker(worker);
+        }
     }
 
     pub fn slots(&self) -> &[WorkerSlot] {
@@ -94,8 +100,8 @@ impl Workers {
         self.scoreboard_descriptor.as_fd()
     }
 
-    pub fn addresses_descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.addresses.as_ref().map(|(_, descriptor)| descriptor.as_fd())
+    pub fn addresses_descriptor(&self) -> BorrowedFd<'_> {
+        self.addresses.1.as_fd()
     }
 
     /// Indexes of the workers that serve.

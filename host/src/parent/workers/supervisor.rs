@@ -127,7 +127,7 @@ impl Supervisor {
         if parent.shutdown.has_begun() {
             return not_started(Progress::DiedBeforeServing, String::new());
         }
-        let launched = parent.launcher.launch(slot, &parent.workers, &parent.settings, &plan);
+        let launched = parent.launcher.launch(slot, &parent.workers, &parent.settings, &plan, parent.relay.max_message());
         let Launched { child, link, setup, mut printed } = match launched {
             Ok(launched) => launched,
             Err(error) => {
@@ -159,7 +159,7 @@ impl Supervisor {
         let is_clean = status.as_ref().is_ok_and(ExitStatus::success);
         let report = match status {
             Ok(status) => {
-                let interval = Watchdog::new(&parent.settings.limits).interval();
+                let interval = Watchdog::new(&parent.limits()).interval();
                 Death { slot, score, crash: crash.as_ref(), pid: number, status, lived, interval }.report()
             }
             Err(error) => format!("worker {} cannot be waited for: {error}", slot.index),

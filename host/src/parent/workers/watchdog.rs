@@ -4,8 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::MissedTickBehavior;
-
 use super::{WorkerSlot, Workers};
 use crate::config::settings::Limits;
 use crate::config::units::Time;
@@ -47,21 +45,27 @@ impl Watchdog {
             .then(|| scoreboard::sampling_interval(self.slow, self.hang))
     }
 
-    /// Watches all workers for as long as the parent runs.
-    pub async fn run(self, workers: &'static Workers, relay: &Relay) {
-        let mut interval = tokio::time::interval(self.interval().unwrap_or(HEARTBEAT_INTERVAL));
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Watches all workers for as long as the parent runs, by the limits of each moment.
+    pub async fn run(limits: impl Fn() -> Limits, workers: &'static Workers, relay: &Relay) {
+        let mut watchdog = Self::new(&limits());
         loop {
-            interval.tick().await;
-            logging::flush();
-            for slot in workers.slots().iter().filter(|slot| slot.pid.get().is_some()) {
-                let (now, score) = (Instant::now(), workers.score(slot.index));
-                let of_callback = self.interval().and_then(|_| self.inspect(now, slot, score));
-                let of_event_loop = self.inspect_event_loop(now, slot, score);
-                let of_waits = self.slow.and_then(|slow| inspect_waits(now, slot, score, slow));
-                let all = [of_callback, of_event_loop, of_waits].into_iter().flatten();
-                all.for_each(|action| act(action, slot, relay));
-            }
+            // A late sample delays the next ones.
+            tokio::time::sleep(watchdog.interval().unwrap_or(HEARTBEAT_INTERVAL)).await;
+            watchdog = Self::new(&limits());
+            watchdog.watch(workers, relay);
+        }
+    }
+
+    /// Samples all workers.
+    fn watch(&self, workers: &'static Workers, relay: &Relay) {
+        logging::flush();
+        for slot in workers.slots().iter().filter(|slot| slot.pid.get().is_some()) {
+            let (now, score) = (Instant::now(), workers.score(slot.index));
+            let of_callback = self.interval().and_then(|_| self.inspect(now, slot, score));
+            let of_event_loop = self.inspect_event_loop(now, slot, score);
+            let of_waits = self.slow.and_then(|slow| inspect_waits(now, slot, score, slow));
+            let all = [of_callback, of_event_loop, of_waits].into_iter().flatten();
+            all.for_each(|action| act(action, slot, relay));
         }
     }
 

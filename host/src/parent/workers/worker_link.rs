@@ -55,7 +55,7 @@ impl WorkerLink {
         }
         drop(setup);
         self.write = Some(write);
-        let max_message = parent.settings.limits.max_message;
+        let max_message = parent.relay.max_message();
         let handle = |tag, payload| self.handle(tag, &payload).is_some();
         let reason = match parent.relay.read(slot.index, read, max_message, handle).await {
             Ok(()) => "its link to the parent is closed".to_owned(),
@@ -92,9 +92,9 @@ impl WorkerLink {
         parent.workers.finish_start(slot);
         log::debug!("worker {} serves", slot.index);
         parent.startup.report(StartupEvent::Ready(inventory));
-        let timeout = parent.settings.limits.hang_timeout.map(|time| time + WRITE_GRACE);
         let writer = task::spawn(format!("queue of worker {}", slot.index), async move {
-            let may_end = || timeout.is_some() && !slot.is_traced();
+            let timeout = || parent.limits().hang_timeout.map(|time| time + WRITE_GRACE);
+            let may_end = || timeout().is_some() && !slot.is_traced();
             let result = parent.relay.write(&queue, write, timeout, may_end).await;
             parent.relay.leave(slot.index);
             if result.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {

@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::config::handshake::HandshakePolicy;
 use crate::config::plan::Plan;
 use crate::config::route::Route;
+use crate::config::settings::Limits;
 use crate::plugin::dispatch::Dispatch;
 use crate::plugin::generation::{Generation, LoadSite, PluginState};
 use crate::plugin::handler::Handler;
@@ -32,6 +33,7 @@ pub(super) struct Candidate {
     handshake: HandshakePolicy,
     pub(super) dispatch: Dispatch,
     pub(super) tls: TlsConfigs,
+    pub(super) limits: Limits,
     pub(super) transfer: Transfer,
     /// The longest pause so far, of those that did not lead to the commit.
     pub paused: Duration,
@@ -54,11 +56,15 @@ impl Candidate {
     pub fn load(worker: &Worker, transaction: u32, plan: &Plan) -> Result<Self> {
         let tls = certificates::configure_all(&plan.tls)?;
         let plugins = worker.registry().load_candidate(&plan.plugins, host_api::table())?;
-        let (routes, handshake) = (plan.routes.clone(), plan.handshake.clone());
+        let (routes, handshake, limits) = (plan.routes.clone(), plan.handshake.clone(), plan.limits);
+        if let Some(uplink) = worker.parent.uplink() {
+            // Workers that commit before this one may send such messages.
+            uplink.raise_max_message(limits.max_message);
+        }
         match Dispatch::resolve(&plugins.registry, &routes, &handshake) {
             Ok(dispatch) => {
                 let (transfer, paused) = (Transfer::default(), Duration::ZERO);
-                Ok(Self { transaction, plugins, routes, handshake, dispatch, tls, transfer, paused })
+                Ok(Self { transaction, plugins, routes, handshake, dispatch, tls, limits, transfer, paused })
             }
             Err(error) => {
                 plugins.discard(&worker.registry());

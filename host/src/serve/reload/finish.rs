@@ -41,6 +41,7 @@ impl Candidate {
         plugins.new_generations().for_each(|new| new.label_release_hook());
         worker.serve(Rc::new(plugins.registry), Rc::new(self.dispatch));
         worker.tls.replace(self.tls);
+        worker.use_limits(&self.limits);
         restarts.iter().for_each(|c| worker.arrive(c));
         let replaced =
             plugins.loaded.into_iter().chain(plugins.removed).filter_map(|index| before.get(index));

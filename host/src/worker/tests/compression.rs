@@ -56,7 +56,7 @@ async fn windows_that_were_dropped_are_kept_again_only_when_there_is_room() {
         worker.hub.send(&slow.client, op::BINARY, &[0; 230 << 10]);
         settle().await;
         let memory = || worker.hub.outgoing.memory(&worker.hub.pool);
-        let room = worker.hub.limits.send_memory.checked_sub(memory()).expect("it is within the bound");
+        let room = worker.hub.limits.get().send_memory.checked_sub(memory()).expect("it is within the bound");
         assert!((8 << 10..32 << 10).contains(&room), "{room} of {}", memory());
         // Without windows, less than an eighth is free. There is room for one window, and not for two.
         let message = |number: usize| {

@@ -32,7 +32,7 @@ async fn of_clients_that_hold_parts_of_messages_those_are_closed_that_hold_most_
         let codes: Vec<_> = clients.iter().map(TestClient::code).collect();
         assert_eq!(codes, [None, Some(1013), Some(1013), None, None, None, None, None]);
         assert_eq!(first.take_all(), close_frame(1013, "too much data of incomplete messages"));
-        assert!(worker.hub.incoming.memory() <= worker.hub.limits.receive_memory);
+        assert!(worker.hub.incoming.memory() <= worker.hub.limits.get().receive_memory);
         // The others complete theirs.
         for (c, sent) in [(third, 60 * KIB), (new, 63 * KIB), (newer, 63 * KIB)] {
             c.send(&frame(0x80 | op::BINARY, &[7; 64 * KIB])[sent..]);
@@ -209,7 +209,7 @@ async fn closed_for_memory(
         }
         clients.push(c);
     }
-    let max = worker.hub.limits.send_memory;
+    let max = worker.hub.limits.get().send_memory;
     let memory = worker.hub.outgoing.memory(&worker.hub.pool);
     assert!(memory <= max - max / 8, "{memory}");
     (clients.len(), clients.iter().filter(|c| is_closed(c)).count())
