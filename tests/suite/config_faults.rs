@@ -146,15 +146,6 @@ fn a_plugin_that_rejects_its_config_is_shown_where_that_is() {
 }
 
 #[test]
-fn sighup_names_each_limit_that_needs_a_restart() {
-    let file = config("needs-restart", "[worker]\nhang_timeout = '9s'");
-    let host = Host::start(&["serve", "--config", path(&file)]);
-    write(&file, "[worker]\nhang_timeout = '8s'\n[websocket]\nmax_message = 4096");
-    host.process().signal(Signal::HUP);
-    host.log_line("SIGHUP: changed, but needs a restart to take effect: hang_timeout, max_message");
-}
-
-#[test]
 fn sighup_names_each_address_that_needs_a_restart() {
     let tables =
         |mode| format!("[[listen]]\naddress = '127.0.0.1:0'\n[[listen]]\naddress = 'unix:a.sock'\n{mode}");

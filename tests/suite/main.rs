@@ -69,6 +69,8 @@ mod forked_children; // processes that plugins start
 
 mod reload; // new code on live connections
 
+mod reconfigure; // settings that change while the server runs
+
 mod exceptions; // C++ exceptions that leave a plugin
 
 mod printing; // what plugins print

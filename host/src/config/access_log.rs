@@ -14,6 +14,18 @@ pub struct AccessLogSettings {
 }
 
 impl AccessLogSettings {
+    /// The format of records. None: nothing is recorded.
+    pub fn recorded_format(&self) -> Option<AccessLogFormat> {
+        self.is_on().then_some(self.format)
+    }
+
+    /// The keys of the settings that differ in `other`.
+    pub fn differences(&self, other: &Self) -> impl Iterator<Item = String> {
+        let pairs =
+            [("access_log", self.target != other.target), ("access_log_format", self.format != other.format)];
+        pairs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned())
+    }
+
     /// Whether requests are recorded.
     pub fn is_on(&self) -> bool {
         self.target != AccessLogTarget::Off

@@ -26,8 +26,8 @@ use super::web_origin::OriginPattern;
 pub struct ServeOptions {
     /// Config file, in TOML
     ///
-    /// The file sets the same values as the options, except --log, --watch, and the options that only `dev` has, such
-    /// as --build. It has a table of settings for each plugin. Paths in the file are relative to its folder.
+    /// The file sets the same values as the options, except --watch and the options that only `dev` has, such as
+    /// --build. It has a table of settings for each plugin. Paths in the file are relative to its folder.
     /// examples/callsign.toml shows every key.
     #[arg(long, value_name = "FILE", env = "CALLSIGN_CONFIG")]
     pub config: Option<PathBuf>,
@@ -211,6 +211,7 @@ impl ServeOptions {
             ("user", self.user.is_some()),
             ("group", self.group.is_some()),
             ("control", self.control.is_some()),
+            ("log", self.log.is_some()),
             ("access_log", self.access_log.is_some()),
             ("access_log_format", self.access_log_format.is_some()),
             ("origins", !self.origin.is_empty()),

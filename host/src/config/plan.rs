@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::access_log::AccessLogSettings;
 use crate::config::handshake::HandshakePolicy;
+use crate::config::log_level::LogLevel;
 use crate::config::plugin_source::PluginSource;
 use crate::config::route::Route;
 use crate::config::settings::{Limits, Settings};
@@ -28,6 +30,10 @@ pub struct Plan {
     pub tls: Vec<Option<Arc<Tls>>>,
     /// What clients and callbacks may cost.
     pub limits: Limits,
+    /// How much is logged.
+    pub log: LogLevel,
+    /// Where requests are recorded.
+    pub access_log: AccessLogSettings,
 }
 
 /// One plugin in one generation.
@@ -53,7 +59,15 @@ impl Plan {
     /// What the settings say themselves: without plugins and certificates.
     pub fn of_settings(settings: &Settings) -> Self {
         let (routes, handshake) = (settings.routes.clone(), settings.handshake.clone());
-        Self { routes, handshake, limits: settings.limits, ..Self::default() }
+        let (limits, log, access_log) = (settings.limits, settings.log, settings.access_log.clone());
+        Self { routes, handshake, limits, log, access_log, ..Self::default() }
+    }
+
+    /// The keys of the settings that differ in `other`, besides routes and plugins.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let log = (self.log != other.log).then(|| "log".to_owned());
+        let access_log = self.access_log.differences(&other.access_log);
+        log.into_iter().chain(access_log).chain(self.limits.differences(&other.limits)).collect()
     }
 
     /// The plan without its certificates and keys.

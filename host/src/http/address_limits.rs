@@ -61,7 +61,7 @@ pub fn turn_away(
         let response = written(reached);
         // A client that does not read it has left.
         if stream.write_all(response.as_bytes()).await.is_ok() && stream.shutdown().await.is_ok() {
-            worker.access_log.get().iter().for_each(|log| {
+            worker.access_log().iter().for_each(|log| {
                 record_unreadable(log, peer, StatusCode::TOO_MANY_REQUESTS);
             });
             discard(&mut stream).await;

@@ -61,7 +61,7 @@ pub struct Entry {
 impl Recorder {
     /// Records the requests of a socket if the worker has an access log.
     pub fn new(worker: &'static Worker, phase: &Phase) -> Self {
-        let log = worker.access_log.get();
+        let log = worker.access_log();
         Self(log.map(|log| Rc::new(Open { log, phase: phase.clone(), entries: RefCell::default() })))
     }
 
@@ -148,7 +148,7 @@ pub struct OfStream {
 impl OfStream {
     /// A request has arrived. None: the worker has no access log.
     pub(super) fn begin(sender: &Sender, request: &Request<Incoming>) -> Option<Self> {
-        let entry = Entry::new(sender.worker.access_log.get()?, sender, request);
+        let entry = Entry::new(sender.worker.access_log()?, sender, request);
         Some(Self { entry, is_complete: false })
     }
 

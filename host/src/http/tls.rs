@@ -97,8 +97,7 @@ async fn shake(
             Received::PlainHttp => {
                 stream.write_all(BAD_REQUEST.as_bytes()).await?;
                 worker
-                    .access_log
-                    .get()
+                    .access_log()
                     .iter()
                     .for_each(|log| record_unreadable(log, peer, StatusCode::BAD_REQUEST));
                 stream.shutdown().await?;

@@ -17,7 +17,6 @@ use zeroize::Zeroizing;
 
 use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
-use crate::config::settings::Settings;
 
 /// Listening sockets that one message can carry.
 pub const LISTENERS_MAX: usize = 63;
@@ -35,11 +34,9 @@ pub struct Setup {
     pub parent: u32,
     /// Connections that earlier workers of this index accepted. Ids continue from there.
     pub first_connection: u64,
-    /// The server's settings.
-    pub settings: Settings,
     /// Those of each listening socket, in the order of the descriptors.
     pub listeners: Vec<ListenerSettings>,
-    /// The plugins and routes to serve.
+    /// What to serve.
     pub plan: Plan,
     /// Bytes of a message of another worker, which may have begun with other limits.
     pub link_max_message: usize,

@@ -39,7 +39,7 @@ use crate::system::sanitize::sanitize;
 use crate::system::service_manager::{self, Service};
 use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::socket_file::SocketFile;
-use crate::system::{access_log, open_files, panic, privileges, task};
+use crate::system::{open_files, panic, privileges, task};
 use control::{ControlChannel, ControlRequest, ReadSettings, RequestReceiver};
 use relay::Relay;
 use reload::Reloads;
@@ -96,7 +96,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     parent.prepare_for(&parent.limits());
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let result = runtime.block_on(parent.run(startup_events, control));
-    parent.launcher.access_log.iter().for_each(|log| log.finish(LAST_RECORDS));
+    parent.launcher.access_log.finish(LAST_RECORDS);
     // Also if the parent could not start: this removes the files of Unix sockets.
     parent.launcher.close_listeners();
     runtime.shutdown_background();
@@ -125,7 +125,7 @@ impl Parent {
             task::spawn("control socket", control::serve(listener, sender.clone()));
             socket_file = Some(file);
         }
-        let reopen_logs = || self.launcher.access_log.iter().for_each(access_log::Writer::reopen);
+        let reopen_logs = || self.launcher.access_log.reopen();
         task::spawn("SIGHUP", control::reload_on(hangup, sender, &self.service, reopen_logs));
         let reason = tokio::select! {
             error = self.serve(startup_events, receiver) => StopReason::StartFailed(error),

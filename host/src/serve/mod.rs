@@ -75,9 +75,8 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     let plan = Plan { tls: certificates::read_all(&settings.listen)?, ..Plan::in_place(settings) };
     let bound = listen::bind(&settings.listen, None)?;
     let listening: Vec<_> = bound.iter().map(|bound| bound.listener.as_fd()).collect();
-    let writer = access_log::Writer::open(&settings.access_log.target)
-        .map_err(|error| settings.located("access_log", error))?
-        .map(Rc::new);
+    let writer = settings.access_log.is_on().then(|| access_log::Writer::open(&settings.access_log.target));
+    let writer = writer.transpose().map_err(|error| settings.located("access_log", error))?.map(Rc::new);
     let pipe = writer.as_ref().map(|writer| writer.source()).transpose()?;
     fork::watch(&pipe.iter().map(AsFd::as_fd).collect::<Vec<_>>(), &listening)
         .context("cannot watch for forks")?;
@@ -86,7 +85,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     block_on(async {
         tokio::task::spawn_local(Ignored::new()?.log());
         fork::watch_signals();
-        let worker = start(settings, &plan, info, pipe)?;
+        let worker = start(&plan, info, pipe)?;
         warn_of_shared_objects(worker);
         let mut stop = Stop::new()?;
         tokio::task::spawn_local(refuse_reloads(Hangup::new()?, service.clone(), writer.clone()));
@@ -114,7 +113,7 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
         }
         let drained = drain(worker, stop.requested()).await;
         bound_exit();
-        worker.access_log.get().iter().for_each(|log| log.finish(LAST_RECORDS));
+        worker.access_log_pipe.get().iter().for_each(|log| log.finish(LAST_RECORDS));
         writer.iter().for_each(|writer| writer.finish(LAST_RECORDS));
         drained?;
         log::info!("stopped: all connections are closed");
@@ -165,17 +164,17 @@ pub fn check_alone(settings: &Settings) -> Result<()> {
 pub fn run_worker() -> Result<()> {
     let socket = take_link("`callsign worker` is started by `callsign serve`, not by hand")?;
     let (setup, descriptors) = Setup::receive(&socket)?;
-    let Setup { index, workers, parent, first_connection, settings, listeners, plan, link_max_message } = setup;
+    let Setup { index, workers, parent, first_connection, listeners, plan, link_max_message } = setup;
     set_name(&format!("callsign-w{index}"));
     write_in_background();
-    logging::start(settings.log.into(), Some(index));
+    logging::start(plan.log.into(), Some(index));
     panic::abort_on_panic();
     stdio::print_lines_at_once();
     end_with_parent(parent)?;
     let mut descriptors = descriptors.into_iter();
     let scoreboard = open_scoreboard(descriptors.next())?;
     let addresses = Some(open_addresses(descriptors.next(), workers)?);
-    let pipe = settings.access_log.is_on().then(|| descriptors.next()).flatten();
+    let pipe = descriptors.next();
     let slot = scoreboard.slot(index);
     scoreboard::adopt(slot);
     crash::install(slot).context("no handler for crashes")?;
@@ -187,7 +186,7 @@ pub fn run_worker() -> Result<()> {
         fork::watch_signals();
         let uplink = Uplink::new(socket, index, link_max_message)?;
         let info = WorkerInfo { scoreboard, index, workers, first_connection, addresses };
-        let worker = match start(&settings, &plan, info, pipe) {
+        let worker = match start(&plan, info, pipe) {
             Ok(worker) => worker,
             Err(error) => {
                 uplink.send(Tag::Failed, link::text(&format!("{error:#}")), |_| ());
@@ -212,7 +211,7 @@ pub fn run_worker() -> Result<()> {
         serve(worker, sockets.into_iter().zip(listeners).collect(), stop_requested).await?;
         // A signal to the whole group reaches parent and workers: only the parent acts on a second one.
         let drained = drain(worker, std::future::pending()).await;
-        worker.access_log.get().iter().for_each(|log| log.finish(LAST_RECORDS));
+        worker.access_log_pipe.get().iter().for_each(|log| log.finish(LAST_RECORDS));
         carried.abort();
         uplink.flush()?;
         drained
@@ -220,18 +219,14 @@ pub fn run_worker() -> Result<()> {
 }
 
 /// Loads the plugins, resolves the routes, and starts the tasks of a worker. Nothing is accepted yet.
-fn start(
-    settings: &Settings,
-    plan: &Plan,
-    info: WorkerInfo,
-    access_log: Option<OwnedFd>,
-) -> Result<&'static Worker> {
+fn start(plan: &Plan, info: WorkerInfo, access_log: Option<OwnedFd>) -> Result<&'static Worker> {
     identity::set(info.index, info.workers);
     let tls = certificates::configure_all(&plan.tls)?;
     let worker = Worker::new(&plan.limits, info, open_files::clients_max(), reload::load_initial(plan)?)?;
     worker.tls.replace(tls);
     if let Some(pipe) = access_log {
-        let log = worker.access_log.get_or_init(|| AccessLog::new(settings.access_log.format, pipe));
+        let format = plan.access_log.recorded_format();
+        let log = worker.access_log_pipe.get_or_init(|| AccessLog::new(format, pipe));
         tokio::task::spawn_local(log.run());
     }
     let (timers, background, messages) =

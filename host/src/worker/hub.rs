@@ -277,7 +277,11 @@ impl Hub {
         if !c.turn.blocked.get() {
             self.flush(c);
         }
-        if c.backlog() > self.limits.get().high_water { self.queued_above_high_water(c) } else { status::SENT }
+        if c.backlog() > self.limits.get().high_water {
+            self.queued_above_high_water(c)
+        } else {
+            status::SENT
+        }
     }
 
     /// Writes what the socket takes.

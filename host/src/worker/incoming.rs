@@ -48,12 +48,7 @@ struct Holder {
 impl Incoming {
     /// Nothing is held. The scoreboard shows the memory.
     pub fn new(score: &'static Slot) -> Self {
-        Self {
-            memory: Cell::new(0),
-            tick: Cell::new(0),
-            holders: RefCell::default(),
-            score,
-        }
+        Self { memory: Cell::new(0), tick: Cell::new(0), holders: RefCell::default(), score }
     }
 
     /// Bytes of memory.

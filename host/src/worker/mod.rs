@@ -115,8 +115,8 @@ pub struct Worker {
     pub handshakes: Handshakes,
     /// What new clients of a listener with TLS get.
     pub tls: TlsInUse,
-    /// Where requests and connections are recorded, if they are. Set before the first client.
-    pub access_log: OnceCell<AccessLog>,
+    /// The way of records to the parent; None: there is none. Set before the first client.
+    pub access_log_pipe: OnceCell<AccessLog>,
     /// The way to the parent, and through it to the other workers.
     pub parent: ParentLink,
     reactor: Reactor,
@@ -149,7 +149,7 @@ impl Worker {
             address_limits: RefCell::new(AddressLimits::new(info, limits).map(Rc::new)),
             handshakes: Handshakes::default(),
             tls: TlsInUse::default(),
-            access_log: OnceCell::new(),
+            access_log_pipe: OnceCell::new(),
             parent: ParentLink::default(),
             reactor: Reactor::new().context("no queue for sockets that are ready")?,
             pace: Pace::default(),
@@ -226,6 +226,11 @@ impl Worker {
     /// Counts that a client has reached a limit.
     pub fn count_limit(&self, limit: Limit) {
         self.info.scoreboard.slot(self.info.index).limits.count(limit);
+    }
+
+    /// Where requests and connections are recorded. None: they are not.
+    pub fn access_log(&self) -> Option<&AccessLog> {
+        self.access_log_pipe.get().filter(|log| log.is_on())
     }
 
     /// What the clients of one address may do. None: they have no limits of their own.

@@ -15,7 +15,7 @@ impl Worker {
     /// Records a connection that has ended, if that is wanted. What is sent to it has been written.
     pub(super) fn record(&self, c: &Client) {
         let (Some(log), Some(recorded), Some(ending)) =
-            (self.access_log.get(), c.recorded(), c.endpoint.ending())
+            (self.access_log(), c.recorded(), c.endpoint.ending())
         else {
             return;
         };

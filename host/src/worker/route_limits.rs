@@ -72,7 +72,9 @@ impl Hub {
 
     /// Bytes of a message from the client.
     pub(super) fn max_message(&self, c: &Client) -> usize {
-        c.with_limited(|limited| limited.limits.max_message).flatten().unwrap_or(self.limits.get().max_message)
+        c.with_limited(|limited| limited.limits.max_message)
+            .flatten()
+            .unwrap_or(self.limits.get().max_message)
     }
 
     /// A deadline of the client in that slot has passed: it has a turn, after which its limits have been looked at.

@@ -166,7 +166,7 @@ fn sighup_rereads_the_configuration() {
     write("[[route]]\npath = '/new'\nhandler = 'page'\n[worker]\nhang_timeout = '7s'\n");
     host.process().signal(Signal::HUP);
     host.log_line("SIGHUP: reloaded the settings; reload: generation 1 (unchanged)");
-    host.log_line("needs a restart to take effect: hang_timeout");
+    host.log_line("; now in effect: hang_timeout");
     assert_eq!((get(&host, "/old").status, get(&host, "/new").status), (404, 200));
     write("[[route]]\npath = '/newer'\nhandler = 'pge'\n");
     host.process().signal(Signal::HUP);

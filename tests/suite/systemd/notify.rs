@@ -109,8 +109,8 @@ fn a_reload_is_announced_and_its_result_shown() {
         manager.reload_begins(now);
         manager.told()
     };
-    write("drain_timeout = 7");
-    let expected = "READY=1\nSTATUS=changed, but needs a restart to take effect: drain_timeout";
+    write("user = 'nobody'");
+    let expected = "READY=1\nSTATUS=changed, but needs a restart to take effect: user";
     assert_eq!(hang_up(), expected);
 
     write("worker = 1");

@@ -32,6 +32,7 @@ use crate::config::compression::Compression;
 use crate::config::control_address::ControlAddress;
 use crate::config::limit_options::LimitOptions;
 use crate::config::listen::Listen;
+use crate::config::log_level::LogLevel;
 use crate::config::plugin_source::{BroadcastTo, PluginSource, is_plugin_name};
 use crate::config::rate::Rate;
 use crate::config::regular_file;
@@ -47,6 +48,7 @@ const TOP_KEYS: &[&str] = &[
     "user",
     "group",
     "control",
+    "log",
     "access_log",
     "access_log_format",
     "drain_timeout",
@@ -108,6 +110,7 @@ pub struct Config {
     pub group: Option<String>,
     /// The path is joined to the file's folder.
     pub control: Option<ControlAddress>,
+    pub log: Option<LogLevel>,
     /// The path is joined to the file's folder.
     pub access_log: Option<AccessLogTarget>,
     pub access_log_format: Option<AccessLogFormat>,
@@ -159,6 +162,7 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         user: top.value("user", account)?,
         group: top.value("group", account)?,
         control: control(&top, folder)?,
+        log: top.value("log", log_level)?,
         access_log: access_log(&top, folder)?,
         access_log_format: top.value("access_log_format", access_log_format)?,
         plugins: plugins(&top, folder)?,
@@ -205,6 +209,10 @@ fn control(top: &Section, folder: &Path) -> anyhow::Result<Option<ControlAddress
 fn access_log(top: &Section, folder: &Path) -> anyhow::Result<Option<AccessLogTarget>> {
     let target = top.value("access_log", |value| AccessLogTarget::parse(text(value)))?;
     Ok(target.map(|target| target.within(folder)))
+}
+
+fn log_level(value: &DeValue) -> Result<LogLevel, String> {
+    LogLevel::parse(text(value))
 }
 
 fn access_log_format(value: &DeValue) -> Result<AccessLogFormat, String> {

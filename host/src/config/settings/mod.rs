@@ -65,9 +65,6 @@ impl Settings {
             ("user", self.user != other.user),
             ("group", self.group != other.group),
             ("control", self.control != other.control),
-            ("log", self.log != other.log),
-            ("access_log", self.access_log.target != other.access_log.target),
-            ("access_log_format", self.access_log.format != other.access_log.format),
         ];
         let names = pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
         let listen = listen::differences(&self.listen, &other.listen);
@@ -175,7 +172,7 @@ impl Settings {
             limits,
             control: options.control.or(config.control).unwrap_or_default(),
             config: options.config,
-            log: options.log.unwrap_or(DEFAULT_LOG),
+            log: options.log.or(config.log).unwrap_or(DEFAULT_LOG),
             access_log: AccessLogSettings {
                 target: options.access_log.or(config.access_log).unwrap_or_default(),
                 format: options.access_log_format.or(config.access_log_format).unwrap_or_default(),

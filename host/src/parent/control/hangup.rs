@@ -8,12 +8,7 @@ use crate::system::signals::Hangup;
 
 /// Opens the logs again and reloads at each SIGHUP, for as long as the future is polled. The service manager may have sent
 /// the signal, and waits for the end of the reload.
-pub async fn reload_on(
-    mut hangup: Hangup,
-    sender: RequestSender,
-    service: &Service,
-    reopen_logs: impl Fn(),
-) {
+pub async fn reload_on(mut hangup: Hangup, sender: RequestSender, service: &Service, reopen_logs: impl Fn()) {
     while hangup.requested().await {
         let _reloading = service.asked_to_reload();
         reopen_logs();

@@ -18,6 +18,7 @@ use crate::parent::control::Which;
 use crate::parent::copies::Copies;
 use crate::parent::deadline::Deadline;
 use crate::serve::certificates;
+use crate::system::access_log::Sink;
 use crate::system::pool::Pool;
 
 /// The plan that workers load, and the generations that were used.
@@ -29,7 +30,7 @@ pub struct Plans {
 }
 
 /// What may be served next.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Candidate {
     pub plan: Plan,
     /// Copies that were made for it.
@@ -46,6 +47,8 @@ pub struct Candidate {
     pub unchanged: Vec<String>,
     /// What is new, allowed and hardly meant.
     pub warnings: Vec<String>,
+    /// Where requests are recorded, if that changes.
+    pub access_log: RefCell<Option<Option<Sink>>>,
     /// Whether only plugins that were named are reloaded.
     pub is_selection: bool,
     /// Whether workers were asked to load it.
@@ -98,6 +101,7 @@ impl Plans {
         candidate.plan.handshake = plan.handshake.clone();
         candidate.plan.tls = plan.tls.clone();
         candidate.plan.limits = plan.limits;
+        (candidate.plan.log, candidate.plan.access_log) = (plan.log, plan.access_log.clone());
         candidate.is_selection = matches!(which, Which::Named(_));
         let mut tls = tls_sources(&plan.tls);
         let (sources, wanted) = match which {
@@ -110,9 +114,13 @@ impl Plans {
             Which::ReadAgain { .. } => bail!("the settings have not been read"),
             Which::Settings(new) => {
                 candidate.unchanged = settings.differences(&new);
-                candidate.settings = plan.limits.differences(&new.limits);
                 candidate.warnings = new.warnings_beside(&plan.limits);
+                if plan.access_log.target != new.access_log.target {
+                    candidate.access_log = RefCell::new(Some(open_access_log(&new, deadline).await?));
+                }
                 candidate.plan.limits = new.limits;
+                (candidate.plan.log, candidate.plan.access_log) = (new.log, new.access_log);
+                candidate.settings = plan.differences(&candidate.plan);
                 tls = next_tls_sources(tls, &settings.listen, &new.listen);
                 candidate.plan.routes = new.routes;
                 candidate.plan.handshake = new.handshake;
@@ -195,6 +203,14 @@ fn next_tls_sources(
         Some(entry.and_then(|entry| entry.tls.clone()).unwrap_or(source))
     };
     sources.into_iter().zip(bound).map(next).collect()
+}
+
+/// Opens the access log. A thread does, because it may be on a network.
+async fn open_access_log(settings: &Settings, deadline: Deadline) -> Result<Option<Sink>> {
+    let target = settings.access_log.target.clone();
+    let opened = deadline.bound(Pool::new("access log", 1).call(move || Sink::open(&target))).await;
+    let opened = opened.unwrap_or_else(|| bail!("the access log had not been opened {}", deadline.within()));
+    opened.map_err(|error| settings.located("access_log", error))
 }
 
 /// Reads certificates. A thread does, because a file may be on a network.

@@ -185,17 +185,29 @@ impl Reloads {
             probed.map_err(|reason| anyhow!("{reason}"))?;
         }
         parent.workers.begin_reload();
-        let outcomes = self.transaction(parent, deadline).run(candidate).await;
+        let decided = || {
+            if let Some(sink) = candidate.access_log.take() {
+                parent.launcher.access_log.switch_to(sink);
+            }
+            logging::set_level(candidate.plan.log.into());
+        };
+        let outcomes = self.transaction(parent, &decided, deadline).run(candidate).await;
         parent.workers.end_reload();
         outcomes
     }
 
-    fn transaction<'p>(&'p self, parent: &'p Parent, deadline: Deadline) -> Transaction<'p> {
+    fn transaction<'p>(
+        &'p self,
+        parent: &'p Parent,
+        decided: &'p dyn Fn(),
+        deadline: Deadline,
+    ) -> Transaction<'p> {
         Transaction {
             workers: &parent.workers,
             plans: &self.plans,
             ballots: &self.ballots,
             shutdown: &parent.shutdown,
+            decided,
             deadline,
         }
     }

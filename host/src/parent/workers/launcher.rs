@@ -29,7 +29,7 @@ pub struct Launcher {
     listeners: RefCell<Vec<Bound>>,
     printed: Printed,
     /// Writes what workers record.
-    pub access_log: Option<access_log::Writer>,
+    pub access_log: access_log::Writer,
 }
 
 /// A worker that was started.
@@ -74,7 +74,6 @@ impl Launcher {
         &self,
         slot: &WorkerSlot,
         workers: &Workers,
-        settings: &Settings,
         plan: &Plan,
         link_max_message: usize,
     ) -> Result<Launched> {
@@ -95,14 +94,13 @@ impl Launcher {
             parent: std::process::id(),
             first_connection: slot.accepted_total(),
             plan: plan.clone(),
-            settings: settings.clone(),
             link_max_message,
             listeners: listeners.iter().map(|bound| bound.settings.clone()).collect(),
         };
         let mut descriptors = vec![workers.scoreboard_descriptor()];
         descriptors.push(workers.addresses_descriptor());
-        let access_log = self.access_log.as_ref().map(access_log::Writer::source).transpose()?;
-        descriptors.extend(access_log.iter().map(AsFd::as_fd));
+        let access_log = self.access_log.source()?;
+        descriptors.push(access_log.as_fd());
         descriptors.extend(listeners.iter().map(|bound| bound.listener.as_fd()));
         let setup = setup.announce(&link, &descriptors).unwrap_or_else(|error| {
             log::debug!("worker {} has not taken its setup: {error:#}", slot.index);

@@ -127,7 +127,7 @@ impl Supervisor {
         if parent.shutdown.has_begun() {
             return not_started(Progress::DiedBeforeServing, String::new());
         }
-        let launched = parent.launcher.launch(slot, &parent.workers, &parent.settings, &plan, parent.relay.max_message());
+        let launched = parent.launcher.launch(slot, &parent.workers, &plan, parent.relay.max_message());
         let Launched { child, link, setup, mut printed } = match launched {
             Ok(launched) => launched,
             Err(error) => {

@@ -11,7 +11,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::transfer::Transfer;
 use crate::bridge::{host_api, identity};
 use crate::client::Client;
+use crate::config::access_log::AccessLogFormat;
 use crate::config::handshake::HandshakePolicy;
+use crate::config::log_level::LogLevel;
 use crate::config::plan::Plan;
 use crate::config::route::Route;
 use crate::config::settings::Limits;
@@ -34,6 +36,8 @@ pub(super) struct Candidate {
     pub(super) dispatch: Dispatch,
     pub(super) tls: TlsConfigs,
     pub(super) limits: Limits,
+    pub(super) log: LogLevel,
+    pub(super) access_log: Option<AccessLogFormat>,
     pub(super) transfer: Transfer,
     /// The longest pause so far, of those that did not lead to the commit.
     pub paused: Duration,
@@ -64,7 +68,20 @@ impl Candidate {
         match Dispatch::resolve(&plugins.registry, &routes, &handshake) {
             Ok(dispatch) => {
                 let (transfer, paused) = (Transfer::default(), Duration::ZERO);
-                Ok(Self { transaction, plugins, routes, handshake, dispatch, tls, limits, transfer, paused })
+                let (log, access_log) = (plan.log, plan.access_log.recorded_format());
+                Ok(Self {
+                    transaction,
+                    plugins,
+                    routes,
+                    handshake,
+                    dispatch,
+                    tls,
+                    limits,
+                    log,
+                    access_log,
+                    transfer,
+                    paused,
+                })
             }
             Err(error) => {
                 plugins.discard(&worker.registry());
@@ -76,6 +93,8 @@ impl Candidate {
     /// Starts the new generations and carries the old generations' state over. After an error the candidate has to be
     /// rolled back.
     pub fn prepare(&mut self, worker: &Worker) -> Result<()> {
+        // The parent may put later records into another file.
+        worker.access_log_pipe.get().iter().for_each(|log| log.flush());
         let in_use = worker.registry();
         // Handshakes may have resolved names for the first time since the load.
         if self.plugins.refresh_handlers(&in_use) {

@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::plugin::call;
 use crate::plugin::generation::Generation;
 use crate::plugin::hooks::{ConnectionData, has_data, swap_data};
+use crate::system::log as logging;
 use crate::worker::Worker;
 use crate::worker::callbacks::release;
 
@@ -42,6 +43,8 @@ impl Candidate {
         worker.serve(Rc::new(plugins.registry), Rc::new(self.dispatch));
         worker.tls.replace(self.tls);
         worker.use_limits(&self.limits);
+        worker.access_log_pipe.get().iter().for_each(|log| log.set_format(self.access_log));
+        logging::set_level(self.log.into());
         restarts.iter().for_each(|c| worker.arrive(c));
         let replaced =
             plugins.loaded.into_iter().chain(plugins.removed).filter_map(|index| before.get(index));

@@ -25,7 +25,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// Where a worker records.
 #[derive(Debug)]
 pub struct AccessLog {
-    format: AccessLogFormat,
+    /// None: nothing is recorded.
+    format: Cell<Option<AccessLogFormat>>,
     pipe: RefCell<PipeWriter>,
     batch: RefCell<Batch>,
     /// The parent does not read; the next try is at the end of the interval.
@@ -46,20 +47,31 @@ struct Batch {
 
 impl AccessLog {
     /// Records to a pipe that does not block.
-    pub fn new(format: AccessLogFormat, pipe: OwnedFd) -> Self {
+    pub fn new(format: Option<AccessLogFormat>, pipe: OwnedFd) -> Self {
         let (pipe, batch, is_blocked) = (RefCell::new(pipe.into()), RefCell::default(), Cell::new(false));
-        Self { format, pipe, batch, is_blocked, filled: Notify::new() }
+        Self { format: Cell::new(format), pipe, batch, is_blocked, filled: Notify::new() }
+    }
+
+    /// Whether anything is recorded.
+    pub fn is_on(&self) -> bool {
+        self.format.get().is_some()
+    }
+
+    /// Records in this format from now on; None: nothing.
+    pub fn set_format(&self, format: Option<AccessLogFormat>) {
+        self.format.set(format);
     }
 
     /// Records; never blocks and never fails.
     pub fn record(&self, record: &Record<'_>) {
+        let Some(format) = self.format.get() else { return };
         let waiting = {
             let mut batch = self.batch.borrow_mut();
             if batch.waiting() >= WAITING_MAX {
                 batch.dropped += 1;
                 return;
             }
-            batch.lines.extend_from_slice(text::line(self.format, record).as_bytes());
+            batch.lines.extend_from_slice(text::line(format, record).as_bytes());
             batch.waiting()
         };
         if waiting >= BATCH && !self.is_blocked.get() {
@@ -108,7 +120,8 @@ impl AccessLog {
         batch.waiting() == 0 && batch.dropped == 0
     }
 
-    fn flush(&self) {
+    /// Writes what waits, as much as the pipe takes.
+    pub fn flush(&self) {
         let (mut batch, mut pipe) = (self.batch.borrow_mut(), self.pipe.borrow_mut());
         self.is_blocked.set(!batch.write_to(&mut *pipe));
         if !self.is_blocked.get() && batch.reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
@@ -179,7 +192,7 @@ mod tests {
         let (reader, writer) = io::pipe().expect("a pipe");
         ioctl_fionbio(&reader, true).expect("it is open");
         ioctl_fionbio(&writer, true).expect("it is open");
-        (reader, AccessLog::new(AccessLogFormat::Json, writer.into()))
+        (reader, AccessLog::new(Some(AccessLogFormat::Json), writer.into()))
     }
 
     fn record(log: &AccessLog, n: u64) {

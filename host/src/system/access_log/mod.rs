@@ -16,5 +16,5 @@ mod writer; // the parent's end
 
 pub use batch::AccessLog;
 pub use record::{ClosedConnection, Record, RequestNote, Traffic};
-pub use sink::check;
+pub use sink::{Sink, check};
 pub use writer::Writer;

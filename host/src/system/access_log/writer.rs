@@ -41,22 +41,23 @@ pub struct Writer {
     written: Arc<AtomicU64>,
 }
 
-#[derive(Debug)]
 enum Command {
     /// The pipe of another worker.
     Source(PipeReader),
     Reopen,
+    /// Writes what is in the pipes, and has later lines in another place.
+    Use(Option<Sink>),
     /// Writes what is in the pipes, and tells.
     Finish(mpsc::Sender<()>),
 }
 
 impl Writer {
-    /// Opens the target. None: the access log is off.
+    /// Opens the target. While there is none, lines are dropped.
     ///
     /// # Errors
     /// The file cannot be opened, or is none.
-    pub fn open(target: &AccessLogTarget) -> Result<Option<Self>> {
-        let Some(sink) = Sink::open(target)? else { return Ok(None) };
+    pub fn open(target: &AccessLogTarget) -> Result<Self> {
+        let sink = Sink::open(target)?;
         let ((woken, wake), (commands, received)) = (io::pipe()?, mpsc::channel());
         ioctl_fionbio(&woken, true)?;
         ioctl_fionbio(&wake, true)?;
@@ -74,7 +75,7 @@ impl Writer {
             .name("access log".to_owned())
             .spawn(run)
             .context("no thread for the access log")?;
-        Ok(Some(Self { commands, wake, written }))
+        Ok(Self { commands, wake, written })
     }
 
     /// A pipe for the lines of one worker, which ends with its last descriptor. Writing to it does not block.
@@ -91,6 +92,11 @@ impl Writer {
     /// Opens the path of the file again. If that fails, the open file stays.
     pub fn reopen(&self) {
         self.command(Command::Reopen);
+    }
+
+    /// Has the lines that workers send from now on in another place; None: nowhere.
+    pub fn switch_to(&self, sink: Option<Sink>) {
+        self.command(Command::Use(sink));
     }
 
     /// Writes what workers have sent, as long as the target takes some within `patience`, and no
@@ -119,7 +125,8 @@ impl Writer {
 }
 
 struct Thread {
-    sink: Sink,
+    /// None: the access log is off.
+    sink: Option<Sink>,
     sources: Vec<Source>,
     /// The last line in the file has no end.
     is_torn: bool,
@@ -165,6 +172,10 @@ impl Thread {
                 match command {
                     Command::Source(pipe) => self.sources.push(Source { pipe, rest: Vec::new() }),
                     Command::Reopen => self.reopen(),
+                    Command::Use(sink) => {
+                        self.take(|_| true, true);
+                        (self.sink, self.is_torn) = (sink, false);
+                    }
                     Command::Finish(done) => {
                         self.take(|_| true, true);
                         self.report();
@@ -199,21 +210,22 @@ impl Thread {
     }
 
     fn reopen(&mut self) {
-        match self.sink.reopen() {
-            Ok(()) => self.is_torn = false,
+        match self.sink.as_mut().map(Sink::reopen).transpose() {
+            Ok(_) => self.is_torn = false,
             Err(error) => log::error!("{error:#}; the file that is open stays in use"),
         }
     }
 
     fn write(&mut self, lines: Vec<u8>) {
+        let Some(sink) = &mut self.sink else { return };
         let (printable, damaged) = printable_lines(lines);
         self.dropped += damaged;
         let mut rest = &printable[..];
-        if self.is_torn && !rest.is_empty() && self.sink.write_some(b"\n").is_ok() {
+        if self.is_torn && !rest.is_empty() && sink.write_some(b"\n").is_ok() {
             self.is_torn = false;
         }
         while !rest.is_empty() {
-            match self.sink.write_some(rest) {
+            match sink.write_some(rest) {
                 Ok(n) => {
                     self.written.fetch_add(n as u64, Relaxed);
                     self.is_torn = rest[..n].last().is_some_and(|&byte| byte != b'\n');
@@ -222,7 +234,8 @@ impl Thread {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.dropped += rest.iter().filter(|&&byte| byte == b'\n').count() as u64;
-                    return self.fail(&error);
+                    let name = sink.name();
+                    return self.fail(&name, &error);
                 }
             }
         }
@@ -231,11 +244,10 @@ impl Thread {
         }
     }
 
-    fn fail(&mut self, error: &io::Error) {
+    fn fail(&mut self, name: &str, error: &io::Error) {
         if self.reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
             log::error!(
-                "the access log cannot be written to {}: {error}; lines that were dropped: {}",
-                self.sink.name(),
+                "the access log cannot be written to {name}: {error}; lines that were dropped: {}",
                 self.dropped
             );
             (self.dropped, self.reported) = (0, Some(Instant::now()));
@@ -301,7 +313,7 @@ mod tests {
     fn start(path: &Path) -> Writer {
         let target = AccessLogTarget::File(path.to_owned());
         check(&target).expect("the folder is there");
-        Writer::open(&target).expect("the folder is there").expect("it is on")
+        Writer::open(&target).expect("the folder is there")
     }
 
     fn source(writer: &Writer) -> PipeWriter {

@@ -24,10 +24,16 @@ pub use stderr::flush;
 /// Time for a reader of stdout or stderr to make room for a last text.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Logs records of this level and more important ones from now on.
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
 /// Starts logging. `worker` is the index of this process among the workers, None in the parent.
 pub fn start(level: LevelFilter, worker: Option<usize>) {
     let mut log = env_logger::Builder::new();
-    log.filter_level(level);
+    // The level may change.
+    log.filter_level(LevelFilter::Debug);
     let style = if io::stderr().is_terminal() { WriteStyle::Always } else { WriteStyle::Never };
     log.target(Target::Pipe(Box::new(Stderr))).write_style(style);
     log.format(move |out, record| {
@@ -39,6 +45,7 @@ pub fn start(level: LevelFilter, worker: Option<usize>) {
         writeln!(out, "{time} {level_style}{level:<5}{level_style:#}{worker} {text}")
     });
     log.init();
+    set_level(level);
 }
 
 /// The target of records with several lines.

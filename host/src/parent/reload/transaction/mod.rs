@@ -49,6 +49,8 @@ pub struct Transaction<'p> {
     pub plans: &'p Plans,
     pub ballots: &'p Ballots,
     pub shutdown: &'p Shutdown,
+    /// Called with the decision, while all workers are paused.
+    pub decided: &'p dyn Fn(),
     /// Of the decision.
     pub deadline: Deadline,
 }
@@ -78,6 +80,7 @@ impl Transaction<'_> {
             return Err(error);
         }
         self.plans.commit(candidate);
+        (self.decided)();
         self.order(&mut ballot, &workers, Action::Commit)?;
         let until = self.deadline.at.max(Instant::now() + LAST_REPLIES);
         Ok(ballot.outcomes(&workers, until).await)

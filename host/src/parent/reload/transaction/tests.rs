@@ -41,7 +41,7 @@ impl Server {
     async fn reload(&self, behave: impl Fn(usize, &str, usize) -> Behaviour) -> Result<Vec<Done>, String> {
         let Self { workers, plans, ballots, shutdown, .. } = self;
         let deadline = Deadline::after(SECOND * 10);
-        let transaction = Transaction { workers, plans, ballots, shutdown, deadline };
+        let transaction = Transaction { workers, plans, ballots, shutdown, decided: &|| (), deadline };
         let candidate = Candidate { reloaded: vec![("chat".to_owned(), 2)], ..Candidate::default() };
         tokio::select! {
             result = transaction.run(&candidate) => result.map_err(|error| error.to_string()),
