@@ -37,6 +37,8 @@ pub mod listen_address; // HOST:PORT or unix:PATH
 
 pub mod tls; // certificates and keys
 
+pub mod secret; // values that are not in the config file
+
 pub mod redirect; // from http to https
 
 pub mod c_strings; // several in one buffer

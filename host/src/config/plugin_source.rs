@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use callsign_plugin::abi::NAME_SIZE;
 use serde::{Deserialize, Serialize};
 
+use crate::config::secret::PluginSecret;
+
 /// One plugin to load.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PluginSource {
     /// NAME of `[plugin.NAME]`. None: the name in the library's descriptor.
     pub name: Option<String>,
@@ -19,8 +21,21 @@ pub struct PluginSource {
     /// The plugin's own settings. The server passes them on without reading them.
     #[serde(with = "toml_text")]
     pub config: toml::Table,
+    /// Settings that are not in the config file.
+    pub secrets: Vec<PluginSecret>,
     /// Where these settings are: `file:line:column`. None: there are none.
     pub config_position: Option<String>,
+    /// Where its path is: `file:line:column`. None: on the command line.
+    pub position: Option<String>,
+}
+
+/// The same settings, wherever they are.
+impl PartialEq for PluginSource {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, path, onload, broadcast, config, secrets, config_position: _, position: _ } = self;
+        (name, path, onload) == (&other.name, &other.path, &other.onload)
+            && (broadcast, config, secrets) == (&other.broadcast, &other.config, &other.secrets)
+    }
 }
 
 /// Which connections the broadcasts of a plugin reach if several plugins are loaded.
@@ -50,7 +65,21 @@ impl PluginSource {
     /// A library without a given name, hook or settings.
     pub fn library(path: PathBuf) -> Self {
         let (onload, broadcast, config) = (None, BroadcastTo::default(), toml::Table::new());
-        Self { name: None, path, onload, broadcast, config, config_position: None }
+        let (secrets, config_position, position) = (Vec::new(), None, None);
+        Self { name: None, path, onload, broadcast, config, secrets, config_position, position }
+    }
+
+    /// The plugin's own settings with the secrets among them.
+    pub fn complete_config(&self) -> toml::Table {
+        let mut config = self.config.clone();
+        self.secrets.iter().for_each(|secret| secret.add_to(&mut config));
+        config
+    }
+
+    /// The label behind its place in the config file: ``callsign.toml:2:8: plugin `chat` (libchat.so)``.
+    pub fn located_label(&self) -> String {
+        let label = self.label();
+        self.position.as_ref().map_or_else(|| label.clone(), |position| format!("{position}: {label}"))
     }
 
     /// ``plugin `chat` (libchat.so)``, or `plugin libchat.so` if only the library knows its name.

@@ -37,18 +37,41 @@ pub struct CertificateSource {
     pub key: NamedFile,
 }
 
-/// A file that the operator names.
+/// A file that the operator names, or an environment variable in its place.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NamedFile {
+    /// For a variable, `$NAME`.
     pub path: PathBuf,
     /// Where the config file names it: `file:line:column`. None: the command line does.
     pub position: Option<String>,
+    /// The name of the environment variable. None: it is a file.
+    pub variable: Option<String>,
+}
+
+impl NamedFile {
+    /// A file of the command line.
+    pub fn of_flag(path: PathBuf) -> Self {
+        Self { path, position: None, variable: None }
+    }
+
+    /// How a message about it begins: `callsign.toml:3:9: `, or nothing for a file of the command line.
+    pub fn place(&self) -> String {
+        self.position.as_ref().map(|position| format!("{position}: ")).unwrap_or_default()
+    }
+
+    /// `the file /run/key.pem`, or `the environment variable CHAT_KEY`.
+    pub fn label(&self) -> String {
+        match &self.variable {
+            Some(name) => format!("the environment variable {name}"),
+            None => format!("the file {}", self.path.display()),
+        }
+    }
 }
 
 /// The same file, wherever it is named.
 impl PartialEq for NamedFile {
     fn eq(&self, other: &Self) -> bool {
-        self.path == other.path
+        (&self.path, &self.variable) == (&other.path, &other.variable)
     }
 }
 
@@ -137,8 +160,11 @@ mod tests {
 
     #[test]
     fn a_file_is_the_same_wherever_it_is_named() {
-        let named =
-            |path: &str, position: &str| NamedFile { path: path.into(), position: Some(position.into()) };
+        let named = |path: &str, position: &str| NamedFile {
+            path: path.into(),
+            position: Some(position.into()),
+            variable: None,
+        };
         assert_eq!(named("a.pem", "c:1:1"), named("a.pem", "c:2:1"));
         assert_ne!(named("a.pem", "c:1:1"), named("b.pem", "c:1:1"));
     }

@@ -47,7 +47,7 @@ pub enum ParentMessage<'m> {
     /// Close every connection and end.
     Drain,
     /// A step of a reload.
-    Order(Order),
+    Order(Box<Order>),
 }
 
 impl Uplink {
@@ -179,7 +179,7 @@ impl Uplink {
                     ParentMessage::WorkerMessage(WorkerMessage::parse(&payload).ok_or_else(invalid)?)
                 }
                 Tag::Drain => ParentMessage::Drain,
-                Tag::Order => ParentMessage::Order(serde_json::from_slice(&payload)?),
+                Tag::Order => ParentMessage::Order(Box::new(serde_json::from_slice(&payload)?)),
                 Tag::Ready | Tag::Failed | Tag::Reply => return Err(invalid()),
             });
         }

@@ -81,7 +81,7 @@ impl Generation {
         retained: u32,
         host: HostTable,
     ) -> Result<Self> {
-        let config = serde_json::to_string(&planned.source.config)
+        let config = serde_json::to_string(&planned.source.complete_config())
             .context("its config table cannot be written as JSON")?;
         let outline = Self::outline(planned, image, name, index);
         let Self { ref image, ref name, generation, .. } = outline;

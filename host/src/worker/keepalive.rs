@@ -86,7 +86,6 @@ impl Keepalive {
         self.interval.set(interval);
         self.ticks.set(ticks);
         self.wheel.replace((0..ticks).map(|_| Vec::new()).collect());
-        self.reading.borrow_mut().clear();
     }
 
     /// The client is connected.

@@ -346,7 +346,7 @@ impl Worker {
                 }
             }
             ParentMessage::Drain => self.parent.request_drain(),
-            ParentMessage::Order(order) => self.parent.push_order(order),
+            ParentMessage::Order(order) => self.parent.push_order(*order),
         }
     }
 

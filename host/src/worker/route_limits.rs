@@ -41,6 +41,7 @@ impl Hub {
     pub(super) fn begin_pings(&self) {
         self.keepalive.set_interval(self.limits.get().ping_interval);
         for c in self.members().into_iter().filter(|c| !self.has_own_pings(c)) {
+            self.keepalive.forget(c.id());
             self.keepalive.begin(&c);
             if self.limits.get().ping_interval.is_none()
                 && let Err(error) = c.transport().keep_alive()

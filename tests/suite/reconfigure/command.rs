@@ -8,7 +8,7 @@ use super::*;
 #[test]
 fn the_command_says_what_is_in_effect_and_what_needs_a_restart() {
     let server = Configured::serve("config-command", "");
-    let said = server.reload("workers = 3\nuser = 'nobody'\n[websocket]\nmax_message = '5KiB'");
+    let said = server.reload("group = 'nogroup'\nuser = 'nobody'\n[websocket]\nmax_message = '5KiB'");
     assert!(
         said.starts_with(
             "the settings; echo: generation 1 (unchanged), requests: generation 1 (unchanged); "
@@ -16,24 +16,25 @@ fn the_command_says_what_is_in_effect_and_what_needs_a_restart() {
         "{said}"
     );
     assert!(
-        said.ends_with("; now in effect: max_message; needs a restart to take effect: workers, user\n"),
+        said.ends_with("; now in effect: max_message; needs a restart to take effect: user, group\n"),
         "{said}"
     );
     server.host.log_line("`callsign reload --config`: reloaded the settings; ");
-    let said = server.reload("workers = 3\n[websocket]\nmax_message = '5KiB'");
-    assert_eq!(said, "changed, but needs a restart to take effect: workers\n");
-    let said = server.reload("[websocket]\nmax_message = '5KiB'");
+    // Nothing is in another line.
+    let said = server.reload("user = 'nobody'\n\n[websocket]\nmax_message = '5KiB'");
+    assert_eq!(said, "changed, but needs a restart to take effect: user\n");
+    let said = server.reload("\n\n[websocket]\nmax_message = '5KiB'");
     assert!(said.starts_with("nothing has changed; "), "{said}");
 }
 
 #[test]
 fn the_command_prints_json() {
     let server = Configured::serve("config-json", "");
-    let text = "workers = 3\n[http]\nmax_body = '1KiB'";
+    let text = "user = 'nobody'\n[http]\nmax_body = '1KiB'";
     let said = server.try_reload(text, &["--json", "--force"]).expect("it is accepted");
     let said: Value = serde_json::from_str(&said).expect("it is JSON");
     assert_eq!(said["settings"], serde_json::json!(["max_body"]));
-    assert_eq!(said["unchanged"], serde_json::json!(["workers"]));
+    assert_eq!(said["unchanged"], serde_json::json!(["user"]));
     assert_eq!(said["plugins"], serde_json::json!([["echo", 2], ["requests", 2]]), "--force");
     assert_eq!(said["kept"], serde_json::json!([]));
     assert_eq!(said["workers"], 1);
@@ -101,13 +102,10 @@ fn what_is_hardly_meant_is_warned_about_once() {
 #[test]
 fn sighup_does_the_same() {
     let server = Configured::serve("config-hangup", "");
-    server.write("workers = 2\n[websocket]\nmax_message = 10");
+    server.write("user = 'nobody'\n[websocket]\nmax_message = 10");
     server.host.process().signal(Signal::HUP);
     let line = server.host.log_line("SIGHUP: reloaded the settings; ");
-    assert!(
-        line.ends_with("; now in effect: max_message; needs a restart to take effect: workers"),
-        "{line}"
-    );
+    assert!(line.ends_with("; now in effect: max_message; needs a restart to take effect: user"), "{line}");
     let mut client = server.host.open("/");
     client.text("more than ten bytes");
     assert_eq!(client.closed().map(|(code, _)| code), Some(1009));
@@ -144,9 +142,7 @@ fn a_server_without_a_config_file_says_so() {
 
 #[test]
 fn without_workers_there_is_no_socket_and_the_command_says_why() {
-    let server = Configured::serve("config-alone", "workers = 0");
-    drop(server);
-    let folder = empty_folder("config-alone-2");
+    let folder = empty_folder("config-alone");
     let (file, control) = (folder.join("callsign.toml"), folder.join("c.sock"));
     fs::write(&file, Configured::text("")).expect("the scratch folder can be written");
     let args = ["serve", "--config", path(&file), "--control", path(&control), "--workers", "0"];

@@ -7,6 +7,8 @@ mod limits; // what clients and callbacks may cost
 
 mod logging; // the log, and the access log
 
+mod secrets; // values that are not in the file
+
 use std::fs;
 use std::path::PathBuf;
 

@@ -199,8 +199,9 @@ fn a_library_can_be_loaded_only_once() {
     assert_eq!(
         refusal(&["--config", path(&file("twice.toml", twice))]),
         format!(
-            "plugin `two` ({}): this library is given twice, and is loaded already as plugin `one`; name it once, on \
+            "{}:4:8: plugin `two` ({}): this library is given twice, and is loaded already as plugin `one`; name it once, on \
              the command line or in the config file",
+            scratch("twice.toml").display(),
             good.display()
         )
     );
@@ -359,7 +360,8 @@ fn a_mistake_in_a_config_file_is_refused_with_its_place() {
     assert_eq!(
         refusal(&["--config", path(&no_library)]),
         format!(
-            "plugin `other` ({}): no such file; build it, or fix the path",
+            "{}:4:8: plugin `other` ({}): no such file; build it, or fix the path",
+            no_library.display(),
             no_library.with_file_name("libother.so").display()
         )
     );

@@ -202,7 +202,7 @@ fn a_socket_that_the_server_may_not_bind_itself_is_no_obstacle_to_a_restart() {
     for seconds in [2, 3] {
         write(seconds);
         host.process().signal(Signal::HUP);
-        host.log_has("needs a restart to take effect: drain_timeout", seconds - 1);
+        host.log_has("now in effect: drain_timeout", seconds - 1);
     }
     // The first check has ended when the second reload is logged.
     assert_eq!(host.log_lines("will fail"), [""; 0]);

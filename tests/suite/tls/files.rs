@@ -181,11 +181,13 @@ fn certificates_that_expire_soon_or_have_expired_are_warned_about() {
     let file = config(&folder, &format!("{}{}", listen(&expired, ""), listen(&future, "")), "echo");
     let said = [
         format!(
-            "certificate {} (localhost) expired on 2020-02-01: clients reject it",
+            "{}:3:23: certificate {} (localhost) expired on 2020-02-01: clients reject it",
+            file.display(),
             expired.certificate.display()
         ),
         format!(
-            "certificate {} (b.example) is not valid before 2999-01-01: clients reject it until then",
+            "{}:7:23: certificate {} (b.example) is not valid before 2999-01-01: clients reject it until then",
+            file.display(),
             future.certificate.display()
         ),
     ];

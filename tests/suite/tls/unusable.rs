@@ -143,7 +143,8 @@ fn certificates_that_nobody_gets_or_accepts_are_warned_about() {
     assert_eq!(code, 0, "{stderr}");
     let host = serve(&file, &["--control", path(&control)]);
     for warning in warnings {
-        assert!(stderr.contains(&format!("callsign: warning: {warning}\n")), "{stderr}");
+        let line = stderr.lines().find(|line| line.ends_with(&warning)).unwrap_or_else(|| panic!("{stderr}"));
+        assert!(line.starts_with(&format!("callsign: warning: {}:3:", file.display())), "{line}");
         assert!(host.log_line(&warning).contains("WARN"));
     }
     port(&host, "https");

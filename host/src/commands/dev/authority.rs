@@ -110,7 +110,7 @@ fn local_certificate_in(folder: &Path, now: SystemTime) -> Result<LocalCertifica
     }
     let until = certificate.about()?;
     let Pair { certificate, key } = certificate;
-    let named = |path| NamedFile { path, position: None };
+    let named = |path| NamedFile::of_flag(path);
     Ok(LocalCertificate {
         source: CertificateSource { certificate: named(certificate), key: named(key) },
         authority: authority.certificate,

@@ -13,6 +13,8 @@ mod route; // routes
 
 mod route_limits; // limits for the connections of a route
 
+mod secrets; // values that are elsewhere
+
 mod tls; // certificates of a listener
 
 mod walk; // sections, keys and typed values with their positions
@@ -88,7 +90,7 @@ const HTTP_KEYS: &[&str] = &[
     "origins",
     "trusted_proxies",
 ];
-const PLUGIN_KEYS: &[&str] = &["path", "onload", "broadcast", "config"];
+const PLUGIN_KEYS: &[&str] = &["path", "onload", "broadcast", "config", "secrets"];
 
 const PLUGIN_EXPECTED: &str = "expected a table for each plugin, [plugin.NAME]";
 
@@ -129,14 +131,19 @@ pub struct Config {
     pub positions: BTreeMap<String, String>,
 }
 
-/// Reads and parses a config file.
+/// Reads and parses a config file, and reads the values that it says are elsewhere.
 pub fn read(path: &Path) -> anyhow::Result<Config> {
     let text = regular_file::read_to_string(path)
         .with_context(|| format!("cannot read config file {}", path.display()))?;
-    parse(&text, path)
+    let mut config = parse(&text, path)?;
+    for plugin in &mut config.plugins {
+        let section = format!("in [plugin.{}.secrets]", plugin.name.as_deref().unwrap_or_default());
+        plugin.secrets.iter_mut().try_for_each(|secret| secret.read(&section))?;
+    }
+    Ok(config)
 }
 
-/// Parses the text of a config file. `file` is the name in messages, and its folder the base of relative paths.
+/// Parses the text of a config file. Values that are elsewhere stay empty. `file` is the name in messages, and its folder the base of relative paths.
 ///
 /// # Errors
 /// `file:line:column:` with what was found and expected there: a syntax error, an unknown key, a value of the wrong
@@ -235,14 +242,17 @@ fn plugins(top: &Section, folder: &Path) -> anyhow::Result<Vec<PluginSource>> {
         }
         let key = format!("plugin.{}", name.get_ref());
         let section = top.open(&key, format!("in [{key}]"), value, PLUGIN_KEYS, PLUGIN_EXPECTED)?;
+        let config = free_table(&section, "config")?;
         Ok(PluginSource {
+            secrets: secrets::of_plugin(&section, &key, &config, folder)?,
             name: Some(name.get_ref().to_string()),
             path: folder.join(section.required("path", library)?),
             onload: section.value("onload", function)?,
             broadcast: section
                 .value("broadcast", |value| BroadcastTo::parse(text(value)))?
                 .unwrap_or_default(),
-            config: free_table(&section, "config")?,
+            config,
+            position: section.get("path").map(|value| section.document.position(value.span().start)),
             config_position: section.get("config").map(|value| section.document.position(value.span().start)),
         })
     };

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::walk::Section;
-use super::{boolean, text};
+use super::{boolean, secrets, text};
 use crate::config::listen_address::ListenAddress;
 use crate::config::redirect::Redirect;
 use crate::config::tls::{CertificateSource, NamedFile, TlsSource};
@@ -77,12 +77,13 @@ fn certificate<'a>(
 }
 
 fn file(section: &Section, key: &str, folder: &Path) -> Result<Option<NamedFile>> {
-    let path = |value: &DeValue| match text(value) {
-        "" => Err("expected the path of a file in PEM, such as \"chat.pem\"".to_owned()),
-        path => Ok(folder.join(path)),
+    let named = |value: &DeValue| match (text(value), secrets::source(value, folder)) {
+        (_, Some(source)) => Ok(source),
+        ("", None) => Err("expected the path of a file in PEM, such as \"chat.pem\"".to_owned()),
+        (path, None) => Ok(NamedFile::of_flag(folder.join(path))),
     };
     let position = section.get(key).map(|value| section.document.position(value.span().start));
-    Ok(section.value(key, path)?.map(|path| NamedFile { path, position }))
+    Ok(section.value(key, named)?.map(|file| NamedFile { position, ..file }))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ fn certificates(options: &ServeOptions) -> Result<Option<Vec<CertificateSource>>
         ),
         _ => {}
     }
-    let named = |path: &std::path::PathBuf| NamedFile { path: path.clone(), position: None };
+    let named = |path: &std::path::PathBuf| NamedFile::of_flag(path.clone());
     let pair = |(certificate, key)| CertificateSource { certificate: named(certificate), key: named(key) };
     Ok(Some(certificates.iter().zip(keys).map(pair).collect()))
 }
@@ -70,7 +70,7 @@ fn check(listen: &[Listen]) -> Result<()> {
         let files = entry.tls.iter().flat_map(TlsSource::files);
         // The parent sends the paths to workers as JSON.
         if let Some(file) = files.into_iter().find(|file| file.path.to_str().is_none()) {
-            bail!("{}: its path is not UTF-8; rename it", file.path.display());
+            bail!("{}{}: its path is not UTF-8; rename it", file.place(), file.path.display());
         }
     }
     Ok(())
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_certificate_of_dev_is_for_tcp_addresses_that_have_none() {
-        let named = |path: &str| NamedFile { path: path.into(), position: None };
+        let named = |path: &str| NamedFile::of_flag(path.into());
         let pair = |path: &str| CertificateSource { certificate: named(path), key: named(path) };
         let mut config = entries(&["a:1", "a:2", "unix:/a", "a:3"]);
         config[0].tls = Some(TlsSource { certificates: vec![pair("own")], ..TlsSource::default() });
@@ -195,7 +195,7 @@ mod tests {
         config[1].proxy_protocol = true;
         assert_eq!(error(&config), Some(cannot("proxy_protocol")));
         config[1].proxy_protocol = false;
-        let authorities = NamedFile { path: "ca.pem".into(), position: None };
+        let authorities = NamedFile::of_flag("ca.pem".into());
         config[1].tls = Some(TlsSource { client_certificates: Some(authorities), ..TlsSource::default() });
         assert_eq!(error(&config), Some(cannot("client_certificates")));
         config[0].redirect = Some(Redirect { host: None, port: Some(443) });

@@ -121,7 +121,7 @@ impl Settings {
         }
         // The parent sends the path to workers as JSON.
         if let Some(plugin) = plugins.iter().find(|plugin| plugin.path.to_str().is_none()) {
-            bail!("plugin {}: its path is not UTF-8; rename it", plugin.path.display());
+            bail!("{}: its path is not UTF-8; rename it", plugin.located_label());
         }
         let workers = options.workers.or(config.workers).unwrap_or(default_workers);
         if workers > MAX_WORKERS {

@@ -77,7 +77,7 @@ impl Copies {
     pub fn first_plan(&self, settings: &Settings) -> Result<Plan> {
         let plan = |source: &PluginSource| {
             let copied = self.first_copy(&source.path, settings.limits.reload_timeout);
-            let (file, image) = copied.with_context(|| source.label())?;
+            let (file, image) = copied.with_context(|| source.located_label())?;
             let name = source.name.clone().unwrap_or(image.name);
             Ok(PlannedPlugin { name, source: source.clone(), file, generation: 1 })
         };

@@ -143,7 +143,8 @@ impl Plans {
                     if !is_forced && old.source == source && copies.is_unchanged(old, deadline).await =>
                 {
                     candidate.kept.push((old.name.clone(), old.generation));
-                    candidate.plan.plugins.push(old.clone());
+                    // Its place in the file may be another.
+                    candidate.plan.plugins.push(PlannedPlugin { source, ..old.clone() });
                 }
                 _ => {
                     if let Err(error) = self.add(&mut candidate, source, old, copies, deadline).await {
@@ -169,13 +170,13 @@ impl Plans {
         deadline: Deadline,
     ) -> Result<()> {
         let copied = copies.copy_when_complete(&source.path, deadline).await;
-        let (file, image) = copied.with_context(|| source.label())?;
+        let (file, image) = copied.with_context(|| source.located_label())?;
         candidate.new_files.push(file.clone());
         let name = source.name.clone().unwrap_or(image.name);
         if let Some(old) = old.filter(|old| old.name != name) {
             bail!(
                 "{} calls itself `{name}` now, and was loaded as `{}`; name it back, or restart",
-                source.label(),
+                source.located_label(),
                 old.name
             );
         }

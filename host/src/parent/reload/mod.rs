@@ -177,6 +177,9 @@ impl Reloads {
         candidate: &Candidate,
         deadline: Deadline,
     ) -> Result<Vec<Done>> {
+        if candidate.plan.access_log.is_on() {
+            parent.launcher.access_log.prepare()?;
+        }
         if !candidate.new_files.is_empty() {
             let trial =
                 Trial { plugins: candidate.new_plugins(), serving: self.plans.serving(), routes: None };

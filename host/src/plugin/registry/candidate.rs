@@ -66,7 +66,7 @@ impl Registry {
         let mut loaded = Vec::new();
         for planned in plan {
             let source = &planned.source;
-            let added = registry.add(planned, host).with_context(|| source.label());
+            let added = registry.add(planned, host).with_context(|| source.located_label());
             match added {
                 Ok(Some(index)) => loaded.push(index),
                 Ok(None) => {}

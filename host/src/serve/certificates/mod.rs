@@ -149,19 +149,21 @@ fn names(about: &AboutCertificate) -> String {
 pub fn warnings(tls: &[Option<Arc<Tls>>]) -> Vec<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<(&NamedFile, String)> = Vec::new();
     for tls in tls.iter().flatten() {
-        for (source, certified) in tls.source.certificates.iter().zip(&tls.certificates) {
-            warnings.extend(validity(&source.certificate, &certified.about, now));
-            warnings.extend(exposed(&source.key));
-            warnings.extend(nameless(&source.certificate, &certified.about));
+        for (CertificateSource { certificate, key }, certified) in
+            tls.source.certificates.iter().zip(&tls.certificates)
+        {
+            warnings.extend(validity(certificate, &certified.about, now).map(|text| (certificate, text)));
+            warnings.extend(exposed(key).map(|text| (key, text)));
+            warnings.extend(nameless(certificate, &certified.about).map(|text| (certificate, text)));
         }
         warnings.extend(unreachable(tls));
     }
     // Listeners may share their files.
     let mut seen = std::collections::HashSet::new();
-    warnings.retain(|warning| seen.insert(warning.clone()));
-    warnings
+    warnings.retain(|(_, text)| seen.insert(text.clone()));
+    warnings.into_iter().map(|(file, text)| file.place() + &text).collect()
 }
 
 /// A certificate that clients reject, or will soon.
@@ -200,25 +202,27 @@ fn nameless(file: &NamedFile, about: &AboutCertificate) -> Option<String> {
 }
 
 /// Certificates that no client gets.
-fn unreachable(tls: &Tls) -> Vec<String> {
+fn unreachable(tls: &Tls) -> Vec<(&NamedFile, String)> {
     let Ok(config) = configure(tls) else { return Vec::new() };
     let pairs: Vec<_> = tls.source.certificates.iter().zip(&tls.certificates).collect();
     let named = config.unreachable().iter().filter_map(|index| pairs.get(*index));
     let named = named.filter(|(_, certified)| !certified.about.names.is_empty());
-    named
-        .map(|(source, certified)| {
-            format!(
-                "certificate {} ({}): no client gets it, because the certificates before it in `tls` have all names that \
-                 clients can ask for; remove it, or put it first",
-                source.certificate.path.display(),
-                names(&certified.about)
-            )
-        })
-        .collect()
+    let warning = |(source, certified): &(&CertificateSource, &Certified)| {
+        format!(
+            "certificate {} ({}): no client gets it, because the certificates before it in `tls` have all names that \
+             clients can ask for; remove it, or put it first",
+            source.certificate.path.display(),
+            names(&certified.about)
+        )
+    };
+    named.map(|pair| (&pair.0.certificate, warning(pair))).collect()
 }
 
 /// A key that every user of the machine can read.
 fn exposed(file: &NamedFile) -> Option<String> {
+    if file.variable.is_some() {
+        return None;
+    }
     let mode = mode(&file.path)? & 0o777;
     (mode & 0o004 != 0).then(|| {
         format!("key {}: every user can read it (mode {mode:o}); chmod 600 {0}", file.path.display())

@@ -10,6 +10,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::config::regular_file;
+use crate::config::secret::variable;
 use crate::config::tls::NamedFile;
 
 /// Bytes of the largest file: a thousand certificates.
@@ -59,7 +60,10 @@ pub fn read_key(file: &NamedFile) -> Result<Zeroizing<String>> {
 
 /// Reads a text file. The error does not name it.
 fn read(file: &NamedFile) -> Result<Zeroizing<String>> {
-    let bytes = regular_file::read_at_most(&file.path, FILE_MAX).map_err(explain)?;
+    let bytes = match &file.variable {
+        Some(name) => variable(name)?.as_bytes().to_vec(),
+        None => regular_file::read_at_most(&file.path, FILE_MAX).map_err(explain)?,
+    };
     match String::from_utf8(bytes) {
         Ok(text) => {
             let mut text = Zeroizing::new(text);
@@ -117,11 +121,7 @@ fn instead(labels: &[&str]) -> String {
 
 /// Adds to an error which file it is about, and where the config file names it.
 pub fn about<T>(result: Result<T>, what: &str, file: &NamedFile) -> Result<T> {
-    let hint = || match &file.position {
-        Some(position) => format!("{position}: {what} {}", file.path.display()),
-        None => format!("{what} {}", file.path.display()),
-    };
-    result.with_context(hint)
+    result.with_context(|| format!("{}{what} {}", file.place(), file.path.display()))
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
     fn each_kind_of_wrong_file_is_named() {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let path = folder.path().join("file.pem");
-        let file = NamedFile { path: path.clone(), position: None };
+        let file = NamedFile::of_flag(path.clone());
         let block = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
         let write = |text: &[u8]| fs::write(&path, text).expect("it is ours");
         for (text, expected) in [
@@ -186,7 +186,11 @@ mod tests {
         write(&vec![b'a'; FILE_MAX as usize + 1]);
         let error = read_key(&file).map(drop).expect_err("it is large").to_string();
         assert_eq!(error, "it has more than 4194304 bytes");
-        let none = NamedFile { path: folder.path().join("none"), position: Some("a.toml:1:2".to_owned()) };
+        let none = NamedFile {
+            path: folder.path().join("none"),
+            position: Some("a.toml:1:2".to_owned()),
+            variable: None,
+        };
         let error = about(read_key(&none), "key", &none).map(drop).expect_err("it is not there");
         assert_eq!(
             format!("{error:#}"),
@@ -197,7 +201,7 @@ mod tests {
     #[test]
     fn a_key_may_follow_its_certificate_and_its_parameters() {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let file = NamedFile { path: folder.path().join("file.pem"), position: None };
+        let file = NamedFile::of_flag(folder.path().join("file.pem"));
         let block = |label: &str| format!("-----BEGIN {label}-----\r\nAAAA\r\n-----END {label}-----\r\n");
         let text = ["CERTIFICATE", "EC PARAMETERS", "EC PRIVATE KEY"].map(block).concat();
         fs::write(&file.path, &text).expect("it is ours");

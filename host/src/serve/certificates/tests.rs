@@ -18,7 +18,7 @@ impl Folder {
     fn write(&self, name: &str, text: &str) -> NamedFile {
         let path = self.0.path().join(name);
         fs::write(&path, text).expect("it is ours");
-        NamedFile { path, position: Some(format!("callsign.toml: {name}")) }
+        NamedFile { path, position: Some(format!("callsign.toml: {name}")), variable: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -101,7 +101,7 @@ fn authorities_of_clients_are_read() {
 
 #[test]
 fn certificates_that_clients_reject_or_will_soon_are_warned_about() {
-    let file = NamedFile { path: "a.pem".into(), position: None };
+    let file = NamedFile::of_flag("a.pem".into());
     let about = AboutCertificate {
         names: vec!["a.example".to_owned()],
         common_name: None,
@@ -135,7 +135,8 @@ fn a_key_that_everybody_can_read_is_warned_about_once() {
     assert_eq!(warnings(&[Some(tls.clone())]), Vec::<String>::new());
     set(0o644);
     let path = a.key.path.display();
-    let expected = format!("key {path}: every user can read it (mode 644); chmod 600 {path}");
+    let place = a.key.place();
+    let expected = format!("{place}key {path}: every user can read it (mode 644); chmod 600 {path}");
     assert_eq!(warnings(&[Some(tls.clone()), None, Some(tls)]), [expected]);
 }
 
@@ -209,14 +210,16 @@ fn certificates_that_nobody_gets_are_warned_about() {
     };
     assert_eq!(warnings(&[&a, &b]), Vec::<String>::new());
     let expected = format!(
-        "certificate {} (a.example): no client gets it, because the certificates before it in `tls` have all names that \
+        "{}certificate {} (a.example): no client gets it, because the certificates before it in `tls` have all names that \
          clients can ask for; remove it, or put it first",
+        again.certificate.place(),
         again.certificate.path.display()
     );
     assert_eq!(warnings(&[&a, &b, &again]), [expected]);
     let expected = format!(
-        "certificate {} (no name, common name chat.example): clients reject it, because it has no names in \
+        "{}certificate {} (no name, common name chat.example): clients reject it, because it has no names in \
          subjectAltName, and a common name does not count; have one issued that has them",
+        nameless.certificate.place(),
         nameless.certificate.path.display()
     );
     assert_eq!(warnings(&[&nameless]), std::slice::from_ref(&expected));

@@ -12,6 +12,8 @@ mod batch; // a worker's end
 
 mod sink; // the file, or stdout
 
+mod thread; // writes what workers send
+
 mod writer; // the parent's end
 
 pub use batch::AccessLog;

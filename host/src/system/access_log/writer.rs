@@ -1,10 +1,8 @@
-//! The parent's end: one thread takes lines from the pipes of all workers and writes them to the file, or to stdout. It alone
-//! may block.
-//!
-//! Invariant: what is written is whole lines of printable text, whatever a worker sends.
+//! The parent's end: pipes for the workers, and the thread that writes what comes through them.
 
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::cell::RefCell;
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -12,43 +10,37 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::ioctl_fionbio;
 use rustix::pipe::fcntl_setpipe_size;
 
 use super::sink::Sink;
+use super::thread::{Command, Thread};
 use crate::config::access_log::AccessLogTarget;
-use crate::system::sanitize::is_unsafe;
 
 /// Bytes that a pipe holds: a second of a busy worker.
 const PIPE: usize = 256 * 1024;
 /// Times that the last lines may take what one step may.
 pub(super) const PATIENT_TIMES: u32 = 5;
-/// Bytes that are read at once.
-const CHUNK: usize = 64 * 1024;
-/// Bytes of a line; a worker's are shorter.
-const LINE_MAX: usize = 256 * 1024;
-/// Time between two log lines about a target that cannot be written.
-const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The thread that writes the access log.
+/// What writes the access log: a thread, which begins when there is a target for the first time. Until then the pipes of
+/// workers wait for it.
 #[derive(Debug)]
-pub struct Writer {
+pub struct Writer(RefCell<State>);
+
+#[derive(Debug)]
+enum State {
+    Waiting(Vec<PipeReader>),
+    Running(Running),
+}
+
+#[derive(Debug)]
+struct Running {
     commands: mpsc::Sender<Command>,
     /// Interrupts the thread's wait, for a command.
     wake: PipeWriter,
     /// Bytes that were written.
     written: Arc<AtomicU64>,
-}
-
-enum Command {
-    /// The pipe of another worker.
-    Source(PipeReader),
-    Reopen,
-    /// Writes what is in the pipes, and has later lines in another place.
-    Use(Option<Sink>),
-    /// Writes what is in the pipes, and tells.
-    Finish(mpsc::Sender<()>),
 }
 
 impl Writer {
@@ -57,25 +49,23 @@ impl Writer {
     /// # Errors
     /// The file cannot be opened, or is none.
     pub fn open(target: &AccessLogTarget) -> Result<Self> {
-        let sink = Sink::open(target)?;
-        let ((woken, wake), (commands, received)) = (io::pipe()?, mpsc::channel());
-        ioctl_fionbio(&woken, true)?;
-        ioctl_fionbio(&wake, true)?;
-        let written = Arc::<AtomicU64>::default();
-        let thread = Thread {
-            sink,
-            sources: Vec::new(),
-            is_torn: false,
-            dropped: 0,
-            reported: None,
-            written: written.clone(),
-        };
-        let run = move || thread.run(woken, &received);
-        thread::Builder::new()
-            .name("access log".to_owned())
-            .spawn(run)
-            .context("no thread for the access log")?;
-        Ok(Self { commands, wake, written })
+        let writer = Self(RefCell::new(State::Waiting(Vec::new())));
+        if let Some(sink) = Sink::open(target)? {
+            writer.prepare()?;
+            writer.switch_to(Some(sink));
+        }
+        Ok(writer)
+    }
+
+    /// Begins the thread, for the target that follows.
+    pub fn prepare(&self) -> Result<()> {
+        let mut state = self.0.borrow_mut();
+        if let State::Waiting(pipes) = &mut *state {
+            let running = Running::begin()?;
+            std::mem::take(pipes).into_iter().for_each(|pipe| running.command(Command::Source(pipe)));
+            *state = State::Running(running);
+        }
+        Ok(())
     }
 
     /// A pipe for the lines of one worker, which ends with its last descriptor. Writing to it does not block.
@@ -85,7 +75,13 @@ impl Writer {
         ioctl_fionbio(&writer, true)?;
         // A smaller pipe holds less.
         let _ = fcntl_setpipe_size(&writer, PIPE);
-        self.command(Command::Source(reader));
+        match &mut *self.0.borrow_mut() {
+            State::Running(running) => running.command(Command::Source(reader)),
+            State::Waiting(pipes) => {
+                pipes.retain(has_writer);
+                pipes.push(reader);
+            }
+        }
         Ok(writer.into())
     }
 
@@ -102,6 +98,42 @@ impl Writer {
     /// Writes what workers have sent, as long as the target takes some within `patience`, and no
     /// longer than a few times that.
     pub fn finish(&self, patience: Duration) {
+        if let State::Running(running) = &*self.0.borrow() {
+            running.finish(patience);
+        }
+    }
+
+    /// Without a thread there is nothing to do.
+    fn command(&self, command: Command) {
+        if let State::Running(running) = &*self.0.borrow() {
+            running.command(command);
+        }
+    }
+}
+
+/// Whether a worker can write to the pipe.
+fn has_writer(pipe: &PipeReader) -> bool {
+    let mut ready = [PollFd::new(pipe, PollFlags::IN)];
+    poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_err()
+        || !ready[0].revents().contains(PollFlags::HUP)
+}
+
+impl Running {
+    fn begin() -> Result<Self> {
+        let ((woken, wake), (commands, received)) = (io::pipe()?, mpsc::channel());
+        ioctl_fionbio(&woken, true)?;
+        ioctl_fionbio(&wake, true)?;
+        let written = Arc::<AtomicU64>::default();
+        let thread = Thread::new(written.clone());
+        let run = move || thread.run(woken, &received);
+        thread::Builder::new()
+            .name("access log".to_owned())
+            .spawn(run)
+            .context("no thread for the access log")?;
+        Ok(Self { commands, wake, written })
+    }
+
+    fn finish(&self, patience: Duration) {
         let (done, finished) = mpsc::channel();
         self.command(Command::Finish(done));
         let (mut before, end) = (None, Instant::now() + patience * PATIENT_TIMES);
@@ -124,181 +156,6 @@ impl Writer {
     }
 }
 
-struct Thread {
-    /// None: the access log is off.
-    sink: Option<Sink>,
-    sources: Vec<Source>,
-    /// The last line in the file has no end.
-    is_torn: bool,
-    /// Lines since the last report.
-    dropped: u64,
-    reported: Option<Instant>,
-    written: Arc<AtomicU64>,
-}
-
-/// What comes from one worker.
-struct Source {
-    pipe: PipeReader,
-    /// What has no end of line yet.
-    rest: Vec<u8>,
-}
-
-impl Thread {
-    /// Until the [`Writer`] is dropped.
-    fn run(mut self, woken: PipeReader, commands: &mpsc::Receiver<Command>) {
-        loop {
-            let sources = self.sources.iter().map(|source| source.pipe.as_fd());
-            let mut ready: Vec<_> = [woken.as_fd()]
-                .into_iter()
-                .chain(sources)
-                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
-                .collect();
-            if poll(&mut ready, None).is_err() {
-                // Interrupted.
-                continue;
-            }
-            let ready: Vec<_> = ready.iter().map(|fd| !fd.revents().is_empty()).collect();
-            let mut is_ready = ready[1..].iter();
-            // A command comes first: what a worker sends after the file was opened again goes to the new one.
-            if !ready[0] {
-                self.take(|_| *is_ready.next().unwrap_or(&false), false);
-                continue;
-            }
-            // 0: the writer is gone.
-            if matches!((&woken).read(&mut [0; 64]), Ok(0)) {
-                return;
-            }
-            while let Ok(command) = commands.try_recv() {
-                match command {
-                    Command::Source(pipe) => self.sources.push(Source { pipe, rest: Vec::new() }),
-                    Command::Reopen => self.reopen(),
-                    Command::Use(sink) => {
-                        self.take(|_| true, true);
-                        (self.sink, self.is_torn) = (sink, false);
-                    }
-                    Command::Finish(done) => {
-                        self.take(|_| true, true);
-                        self.report();
-                        let _ = done.send(());
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes a chunk, or all, from each of these sources, and writes it.
-    fn take(&mut self, mut is_ready: impl FnMut(&Source) -> bool, all: bool) {
-        let mut sources = std::mem::take(&mut self.sources);
-        sources.retain_mut(|source| {
-            if !is_ready(source) {
-                return true;
-            }
-            loop {
-                match source.read() {
-                    Ok(0) => return false,
-                    Ok(_) => self.write(source.lines()),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                    Err(_) => return false,
-                }
-                if !all {
-                    return true;
-                }
-            }
-        });
-        self.sources = sources;
-    }
-
-    fn reopen(&mut self) {
-        match self.sink.as_mut().map(Sink::reopen).transpose() {
-            Ok(_) => self.is_torn = false,
-            Err(error) => log::error!("{error:#}; the file that is open stays in use"),
-        }
-    }
-
-    fn write(&mut self, lines: Vec<u8>) {
-        let Some(sink) = &mut self.sink else { return };
-        let (printable, damaged) = printable_lines(lines);
-        self.dropped += damaged;
-        let mut rest = &printable[..];
-        if self.is_torn && !rest.is_empty() && sink.write_some(b"\n").is_ok() {
-            self.is_torn = false;
-        }
-        while !rest.is_empty() {
-            match sink.write_some(rest) {
-                Ok(n) => {
-                    self.written.fetch_add(n as u64, Relaxed);
-                    self.is_torn = rest[..n].last().is_some_and(|&byte| byte != b'\n');
-                    rest = &rest[n..];
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.dropped += rest.iter().filter(|&&byte| byte == b'\n').count() as u64;
-                    let name = sink.name();
-                    return self.fail(&name, &error);
-                }
-            }
-        }
-        if self.reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
-            self.report();
-        }
-    }
-
-    fn fail(&mut self, name: &str, error: &io::Error) {
-        if self.reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
-            log::error!(
-                "the access log cannot be written to {name}: {error}; lines that were dropped: {}",
-                self.dropped
-            );
-            (self.dropped, self.reported) = (0, Some(Instant::now()));
-        }
-    }
-
-    fn report(&mut self) {
-        if self.dropped > 0 {
-            log::warn!("lines that were dropped from the access log: {}", self.dropped);
-            (self.dropped, self.reported) = (0, Some(Instant::now()));
-        }
-    }
-}
-
-impl Source {
-    fn read(&mut self) -> io::Result<usize> {
-        let before = self.rest.len();
-        self.rest.resize(before + CHUNK, 0);
-        let result = self.pipe.read(&mut self.rest[before..]);
-        self.rest.truncate(before + result.as_ref().map_or(0, |n| *n));
-        result
-    }
-
-    /// Takes the complete lines out. A line that is too long is cut there.
-    fn lines(&mut self) -> Vec<u8> {
-        let end = self.rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        let rest = self.rest.split_off(end);
-        let lines = std::mem::replace(&mut self.rest, rest);
-        if self.rest.len() > LINE_MAX {
-            self.rest.clear();
-        }
-        lines
-    }
-}
-
-/// The lines that are printable text, and how many are not.
-fn printable_lines(lines: Vec<u8>) -> (Vec<u8>, u64) {
-    let is_printable = |text: &str| !text.chars().any(|c| c != '\n' && is_unsafe(c));
-    if str::from_utf8(&lines).is_ok_and(is_printable) {
-        return (lines, 0);
-    }
-    let mut damaged = 0;
-    let keep = |line: &&[u8]| {
-        let is_kept = str::from_utf8(line).is_ok_and(is_printable);
-        damaged += u64::from(!is_kept);
-        is_kept
-    };
-    let kept: Vec<_> = lines.split_inclusive(|&byte| byte == b'\n').filter(keep).collect();
-    (kept.concat(), damaged)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -306,6 +163,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::sink::{MODE, check};
+    use super::super::thread::LINE_MAX;
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(60);

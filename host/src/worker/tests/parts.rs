@@ -70,7 +70,7 @@ async fn the_parent_link_keeps_orders_and_finds_those_of_a_reload_among_them() {
     let commit = serde_json::to_vec(&order(1, Action::Commit)).expect("it is plain data");
     std::io::Write::write_all(&mut parent, &message(Tag::Order, &commit)).expect("it fits");
     let next = link.await_order(1, |message| match message {
-        ParentMessage::Order(order) => link.push_order(order),
+        ParentMessage::Order(order) => link.push_order(*order),
         other => panic!("not sent: {other:?}"),
     });
     assert!(matches!(next, Some(Order { action: Action::Commit, .. })));
