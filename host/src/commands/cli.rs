@@ -42,8 +42,8 @@ pub enum Command {
     ///
     /// Loads the plugins of the config file, then those on the command line, and serves them until SIGINT or SIGTERM.
     /// Then it closes every connection with 1001 and waits until all have closed, at most for --drain-timeout. A second
-    /// signal aborts the remaining connections. SIGHUP reads the config file and the certificates again and reloads the
-    /// plugins that have changed.
+    /// signal aborts the remaining connections. SIGHUP reads the config file and the certificates again, adds and
+    /// removes listeners, and reloads the plugins that have changed.
     ///
     /// A command line option takes precedence over its environment variable, the variable over the config file, and
     /// the file over the default. SIZE is a number of bytes (65536), or 64KiB, 16MiB. TIME is a number of seconds (10),

@@ -15,14 +15,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
 
 /// Listening sockets that one message can carry.
 pub const LISTENERS_MAX: usize = 63;
-/// The scoreboard, the table of addresses, the pipe of the access log, and the listening sockets.
-const DESCRIPTORS_MAX: usize = LISTENERS_MAX + 3;
+/// The scoreboard, the table of addresses, the pipe of the access log, the socket for later descriptors, and the listening
+/// sockets.
+const DESCRIPTORS_MAX: usize = LISTENERS_MAX + 4;
 
 /// What a worker needs to start.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,9 +37,7 @@ pub struct Setup {
     pub first_connection: u64,
     /// The server's settings.
     pub settings: Settings,
-    /// Those of each listening socket, in the order of the descriptors.
-    pub listeners: Vec<ListenerSettings>,
-    /// The plugins and routes to serve.
+    /// The plugins and routes to serve, and the listeners in the order of the descriptors.
     pub plan: Plan,
 }
 
@@ -117,6 +115,7 @@ mod tests {
 
     use super::*;
     use crate::commands::cli::{Cli, Command};
+    use crate::config::plan::PlannedListener;
 
     #[test]
     fn a_setup_arrives_with_its_descriptors() {
@@ -131,8 +130,14 @@ mod tests {
             workers: 4,
             parent: 1,
             first_connection: 7,
-            listeners: vec![settings.listen[0].settings("127.0.0.1:80".to_owned())],
-            plan: Plan::in_place(&settings),
+            plan: Plan {
+                listeners: vec![PlannedListener {
+                    id: 3,
+                    settings: settings.listen[0].settings("127.0.0.1:80".to_owned()),
+                    tls: None,
+                }],
+                ..Plan::in_place(&settings)
+            },
             settings,
         };
         let (parent, worker) = UnixStream::pair().expect("a pair of sockets");
@@ -141,7 +146,7 @@ mod tests {
         (&parent).write_all(&json).expect("it fits");
         let (received, descriptors) = Setup::receive(&worker).expect("they were sent");
         assert_eq!((received.index, received.workers, received.first_connection), (2, 4, 7));
-        assert_eq!((received.settings, received.listeners), (setup.settings, setup.listeners));
+        assert_eq!((received.settings, received.plan), (setup.settings, setup.plan));
         let [descriptor] = <[OwnedFd; 1]>::try_from(descriptors).expect("one was sent");
         UnixStream::from(descriptor).write_all(b"!").expect("it is the same socket");
         let mut byte = [0];

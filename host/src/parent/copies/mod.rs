@@ -73,7 +73,7 @@ impl Copies {
         lock(&self.store.folder).remove();
     }
 
-    /// Copies the libraries that a server starts with. The plan has no certificates.
+    /// Copies the libraries that a server starts with. The plan has no listeners.
     pub fn first_plan(&self, settings: &Settings) -> Result<Plan> {
         let plan = |source: &PluginSource| {
             let copied = self.first_copy(&source.path, settings.limits.reload_timeout);
@@ -84,7 +84,7 @@ impl Copies {
         let plugins = settings.plugins.iter().map(plan).collect::<Result<_>>()?;
         let Settings { routes, handshake, .. } = settings;
         let (routes, handshake) = (routes.clone(), handshake.clone());
-        Ok(Plan { plugins, routes, handshake, tls: Vec::new() })
+        Ok(Plan { plugins, routes, handshake, listeners: Vec::new() })
     }
 
     /// Copies a library before there is an event loop, as [`Self::copy_when_complete`] does: `dev` may be building it

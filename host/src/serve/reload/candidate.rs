@@ -14,13 +14,13 @@ use crate::client::Client;
 use crate::config::handshake::HandshakePolicy;
 use crate::config::plan::Plan;
 use crate::config::route::Route;
+use crate::link::descriptors::Receiver;
 use crate::plugin::dispatch::Dispatch;
 use crate::plugin::generation::{Generation, LoadSite, PluginState};
 use crate::plugin::handler::Handler;
 use crate::plugin::hooks::has_data;
 use crate::plugin::registry::CandidateRegistry;
-use crate::serve::certificates;
-use crate::worker::tls::TlsConfigs;
+use crate::serve::listen::{Acceptors, NextListeners};
 use crate::worker::{Bound, Worker};
 
 /// New generations, loaded and not in use.
@@ -31,7 +31,7 @@ pub(super) struct Candidate {
     routes: Vec<Route>,
     handshake: HandshakePolicy,
     pub(super) dispatch: Dispatch,
-    pub(super) tls: TlsConfigs,
+    pub(super) listeners: NextListeners,
     pub(super) transfer: Transfer,
     /// The longest pause so far, of those that did not lead to the commit.
     pub paused: Duration,
@@ -49,16 +49,22 @@ impl Candidate {
         checked
     }
 
-    /// Loads the new generations of a plan, resolves its routes and reads its certificates. No hook runs, and clients are
-    /// served as before.
-    pub fn load(worker: &Worker, transaction: u32, plan: &Plan) -> Result<Self> {
-        let tls = certificates::configure_all(&plan.tls)?;
+    /// Loads the new generations of a plan, resolves its routes, reads its certificates and takes its new listening sockets.
+    /// No hook runs, and clients are served as before.
+    pub fn load(
+        worker: &Worker,
+        acceptors: &Acceptors,
+        sent: &Receiver,
+        transaction: u32,
+        plan: &Plan,
+    ) -> Result<Self> {
+        let listeners = NextListeners::load(acceptors, &plan.listeners, transaction, sent)?;
         let plugins = worker.registry().load_candidate(&plan.plugins, host_api::table())?;
         let (routes, handshake) = (plan.routes.clone(), plan.handshake.clone());
         match Dispatch::resolve(&plugins.registry, &routes, &handshake) {
             Ok(dispatch) => {
                 let (transfer, paused) = (Transfer::default(), Duration::ZERO);
-                Ok(Self { transaction, plugins, routes, handshake, dispatch, tls, transfer, paused })
+                Ok(Self { transaction, plugins, routes, handshake, dispatch, listeners, transfer, paused })
             }
             Err(error) => {
                 plugins.discard(&worker.registry());
