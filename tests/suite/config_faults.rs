@@ -146,22 +146,6 @@ fn a_plugin_that_rejects_its_config_is_shown_where_that_is() {
 }
 
 #[test]
-fn sighup_names_each_address_that_needs_a_restart() {
-    let tables =
-        |mode| format!("[[listen]]\naddress = '127.0.0.1:0'\n[[listen]]\naddress = 'unix:a.sock'\n{mode}");
-    let file = config("listen-restart", &tables(""));
-    let host = Host::exactly(&["serve", "--config", path(&file)]);
-    host.stdout_line("listening on unix:");
-    write(&file, &format!("# moved\n\n{}", tables("mode = '600'")));
-    host.process().signal(Signal::HUP);
-    let socket = file.with_file_name("a.sock");
-    host.log_line(&format!(
-        "SIGHUP: changed, but needs a restart to take effect: listen (unix:{})",
-        socket.display()
-    ));
-}
-
-#[test]
 fn sighup_warns_of_what_the_next_start_will_reject() {
     let file = config("rejects-restart", "");
     let host = Host::start(&["serve", "--config", path(&file)]);

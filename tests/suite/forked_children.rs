@@ -2,12 +2,15 @@
 //! nor a client, it does not serve, and it ends with its worker. Where the server inherits orphans, it reaps them.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::support::{Host, Process, WebSocket, c_plugin, c_plugin_with, eventually, may_unshare, path};
+use crate::support::{
+    Host, Process, Raw, WebSocket, c_plugin, c_plugin_with, empty_folder, eventually, free_port, may_unshare,
+    path,
+};
 
 const ROUTE: [&str; 2] = ["--route", "/=,command,"];
 
@@ -84,6 +87,30 @@ fn a_forked_child_does_not_keep_the_port() {
         assert!(child.is_alive());
         child.signal(Signal::KILL);
     }
+}
+
+#[test]
+fn a_forked_child_does_not_keep_the_port_of_a_listener_that_a_reload_has_added() {
+    let file = empty_folder("forked-listener").join("callsign.toml");
+    let write = |listen: &str| {
+        let route = "[[route]]\npath = '/'\nonmessage = 'command'";
+        let text =
+            format!("listen = [{listen}]\n[plugin.forks]\npath = {:?}\n{route}\n", c_plugin("forks.c"));
+        fs::write(&file, text).expect("the scratch folder can be written");
+    };
+    write("'127.0.0.1:0'");
+    let host = Host::exactly(&["serve", "--config", path(&file)]).served();
+    let port = free_port();
+    write(&format!("'127.0.0.1:0', '127.0.0.2:{port}'"));
+    host.process().signal(Signal::HUP);
+    host.log_line("SIGHUP: reloaded listening on 127.0.0.2:");
+    let client = TcpStream::connect(("127.0.0.2", port)).expect("the server listens");
+    let child = ask_process(&mut Raw::of(client).upgrade("/", &[]), "leave");
+    host.process().signal(Signal::KILL);
+    host.process().wait_for_end();
+    eventually("the port is free", || TcpListener::bind(("127.0.0.2", port)).is_ok());
+    assert!(child.is_alive());
+    child.signal(Signal::KILL);
 }
 
 #[test]

@@ -41,6 +41,8 @@ mod http2; // several requests and WebSockets over one connection
 
 mod unix_socket; // clients on a Unix socket
 
+mod listeners; // listeners that change while the server runs
+
 mod systemd; // a server that systemd starts
 
 mod proxies; // nginx and HAProxy in front of the server

@@ -28,8 +28,6 @@ pub struct ListenerSettings {
     pub address: String,
     /// As in [`Listen`].
     pub proxy_protocol: bool,
-    /// The number of its entry, for the certificates of its clients. None: without TLS.
-    pub tls: Option<usize>,
     /// Where clients are sent to. None: they are served.
     pub redirect: Option<RedirectTarget>,
 }
@@ -41,9 +39,9 @@ impl Listen {
     }
 
     /// The settings of the socket at `address`, one of those that this entry stands for. Whoever knows all sockets adds
-    /// what TLS needs.
+    /// where a redirect leads to.
     pub fn settings(&self, address: String) -> ListenerSettings {
-        ListenerSettings { address, proxy_protocol: self.proxy_protocol, tls: None, redirect: None }
+        ListenerSettings { address, proxy_protocol: self.proxy_protocol, redirect: None }
     }
 
     /// Whether it has TLS for clients that come without a proxy, and without a certificate of their own.
@@ -73,48 +71,5 @@ impl Default for Listen {
     fn default() -> Self {
         let address = ListenAddress::Default;
         Self { address, proxy_protocol: false, tls: None, redirect: None, position: None }
-    }
-}
-
-/// Names the entries that only one of the two lists has: `listen (127.0.0.1:80, unix:/run/chat.sock)`. An entry whose
-/// settings differ counts, but a reload can change certificates. None: the lists have the same entries.
-pub fn differences(old: &[Listen], new: &[Listen]) -> Option<String> {
-    let anywhere = |entry: &Listen| {
-        let tls = entry.tls.as_ref().map(|_| TlsSource::default());
-        Listen { position: None, tls, ..entry.clone() }
-    };
-    let [old, new] = [old, new].map(|list| list.iter().map(anywhere).collect::<Vec<_>>());
-    let gone = old.iter().filter(|entry| !new.contains(entry));
-    let added = new.iter().filter(|entry| !old.contains(entry));
-    let mut names = Vec::new();
-    for name in gone.chain(added).map(|entry| entry.address.to_string()) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    (!names.is_empty()).then(|| format!("listen ({})", names.join(", ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entries(addresses: &[&str], position: &str) -> Vec<Listen> {
-        let entry = |address: &&str| {
-            let entry = Listen::parse(address).expect("it is valid");
-            Listen { position: Some(position.to_owned()), ..entry }
-        };
-        addresses.iter().map(entry).collect()
-    }
-
-    #[test]
-    fn entries_that_differ_are_named_by_their_addresses() {
-        let differ = |old: &[&str], new: &[&str]| differences(&entries(old, "a:1:1"), &entries(new, "a:2:2"));
-        assert_eq!(differ(&["a:1", "b:2"], &["b:2", "a:1"]), None);
-        assert_eq!(differ(&["a:1", "b:2"], &["b:2", "unix:/c"]), Some("listen (a:1, unix:/c)".to_owned()));
-        assert_eq!(
-            differ(&["unix:/c", "a:1"], &["b:2", "unix:/c?mode=600"]),
-            Some("listen (unix:/c, a:1, b:2)".to_owned())
-        );
     }
 }

@@ -1,5 +1,5 @@
-//! What the workers serve: the file and generation of each plugin, the routes, and the certificates. The parent makes a
-//! plan from the settings; a reload replaces one plan with the next.
+//! What the workers serve: the file and generation of each plugin, the routes, and the listening sockets with their
+//! certificates. The parent makes a plan from the settings; a reload replaces one plan with the next.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::access_log::AccessLogSettings;
 use crate::config::handshake::HandshakePolicy;
+use crate::config::listen::ListenerSettings;
 use crate::config::log_level::LogLevel;
 use crate::config::plugin_source::PluginSource;
 use crate::config::route::Route;
@@ -25,15 +26,24 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// For the handshakes of all routes.
     pub handshake: HandshakePolicy,
-    /// For each entry of `listen`, in the order in which the server has bound them, its certificates; None: it is without
-    /// TLS.
-    pub tls: Vec<Option<Arc<Tls>>>,
     /// What clients and callbacks may cost.
     pub limits: Limits,
     /// How much is logged.
     pub log: LogLevel,
     /// Where requests are recorded.
     pub access_log: AccessLogSettings,
+    /// The sockets that clients connect to. An entry of `listen` may stand for several of them, as `localhost` does.
+    pub listeners: Vec<PlannedListener>,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedListener {
+    /// Number of the socket. It stays when the settings change, and no later socket of the server has it.
+    pub id: u32,
+    pub settings: ListenerSettings,
+    /// None: without TLS.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// One plugin in one generation.
@@ -50,7 +60,7 @@ pub struct PlannedPlugin {
 }
 
 impl Plan {
-    /// Loads the operator's files themselves, for a server without a parent that could copy them. Has no certificates.
+    /// Loads the operator's files themselves, for a server without a parent that could copy them. Has no listeners.
     pub fn in_place(settings: &Settings) -> Self {
         let plugins = settings.plugins.iter().cloned().map(PlannedPlugin::in_place);
         Self { plugins: plugins.collect(), ..Self::of_settings(settings) }
@@ -70,9 +80,19 @@ impl Plan {
         log.into_iter().chain(access_log).chain(self.limits.differences(&other.limits)).collect()
     }
 
-    /// The plan without its certificates and keys.
-    pub fn without_tls(&self) -> Self {
-        Self { tls: Vec::new(), ..self.clone() }
+    /// The plan without its listeners, and so without keys.
+    pub fn without_listeners(&self) -> Self {
+        Self { listeners: Vec::new(), ..self.clone() }
+    }
+
+    /// The certificates of the listeners with TLS.
+    pub fn certificates(&self) -> impl Iterator<Item = &Arc<Tls>> {
+        self.listeners.iter().filter_map(|listener| listener.tls.as_ref())
+    }
+
+    /// The address of each listener.
+    pub fn addresses(&self) -> Vec<&str> {
+        self.listeners.iter().map(|listener| listener.settings.address.as_str()).collect()
     }
 
     /// How the operator configured each plugin, in load order.

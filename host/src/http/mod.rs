@@ -63,7 +63,6 @@ use crate::bridge::exchange::{Exchange, Handshake};
 use crate::client::Client;
 use crate::client::certificate::ClientCertificate;
 use crate::client::head::Head;
-use crate::config::listen::ListenerSettings;
 use crate::config::route::Params;
 use crate::plugin::call;
 use crate::plugin::dispatch::{Answerer, Found, ResolvedRoute};
@@ -71,6 +70,7 @@ use crate::plugin::handler::{Callbacks, HandlerRef};
 use crate::worker::Worker;
 use crate::worker::admission::Permit;
 use crate::worker::callbacks::{log_failure, release_request};
+use crate::worker::listening::Listening;
 use accepted::Accepted;
 use address_limits::count_request;
 pub use address_limits::{admit, turn_away};
@@ -93,28 +93,26 @@ const HEADERS_MAX: usize = 1000;
 /// not all of them need is boxed.
 pub async fn serve(
     worker: &'static Worker,
-    listener: Rc<ListenerSettings>,
+    listener: Rc<Listening>,
     stream: Stream,
     peer: Peer,
     permit: Permit,
 ) {
     // For all that comes before the first request has arrived.
     let deadline = Instant::now() + worker.hub.limits.get().handshake_timeout;
-    let peer = match listener.proxy_protocol {
+    let peer = match listener.settings.proxy_protocol {
         true => Box::pin(proxy_protocol::client(worker, &stream, peer, deadline)).await,
         false => Some(ProxiedPeer { peer, is_named: true, is_tls: None }),
     };
     let Some(ProxiedPeer { peer, is_named, is_tls: is_proxied_tls }) = peer else { return };
-    let permit = match listener.proxy_protocol.then(|| admit(worker, peer)).transpose() {
+    let permit = match listener.settings.proxy_protocol.then(|| admit(worker, peer)).transpose() {
         Ok(seat) => permit.seated(seat.flatten()),
         Err(turned_away) => return turn_away(worker, turned_away, stream, peer, listener.tls.is_some()),
     };
     let mut is_http2 = false;
-    let (stream, certificate) = match (listener.tls, stream) {
-        (Some(entry), Stream::Tcp(stream)) => {
-            // The setup of a worker has the certificates of all listeners with TLS.
-            let Some(config) = worker.tls.get(entry) else { return };
-            let accepted = Box::pin(tls::accept(worker, config, stream, peer, deadline)).await;
+    let (stream, certificate) = match (&listener.tls, stream) {
+        (Some(config), Stream::Tcp(stream)) => {
+            let accepted = Box::pin(tls::accept(worker, config.clone(), stream, peer, deadline)).await;
             let Some(accepted) = accepted else { return };
             is_http2 = accepted.is_http2;
             let certificate = accepted.certificates.first();
@@ -201,7 +199,7 @@ async fn respond(mut sender: Sender, request: Request<Incoming>, upgrade: Upgrad
 
 /// The same for a request that counts under its address.
 async fn respond_counted(mut sender: Sender, request: Request<Incoming>, upgrade: Upgrade) -> HttpResponse {
-    if let Some(to) = &sender.listener.redirect {
+    if let Some(to) = &sender.listener.settings.redirect {
         return match (validate(&request), upgrade) {
             (Err((status, reason)), _) => close(refused(status, reason)),
             (Ok(()), Upgrade::Refused { status, reason }) => refused(status, reason),

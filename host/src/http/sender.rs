@@ -8,7 +8,6 @@ use super::recorded::Entry;
 use super::stream::Peer;
 use crate::client::Client;
 use crate::client::certificate::ClientCertificate;
-use crate::config::listen::ListenerSettings;
 use crate::config::route::Params;
 use crate::config::trusted_proxies::TrustedProxies;
 use crate::plugin::dispatch::Dispatch;
@@ -16,6 +15,7 @@ use crate::system::addresses::Seat;
 use crate::worker::Worker;
 use crate::worker::admission::Permit;
 use crate::worker::handshakes::Pending;
+use crate::worker::listening::Listening;
 
 /// Who sent a request.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub(super) struct Sender {
     /// What the client has proved its identity with.
     pub certificate: Option<Rc<ClientCertificate>>,
     /// Where the client has come to.
-    pub listener: Rc<ListenerSettings>,
+    pub listener: Rc<Listening>,
     /// From the first request on, a drain waits until its response is written.
     pub pending: Rc<OnceCell<Pending>>,
     /// For the access log.

@@ -3,6 +3,8 @@
 
 pub mod setup; // the first message of a worker, with its descriptors
 
+pub mod descriptors; // those that a reload adds
+
 pub mod orders; // the steps of a reload
 
 pub mod inventory; // what a worker has loaded

@@ -15,13 +15,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
 
 /// Listening sockets that one message can carry.
 pub const LISTENERS_MAX: usize = 63;
-/// The scoreboard, the table of addresses, the pipe of the access log, and the listening sockets.
-const DESCRIPTORS_MAX: usize = LISTENERS_MAX + 3;
+/// The scoreboard, the table of addresses, the pipe of the access log, the socket for later descriptors, and the listening
+/// sockets.
+const DESCRIPTORS_MAX: usize = LISTENERS_MAX + 4;
 
 /// What a worker needs to start.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,9 +34,7 @@ pub struct Setup {
     pub parent: u32,
     /// Connections that earlier workers of this index accepted. Ids continue from there.
     pub first_connection: u64,
-    /// Those of each listening socket, in the order of the descriptors.
-    pub listeners: Vec<ListenerSettings>,
-    /// What to serve.
+    /// What to serve, with the listeners in the order of the descriptors.
     pub plan: Plan,
     /// Bytes of a message of another worker, which may have begun with other limits.
     pub link_max_message: usize,
@@ -116,6 +114,8 @@ mod tests {
 
     use super::*;
     use crate::commands::cli::{Cli, Command};
+    use crate::config::plan::PlannedListener;
+    use crate::config::settings::Settings;
 
     #[test]
     fn a_setup_arrives_with_its_descriptors() {
@@ -130,9 +130,15 @@ mod tests {
             workers: 4,
             parent: 1,
             first_connection: 7,
-            listeners: vec![settings.listen[0].settings("127.0.0.1:80".to_owned())],
-            plan: Plan::in_place(&settings),
-            settings,
+            plan: Plan {
+                listeners: vec![PlannedListener {
+                    id: 3,
+                    settings: settings.listen[0].settings("127.0.0.1:80".to_owned()),
+                    tls: None,
+                }],
+                ..Plan::in_place(&settings)
+            },
+            link_max_message: 1 << 20,
         };
         let (parent, worker) = UnixStream::pair().expect("a pair of sockets");
         let (carried, held) = UnixStream::pair().expect("a pair of sockets");
@@ -140,7 +146,7 @@ mod tests {
         (&parent).write_all(&json).expect("it fits");
         let (received, descriptors) = Setup::receive(&worker).expect("they were sent");
         assert_eq!((received.index, received.workers, received.first_connection), (2, 4, 7));
-        assert_eq!((received.settings, received.listeners), (setup.settings, setup.listeners));
+        assert_eq!((received.link_max_message, received.plan), (setup.link_max_message, setup.plan));
         let [descriptor] = <[OwnedFd; 1]>::try_from(descriptors).expect("one was sent");
         UnixStream::from(descriptor).write_all(b"!").expect("it is the same socket");
         let mut byte = [0];

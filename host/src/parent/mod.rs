@@ -16,6 +16,8 @@ mod relay; // broadcasts and worker messages, from each worker to the others
 
 mod deadline; // until when a reload is decided
 
+mod listeners; // the sockets that the server listens on
+
 mod copies; // copies of the plugins' libraries, for the workers to load
 
 mod reload; // from one generation to the next, on all workers or none
@@ -32,6 +34,7 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use crate::config::settings::{Limits, Settings};
 use crate::link::inventory::Inventory;
+use crate::serve::certificates;
 use crate::serve::summary::startup_summary;
 use crate::system::log as logging;
 use crate::system::process::orphans::Reaper;
@@ -76,13 +79,15 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref());
     let identity = identity.map_err(|error| settings.located(error.key, error.into()))?;
     open_files::raise_limit();
+    let tls = certificates::read_all(&settings.listen)?;
     let reloads = Reloads::new(&settings, identity)?;
     let launcher = Launcher::bind(&settings, identity)?;
+    reloads.plans.set_listeners(launcher.listeners.first_plan(&tls));
     let workers = Workers::new(settings.workers).context("no memory that the workers can share")?;
     let (startup, startup_events) = Startup::new();
     // Lives as long as the process, because its tasks refer to it.
     let parent: &'static Parent = Box::leak(Box::new(Parent {
-        info: ServerInfo::new(&settings, launcher.listeners()),
+        info: ServerInfo::new(&settings),
         workers,
         launcher,
         relay: Relay::default(),
@@ -98,7 +103,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     let result = runtime.block_on(parent.run(startup_events, control));
     parent.launcher.access_log.finish(LAST_RECORDS);
     // Also if the parent could not start: this removes the files of Unix sockets.
-    parent.launcher.close_listeners();
+    parent.launcher.listeners.close();
     runtime.shutdown_background();
     workers::backtraces::wait(match parent.startup.is_over() {
         true => BACKTRACE_TIMEOUT,
@@ -133,7 +138,7 @@ impl Parent {
             task = task::panicked() => StopReason::TaskPanicked(task),
         };
         self.service.stopping(&reason.to_string());
-        self.launcher.close_listeners();
+        self.launcher.listeners.close();
         // A successor can start from here on.
         socket_file.iter_mut().for_each(SocketFile::set_aside);
         self.shutdown.run(reason, &self.workers, self.limits().drain_timeout, stop.requested()).await?;
@@ -188,7 +193,8 @@ impl Parent {
     }
 
     fn print_summary(&self, inventory: &Inventory) {
-        let summary = startup_summary(inventory, self.workers.slots().len(), &self.info.listeners);
+        let plan = self.reloads.plans.current();
+        let summary = startup_summary(inventory, self.workers.slots().len(), &plan.listeners);
         logging::print(&sanitize(&summary));
     }
 
@@ -199,9 +205,8 @@ impl Parent {
             1 => "1 worker serves".to_owned(),
             n => format!("{n} workers serve"),
         };
-        let addresses: Vec<_> =
-            self.info.listeners.iter().map(|listener| listener.address.as_str()).collect();
-        self.service.ready(&format!("{workers} on {}", addresses.join(", ")));
+        let plan = self.reloads.plans.current();
+        self.service.ready(&format!("{workers} on {}", plan.addresses().join(", ")));
     }
 
     /// Answers control requests: a status at once, reloads one after the other.
@@ -241,7 +246,7 @@ impl Parent {
         // Leaked with the parent, and so never dropped.
         reloads.remove_copies();
         Box::leak(Box::new(Self {
-            info: ServerInfo::new(&settings, Vec::new()),
+            info: ServerInfo::new(&settings),
             workers: Workers::new(workers).expect("shared memory"),
             launcher: Launcher::bind(&settings, None).expect("a free port"),
             relay: Relay::default(),

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::control;
 use super::copies::Copies;
-use super::workers::Launcher;
+use super::listeners;
 use crate::config::settings::Settings;
 use crate::serve::{self, certificates, listen};
 use crate::system::access_log;
@@ -34,12 +34,12 @@ pub fn check(settings: &Settings) -> Result<Vec<String>> {
     let tls = certificates::read_all(&settings.listen)?;
     listen::check(&settings.listen)?;
     if settings.workers != 0 {
-        Launcher::check_count(settings.listen.len()).map_err(|error| settings.located("listen", error))?;
+        listeners::check_count(settings.listen.len()).map_err(|error| settings.located("listen", error))?;
         control::check(&settings.control).map_err(|error| settings.located("control", error))?;
         // Removes the folder again.
         drop(Copies::new(identity)?);
     }
-    Ok(certificates::warnings(&tls))
+    Ok(certificates::warnings(tls.iter().flatten()))
 }
 
 /// What the server warns about when it starts.

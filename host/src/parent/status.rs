@@ -2,7 +2,6 @@
 //! asked, so the status includes a worker that hangs.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::control::{
@@ -12,24 +11,22 @@ use super::control::{
 use super::shutdown::Shutdown;
 use super::workers::{WorkerSlot, Workers};
 use crate::config::calendar::Timestamp;
-use crate::config::listen::ListenerSettings;
-use crate::config::plan::Plan;
+use crate::config::plan::{Plan, PlannedListener};
 use crate::config::settings::Settings;
-use crate::config::tls::{CertificateSource, Certified, Tls};
+use crate::config::tls::{CertificateSource, Certified};
 use crate::link::inventory::{Inventory, InventoryRoute};
 use crate::system::sanitize::sanitize_line;
 use crate::system::scoreboard::{Limit, RunningCallback, Slot};
 
 /// What does not change while the server runs.
 pub struct ServerInfo {
-    pub listeners: Vec<ListenerSettings>,
     config: Option<PathBuf>,
     started_at: Instant,
 }
 
 impl ServerInfo {
-    pub fn new(settings: &Settings, listeners: Vec<ListenerSettings>) -> Self {
-        Self { listeners, config: settings.config.clone(), started_at: Instant::now() }
+    pub fn new(settings: &Settings) -> Self {
+        Self { config: settings.config.clone(), started_at: Instant::now() }
     }
 
     /// The state of the server now, with this plan.
@@ -50,8 +47,8 @@ impl ServerInfo {
             uptime_ms: milliseconds(self.started_at.elapsed()),
             draining_for_ms: shutdown.lasts().map(milliseconds),
             config: self.config.clone(),
-            addresses: self.listeners.iter().map(|listener| listener.address.clone()).collect(),
-            listeners: self.listeners.iter().map(|it| listener(it, &plan.tls)).collect(),
+            addresses: plan.addresses().into_iter().map(str::to_owned).collect(),
+            listeners: plan.listeners.iter().map(listener).collect(),
             workers: workers.slots().iter().map(|slot| worker(slot, workers.score(slot.index))).collect(),
             plugins: plugins.collect(),
             routes: inventory.routes.iter().map(|it| route(it, &inventory)).collect(),
@@ -60,18 +57,18 @@ impl ServerInfo {
     }
 }
 
-fn listener(settings: &ListenerSettings, tls: &[Option<Arc<Tls>>]) -> ListenerStatus {
-    let tls = settings.tls.and_then(|entry| tls.get(entry)?.as_ref());
+fn listener(PlannedListener { settings, tls, .. }: &PlannedListener) -> ListenerStatus {
     let certificate = |(source, certified): (&CertificateSource, &Certified)| CertificateStatus {
         path: source.certificate.path.clone(),
         names: certified.about.names.clone(),
         not_before: Timestamp(certified.about.not_before).to_string(),
         not_after: Timestamp(certified.about.not_after).to_string(),
     };
-    let certificates = tls.map(|tls| tls.source.certificates.iter().zip(&tls.certificates).map(certificate));
+    let certificates =
+        tls.as_ref().map(|tls| tls.source.certificates.iter().zip(&tls.certificates).map(certificate));
     ListenerStatus {
         address: settings.address.clone(),
-        tls: settings.tls.is_some(),
+        tls: tls.is_some(),
         redirect: settings.redirect.is_some(),
         certificates: certificates.into_iter().flatten().collect(),
     }
@@ -164,7 +161,7 @@ mod tests {
             let inventory = Inventory { plugins: vec![plugin], routes, routes_more: 0 };
             workers.slots()[index].begin_serving(Rc::new(inventory), Rc::new(Queue::default()));
         }
-        let info = ServerInfo { listeners: vec![], config: None, started_at: Instant::now() };
+        let info = ServerInfo { config: None, started_at: Instant::now() };
         let status = info.status(&workers, &Shutdown::default(), &Plan::default());
         assert_eq!((status.plugins[0].name.as_str(), status.plugins[0].generation), ("ch\u{fffd}at", 4));
         let handler = RouteHandler {
@@ -193,7 +190,7 @@ mod tests {
                 slot.stall_timer.borrow_mut().sample(now, workers.score(slot.index), None);
             }
         }
-        let info = ServerInfo { listeners: vec![], config: None, started_at: start };
+        let info = ServerInfo { config: None, started_at: start };
         let stalled: Vec<_> = info
             .status(&workers, &Shutdown::default(), &Plan::default())
             .workers

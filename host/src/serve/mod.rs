@@ -11,7 +11,6 @@ pub mod probe; // plugins tried out in a process of their own
 pub mod summary; // what a server prints when it has started
 
 use std::future::Future;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,9 +23,9 @@ use crate::bridge::identity;
 use crate::bridge::timers::Timers;
 use crate::bridge::worker_messages::WorkerMessages;
 use crate::config::control_address::ControlAddress;
-use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
+use crate::link::descriptors::Receiver;
 use crate::link::inventory::Inventory;
 use crate::link::setup::Setup;
 use crate::link::uplink::Uplink;
@@ -45,7 +44,7 @@ use crate::system::signals::{Hangup, Ignored, Stop};
 use crate::system::{crash, log as logging, open_files, panic, privileges, stdio};
 use crate::worker::admission::WorkerInfo;
 use crate::worker::{Listeners, Worker};
-use listen::{Acceptor, Listener};
+use listen::{Acceptors, Bound, Listener, NextListeners};
 
 /// Time for the ondisconnect callbacks of connections that were cut.
 const LAST_CALLBACKS: Duration = Duration::from_millis(500);
@@ -72,8 +71,12 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     open_files::raise_limit();
     let scoreboard: &'static Scoreboard = Box::leak(Box::new(Scoreboard::private()?));
     scoreboard::adopt(scoreboard.slot(0));
-    let plan = Plan { tls: certificates::read_all(&settings.listen)?, ..Plan::in_place(settings) };
+    let tls = certificates::read_all(&settings.listen)?;
     let bound = listen::bind(&settings.listen, None)?;
+    let listeners = bound.iter().zip(1..).map(|(bound, id)| bound.planned(id, &tls)).collect();
+    let plan = Plan { listeners, ..Plan::in_place(settings) };
+    let bound = bound.into_iter().zip(1..).map(|(bound, id)| Bound::new(id, bound));
+    let bound = bound.collect::<Result<Vec<_>>>()?;
     let listening: Vec<_> = bound.iter().map(|bound| bound.listener.as_fd()).collect();
     let writer = settings.access_log.is_on().then(|| access_log::Writer::open(&settings.access_log.target));
     let writer = writer.transpose().map_err(|error| settings.located("access_log", error))?.map(Rc::new);
@@ -85,27 +88,29 @@ pub fn run_alone(settings: &Settings) -> Result<()> {
     block_on(async {
         tokio::task::spawn_local(Ignored::new()?.log());
         fork::watch_signals();
+        let sockets = bound.iter().map(|bound| bound.listener.try_clone()).collect::<Result<_>>()?;
+        let listeners = NextListeners::first(&plan.listeners, sockets)?;
         let worker = start(&plan, info, pipe)?;
         warn_of_shared_objects(worker);
         let mut stop = Stop::new()?;
         tokio::task::spawn_local(refuse_reloads(Hangup::new()?, service.clone(), writer.clone()));
         tokio::task::spawn_local(service_manager::keep_alive());
-        let listening: Vec<_> = bound.iter().map(|bound| bound.settings.clone()).collect();
         let loaded = loaded(worker);
-        logging::print(&sanitize(&summary::startup_summary(&loaded, 0, &listening)));
+        logging::print(&sanitize(&summary::startup_summary(&loaded, 0, &plan.listeners)));
         loaded.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         settings.warnings().iter().for_each(|warning| log::warn!("{warning}"));
-        certificates::warnings(&plan.tls).iter().for_each(|warning| log::warn!("{warning}"));
+        certificates::warnings(plan.certificates()).iter().for_each(|warning| log::warn!("{warning}"));
         if privileges::is_root() {
             log::warn!("plugins run as root: with --workers 0, start the server as another user");
         }
         log::info!("plugins cannot be reloaded: {NO_RELOAD}; restart the server to load new code");
-        let (listeners, files) = listen::split(bound);
-        let addresses: Vec<_> = listening.iter().map(|listener| listener.address.as_str()).collect();
-        service.ready(&format!("one process serves on {}", addresses.join(", ")));
-        serve(worker, listeners, stop.requested()).await?;
+        service.ready(&format!("one process serves on {}", plan.addresses().join(", ")));
+        let acceptors = Acceptors::default();
+        acceptors.commit(worker, listeners);
+        stop.requested().await;
+        acceptors.close();
         service.stopping("stopping");
-        drop(files);
+        drop(bound);
         match worker.hub.len() {
             0 => log::info!("stopping"),
             1 => log::info!("stopping: 1 connection is told to close"),
@@ -164,7 +169,7 @@ pub fn check_alone(settings: &Settings) -> Result<()> {
 pub fn run_worker() -> Result<()> {
     let socket = take_link("`callsign worker` is started by `callsign serve`, not by hand")?;
     let (setup, descriptors) = Setup::receive(&socket)?;
-    let Setup { index, workers, parent, first_connection, listeners, plan, link_max_message } = setup;
+    let Setup { index, workers, parent, first_connection, plan, link_max_message } = setup;
     set_name(&format!("callsign-w{index}"));
     write_in_background();
     logging::start(plan.log.into(), Some(index));
@@ -175,19 +180,25 @@ pub fn run_worker() -> Result<()> {
     let scoreboard = open_scoreboard(descriptors.next())?;
     let addresses = Some(open_addresses(descriptors.next(), workers)?);
     let pipe = descriptors.next();
+    let later = descriptors.next().context("the parent has sent no socket for later descriptors")?;
+    let later = Receiver::from_descriptor(later);
     let slot = scoreboard.slot(index);
     scoreboard::adopt(slot);
     crash::install(slot).context("no handler for crashes")?;
     let listening: Vec<_> = descriptors.as_slice().iter().map(AsFd::as_fd).collect();
-    let links: Vec<_> = [socket.as_fd()].into_iter().chain(pipe.iter().map(AsFd::as_fd)).collect();
+    let links: Vec<_> =
+        [socket.as_fd(), later.as_fd()].into_iter().chain(pipe.iter().map(AsFd::as_fd)).collect();
     fork::watch(&links, &listening).context("cannot watch for forks")?;
     block_on(async {
         tokio::task::spawn_local(Ignored::in_worker()?.log());
         fork::watch_signals();
         let uplink = Uplink::new(socket, index, link_max_message)?;
         let info = WorkerInfo { scoreboard, index, workers, first_connection, addresses };
-        let worker = match start(&plan, info, pipe) {
-            Ok(worker) => worker,
+        let listeners = descriptors.map(Listener::from_descriptor).collect::<Result<_>>();
+        let listeners = listeners.and_then(|sockets| NextListeners::first(&plan.listeners, sockets));
+        let started = listeners.and_then(|first| Ok((start(&plan, info, pipe)?, first)));
+        let (worker, listeners) = match started {
+            Ok(started) => started,
             Err(error) => {
                 uplink.send(Tag::Failed, link::text(&format!("{error:#}")), |_| ());
                 uplink.flush()?;
@@ -198,7 +209,8 @@ pub fn run_worker() -> Result<()> {
         // From here on a signal means a drain, and only from here on there are clients.
         let mut stop = Stop::new()?;
         uplink.send(Tag::Ready, link::text(&serde_json::to_string(&loaded(worker))?), |_| ());
-        tokio::task::spawn_local(reload::follow(worker));
+        let acceptors: &'static Acceptors = Box::leak(Box::default());
+        tokio::task::spawn_local(reload::follow(worker, acceptors, later));
         let carried = tokio::task::spawn_local(async move {
             let error = uplink.run(|message| worker.receive(message)).await;
             log::error!("the link to the parent has failed ({error}); ending");
@@ -207,8 +219,9 @@ pub fn run_worker() -> Result<()> {
         let stop_requested = async {
             tokio::select! { () = worker.parent.drain_requested() => {} () = stop.requested() => {} }
         };
-        let sockets = descriptors.map(Listener::from_descriptor).collect::<Result<Vec<_>>>()?;
-        serve(worker, sockets.into_iter().zip(listeners).collect(), stop_requested).await?;
+        acceptors.commit(worker, listeners);
+        stop_requested.await;
+        acceptors.close();
         // A signal to the whole group reaches parent and workers: only the parent acts on a second one.
         let drained = drain(worker, std::future::pending()).await;
         worker.access_log_pipe.get().iter().for_each(|log| log.finish(LAST_RECORDS));
@@ -221,9 +234,7 @@ pub fn run_worker() -> Result<()> {
 /// Loads the plugins, resolves the routes, and starts the tasks of a worker. Nothing is accepted yet.
 fn start(plan: &Plan, info: WorkerInfo, access_log: Option<OwnedFd>) -> Result<&'static Worker> {
     identity::set(info.index, info.workers);
-    let tls = certificates::configure_all(&plan.tls)?;
     let worker = Worker::new(&plan.limits, info, open_files::clients_max(), reload::load_initial(plan)?)?;
-    worker.tls.replace(tls);
     if let Some(pipe) = access_log {
         let format = plan.access_log.recorded_format();
         let log = worker.access_log_pipe.get_or_init(|| AccessLog::new(format, pipe));
@@ -259,23 +270,6 @@ fn warn_of_shared_objects(worker: &Worker) {
              compile with -fno-gnu-unique, or serve with workers"
         );
     }
-}
-
-/// Accepts and serves clients until `stop` is ready. The listening sockets close with it.
-async fn serve(
-    worker: &'static Worker,
-    listeners: Vec<(Listener, ListenerSettings)>,
-    stop: impl Future<Output = ()>,
-) -> Result<()> {
-    let acceptors = listeners.into_iter().map(|(listener, settings)| Acceptor::new(listener, settings));
-    let acceptors = acceptors.collect::<io::Result<Vec<_>>>()?;
-    let accepting: Vec<_> = acceptors
-        .into_iter()
-        .map(|acceptor| tokio::task::spawn_local(listen::accept(worker, acceptor)))
-        .collect();
-    stop.await;
-    accepting.iter().for_each(tokio::task::JoinHandle::abort);
-    Ok(())
 }
 
 /// Closes every connection and waits for their ends and for background work. Err: not all connections had ended in

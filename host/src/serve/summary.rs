@@ -1,22 +1,25 @@
 //! What a server prints when it has started.
 
-use crate::config::listen::ListenerSettings;
 use crate::config::listen_address::UNIX_PREFIX;
+use crate::config::plan::PlannedListener;
 use crate::link::inventory::Inventory;
 
 /// Plugins, routes, the number of workers (0: everything runs in this process) and the listening sockets.
-pub fn startup_summary(inventory: &Inventory, workers: usize, listeners: &[ListenerSettings]) -> String {
+pub fn startup_summary(inventory: &Inventory, workers: usize, listeners: &[PlannedListener]) -> String {
     let mut text = format!("callsign {}\n{inventory}", env!("CARGO_PKG_VERSION"));
     match workers {
         0 => text += "everything in this process\n",
         1 => text += "1 worker\n",
         _ => text += &format!("{workers} workers\n"),
     }
-    for ListenerSettings { address, tls, redirect, .. } in listeners {
-        let redirect = if redirect.is_some() { ", which redirects to https" } else { "" };
-        text += &format!("listening on {}{redirect}\n", url(address, tls.is_some()));
-    }
+    listeners.iter().for_each(|listener| text += &format!("{}\n", listening_on(listener)));
     text
+}
+
+/// `listening on http://127.0.0.1:8080/`
+pub fn listening_on(PlannedListener { settings, tls, .. }: &PlannedListener) -> String {
+    let redirect = if settings.redirect.is_some() { ", which redirects to https" } else { "" };
+    format!("listening on {}{redirect}", url(&settings.address, tls.is_some()))
 }
 
 /// Where a client connects: `http://127.0.0.1:8080/`, `https://127.0.0.1:8443/`, or `unix:/run/chat.sock`.

@@ -11,11 +11,18 @@ pub const AS_ROOT: &str = "plugins run as root, because --user is not given: a f
                            system; name a user, such as --user www-data, or `user` in the config file";
 
 /// A user and a group, by number.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Identity {
     pub user: u32,
     /// The only group.
     pub group: u32,
+}
+
+impl Identity {
+    /// That of this process.
+    pub fn own() -> Self {
+        Self { user: Uid::effective().as_raw(), group: Gid::effective().as_raw() }
+    }
 }
 
 /// Why workers cannot run as that user or group.

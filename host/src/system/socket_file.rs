@@ -3,8 +3,8 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -16,13 +16,15 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use rustix::process::{geteuid, getpid, umask};
+use rustix::process::{getpid, umask};
 
 /// Most bytes of a socket's path: `sockaddr_un` has room for one more, a NUL.
 const PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// Attempts to lock the folder, [`LOCK_PAUSE`] apart. Other servers hold the lock only while they bind.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// Clients that may wait for their accept: what the kernel allows by default.
+const ACCEPT_QUEUE: i32 = 4096;
 const NO_SOCKET: &str = "there is a file already, which is no socket; remove it, or choose another path";
 
 /// Ends the path of a socket that was [set aside](SocketFile::set_aside).
@@ -35,6 +37,8 @@ pub struct SocketFile {
     pub path: PathBuf,
     /// Device and inode.
     file: (u64, u64),
+    /// Who owns it.
+    user: u32,
 }
 
 impl SocketFile {
@@ -52,34 +56,54 @@ impl SocketFile {
     }
 
     /// Whether the file is still the bound socket.
-    fn is_ours(&self) -> bool {
+    pub fn is_ours(&self) -> bool {
         let about = fs::symlink_metadata(&self.path);
         about.is_ok_and(|about| (about.dev(), about.ino()) == self.file)
     }
 
     /// Gives the file to another user and group. In a folder that others can write to, the path may lead elsewhere by
     /// now: only a socket that is still the bound one is given away.
-    pub fn give_to(&self, user: u32, group: u32) -> Result<()> {
-        let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+    pub fn give_to(&mut self, user: u32, group: u32) -> Result<()> {
+        let owner = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
         #[cfg(target_os = "linux")]
         {
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = rustix::fs::open(&self.path, flags, Mode::empty())?;
-            let about = rustix::fs::fstat(&file)?;
-            let is_bound_socket = (about.st_dev, about.st_ino) == self.file
-                && FileType::from_raw_mode(about.st_mode) == FileType::Socket
-                && about.st_uid == geteuid().as_raw()
-                && about.st_nlink == 1;
-            if !is_bound_socket {
-                bail!(
-                    "another program has replaced the socket's file; use a folder that only root can write to"
-                );
-            }
-            chownat(&file, c"", user, group, AtFlags::EMPTY_PATH)?;
+            let file = self.open()?;
+            chownat(&file, c"", owner.0, owner.1, AtFlags::EMPTY_PATH)?;
         }
         #[cfg(not(target_os = "linux"))]
-        chownat(rustix::fs::CWD, &self.path, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
+        chownat(rustix::fs::CWD, &self.path, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+        self.user = user;
         Ok(())
+    }
+
+    /// Changes the permission bits of the file, with the same care.
+    pub fn set_mode(&self, mode: u32) -> Result<()> {
+        let permissions = fs::Permissions::from_mode(mode & 0o777);
+        #[cfg(target_os = "linux")]
+        {
+            // The kernel changes no mode through a descriptor that was opened without access to the file.
+            let file = self.open()?;
+            fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), permissions)?;
+        }
+        #[cfg(not(target_os = "linux"))]
+        fs::set_permissions(&self.path, permissions)?;
+        Ok(())
+    }
+
+    /// Opens the file, without access to what it stands for. Err: the path leads to another file by now.
+    #[cfg(target_os = "linux")]
+    fn open(&self) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&self.path, flags, Mode::empty())?;
+        let about = rustix::fs::fstat(&file)?;
+        let is_bound_socket = (about.st_dev, about.st_ino) == self.file
+            && FileType::from_raw_mode(about.st_mode) == FileType::Socket
+            && about.st_uid == self.user
+            && about.st_nlink == 1;
+        if !is_bound_socket {
+            bail!("another program has replaced the socket's file; use a folder that only root can write to");
+        }
+        Ok(file)
     }
 }
 
@@ -115,9 +139,23 @@ fn check_path(path: &Path) -> Result<&Path> {
     Ok(folder)
 }
 
-/// Binds a Unix socket at `path` with the permission bits `mode`. A socket file that nobody listens on is replaced; a
-/// file of another kind, and a socket that a process listens on, are not.
+/// Binds a Unix socket at `path` with the permission bits `mode`, and listens. A socket file that nobody listens on is
+/// replaced; a file of another kind, and a socket that a process listens on, are not.
 pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile)> {
+    bind_and(path, mode, |socket| rustix::net::listen(socket, ACCEPT_QUEUE))
+}
+
+/// The same, and does not listen yet: no client can connect.
+pub fn reserve(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile)> {
+    bind_and(path, mode, |_| Ok(()))
+}
+
+/// Binds a socket and finishes it while the folder is locked.
+fn bind_and(
+    path: &Path,
+    mode: u32,
+    finish: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>,
+) -> Result<(UnixListener, SocketFile)> {
     // The server may change its working directory.
     let path = std::path::absolute(path)?;
     let folder = check_path(&path)?;
@@ -135,11 +173,20 @@ pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile)> {
     }
     // The umask keeps others off from the first instant; a mode set afterwards would leave a gap.
     let before = umask(Mode::from_raw_mode(!mode & 0o777));
-    let bound = UnixListener::bind(&path);
+    let bound = bind_socket(&path);
     umask(before);
-    let listener = bound?;
+    let socket = bound?;
     let about = fs::symlink_metadata(&path)?;
-    Ok((listener, SocketFile { file: (about.dev(), about.ino()), path }))
+    // Removes the file if there is an error.
+    let file = SocketFile { file: (about.dev(), about.ino()), user: about.uid(), path };
+    finish(&socket)?;
+    Ok((socket.into(), file))
+}
+
+fn bind_socket(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
 }
 
 /// Locks a folder until the result is dropped. Continues without the lock if another process keeps it.

@@ -8,7 +8,7 @@ pub mod address_limits; // what the clients of one address may do
 
 pub mod handshakes; // upgrades on their way
 
-pub mod tls; // certificates for new clients
+pub mod listening; // what holds for new clients
 
 pub mod parent_link; // orders of the parent
 
@@ -81,7 +81,6 @@ use hub::Hub;
 use parent_link::ParentLink;
 use reactor::Reactor;
 pub use schedule::now;
-use tls::TlsInUse;
 
 /// Most bytes of one read.
 const READ_BUFFER: usize = 256 * 1024;
@@ -113,8 +112,6 @@ pub struct Worker {
     address_limits: RefCell<Option<Rc<AddressLimits>>>,
     /// Upgrades on their way.
     pub handshakes: Handshakes,
-    /// What new clients of a listener with TLS get.
-    pub tls: TlsInUse,
     /// The way of records to the parent; None: there is none. Set before the first client.
     pub access_log_pipe: OnceCell<AccessLog>,
     /// The way to the parent, and through it to the other workers.
@@ -148,7 +145,6 @@ impl Worker {
             admission: Admission::new(info, files_max, limits.max_connections),
             address_limits: RefCell::new(AddressLimits::new(info, limits).map(Rc::new)),
             handshakes: Handshakes::default(),
-            tls: TlsInUse::default(),
             access_log_pipe: OnceCell::new(),
             parent: ParentLink::default(),
             reactor: Reactor::new().context("no queue for sockets that are ready")?,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use crate::support::{Raw, root};
 
 /// The arguments that start a program with sockets, as `NAME=KIND:ADDRESS`.
-fn with_sockets(sockets: &[&str]) -> Vec<String> {
+pub fn with_sockets(sockets: &[&str]) -> Vec<String> {
     let launcher = root().join("tests/suite/systemd/launcher.py");
     let first = ["python3".to_owned(), launcher.display().to_string()];
     first

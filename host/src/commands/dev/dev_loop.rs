@@ -308,7 +308,7 @@ impl DevLoop {
         self.reload = Some(PendingReload { build_time, content });
     }
 
-    fn handle_reload_end(&mut self, result: Result<Reloaded, String>) {
+    fn handle_reload_end(&mut self, result: Result<Box<Reloaded>, String>) {
         let Some(PendingReload { build_time, content }) = self.reload.take() else { return };
         self.causes.clear();
         match result {

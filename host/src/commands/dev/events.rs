@@ -16,7 +16,7 @@ pub enum DevEvent {
     /// The server has started and answers requests.
     ServerReady,
     /// The server has reloaded the plugin, or rejected the reload.
-    ReloadEnded(Result<Reloaded, String>),
+    ReloadEnded(Result<Box<Reloaded>, String>),
     /// The server has ended, or will not start.
     Stop,
 }

@@ -25,7 +25,8 @@ impl ServerRequests {
             return false;
         }
         let forwarded = self.forward(answered, |answer| {
-            Some(DevEvent::ReloadEnded(answer.unwrap_or_else(|| Err("the server is stopping".to_owned()))))
+            let answer = answer.unwrap_or_else(|| Err("the server is stopping".to_owned()));
+            Some(DevEvent::ReloadEnded(answer.map(Box::new)))
         });
         if let Err(error) = forwarded {
             let why = format!("it was requested, but no thread can be created to wait for its end: {error}");

@@ -132,7 +132,8 @@ mod tests {
         let mut expected =
             expected.map(|(key, path, place)| (key.to_owned(), path.to_owned(), at(place))).to_vec();
         let mut sorted = found;
-        (sorted.sort(), expected.sort());
+        sorted.sort();
+        expected.sort();
         assert_eq!(sorted, expected);
         assert_eq!(secrets("config = { log = { file = 'a.log' } }").expect("it is the plugin's own"), []);
     }

@@ -21,7 +21,7 @@ use crate::config::control_address::ControlAddress;
 use crate::config::defaults::{DEFAULT_LOG, MAX_WORKERS};
 use crate::config::file::Config;
 use crate::config::handshake::HandshakePolicy;
-use crate::config::listen::{self, Listen};
+use crate::config::listen::Listen;
 use crate::config::log_level::LogLevel;
 use crate::config::options::ServeOptions;
 use crate::config::route::{Route, RoutePath};
@@ -58,7 +58,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns the keys of the settings that differ in `other` and that a reload cannot change.
+    /// Returns the keys of the settings that differ in `other` and that a reload cannot change. Which listeners it cannot
+    /// change is known when it binds them.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let pairs = [
             ("workers", self.workers != other.workers),
@@ -67,8 +68,7 @@ impl Settings {
             ("control", self.control != other.control),
         ];
         let names = pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
-        let listen = listen::differences(&self.listen, &other.listen);
-        listen.into_iter().chain(names).collect()
+        names.collect()
     }
 
     /// Adds to an error about the setting `key` where it is in the config file or the environment, if one of them decides

@@ -323,7 +323,7 @@ fn implausible_durations_are_warned_about_with_the_smallest_sensible_value() {
 #[test]
 fn each_duration_has_a_smallest_sensible_value() {
     let settings = serve(None, &["l.so"]).unwrap();
-    let mut limits = serde_json::to_value(&settings.limits).unwrap();
+    let mut limits = serde_json::to_value(settings.limits).unwrap();
     let tiny = serde_json::to_value(Duration::from_nanos(1)).unwrap();
     let durations = limits.as_object_mut().unwrap().iter_mut().filter(|(_, value)| value.is_object());
     let mut keys: Vec<_> = durations.map(|(key, value)| (key.clone(), *value = tiny.clone()).0).collect();

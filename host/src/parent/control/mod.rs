@@ -63,8 +63,8 @@ pub enum Which {
     All,
     /// By name; no certificates.
     Named(Vec<String>),
-    /// All plugins of these settings, new ones included, with their files, their `config`, the routes and the
-    /// certificates. A change of any other setting has no effect before a restart.
+    /// All plugins of these settings, new ones included, with their files, their `config`, the routes, the listeners and
+    /// their certificates. A change of any other setting has no effect before a restart.
     Settings(Box<Settings>),
     /// The same with the settings that the server reads again.
     ReadAgain {
@@ -84,6 +84,10 @@ pub struct Reloaded {
     pub removed: Vec<String>,
     /// The new certificate of each listener whose certificates have changed: `example.com until 2027-02-28`.
     pub certificates: Vec<String>,
+    /// Addresses that the server listens on from now on.
+    pub listening: Vec<String>,
+    /// Addresses that it does not listen on any more.
+    pub closed: Vec<String>,
     /// Workers that use the new generations.
     pub workers: usize,
     /// Connections that stayed open.
@@ -117,6 +121,17 @@ impl ControlChannel {
 }
 
 impl Reloaded {
+    /// `listening on 127.0.0.1:81, not any more on 127.0.0.1:80; `, empty if the sockets have stayed.
+    fn listeners(&self) -> String {
+        let on = |what, addresses: &[String]| match addresses {
+            [] => None,
+            addresses => Some(format!("{what} {}", addresses.join(", "))),
+        };
+        let changes = [on("listening on", &self.listening), on("not any more on", &self.closed)];
+        let text = changes.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        if text.is_empty() { text } else { text + "; " }
+    }
+
     /// Whether no worker had to do anything. Settings may have changed that need a restart.
     pub fn is_nothing(&self) -> bool {
         self.plugins.is_empty() && self.workers == 0
@@ -140,12 +155,14 @@ impl fmt::Display for Reloaded {
         if self.is_nothing() {
             write!(f, "nothing has changed; {all}; `callsign reload --force` loads a plugin again")?;
         } else {
+            let listeners = self.listeners();
             let what = match certificates.join(", ") {
+                none if none.is_empty() && !listeners.is_empty() => listeners,
                 none if none.is_empty() && plugins.is_empty() && removed.is_empty() => {
                     "the settings; ".to_owned()
                 }
                 none if none.is_empty() => none,
-                certificates => format!("certificate of {certificates}; "),
+                certificates => format!("{listeners}certificate of {certificates}; "),
             };
             write!(
                 f,
@@ -220,6 +237,21 @@ mod tests {
         (reloaded.plugins, reloaded.kept) = (vec![("chat".to_owned(), 4)], Vec::new());
         let expected = "certificate of a.example until 2027-02-28; chat: generation 4; 1 worker, 0 connections kept; paused 0.0 ms";
         assert_eq!(reloaded.to_string(), expected);
+    }
+
+    #[test]
+    fn listeners_that_were_added_and_removed_are_named() {
+        let kept = vec![("chat".to_owned(), 3)];
+        let mut reloaded = Reloaded { kept, workers: 1, ..Reloaded::default() };
+        let rest = "chat: generation 3 (unchanged); 1 worker, 0 connections kept; paused 0.0 ms";
+        reloaded.closed = vec!["unix:/run/a.sock".to_owned()];
+        assert_eq!(reloaded.to_string(), format!("not any more on unix:/run/a.sock; {rest}"));
+        reloaded.listening = vec!["127.0.0.1:81".to_owned(), "[::1]:81".to_owned()];
+        let listeners = "listening on 127.0.0.1:81, [::1]:81, not any more on unix:/run/a.sock; ";
+        assert_eq!(reloaded.to_string(), format!("{listeners}{rest}"));
+        reloaded.certificates = vec!["a.example until 2027-02-28".to_owned()];
+        let certificate = "certificate of a.example until 2027-02-28; ";
+        assert_eq!(reloaded.to_string(), format!("{listeners}{certificate}{rest}"));
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub enum WireRequest {
 #[serde(rename_all = "snake_case")]
 pub enum WireResponse {
     /// The reload is done.
-    Reloaded(Reloaded),
+    Reloaded(Box<Reloaded>),
     /// The state of the server.
     Status(Box<Status>),
     /// The request is rejected and nothing has changed, and why.
@@ -158,7 +158,8 @@ async fn answer(request: WireRequest, sender: &RequestSender) -> WireResponse {
             let (answer, answered) = oneshot::channel();
             let reason = Some(command.to_owned());
             let _ = sender.send(ControlRequest::Reload { which, is_forced: force, reason, answer });
-            answered.await.map(|result| result.map_or_else(WireResponse::Refused, WireResponse::Reloaded))
+            let response = |reloaded| WireResponse::Reloaded(Box::new(reloaded));
+            answered.await.map(|result| result.map_or_else(WireResponse::Refused, response))
         }
         WireRequest::Status {} => {
             let (answer, answered) = oneshot::channel();

@@ -73,7 +73,7 @@ impl Copies {
         lock(&self.store.folder).remove();
     }
 
-    /// Copies the libraries that a server starts with. The plan has no certificates.
+    /// Copies the libraries that a server starts with. The plan has no listeners.
     pub fn first_plan(&self, settings: &Settings) -> Result<Plan> {
         let plan = |source: &PluginSource| {
             let copied = self.first_copy(&source.path, settings.limits.reload_timeout);

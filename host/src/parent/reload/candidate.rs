@@ -11,12 +11,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::config::listen::Listen;
 use crate::config::nearest::nearest;
-use crate::config::plan::{Plan, PlannedPlugin};
+use crate::config::plan::{Plan, PlannedListener, PlannedPlugin};
 use crate::config::settings::{PluginSource, Settings};
 use crate::config::tls::{Tls, TlsSource};
 use crate::parent::control::Which;
 use crate::parent::copies::Copies;
 use crate::parent::deadline::Deadline;
+use crate::parent::listeners::{Changed, Listeners, NextListeners};
 use crate::serve::certificates;
 use crate::system::access_log::Sink;
 use crate::system::pool::Pool;
@@ -53,6 +54,10 @@ pub struct Candidate {
     pub is_selection: bool,
     /// Whether workers were asked to load it.
     pub is_loaded: Cell<bool>,
+    /// The listening sockets of the plan, until the commit. None: those in use stay.
+    pub listeners: RefCell<Option<NextListeners>>,
+    /// What the commit has changed about them.
+    pub listening: RefCell<Changed>,
 }
 
 impl Candidate {
@@ -79,31 +84,38 @@ impl Plans {
         self.current().plugins.iter().map(name_and_generation).collect()
     }
 
+    /// Adds the sockets that the server starts with.
+    pub fn set_listeners(&self, listeners: Vec<PlannedListener>) {
+        self.current.replace_with(|plan| Rc::new(Plan { listeners, ..(**plan).clone() }));
+    }
+
     /// Makes the candidate the plan: from here on, every worker that starts loads it.
     pub fn commit(&self, candidate: &Candidate) {
         self.current.replace(Rc::new(candidate.plan.clone()));
         self.generations.borrow_mut().extend(candidate.reloaded.iter().cloned());
     }
 
-    /// Makes a candidate. Its certificates are read, unless plugins are named; its new libraries are copied and read, and if
-    /// that fails, no copy is left. A plugin that has not changed stays in its generation, unless the reload is forced.
+    /// Makes a candidate. Its certificates are read, unless plugins are named; its new libraries are copied and read, its new
+    /// listening sockets are bound, and if that fails, no copy is left. A plugin that has not changed stays in its generation,
+    /// unless the reload is forced.
     pub async fn candidate(
         &self,
         which: Which,
         is_forced: bool,
         settings: &Settings,
         copies: &Copies,
+        listeners: &Listeners,
         deadline: Deadline,
     ) -> Result<Candidate> {
         let plan = self.current();
         let mut candidate = Candidate::default();
         candidate.plan.routes = plan.routes.clone();
         candidate.plan.handshake = plan.handshake.clone();
-        candidate.plan.tls = plan.tls.clone();
+        candidate.plan.listeners = plan.listeners.clone();
         candidate.plan.limits = plan.limits;
         (candidate.plan.log, candidate.plan.access_log) = (plan.log, plan.access_log.clone());
         candidate.is_selection = matches!(which, Which::Named(_));
-        let mut tls = tls_sources(&plan.tls);
+        let mut listen = None;
         let (sources, wanted) = match which {
             Which::All => (plan.sources(), None),
             Which::Named(wanted) => {
@@ -121,15 +133,23 @@ impl Plans {
                 candidate.plan.limits = new.limits;
                 (candidate.plan.log, candidate.plan.access_log) = (new.log, new.access_log);
                 candidate.settings = plan.differences(&candidate.plan);
-                tls = next_tls_sources(tls, &settings.listen, &new.listen);
+                listen = Some(new.listen);
                 candidate.plan.routes = new.routes;
                 candidate.plan.handshake = new.handshake;
                 (new.plugins, None)
             }
         };
-        if !candidate.is_selection {
-            candidate.plan.tls = read_certificates(tls, deadline).await?;
-        }
+        let sources_of = |listen: &[Listen]| listen.iter().map(|entry| entry.tls.clone()).collect();
+        let tls = match &listen {
+            Some(listen) => read_certificates(sources_of(listen), deadline).await?,
+            None if candidate.is_selection => Vec::new(),
+            None => {
+                let in_use = plan.listeners.iter().map(|it| Some(it.tls.as_ref()?.source.clone()));
+                let tls = read_certificates(in_use.collect(), deadline).await?;
+                candidate.plan.listeners.iter_mut().zip(tls).for_each(|(listener, tls)| listener.tls = tls);
+                Vec::new()
+            }
+        };
         for source in sources {
             let old = plan
                 .plugins
@@ -157,6 +177,19 @@ impl Plans {
         let stays = |name: &String| candidate.plan.plugins.iter().any(|planned| planned.name == *name);
         let names = plan.plugins.iter().map(|old| old.name.clone());
         candidate.removed = names.filter(|name| !stays(name)).collect();
+        if let Some(listen) = listen {
+            match listeners.next(listen, deadline).await {
+                Ok(next) => {
+                    candidate.plan.listeners = next.plan(&tls);
+                    candidate.unchanged.extend(next.needs_restart());
+                    candidate.listeners.replace(Some(next));
+                }
+                Err(error) => {
+                    candidate.new_files.iter().for_each(|file| copies.remove_unused(file));
+                    return Err(error);
+                }
+            }
+        }
         Ok(candidate)
     }
 
@@ -185,25 +218,6 @@ impl Plans {
         candidate.plan.plugins.push(PlannedPlugin { name, source, file, generation });
         Ok(())
     }
-}
-
-fn tls_sources(tls: &[Option<Arc<Tls>>]) -> Vec<Option<TlsSource>> {
-    tls.iter().map(|tls| Some(tls.as_ref()?.source.clone())).collect()
-}
-
-/// Where the listeners that the server has bound get their certificates from, by new settings. A listener that these do
-/// not have, or without TLS, keeps its own until a restart.
-fn next_tls_sources(
-    sources: Vec<Option<TlsSource>>,
-    bound: &[Listen],
-    new: &[Listen],
-) -> Vec<Option<TlsSource>> {
-    let next = |(source, bound): (Option<TlsSource>, &Listen)| {
-        let source = source?;
-        let entry = new.iter().find(|entry| entry.address == bound.address);
-        Some(entry.and_then(|entry| entry.tls.clone()).unwrap_or(source))
-    };
-    sources.into_iter().zip(bound).map(next).collect()
 }
 
 /// Opens the access log. A thread does, because it may be on a network.

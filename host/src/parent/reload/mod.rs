@@ -21,14 +21,16 @@ use super::Parent;
 use super::control::{Reloaded, Which};
 use super::copies::Copies;
 use super::deadline::Deadline;
-use crate::config::plan::Plan;
+use crate::config::plan::{Plan, PlannedListener};
 use crate::config::settings::Settings;
 use crate::link::inventory::Inventory;
 use crate::link::orders::Done;
 use crate::serve::certificates;
 use crate::serve::probe::{self, TimeLimit, Trial};
+use crate::serve::summary::listening_on;
 use crate::system::log as logging;
 use crate::system::privileges::Identity;
+use crate::system::sanitize::sanitize;
 
 pub use ballot::{Ballots, Vote};
 use candidate::Candidate;
@@ -47,11 +49,10 @@ pub struct Reloads {
 }
 
 impl Reloads {
-    /// Reads the certificates and copies the libraries that the server starts with.
+    /// Copies the libraries that the server starts with.
     pub fn new(settings: &Settings, identity: Option<Identity>) -> Result<Self> {
-        let tls = certificates::read_all(&settings.listen)?;
         let copies = Copies::new(identity)?;
-        let plans = Plans::new(Plan { tls, ..copies.first_plan(settings)? });
+        let plans = Plans::new(copies.first_plan(settings)?);
         let (ballots, warnings, turn) = (Ballots::default(), RefCell::default(), Mutex::default());
         Ok(Self { plans, ballots, copies, warnings, turn })
     }
@@ -123,10 +124,14 @@ impl Reloads {
             }
             other => other,
         };
-        let candidate =
-            self.plans.candidate(which, is_forced, &parent.settings, &self.copies, deadline).await?;
+        let listeners = &parent.launcher.listeners;
+        let candidate = self
+            .plans
+            .candidate(which, is_forced, &parent.settings, &self.copies, listeners, deadline)
+            .await?;
         let before = self.plans.current();
-        let has_changed = candidate.plan != *before;
+        let changes_files = candidate.listeners.borrow().as_ref().is_some_and(|next| next.changes_files);
+        let has_changed = candidate.plan != *before || changes_files;
         parent.prepare_for(&candidate.plan.limits);
         let outcomes = match has_changed {
             _ if parent.shutdown.has_begun() => Err(anyhow!(SERVER_STOPS)),
@@ -137,6 +142,11 @@ impl Reloads {
             candidate.new_files.iter().for_each(|file| self.copies.remove_unused(file));
         }
         let outcomes = outcomes?;
+        let listening = candidate.listening.take();
+        let new = |planned: &&PlannedListener| listening.added.contains(&planned.settings.address);
+        for listener in candidate.plan.listeners.iter().filter(new) {
+            logging::print(&format!("{}\n", sanitize(&listening_on(listener))));
+        }
         let served = parent.workers.slots().iter().find_map(|slot| slot.inventory.borrow().clone());
         served.iter().for_each(|inventory| self.warn_about(inventory));
         if !candidate.is_selection {
@@ -144,7 +154,7 @@ impl Reloads {
         }
         candidate.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         Ok(Reloaded {
-            certificates: certificates::changed(&before.tls, &candidate.plan.tls),
+            certificates: certificates::changed(&before.listeners, &candidate.plan.listeners),
             plugins: candidate.reloaded,
             kept: candidate.kept,
             removed: candidate.removed,
@@ -153,6 +163,8 @@ impl Reloads {
             took: begun.elapsed(),
             paused: outcomes.iter().map(|done| done.paused).max().unwrap_or_default(),
             settings: candidate.settings,
+            listening: listening.added,
+            closed: listening.removed,
             unchanged: candidate.unchanged,
             warnings: candidate.warnings,
         })
@@ -167,7 +179,7 @@ impl Reloads {
 
     /// Logs what the operator should know about the certificates in use.
     pub fn warn_about_certificates(&self) {
-        let warnings = certificates::warnings(&self.plans.current().tls);
+        let warnings = certificates::warnings(self.plans.current().certificates());
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
     }
 
@@ -208,6 +220,7 @@ impl Reloads {
         Transaction {
             workers: &parent.workers,
             plans: &self.plans,
+            listeners: &parent.launcher.listeners,
             ballots: &self.ballots,
             shutdown: &parent.shutdown,
             decided,

@@ -1,21 +1,21 @@
-//! Starts the process of a worker and hands it its setup: index, settings, plan, scoreboard access log and listening sockets.
+//! Starts the process of a worker and hands it its setup: index, settings, plan, scoreboard, access log and listening
+//! sockets.
 
-use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::printed::Printed;
 use super::{WorkerSlot, Workers};
-use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
-use crate::link::setup::{LISTENERS_MAX, Setup};
-use crate::serve::listen::{self, Bound};
+use crate::link::descriptors;
+use crate::link::setup::Setup;
+use crate::parent::listeners::Listeners;
 use crate::system::access_log;
 use crate::system::privileges::Identity;
 use crate::system::process::{self, Leader};
@@ -26,7 +26,7 @@ pub struct Launcher {
     /// The user and group that workers run as.
     pub identity: Option<Identity>,
     /// Closed when the server stops.
-    listeners: RefCell<Vec<Bound>>,
+    pub listeners: Listeners,
     printed: Printed,
     /// Writes what workers record.
     pub access_log: access_log::Writer,
@@ -39,6 +39,8 @@ pub struct Launched {
     pub link: UnixStream,
     /// To be written to the link.
     pub setup: Zeroizing<Vec<u8>>,
+    /// For the new listening sockets of a reload.
+    pub later: descriptors::Sender,
     /// Writes what the worker prints. It ends when no process of the worker can print any more.
     pub printed: JoinHandle<()>,
 }
@@ -48,25 +50,8 @@ impl Launcher {
     pub fn bind(settings: &Settings, identity: Option<Identity>) -> Result<Self> {
         let access_log = access_log::Writer::open(&settings.access_log.target);
         let access_log = access_log.map_err(|error| settings.located("access_log", error))?;
-        let listeners = listen::bind(&settings.listen, identity)?;
-        Self::check_count(listeners.len()).map_err(|error| settings.located("listen", error))?;
-        Ok(Self { identity, listeners: RefCell::new(listeners), printed: Printed::new(), access_log })
-    }
-
-    /// Whether workers can get that many listening sockets.
-    pub fn check_count(listeners: usize) -> Result<()> {
-        if listeners > LISTENERS_MAX {
-            bail!("{listeners} addresses to listen on, and no more than {LISTENERS_MAX} can be (--listen)");
-        }
-        Ok(())
-    }
-
-    pub fn listeners(&self) -> Vec<ListenerSettings> {
-        self.listeners.borrow().iter().map(|bound| bound.settings.clone()).collect()
-    }
-
-    pub fn close_listeners(&self) {
-        self.listeners.borrow_mut().clear();
+        let listeners = Listeners::bind(settings, identity)?;
+        Ok(Self { identity, listeners, printed: Printed::new(), access_log })
     }
 
     /// Starts a worker for a slot.
@@ -87,7 +72,8 @@ impl Launcher {
                 printed.copy(stdout).await;
             }
         });
-        let listeners = self.listeners.borrow();
+        let sockets = self.listeners.sockets(&plan.listeners)?;
+        let (later, theirs) = descriptors::channel()?;
         let setup = Setup {
             index: slot.index,
             workers: workers.slots().len(),
@@ -95,13 +81,13 @@ impl Launcher {
             first_connection: slot.accepted_total(),
             plan: plan.clone(),
             link_max_message,
-            listeners: listeners.iter().map(|bound| bound.settings.clone()).collect(),
         };
         let mut descriptors = vec![workers.scoreboard_descriptor()];
         descriptors.push(workers.addresses_descriptor());
         let access_log = self.access_log.source()?;
         descriptors.push(access_log.as_fd());
-        descriptors.extend(listeners.iter().map(|bound| bound.listener.as_fd()));
+        descriptors.push(theirs.as_fd());
+        descriptors.extend(sockets.descriptors());
         let setup = setup.announce(&link, &descriptors).unwrap_or_else(|error| {
             log::debug!("worker {} has not taken its setup: {error:#}", slot.index);
             // If the process is dead already, its exit status explains more than this error.
@@ -109,6 +95,6 @@ impl Launcher {
             Zeroizing::default()
         });
         link.set_nonblocking(true)?;
-        Ok(Launched { child, link, setup, printed })
+        Ok(Launched { child, link, setup, later, printed })
     }
 }

@@ -2,9 +2,11 @@
 //! runs now; starting the next one is the supervisor's task.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use rustix::process::{Pid, Signal};
 use tokio::task::AbortHandle;
@@ -12,7 +14,7 @@ use tokio::task::AbortHandle;
 use super::growth::Growth;
 use super::proc_status::ProcStatus;
 use crate::link::inventory::Inventory;
-use crate::link::{Tag, message};
+use crate::link::{Tag, descriptors, message};
 use crate::parent::relay::Queue;
 use crate::system::scoreboard::{CallbackTimer, LagTimer, StallTimer};
 use crate::system::task;
@@ -53,6 +55,8 @@ pub struct WorkerSlot {
     pub is_unclean: Cell<bool>,
     /// What is queued for the worker. Set while it serves.
     queue: RefCell<Option<Rc<Queue>>>,
+    /// For descriptors that the worker gets after its setup.
+    later: RefCell<Option<descriptors::Sender>>,
     /// The task that writes what is queued.
     writer: RefCell<Option<AbortHandle>>,
     /// Connections that all earlier processes of this slot accepted.
@@ -76,6 +80,7 @@ impl WorkerSlot {
             end_reason: RefCell::default(),
             is_unclean: Cell::new(false),
             queue: RefCell::default(),
+            later: RefCell::default(),
             writer: RefCell::default(),
             accepted_total: Cell::new(0),
         }
@@ -102,6 +107,17 @@ impl WorkerSlot {
         self.queue.replace(Some(queue));
     }
 
+    pub fn set_later(&self, later: descriptors::Sender) {
+        self.later.replace(Some(later));
+    }
+
+    /// Sends descriptors, for a transaction. Err: the worker cannot take them.
+    pub fn send_descriptors(&self, transaction: u32, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        let later = self.later.borrow();
+        let later = later.as_ref().context("it has ended")?;
+        later.send(transaction, descriptors)
+    }
+
     pub fn set_writer(&self, writer: AbortHandle) {
         self.writer.replace(Some(writer));
     }
@@ -112,6 +128,7 @@ impl WorkerSlot {
             writer.abort();
         }
         self.inventory.take();
+        self.later.take();
         self.accepted_total.set(self.accepted_total.get() + accepted.min(CONNECTIONS_MAX));
         self.queue.take().is_some()
     }

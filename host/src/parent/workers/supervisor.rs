@@ -128,7 +128,7 @@ impl Supervisor {
             return not_started(Progress::DiedBeforeServing, String::new());
         }
         let launched = parent.launcher.launch(slot, &parent.workers, &plan, parent.relay.max_message());
-        let Launched { child, link, setup, mut printed } = match launched {
+        let Launched { child, link, setup, later, mut printed } = match launched {
             Ok(launched) => launched,
             Err(error) => {
                 let report = format!("worker {} cannot be started: {error:#}", slot.index);
@@ -137,6 +137,7 @@ impl Supervisor {
         };
         let (pid, number) = (child.pid(), child.pid().map_or(0, |pid| pid.as_raw_nonzero().get()));
         slot.pid.set(pid);
+        slot.set_later(later);
         let ended = self.reap(child);
         let reader = WorkerLink::new(parent, slot, pid).run(link, setup);
         let mut reader = task::spawn(format!("link of worker {}", slot.index), reader);

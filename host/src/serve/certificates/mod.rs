@@ -8,6 +8,7 @@ mod pem; // what a file holds
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,9 +17,10 @@ use callsign_tls::{CertifiedPem, Faulty, HTTP_1, HTTP_2, Pem, ServerConfig};
 
 use crate::config::calendar::Date;
 use crate::config::listen::Listen;
+use crate::config::plan::PlannedListener;
 use crate::config::tls::{AboutCertificate, CertificateSource, Certified, NamedFile, Secret, Tls, TlsSource};
 use crate::system::x509;
-use crate::worker::tls::TlsConfigs;
+use crate::worker::listening::Listening;
 
 const DAY: i64 = 24 * 60 * 60;
 /// Days before the end of a certificate from which on the log warns: what renews it has failed by then.
@@ -88,9 +90,19 @@ fn read_certificate(source: &CertificateSource) -> Result<Certified> {
     Ok(certified)
 }
 
-/// What new clients of each entry get.
-pub fn configure_all(tls: &[Option<Arc<Tls>>]) -> Result<TlsConfigs> {
-    tls.iter().map(|tls| tls.as_deref().map(configure).transpose()).collect()
+/// How the clients of each listener are served.
+pub fn configure_all(listeners: &[PlannedListener]) -> Result<Vec<Rc<Listening>>> {
+    let mut configured: Vec<Rc<Listening>> = Vec::new();
+    for (number, listener) in listeners.iter().enumerate() {
+        // An entry may stand for several sockets.
+        let same = listeners[..number].iter().position(|earlier| earlier.tls == listener.tls);
+        let tls = match same {
+            Some(earlier) => configured[earlier].tls.clone(),
+            None => listener.tls.as_deref().map(configure).transpose()?,
+        };
+        configured.push(Rc::new(Listening { settings: listener.settings.clone(), tls }));
+    }
+    Ok(configured)
 }
 
 fn configure(tls: &Tls) -> Result<Arc<ServerConfig>> {
@@ -118,10 +130,11 @@ fn of_file<'t>(file: &'t NamedFile, text: &'t str) -> Result<Pem<'t>> {
     Ok(Pem { file: path, bytes: text.as_bytes() })
 }
 
-/// The certificates that have changed: `example.com until 2027-02-28`.
-pub fn changed(old: &[Option<Arc<Tls>>], new: &[Option<Arc<Tls>>]) -> Vec<String> {
-    let pairs = old.iter().zip(new).filter(|(old, new)| old != new);
-    let certificates = pairs.flat_map(|(_, new)| new.iter().flat_map(|tls| &tls.certificates));
+/// The certificates that have changed: `example.com until 2027-02-28`. Those of new listeners do not count.
+pub fn changed(old: &[PlannedListener], new: &[PlannedListener]) -> Vec<String> {
+    let has_changed = |new: &&PlannedListener| old.iter().any(|old| old.id == new.id && old.tls != new.tls);
+    let certificates =
+        new.iter().filter(has_changed).flat_map(|new| new.tls.iter().flat_map(|tls| &tls.certificates));
     let mut changed: Vec<_> = certificates.map(|certificate| summary(&certificate.about)).collect();
     changed.dedup();
     changed
@@ -146,11 +159,11 @@ fn names(about: &AboutCertificate) -> String {
 }
 
 /// What the operator should know about the certificates, a sentence each.
-pub fn warnings(tls: &[Option<Arc<Tls>>]) -> Vec<String> {
+pub fn warnings<'t>(tls: impl Iterator<Item = &'t Arc<Tls>>) -> Vec<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let mut warnings: Vec<(&NamedFile, String)> = Vec::new();
-    for tls in tls.iter().flatten() {
+    for tls in tls {
         for (CertificateSource { certificate, key }, certified) in
             tls.source.certificates.iter().zip(&tls.certificates)
         {

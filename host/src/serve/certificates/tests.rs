@@ -46,6 +46,12 @@ fn read_one(source: &TlsSource) -> Result<Arc<Tls>, String> {
     Ok(read.into_iter().flatten().next().expect("there is one"))
 }
 
+fn listeners<const N: usize>(tls: [Option<Arc<Tls>>; N]) -> Vec<PlannedListener> {
+    let settings = |at: usize| Listen::default().settings(format!("127.0.0.1:{at}"));
+    let planned = |(at, tls)| PlannedListener { id: at as u32, settings: settings(at), tls };
+    tls.into_iter().enumerate().map(planned).collect()
+}
+
 #[test]
 fn certificates_and_keys_are_read_and_can_be_used() {
     let folder = Folder::new();
@@ -53,8 +59,13 @@ fn certificates_and_keys_are_read_and_can_be_used() {
     let tls = read_one(&source(&[&a, &b])).expect("they are right");
     let names: Vec<_> = tls.certificates.iter().flat_map(|it| it.about.names.clone()).collect();
     assert_eq!(names, ["a.example", "b.example"]);
-    let configs = configure_all(&[None, Some(tls.clone())]).expect("they can be used");
-    assert_eq!(configs.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
+    let listeners = listeners([None, Some(tls.clone()), Some(tls.clone())]);
+    let configs = configure_all(&listeners).expect("they can be used");
+    assert_eq!(configs.iter().map(|it| it.tls.is_some()).collect::<Vec<_>>(), [false, true, true]);
+    let [_, Some(one), Some(other)] = [0, 1, 2].map(|at| configs[at].tls.as_ref()) else {
+        panic!("two have TLS")
+    };
+    assert!(Arc::ptr_eq(one, other), "both sockets of an entry have the same");
     assert!(!format!("{tls:?}").contains("PRIVATE KEY"));
 }
 
@@ -132,12 +143,12 @@ fn a_key_that_everybody_can_read_is_warned_about_once() {
     let tls = read_one(&source(&[&a])).expect("it is right");
     let set = |mode| fs::set_permissions(&a.key.path, fs::Permissions::from_mode(mode)).expect("it is ours");
     set(0o640);
-    assert_eq!(warnings(&[Some(tls.clone())]), Vec::<String>::new());
+    assert_eq!(warnings([&tls].into_iter()), Vec::<String>::new());
     set(0o644);
     let path = a.key.path.display();
     let place = a.key.place();
     let expected = format!("{place}key {path}: every user can read it (mode 644); chmod 600 {path}");
-    assert_eq!(warnings(&[Some(tls.clone()), None, Some(tls)]), [expected]);
+    assert_eq!(warnings([&tls, &tls].into_iter()), [expected]);
 }
 
 #[test]
@@ -156,7 +167,10 @@ fn changes_are_shown_with_names_and_end() {
         let certificates = vec![certified(names)];
         Some(Arc::new(Tls { source: TlsSource::default(), certificates, client_authorities: None }))
     };
-    let (old, new) = ([tls(&["a"]), None, tls(&["b"])], [tls(&["a"]), None, tls(&["b", "c", "d", "e"])]);
+    let old = listeners([tls(&["a"]), None, tls(&["b"])]);
+    let mut new = listeners([tls(&["a"]), None, tls(&["b", "c", "d", "e"]), tls(&["new"])]);
+    // The order in the file does not count.
+    new.swap(0, 2);
     assert_eq!(changed(&old, &old), Vec::<String>::new());
     assert_eq!(changed(&old, &new), ["b, c, d and 1 more until 1970-04-11"]);
 }
@@ -206,7 +220,7 @@ fn certificates_that_nobody_gets_are_warned_about() {
             let mode = fs::Permissions::from_mode(0o600);
             fs::set_permissions(&source.key.path, mode).expect("it is ours");
         }
-        warnings(&[Some(read_one(&source(sources)).expect("they can be used"))])
+        warnings([&read_one(&source(sources)).expect("they can be used")].into_iter())
     };
     assert_eq!(warnings(&[&a, &b]), Vec::<String>::new());
     let expected = format!(

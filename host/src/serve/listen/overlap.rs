@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, bail};
 
-use super::passed::is_same_file;
+use super::held::is_same_file;
 use crate::config::listen::Listen;
 use crate::config::listen_address::ListenAddress;
 

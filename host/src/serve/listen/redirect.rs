@@ -4,18 +4,19 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 
-use super::Bound;
+use super::Assigned;
 use crate::config::redirect::{HTTPS_PORT, RedirectTarget};
 
 /// Adds to the sockets with a redirect where it leads to.
-pub fn add_ports(bound: &mut [Bound]) -> Result<()> {
-    let with_tls: Vec<_> = bound.iter().filter(|bound| bound.entry.is_for_redirected()).collect();
-    let with_tls: Vec<_> = with_tls.into_iter().filter_map(Bound::tcp_address).collect();
-    for bound in bound {
-        let Some(redirect) = bound.entry.redirect.clone() else { continue };
-        let port = redirect.port.or_else(|| https_port(bound.tcp_address(), &with_tls));
-        let port = port.context("no address has TLS to redirect to")?;
-        bound.settings.redirect = Some(RedirectTarget { host: redirect.host, port });
+pub fn add_ports(sockets: &mut [Assigned]) -> Result<()> {
+    let with_tls: Vec<_> = sockets.iter().filter(|socket| socket.about.entry.is_for_redirected()).collect();
+    let with_tls: Vec<_> = with_tls.into_iter().filter_map(Assigned::tcp_address).collect();
+    for socket in sockets {
+        let Some(redirect) = socket.about.entry.redirect.clone() else { continue };
+        let port = redirect.port.or_else(|| https_port(socket.tcp_address(), &with_tls));
+        let port = port.context("no address has TLS to redirect to");
+        let port = port.map_err(|error| socket.about.entry.located(error))?;
+        socket.settings.redirect = Some(RedirectTarget { host: redirect.host, port });
     }
     Ok(())
 }

@@ -17,13 +17,13 @@ use crate::config::log_level::LogLevel;
 use crate::config::plan::Plan;
 use crate::config::route::Route;
 use crate::config::settings::Limits;
+use crate::link::descriptors::Receiver;
 use crate::plugin::dispatch::Dispatch;
 use crate::plugin::generation::{Generation, LoadSite, PluginState};
 use crate::plugin::handler::Handler;
 use crate::plugin::hooks::has_data;
 use crate::plugin::registry::CandidateRegistry;
-use crate::serve::certificates;
-use crate::worker::tls::TlsConfigs;
+use crate::serve::listen::{Acceptors, NextListeners};
 use crate::worker::{Bound, Worker};
 
 /// New generations, loaded and not in use.
@@ -34,10 +34,10 @@ pub(super) struct Candidate {
     routes: Vec<Route>,
     handshake: HandshakePolicy,
     pub(super) dispatch: Dispatch,
-    pub(super) tls: TlsConfigs,
     pub(super) limits: Limits,
     pub(super) log: LogLevel,
     pub(super) access_log: Option<AccessLogFormat>,
+    pub(super) listeners: NextListeners,
     pub(super) transfer: Transfer,
     /// The longest pause so far, of those that did not lead to the commit.
     pub paused: Duration,
@@ -55,10 +55,16 @@ impl Candidate {
         checked
     }
 
-    /// Loads the new generations of a plan, resolves its routes and reads its certificates. No hook runs, and clients are
-    /// served as before.
-    pub fn load(worker: &Worker, transaction: u32, plan: &Plan) -> Result<Self> {
-        let tls = certificates::configure_all(&plan.tls)?;
+    /// Loads the new generations of a plan, resolves its routes, reads its certificates and takes its new listening sockets.
+    /// No hook runs, and clients are served as before.
+    pub fn load(
+        worker: &Worker,
+        acceptors: &Acceptors,
+        sent: &Receiver,
+        transaction: u32,
+        plan: &Plan,
+    ) -> Result<Self> {
+        let listeners = NextListeners::load(acceptors, &plan.listeners, transaction, sent)?;
         let plugins = worker.registry().load_candidate(&plan.plugins, host_api::table())?;
         let (routes, handshake, limits) = (plan.routes.clone(), plan.handshake.clone(), plan.limits);
         if let Some(uplink) = worker.parent.uplink() {
@@ -75,7 +81,7 @@ impl Candidate {
                     routes,
                     handshake,
                     dispatch,
-                    tls,
+                    listeners,
                     limits,
                     log,
                     access_log,

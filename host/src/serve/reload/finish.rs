@@ -12,13 +12,14 @@ use crate::client::Client;
 use crate::plugin::call;
 use crate::plugin::generation::Generation;
 use crate::plugin::hooks::{ConnectionData, has_data, swap_data};
+use crate::serve::listen::Acceptors;
 use crate::system::log as logging;
 use crate::worker::Worker;
 use crate::worker::callbacks::release;
 
 impl Candidate {
-    /// Puts the new generations into use and ends the old ones.
-    pub fn commit(self, worker: &'static Worker) {
+    /// Puts the new generations and listeners into use, and ends the old ones.
+    pub fn commit(self, worker: &'static Worker, acceptors: &Acceptors) {
         let before = worker.registry();
         let plugins = self.plugins;
         plugins.loaded.iter().filter_map(|&index| before.get(index)).for_each(|old| old.label_release_hook());
@@ -41,7 +42,7 @@ impl Candidate {
         }
         plugins.new_generations().for_each(|new| new.label_release_hook());
         worker.serve(Rc::new(plugins.registry), Rc::new(self.dispatch));
-        worker.tls.replace(self.tls);
+        acceptors.commit(worker, self.listeners);
         worker.use_limits(&self.limits);
         worker.access_log_pipe.get().iter().for_each(|log| log.set_format(self.access_log));
         logging::set_level(self.log.into());

@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Error, anyhow};
 
+use super::listen::Acceptors;
 use super::loaded;
 use crate::link::Tag;
+use crate::link::descriptors::Receiver;
 use crate::link::orders::{Action, Done, Order, Reply};
 use crate::worker::Worker;
 use candidate::Candidate;
@@ -32,7 +34,7 @@ const READY_FOR: Duration = Duration::from_millis(5);
 const REASON_MAX: usize = 16 * 1024;
 
 /// Carries out the parent's orders for as long as the worker runs.
-pub async fn follow(worker: &'static Worker) {
+pub async fn follow(worker: &'static Worker, acceptors: &'static Acceptors, sent: Receiver) {
     let mut candidate: Option<Candidate> = None;
     loop {
         let order = worker.parent.next_order().await;
@@ -49,7 +51,7 @@ pub async fn follow(worker: &'static Worker) {
             },
             Action::Load(plan) => {
                 candidate.take().into_iter().for_each(|old| old.roll_back(worker));
-                match Candidate::load(worker, transaction, plan) {
+                match Candidate::load(worker, acceptors, &sent, transaction, plan) {
                     Ok(loaded) => {
                         candidate = Some(loaded);
                         reply(worker, &order, Ok(Done::default()));
@@ -63,22 +65,29 @@ pub async fn follow(worker: &'static Worker) {
                 worker.parent.linger(READY_FOR, |message| worker.receive(message));
             }
             Action::Pause if is_loaded => {
-                candidate = candidate.take().and_then(|loaded| pause(worker, loaded, &order));
+                candidate = candidate.take().and_then(|loaded| pause(worker, acceptors, loaded, &order));
             }
             Action::Ready | Action::Pause | Action::Prepare => {
                 reject(worker, &order, &anyhow!("the worker has loaded nothing for this reload"));
             }
-            Action::Abort | Action::Commit if is_loaded => {
-                candidate.take().into_iter().for_each(|candidate| candidate.roll_back(worker));
+            Action::Abort | Action::Commit => {
+                let mine = candidate.take_if(|candidate| candidate.transaction == transaction);
+                mine.into_iter().for_each(|candidate| candidate.roll_back(worker));
+                sent.discard();
             }
-            Action::Resume | Action::Abort | Action::Commit => {}
+            Action::Resume => {}
         }
     }
 }
 
 /// Pauses, and does what the parent orders meanwhile. Blocks the thread, so that no client is served. Returns the
 /// candidate if it may still be needed.
-fn pause(worker: &'static Worker, mut candidate: Candidate, order: &Order) -> Option<Candidate> {
+fn pause(
+    worker: &'static Worker,
+    acceptors: &Acceptors,
+    mut candidate: Candidate,
+    order: &Order,
+) -> Option<Candidate> {
     let begun = Instant::now();
     reply(worker, order, Ok(Done::default()));
     loop {
@@ -104,7 +113,7 @@ fn pause(worker: &'static Worker, mut candidate: Candidate, order: &Order) -> Op
             },
             Action::Commit => {
                 let paused = candidate.paused;
-                candidate.commit(worker);
+                candidate.commit(worker, acceptors);
                 let (connections, loaded) = (worker.hub.len(), Some(loaded(worker)));
                 let paused = paused.max(begun.elapsed());
                 reply(worker, &order, Ok(Done { connections, paused, loaded }));

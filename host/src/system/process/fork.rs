@@ -41,6 +41,21 @@ struct Sockets {
     links: Vec<RawFd>,
     /// The addresses of the listening sockets, which their clients' sockets share.
     listening: Vec<Address>,
+    /// Those of sockets that were added later. None is removed, because clients may stay.
+    more: OnceLock<Box<Later>>,
+}
+
+/// An address, and the next ones: a list that grows while a child may read it.
+struct Later {
+    address: Address,
+    next: OnceLock<Box<Later>>,
+}
+
+impl Sockets {
+    fn addresses(&self) -> impl Iterator<Item = &Address> {
+        let later = std::iter::successors(self.more.get(), |later| later.next.get());
+        self.listening.iter().chain(later.map(|later| &later.address))
+    }
 }
 
 // libc declares it for other systems only.
@@ -56,7 +71,8 @@ unsafe extern "C" {
 /// clients are closed. Call it once, before any plugin code runs.
 pub fn watch(links: &[BorrowedFd<'_>], listeners: &[BorrowedFd<'_>]) -> io::Result<()> {
     let listening = listeners.iter().filter_map(|listener| Address::of(listener.as_raw_fd())).collect();
-    if SOCKETS.set(Sockets { links: links.iter().map(AsRawFd::as_raw_fd).collect(), listening }).is_err() {
+    let links = links.iter().map(AsRawFd::as_raw_fd).collect();
+    if SOCKETS.set(Sockets { links, listening, more: OnceLock::new() }).is_err() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     listeners.iter().for_each(|listener| add_socket(listener.as_raw_fd()));
@@ -65,6 +81,21 @@ pub fn watch(links: &[BorrowedFd<'_>], listeners: &[BorrowedFd<'_>]) -> io::Resu
         0 => Ok(()),
         code => Err(io::Error::from_raw_os_error(code)),
     }
+}
+
+/// From now on, forked children close this listening socket and those of its clients, too.
+pub fn add_listening(listener: &impl AsRawFd) {
+    add_socket(listener.as_raw_fd());
+    let (Some(sockets), Some(address)) = (SOCKETS.get(), Address::of(listener.as_raw_fd())) else { return };
+    if sockets.addresses().any(|known| known.covers(&address)) {
+        return;
+    }
+    let mut end = &sockets.more;
+    while let Some(later) = end.get() {
+        end = &later.next;
+    }
+    // One thread adds sockets.
+    let _ = end.set(Box::new(Later { address, next: OnceLock::new() }));
 }
 
 /// From now on, the host's handlers of signals do not outlive a fork. Call it when the host handles SIGXFSZ.
@@ -121,7 +152,7 @@ extern "C" fn on_fork() {
     let Some(sockets) = SOCKETS.get() else { return };
     for descriptor in 0..=HIGHEST.load(Relaxed) {
         if Address::of(descriptor)
-            .is_some_and(|own| sockets.listening.iter().any(|listening| listening.covers(&own)))
+            .is_some_and(|own| sockets.addresses().any(|listening| listening.covers(&own)))
         {
             close(descriptor);
         }

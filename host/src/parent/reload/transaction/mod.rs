@@ -16,6 +16,7 @@ use super::candidate::{Candidate, Plans};
 use crate::link::orders::{Action, Done, Order};
 use crate::link::{self, Tag};
 use crate::parent::deadline::Deadline;
+use crate::parent::listeners::{Listeners, NextListeners};
 use crate::parent::shutdown::Shutdown;
 use crate::parent::workers::Workers;
 use crate::system::pool::Pool;
@@ -47,6 +48,7 @@ const ROUTES_ENCODED_HERE: usize = 1000;
 pub struct Transaction<'p> {
     pub workers: &'p Workers,
     pub plans: &'p Plans,
+    pub listeners: &'p Listeners,
     pub ballots: &'p Ballots,
     pub shutdown: &'p Shutdown,
     /// Called with the decision, while all workers are paused.
@@ -79,8 +81,16 @@ impl Transaction<'_> {
             self.order(&mut ballot, &workers, Action::Abort)?;
             return Err(error);
         }
+        // From here on clients wait for the workers. The last moment at which a socket can turn out to be unusable.
+        let listening = candidate.listeners.borrow().as_ref().map_or(Ok(()), NextListeners::listen);
+        if let Err(error) = listening {
+            self.order(&mut ballot, &workers, Action::Abort)?;
+            return Err(error);
+        }
         self.plans.commit(candidate);
         (self.decided)();
+        let listeners = candidate.listeners.take().map(|next| self.listeners.commit(next));
+        candidate.listening.replace(listeners.unwrap_or_default());
         self.order(&mut ballot, &workers, Action::Commit)?;
         let until = self.deadline.at.max(Instant::now() + LAST_REPLIES);
         Ok(ballot.outcomes(&workers, until).await)
@@ -88,13 +98,27 @@ impl Transaction<'_> {
 
     async fn prepare(&self, ballot: &mut Ballot<'_>, workers: &[usize], candidate: &Candidate) -> Result<()> {
         // All workers, before any of them loads what another one rejects.
-        let check = Action::Check(candidate.plan.without_tls());
+        let check = Action::Check(candidate.plan.without_listeners());
         self.step(ballot, workers, check, "had not looked up the names in the new code").await?;
         candidate.is_loaded.set(true);
+        self.send_sockets(ballot.number, workers, candidate)?;
         let load = Action::Load(candidate.plan.clone());
         self.step(ballot, workers, load, "had not loaded the new code").await?;
         self.pause(ballot, workers).await?;
         self.run_hooks(ballot, workers).await
+    }
+
+    /// Hands the new listening sockets to the workers, which need them for the next order.
+    fn send_sockets(&self, transaction: u32, workers: &[usize], candidate: &Candidate) -> Result<()> {
+        let listeners = candidate.listeners.borrow();
+        let sockets = listeners.as_ref().map(NextListeners::descriptors).unwrap_or_default();
+        if sockets.is_empty() {
+            return Ok(());
+        }
+        workers.iter().try_for_each(|&worker| {
+            let sent = self.workers.slots()[worker].send_descriptors(transaction, &sockets);
+            sent.with_context(|| format!("worker {worker} cannot get the new listening sockets"))
+        })
     }
 
     /// Has all workers pause at nearly the same time. If one has begun a long callback meanwhile, the others continue,

@@ -1,10 +1,14 @@
+use std::cell::RefCell;
+use std::net::TcpStream;
 use std::rc::Rc;
 
 use tokio::time::sleep;
 
 use super::*;
+use crate::config::listen::Listen;
 use crate::config::plan::Plan;
 use crate::link::Decoder;
+use crate::link::descriptors::{self, Receiver};
 use crate::link::inventory::Inventory;
 use crate::parent::relay::Queue;
 use crate::parent::reload::Vote;
@@ -17,6 +21,7 @@ const MS: Duration = Duration::from_millis(1);
 struct Server {
     workers: Workers,
     plans: Plans,
+    listeners: Listeners,
     ballots: Ballots,
     shutdown: Shutdown,
     queues: [Rc<Queue>; 2],
@@ -34,17 +39,27 @@ impl Server {
             queue
         });
         let (ballots, shutdown) = (Ballots::default(), Shutdown::default());
-        Self { workers, plans: Plans::new(Plan::default()), ballots, shutdown, queues }
+        let (plans, listeners) = (Plans::new(Plan::default()), Listeners::default());
+        Self { workers, plans, listeners, ballots, shutdown, queues }
     }
 
     /// Reloads while the workers behave like this; the number counts a worker's orders of that name.
     async fn reload(&self, behave: impl Fn(usize, &str, usize) -> Behaviour) -> Result<Vec<Done>, String> {
-        let Self { workers, plans, ballots, shutdown, .. } = self;
-        let deadline = Deadline::after(SECOND * 10);
-        let transaction = Transaction { workers, plans, ballots, shutdown, decided: &|| (), deadline };
         let candidate = Candidate { reloaded: vec![("chat".to_owned(), 2)], ..Candidate::default() };
+        self.reload_with(&candidate, behave).await
+    }
+
+    async fn reload_with(
+        &self,
+        candidate: &Candidate,
+        behave: impl Fn(usize, &str, usize) -> Behaviour,
+    ) -> Result<Vec<Done>, String> {
+        let Self { workers, plans, listeners, ballots, shutdown, .. } = self;
+        let deadline = Deadline::after(SECOND * 10);
+        let transaction =
+            Transaction { workers, plans, listeners, ballots, shutdown, decided: &|| (), deadline };
         tokio::select! {
-            result = transaction.run(&candidate) => result.map_err(|error| error.to_string()),
+            result = transaction.run(candidate) => result.map_err(|error| error.to_string()),
             _ = self.work(0, &behave) => unreachable!("it works for ever"),
             _ = self.work(1, &behave) => unreachable!("it works for ever"),
         }
@@ -238,4 +253,89 @@ async fn a_worker_that_starts_is_waited_for_and_makes_the_reload_fail_if_it_does
     let error = "a worker had not started within 10s (--reload-timeout); ask again when it serves";
     assert_eq!(server.reload(|_, _, _| done()).await.map(drop), Err(error.to_owned()));
     assert_eq!(server.orders(), [""; 0]);
+}
+
+/// A server whose workers can take descriptors, and a candidate that adds a listener. Not with paused time: a thread binds.
+async fn with_listener() -> (Server, [Receiver; 2], Candidate, String) {
+    let server = Server::new();
+    let receivers = [0, 2].map(|index| {
+        let (sender, receiver) = descriptors::channel().expect("a pair of sockets");
+        server.workers.slots()[index].set_later(sender);
+        receiver
+    });
+    let entry = Listen::parse("127.0.0.1:0").expect("it is valid");
+    let next = server.listeners.next(vec![entry], Deadline::after(SECOND * 10)).await.expect("a free port");
+    let listeners = next.plan(&[]);
+    let address = listeners[0].settings.address.clone();
+    let plan = Plan { listeners, ..Plan::default() };
+    let candidate = Candidate { plan, listeners: RefCell::new(Some(next)), ..Candidate::default() };
+    (server, receivers, candidate, address)
+}
+
+#[tokio::test]
+async fn all_workers_get_a_new_listener_and_clients_can_connect_when_the_reload_commits() {
+    let (server, receivers, candidate, address) = with_listener().await;
+    let connects = || TcpStream::connect(&address).is_ok();
+    let prepares = |_: usize, order: &str, _: usize| {
+        assert!(order == "Commit" || !connects(), "{order}");
+        done()
+    };
+    assert_eq!(server.reload_with(&candidate, prepares).await.map(|done| done.len()), Ok(2));
+    assert!(connects());
+    for receiver in receivers {
+        let [descriptor] = <[_; 1]>::try_from(receiver.receive(1).expect("it was sent")).expect("one");
+        let listener = std::net::TcpListener::from(descriptor);
+        assert_eq!(listener.local_addr().expect("it is bound").to_string(), address);
+    }
+    let plan = server.plans.current();
+    assert_eq!(server.listeners.sockets(&plan.listeners).expect("it is there").descriptors().count(), 1);
+    assert_eq!(candidate.listening.take().added, [address]);
+}
+
+#[tokio::test]
+async fn a_reload_that_is_rejected_closes_its_new_listener() {
+    let (server, receivers, candidate, address) = with_listener().await;
+    let rejects = |worker: usize, order: &str, _: usize| match (worker, order) {
+        (2, "Prepare") => Some((MS, Vote::Rejected("no".to_owned()))),
+        _ => done(),
+    };
+    let rejected = server.reload_with(&candidate, rejects).await;
+    assert_eq!(rejected.map(drop), Err("worker 2: no".to_owned()));
+    drop((candidate, receivers));
+    // Without SO_REUSEADDR: nobody has the address any more.
+    bind_exclusively(&address).expect("it is free");
+    assert!(server.plans.current().listeners.is_empty());
+}
+
+#[tokio::test]
+async fn a_listener_that_cannot_listen_rejects_the_reload_at_the_last_moment() {
+    let (server, _receivers, candidate, address) = with_listener().await;
+    // Between bind and listen, another program may take the port.
+    let other = RefCell::new(None);
+    let taken = |_: usize, order: &str, _: usize| {
+        if order == "Prepare" && other.borrow().is_none() {
+            other.replace(Some(std::net::TcpListener::bind(&address).expect("nobody listens there")));
+        }
+        done()
+    };
+    let error = server.reload_with(&candidate, taken).await.expect_err("the port is taken");
+    assert!(error.contains(&format!("cannot listen on {address}: another program listens there")), "{error}");
+    assert_eq!(server.orders().last().map(String::as_str), Some("Abort"));
+    assert!(server.plans.current().listeners.is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_take_descriptors_rejects_the_reload() {
+    let (server, receivers, candidate, _) = with_listener().await;
+    drop(receivers);
+    let error = server.reload_with(&candidate, |_, _, _| done()).await.expect_err("worker 0 has ended");
+    assert_eq!(error, "worker 0 cannot get the new listening sockets");
+    assert_eq!(server.orders(), ["Check", "Abort"]);
+}
+
+/// Fails if any other socket is bound there.
+fn bind_exclusively(address: &str) -> rustix::io::Result<()> {
+    use rustix::net::{AddressFamily, SocketType, bind, socket};
+    let address: std::net::SocketAddr = address.parse().expect("an address");
+    bind(socket(AddressFamily::INET, SocketType::STREAM, None)?, &address)
 }
