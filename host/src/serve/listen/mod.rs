@@ -148,7 +148,7 @@ fn bind_entry(
             let (listener, file) =
                 socket_file::bind(path, mode.unwrap_or(DEFAULT_UNIX_MODE)).with_context(hint)?;
             listener.set_nonblocking(true)?;
-            if let Some((Identity { user, group }, owner)) = owner {
+            if let Some((Identity { user, group, .. }, owner)) = owner {
                 file.give_to(user, group)
                     .with_context(|| format!("{} cannot be given to {owner}", entry.address))?;
             }
