@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
+use crate::system::sandbox::Confinement;
 
 /// Listening sockets that one message can carry.
 pub const LISTENERS_MAX: usize = 63;
@@ -41,6 +42,8 @@ pub struct Setup {
     pub listeners: Vec<ListenerSettings>,
     /// The plugins and routes to serve.
     pub plan: Plan,
+    /// What the worker may do. None: it is not confined.
+    pub confinement: Option<Confinement>,
 }
 
 impl Setup {
@@ -134,6 +137,7 @@ mod tests {
             listeners: vec![settings.listen[0].settings("127.0.0.1:80".to_owned())],
             plan: Plan::in_place(&settings),
             settings,
+            confinement: None,
         };
         let (parent, worker) = UnixStream::pair().expect("a pair of sockets");
         let (carried, held) = UnixStream::pair().expect("a pair of sockets");

@@ -32,6 +32,7 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use crate::config::settings::Settings;
 use crate::link::inventory::Inventory;
+use crate::serve::confinement;
 use crate::serve::summary::startup_summary;
 use crate::system::log as logging;
 use crate::system::process::orphans::Reaper;
@@ -75,6 +76,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref());
     let identity = identity.map_err(|error| settings.located(error.key, error.into()))?;
     open_files::raise_limit();
+    confinement::check(&settings)?;
     let reloads = Reloads::new(&settings, identity)?;
     let launcher = Launcher::bind(&settings, identity)?;
     let mut workers = Workers::new(settings.workers).context("no shared memory for the scoreboard")?;
@@ -84,7 +86,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     let (startup, startup_events) = Startup::new();
     // Lives as long as the process, because its tasks refer to it.
     let parent: &'static Parent = Box::leak(Box::new(Parent {
-        info: ServerInfo::new(&settings, launcher.listeners()),
+        info: ServerInfo::new(&settings, launcher.listeners(), launcher.confinement.as_ref()),
         workers,
         launcher,
         relay: Relay::default(),
@@ -232,7 +234,7 @@ impl Parent {
         // Leaked with the parent, and so never dropped.
         reloads.remove_copies();
         Box::leak(Box::new(Self {
-            info: ServerInfo::new(&settings, Vec::new()),
+            info: ServerInfo::new(&settings, Vec::new(), None),
             workers: Workers::new(workers).expect("shared memory"),
             launcher: Launcher::bind(&settings, None).expect("a free port"),
             relay: Relay::default(),

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::control::{
-    CertificateStatus, ListenerStatus, PluginStatus, RouteHandler, RouteStatus, RunningStatus, Status,
-    WorkerPlugin, WorkerStatus,
+    CertificateStatus, ListenerStatus, PluginStatus, RouteHandler, RouteStatus, RunningStatus, SandboxStatus,
+    Status, WorkerPlugin, WorkerStatus,
 };
 use super::shutdown::Shutdown;
 use super::workers::{WorkerSlot, Workers};
 use crate::config::calendar::Timestamp;
 use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
+use crate::config::sandbox::SandboxSettings;
 use crate::config::settings::Settings;
 use crate::config::tls::{CertificateSource, Certified, Tls};
 use crate::link::inventory::{Inventory, InventoryRoute};
+use crate::system::sandbox::{Confinement, Kernel};
 use crate::system::sanitize::sanitize_line;
 use crate::system::scoreboard::{Limit, RunningCallback, Slot};
 
@@ -24,12 +26,18 @@ use crate::system::scoreboard::{Limit, RunningCallback, Slot};
 pub struct ServerInfo {
     pub listeners: Vec<ListenerSettings>,
     config: Option<PathBuf>,
+    sandbox: Option<SandboxStatus>,
     started_at: Instant,
 }
 
 impl ServerInfo {
-    pub fn new(settings: &Settings, listeners: Vec<ListenerSettings>) -> Self {
-        Self { listeners, config: settings.config.clone(), started_at: Instant::now() }
+    pub fn new(
+        settings: &Settings,
+        listeners: Vec<ListenerSettings>,
+        confinement: Option<&Confinement>,
+    ) -> Self {
+        let (config, sandbox) = (settings.config.clone(), confinement.map(sandbox));
+        Self { listeners, config, sandbox, started_at: Instant::now() }
     }
 
     /// The state of the server now, with this plan.
@@ -50,6 +58,7 @@ impl ServerInfo {
             uptime_ms: milliseconds(self.started_at.elapsed()),
             draining_for_ms: shutdown.lasts().map(milliseconds),
             config: self.config.clone(),
+            sandbox: self.sandbox.clone(),
             addresses: self.listeners.iter().map(|listener| listener.address.clone()).collect(),
             listeners: self.listeners.iter().map(|it| listener(it, &plan.tls)).collect(),
             workers: workers.slots().iter().map(|slot| worker(slot, workers.score(slot.index))).collect(),
@@ -57,6 +66,21 @@ impl ServerInfo {
             routes: inventory.routes.iter().map(|it| route(it, &inventory)).collect(),
             routes_more: inventory.routes_more,
         }
+    }
+}
+
+fn sandbox(confinement: &Confinement) -> SandboxStatus {
+    let Confinement { settings, served, common, copies: _ } = confinement;
+    let SandboxSettings { level, read, write, execute, network, system_calls } = settings.clone();
+    SandboxStatus {
+        level: level.to_string(),
+        read: read.into_iter().chain(served.clone()).collect(),
+        system: common.clone(),
+        write,
+        execute,
+        network,
+        system_calls,
+        missing: Kernel::ask().missing().into_iter().map(str::to_owned).collect(),
     }
 }
 
@@ -164,7 +188,7 @@ mod tests {
             let inventory = Inventory { plugins: vec![plugin], routes, routes_more: 0 };
             workers.slots()[index].begin_serving(Rc::new(inventory), Rc::new(Queue::default()));
         }
-        let info = ServerInfo { listeners: vec![], config: None, started_at: Instant::now() };
+        let info = ServerInfo { listeners: vec![], config: None, sandbox: None, started_at: Instant::now() };
         let status = info.status(&workers, &Shutdown::default(), &Plan::default());
         assert_eq!((status.plugins[0].name.as_str(), status.plugins[0].generation), ("ch\u{fffd}at", 4));
         let handler = RouteHandler {
@@ -193,7 +217,7 @@ mod tests {
                 slot.stall_timer.borrow_mut().sample(now, workers.score(slot.index), None);
             }
         }
-        let info = ServerInfo { listeners: vec![], config: None, started_at: start };
+        let info = ServerInfo { listeners: vec![], config: None, sandbox: None, started_at: start };
         let stalled: Vec<_> = info
             .status(&workers, &Shutdown::default(), &Plan::default())
             .workers

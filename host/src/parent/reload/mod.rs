@@ -9,6 +9,7 @@ mod candidate; // the plan, and what may follow it
 mod transaction; // check, load, pause, prepare, then commit or abort
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, bail};
 use log::Level;
@@ -23,8 +24,8 @@ use crate::config::plan::Plan;
 use crate::config::settings::Settings;
 use crate::link::inventory::Inventory;
 use crate::link::orders::Done;
-use crate::serve::certificates;
 use crate::serve::probe::{self, TimeLimit, Trial};
+use crate::serve::{certificates, confinement};
 use crate::system::log as logging;
 use crate::system::privileges::Identity;
 
@@ -57,6 +58,11 @@ impl Reloads {
     /// Makes the copies of the current plan again if something has deleted them. Returns the plan for a new worker.
     pub async fn plan_to_load(&self) -> Result<Plan> {
         self.copies.restore(&self.plans.current()).await
+    }
+
+    /// The folder that workers load libraries from.
+    pub fn copies_folder(&self) -> PathBuf {
+        self.copies.folder()
     }
 
     /// Removes all copies. No worker runs any more.
@@ -151,9 +157,14 @@ impl Reloads {
         candidate: &Candidate,
         deadline: Deadline,
     ) -> Result<Vec<Done>> {
+        let Plan { routes, .. } = &candidate.plan;
+        if let Some(confinement) = &parent.launcher.confinement {
+            confinement::check_change(confinement, &candidate.plan.sources(), routes)?;
+        }
         if !candidate.new_files.is_empty() {
-            let trial =
-                Trial { plugins: candidate.new_plugins(), serving: self.plans.serving(), routes: None };
+            let (plugins, serving) = (candidate.new_plugins(), self.plans.serving());
+            let confinement = parent.launcher.confinement_with(self.copies.folder());
+            let trial = Trial { plugins, serving, routes: None, confinement };
             let limit = TimeLimit { left: deadline.remaining(), within: deadline.within() };
             let probed = probe::probe(trial, parent.launcher.identity, limit).await;
             probed.map_err(|reason| anyhow!("{reason}"))?;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Result, bail};
@@ -15,16 +16,20 @@ use crate::config::listen::ListenerSettings;
 use crate::config::plan::Plan;
 use crate::config::settings::Settings;
 use crate::link::setup::{LISTENERS_MAX, Setup};
+use crate::serve::confinement;
 use crate::serve::listen::{self, Bound};
 use crate::system::access_log;
 use crate::system::privileges::Identity;
 use crate::system::process::{self, Leader};
+use crate::system::sandbox::Confinement;
 use crate::system::task;
 
 /// What all workers get from the parent.
 pub struct Launcher {
     /// The user and group that workers run as.
     pub identity: Option<Identity>,
+    /// What workers may do: the same for all, for as long as the server runs, because none can regain access.
+    pub confinement: Option<Confinement>,
     /// Closed when the server stops.
     listeners: RefCell<Vec<Bound>>,
     printed: Printed,
@@ -50,7 +55,8 @@ impl Launcher {
         let access_log = access_log.map_err(|error| settings.located("access_log", error))?;
         let listeners = listen::bind(&settings.listen, identity)?;
         Self::check_count(listeners.len()).map_err(|error| settings.located("listen", error))?;
-        Ok(Self { identity, listeners: RefCell::new(listeners), printed: Printed::new(), access_log })
+        let (listeners, printed) = (RefCell::new(listeners), Printed::new());
+        Ok(Self { identity, confinement: confinement::of(settings), listeners, printed, access_log })
     }
 
     /// Whether workers can get that many listening sockets.
@@ -69,6 +75,11 @@ impl Launcher {
         self.listeners.borrow_mut().clear();
     }
 
+    /// What processes may do that load libraries from this folder.
+    pub fn confinement_with(&self, copies: PathBuf) -> Option<Confinement> {
+        self.confinement.clone().map(|confinement| Confinement { copies: Some(copies), ..confinement })
+    }
+
     /// Starts a worker for a slot.
     pub fn launch(
         &self,
@@ -76,6 +87,7 @@ impl Launcher {
         workers: &Workers,
         settings: &Settings,
         plan: &Plan,
+        copies: PathBuf,
     ) -> Result<Launched> {
         let name = format!("callsign: worker {}", slot.index);
         let (mut child, link) = process::start("worker", &name, self.identity, |command| {
@@ -96,6 +108,7 @@ impl Launcher {
             plan: plan.clone(),
             settings: settings.clone(),
             listeners: listeners.iter().map(|bound| bound.settings.clone()).collect(),
+            confinement: self.confinement_with(copies),
         };
         let mut descriptors = vec![workers.scoreboard_descriptor()];
         descriptors.extend(workers.addresses_descriptor());

@@ -127,7 +127,8 @@ impl Supervisor {
         if parent.shutdown.has_begun() {
             return not_started(Progress::DiedBeforeServing, String::new());
         }
-        let launched = parent.launcher.launch(slot, &parent.workers, &parent.settings, &plan);
+        let copies = parent.reloads.copies_folder();
+        let launched = parent.launcher.launch(slot, &parent.workers, &parent.settings, &plan, copies);
         let Launched { child, link, setup, mut printed } = match launched {
             Ok(launched) => launched,
             Err(error) => {
@@ -160,7 +161,9 @@ impl Supervisor {
         let report = match status {
             Ok(status) => {
                 let interval = Watchdog::new(&parent.settings.limits).interval();
-                Death { slot, score, crash: crash.as_ref(), pid: number, status, lived, interval }.report()
+                let is_confined = parent.launcher.confinement.is_some();
+                let (pid, crash) = (number, crash.as_ref());
+                Death { slot, score, crash, pid, status, lived, is_confined, interval }.report()
             }
             Err(error) => format!("worker {} cannot be waited for: {error}", slot.index),
         };
