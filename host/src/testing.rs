@@ -9,6 +9,7 @@ pub use crate::config::limit_options::LimitOptions;
 pub use crate::config::plugin_source::{BroadcastTo, PluginSource};
 pub use crate::config::rate::Rate;
 pub use crate::config::route::{Files, RoutePath, Target};
+pub use crate::config::sandbox::SandboxSettings;
 pub use crate::http::upgrade::{Upgrade, classify};
 pub use crate::parent::control::{ControlRequest, Reloaded, RequestReceiver, Which};
 pub use crate::system::crash;

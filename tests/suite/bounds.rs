@@ -174,7 +174,11 @@ fn started_as_root_workers_run_as_the_given_user_and_group() {
                 worker.status("Groups").split_whitespace().all(|group| gid.starts_with(group)),
                 "no other group"
             );
-            assert_eq!(worker.status("CapEff").trim_start_matches('0'), "");
+            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+                let capabilities = worker.status(set);
+                // `--user` drops all that a worker has, and that it or what it executes could get.
+                assert_eq!(capabilities.trim_start_matches('0'), "", "{set}");
+            }
             assert_eq!(worker.status("NoNewPrivs"), "1");
         }
     }

@@ -63,6 +63,8 @@ mod audience; // whom a broadcast reaches if there are several plugins
 
 mod faults; // lost links, orphans, crash loops
 
+mod sandbox; // what confined workers can do
+
 mod hardening; // no threads, a log that nobody reads, signals, forged log lines
 
 mod log_output; // a log that nobody reads, full files, terminals that are stopped

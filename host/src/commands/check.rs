@@ -19,6 +19,7 @@ use crate::config::units::parse_duration;
 use crate::parent::preflight;
 use crate::plugin::advice;
 use crate::plugin::image::Image;
+use crate::serve::confinement;
 use crate::serve::probe::{TimeLimit, Trial, probe};
 use crate::system::sanitize::{sanitize, sanitize_line};
 
@@ -111,7 +112,8 @@ fn trial(options: CheckOptions) -> Result<(Trial, Settings)> {
     let settings = Settings::merge(file, serve, libraries, 1)?;
     let plugins = settings.plugins.iter().cloned().map(PlannedPlugin::in_place).collect();
     let routes = has_routes.then(|| settings.routes.clone());
-    Ok((Trial { plugins, serving: Vec::new(), routes }, settings))
+    let confinement = confinement::of(&settings);
+    Ok((Trial { plugins, serving: Vec::new(), routes, confinement }, settings))
 }
 
 /// Replaces the file of the config's plugin that has the library's name or path. Returns false if there is none.

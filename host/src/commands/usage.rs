@@ -37,6 +37,7 @@ fn variables(parser: &Parser, matches: &ArgMatches) -> BTreeMap<String, String> 
         let key = match id {
             "origin" => "origins",
             "trusted_proxy" => "trusted_proxies",
+            "sandbox" => "level",
             other => other,
         };
         (given.value_source(id) == Some(ValueSource::EnvVariable)).then(|| (key.to_owned(), name))

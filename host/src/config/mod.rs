@@ -49,6 +49,8 @@ pub mod control_address; // path of the control socket
 
 pub mod plugin_source; // one plugin to load
 
+pub mod sandbox; // what plugins may do on the machine
+
 pub mod options; // command line and environment
 
 pub mod limit_options; // those that set limits

@@ -15,6 +15,7 @@ use super::limit_options::LimitOptions;
 use super::listen::Listen;
 use super::log_level::LogLevel;
 use super::route::Route;
+use super::sandbox::SandboxLevel;
 use super::tls::CertificateSource;
 use super::trusted_proxies::TrustedProxy;
 use super::units::parse_count;
@@ -168,6 +169,15 @@ pub struct ServeOptions {
     #[arg(long, value_name = "NAME", env = "CALLSIGN_GROUP", value_parser = parse_account)]
     pub group: Option<String>,
 
+    /// Confinement of the workers (Linux)
+    ///
+    /// A confined worker has no capabilities, opens only files that the server and any process need, and makes only
+    /// ordinary system calls: no IP sockets, no other programs. [sandbox] in the config file allows more, and has the
+    /// same key as `level`. Where the kernel can restrict neither files nor system calls, `strict` does not start;
+    /// what an older kernel lacks is logged.
+    #[arg(long, value_name = "LEVEL", env = "CALLSIGN_SANDBOX")]
+    pub sandbox: Option<SandboxLevel>,
+
     /// Socket for `callsign reload` and `callsign status`
     ///
     /// Only root and the user who starts the server can connect. `none` disables the socket; --workers 0 has none.
@@ -210,6 +220,7 @@ impl ServeOptions {
             ("workers", self.workers.is_some()),
             ("user", self.user.is_some()),
             ("group", self.group.is_some()),
+            ("level", self.sandbox.is_some()),
             ("control", self.control.is_some()),
             ("log", self.log.is_some()),
             ("access_log", self.access_log.is_some()),

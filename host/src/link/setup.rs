@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::config::plan::Plan;
+use crate::system::sandbox::Confinement;
 
 /// Listening sockets that one message can carry.
 pub const LISTENERS_MAX: usize = 63;
@@ -38,6 +39,8 @@ pub struct Setup {
     pub plan: Plan,
     /// Bytes of a message of another worker, which may have begun with other limits.
     pub link_max_message: usize,
+    /// What the worker may do. None: it is not confined.
+    pub confinement: Option<Confinement>,
 }
 
 impl Setup {
@@ -139,6 +142,7 @@ mod tests {
                 ..Plan::in_place(&settings)
             },
             link_max_message: 1 << 20,
+            confinement: None,
         };
         let (parent, worker) = UnixStream::pair().expect("a pair of sockets");
         let (carried, held) = UnixStream::pair().expect("a pair of sockets");

@@ -34,8 +34,8 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use crate::config::settings::{Limits, Settings};
 use crate::link::inventory::Inventory;
-use crate::serve::certificates;
 use crate::serve::summary::startup_summary;
+use crate::serve::{certificates, confinement};
 use crate::system::log as logging;
 use crate::system::process::orphans::Reaper;
 use crate::system::sanitize::sanitize;
@@ -79,6 +79,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     let identity = privileges::resolve(settings.user.as_deref(), settings.group.as_deref());
     let identity = identity.map_err(|error| settings.located(error.key, error.into()))?;
     open_files::raise_limit();
+    confinement::check(&settings)?;
     let tls = certificates::read_all(&settings.listen)?;
     let reloads = Reloads::new(&settings, identity)?;
     let launcher = Launcher::bind(&settings, identity)?;
@@ -87,7 +88,7 @@ pub fn run(settings: Settings, control: ControlChannel) -> Result<()> {
     let (startup, startup_events) = Startup::new();
     // Lives as long as the process, because its tasks refer to it.
     let parent: &'static Parent = Box::leak(Box::new(Parent {
-        info: ServerInfo::new(&settings),
+        info: ServerInfo::new(&settings, launcher.confinement.as_ref()),
         workers,
         launcher,
         relay: Relay::default(),
@@ -246,7 +247,7 @@ impl Parent {
         // Leaked with the parent, and so never dropped.
         reloads.remove_copies();
         Box::leak(Box::new(Self {
-            info: ServerInfo::new(&settings),
+            info: ServerInfo::new(&settings, None),
             workers: Workers::new(workers).expect("shared memory"),
             launcher: Launcher::bind(&settings, None).expect("a free port"),
             relay: Relay::default(),

@@ -7,9 +7,9 @@ use super::control;
 use super::copies::Copies;
 use super::listeners;
 use crate::config::settings::Settings;
-use crate::serve::{self, certificates, listen};
-use crate::system::access_log;
+use crate::serve::{self, certificates, confinement, listen};
 use crate::system::privileges::{self, AS_ROOT};
+use crate::system::{access_log, sandbox};
 
 /// Whether this server could start with these settings, as it is started now.
 pub fn check_restart(settings: &Settings) -> Result<()> {
@@ -20,6 +20,7 @@ pub fn check_restart(settings: &Settings) -> Result<()> {
 
 /// Whether a server could start here. Returns warnings about the certificates.
 pub fn check(settings: &Settings) -> Result<Vec<String>> {
+    confinement::check(settings)?;
     let (user, group) = (settings.user.as_deref(), settings.group.as_deref());
     let identity = if settings.workers == 0 {
         serve::check_alone(settings).map(|()| None)?
@@ -45,6 +46,7 @@ pub fn check(settings: &Settings) -> Result<Vec<String>> {
 /// What the server warns about when it starts.
 pub fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = settings.warnings();
+    warnings.extend(sandbox::warnings(&settings.sandbox));
     if settings.user.is_none() && privileges::is_root() {
         warnings.push(AS_ROOT.to_owned());
     }

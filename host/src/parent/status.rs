@@ -5,28 +5,32 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::control::{
-    CertificateStatus, ListenerStatus, PluginStatus, RouteHandler, RouteStatus, RunningStatus, Status,
-    WorkerPlugin, WorkerStatus,
+    CertificateStatus, ListenerStatus, PluginStatus, RouteHandler, RouteStatus, RunningStatus, SandboxStatus,
+    Status, WorkerPlugin, WorkerStatus,
 };
 use super::shutdown::Shutdown;
 use super::workers::{WorkerSlot, Workers};
 use crate::config::calendar::Timestamp;
 use crate::config::plan::{Plan, PlannedListener};
+use crate::config::sandbox::SandboxSettings;
 use crate::config::settings::Settings;
 use crate::config::tls::{CertificateSource, Certified};
 use crate::link::inventory::{Inventory, InventoryRoute};
+use crate::system::sandbox::{Confinement, Kernel};
 use crate::system::sanitize::sanitize_line;
 use crate::system::scoreboard::{Limit, RunningCallback, Slot};
 
 /// What does not change while the server runs.
 pub struct ServerInfo {
     config: Option<PathBuf>,
+    sandbox: Option<SandboxStatus>,
     started_at: Instant,
 }
 
 impl ServerInfo {
-    pub fn new(settings: &Settings) -> Self {
-        Self { config: settings.config.clone(), started_at: Instant::now() }
+    pub fn new(settings: &Settings, confinement: Option<&Confinement>) -> Self {
+        let (config, sandbox) = (settings.config.clone(), confinement.map(sandbox));
+        Self { config, sandbox, started_at: Instant::now() }
     }
 
     /// The state of the server now, with this plan.
@@ -47,6 +51,7 @@ impl ServerInfo {
             uptime_ms: milliseconds(self.started_at.elapsed()),
             draining_for_ms: shutdown.lasts().map(milliseconds),
             config: self.config.clone(),
+            sandbox: self.sandbox.clone(),
             addresses: plan.addresses().into_iter().map(str::to_owned).collect(),
             listeners: plan.listeners.iter().map(listener).collect(),
             workers: workers.slots().iter().map(|slot| worker(slot, workers.score(slot.index))).collect(),
@@ -54,6 +59,21 @@ impl ServerInfo {
             routes: inventory.routes.iter().map(|it| route(it, &inventory)).collect(),
             routes_more: inventory.routes_more,
         }
+    }
+}
+
+fn sandbox(confinement: &Confinement) -> SandboxStatus {
+    let Confinement { settings, served, common, copies: _ } = confinement;
+    let SandboxSettings { level, read, write, execute, network, system_calls } = settings.clone();
+    SandboxStatus {
+        level: level.to_string(),
+        read: read.into_iter().chain(served.clone()).collect(),
+        system: common.clone(),
+        write,
+        execute,
+        network,
+        system_calls,
+        missing: Kernel::ask().missing().into_iter().map(str::to_owned).collect(),
     }
 }
 
@@ -161,7 +181,7 @@ mod tests {
             let inventory = Inventory { plugins: vec![plugin], routes, routes_more: 0 };
             workers.slots()[index].begin_serving(Rc::new(inventory), Rc::new(Queue::default()));
         }
-        let info = ServerInfo { config: None, started_at: Instant::now() };
+        let info = ServerInfo { config: None, sandbox: None, started_at: Instant::now() };
         let status = info.status(&workers, &Shutdown::default(), &Plan::default());
         assert_eq!((status.plugins[0].name.as_str(), status.plugins[0].generation), ("ch\u{fffd}at", 4));
         let handler = RouteHandler {
@@ -190,7 +210,7 @@ mod tests {
                 slot.stall_timer.borrow_mut().sample(now, workers.score(slot.index), None);
             }
         }
-        let info = ServerInfo { config: None, started_at: start };
+        let info = ServerInfo { config: None, sandbox: None, started_at: start };
         let stalled: Vec<_> = info
             .status(&workers, &Shutdown::default(), &Plan::default())
             .workers

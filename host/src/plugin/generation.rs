@@ -23,6 +23,7 @@ use crate::config::nearest::nearest;
 use crate::config::plan::PlannedPlugin;
 use crate::config::plugin_source::BroadcastTo;
 use crate::system::crash;
+use crate::system::sandbox;
 use crate::system::scoreboard::{self, CodeLabel};
 
 /// One loaded version of a plugin.
@@ -164,12 +165,13 @@ impl Generation {
         scoreboard::undefine(hook.index.get());
         let config = self.config_position.as_ref();
         let config = config.map(|position| format!(" (its config: {position})")).unwrap_or_default();
+        let (name, note) = (&hook.name, sandbox::note());
         match answer {
             Ok(true) => Ok(()),
             Ok(false) => {
-                Err(anyhow!("its onload hook `{}` refused the load and gave no reason{config}", hook.name))
+                Err(anyhow!("its onload hook `{name}` refused the load and gave no reason{config}{note}"))
             }
-            Err(reason) => Err(anyhow!("its onload hook `{}` refused the load: {reason}{config}", hook.name)),
+            Err(reason) => Err(anyhow!("its onload hook `{name}` refused the load: {reason}{config}{note}")),
         }
     }
 

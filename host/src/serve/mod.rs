@@ -1,5 +1,7 @@
 //! Serving, in a worker process or in the only process: from loaded plugins to the last connection.
 
+pub mod confinement; // what confined workers need
+
 pub mod certificates; // of listeners with TLS
 
 pub mod listen; // listening sockets, and who accepts
@@ -37,6 +39,7 @@ use crate::system::process::{
     block_on, end_with_parent, fork, init, open_addresses, open_scoreboard, set_name, take_link,
     write_in_background,
 };
+use crate::system::sandbox::Confinement;
 use crate::system::sanitize::sanitize;
 use crate::system::scoreboard::{self, Scoreboard};
 use crate::system::service_manager::{self, Service};
@@ -162,6 +165,11 @@ pub fn check_alone(settings: &Settings) -> Result<()> {
             anyhow!("--user and --group are for worker processes; with --workers 0 start as that user");
         return Err(settings.located(key, error));
     }
+    if settings.sandbox.is_on() {
+        let error =
+            anyhow!("the sandbox is for worker processes (--sandbox); with --workers 0 nothing is confined");
+        return Err(settings.located("level", error));
+    }
     Ok(())
 }
 
@@ -169,7 +177,7 @@ pub fn check_alone(settings: &Settings) -> Result<()> {
 pub fn run_worker() -> Result<()> {
     let socket = take_link("`callsign worker` is started by `callsign serve`, not by hand")?;
     let (setup, descriptors) = Setup::receive(&socket)?;
-    let Setup { index, workers, parent, first_connection, plan, link_max_message } = setup;
+    let Setup { index, workers, parent, first_connection, plan, link_max_message, confinement } = setup;
     set_name(&format!("callsign-w{index}"));
     write_in_background();
     logging::start(plan.log.into(), Some(index));
@@ -189,6 +197,8 @@ pub fn run_worker() -> Result<()> {
     let links: Vec<_> =
         [socket.as_fd(), later.as_fd()].into_iter().chain(pipe.iter().map(AsFd::as_fd)).collect();
     fork::watch(&links, &listening).context("cannot watch for forks")?;
+    // Before the runtime, and before any thread.
+    let confined = confine(confinement.as_ref());
     block_on(async {
         tokio::task::spawn_local(Ignored::in_worker()?.log());
         fork::watch_signals();
@@ -196,6 +206,7 @@ pub fn run_worker() -> Result<()> {
         let info = WorkerInfo { scoreboard, index, workers, first_connection, addresses };
         let listeners = descriptors.map(Listener::from_descriptor).collect::<Result<_>>();
         let listeners = listeners.and_then(|sockets| NextListeners::first(&plan.listeners, sockets));
+        let listeners = confined.and(listeners);
         let started = listeners.and_then(|first| Ok((start(&plan, info, pipe)?, first)));
         let (worker, listeners) = match started {
             Ok(started) => started,
@@ -229,6 +240,14 @@ pub fn run_worker() -> Result<()> {
         uplink.flush()?;
         drained
     })
+}
+
+/// Confines this process, if it is to be confined.
+fn confine(confinement: Option<&Confinement>) -> Result<()> {
+    let Some(confinement) = confinement else { return Ok(()) };
+    // A terminal is opened again for this.
+    logging::open();
+    confinement.apply()
 }
 
 /// Loads the plugins, resolves the routes, and starts the tasks of a worker. Nothing is accepted yet.

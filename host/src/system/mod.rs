@@ -18,6 +18,11 @@ pub mod x509; // what certificates say
 
 pub mod privileges; // --user and --group
 
+#[cfg(target_os = "linux")]
+pub mod capabilities; // those of a process, and those that it could get
+
+pub mod sandbox; // what the code of plugins may do
+
 pub mod private_folder; // who can use a folder, or replace what is in it
 
 pub mod file_stamp; // versions of a file

@@ -16,12 +16,14 @@ pub struct Identity {
     pub user: u32,
     /// The only group.
     pub group: u32,
+    /// Whether processes with this identity have no capabilities, and cannot get any: a user was named.
+    pub drops_capabilities: bool,
 }
 
 impl Identity {
     /// That of this process.
     pub fn own() -> Self {
-        Self { user: Uid::effective().as_raw(), group: Gid::effective().as_raw() }
+        Self { user: Uid::effective().as_raw(), group: Gid::effective().as_raw(), drops_capabilities: false }
     }
 }
 
@@ -64,15 +66,16 @@ pub fn look_up(user: Option<&str>, group: Option<&str>) -> Result<Option<Identit
         (None, Some((_, group))) => *group,
         (None, None) => Gid::effective().as_raw(),
     };
+    let drops_capabilities = user.is_some();
     let user = user.map_or_else(|| Uid::effective().as_raw(), |(user, _)| user);
-    Ok(Some(Identity { user, group }))
+    Ok(Some(Identity { user, group, drops_capabilities }))
 }
 
 /// Looks up the owner of a file.
 pub fn look_up_owner(owner: &Owner) -> Result<Identity, String> {
     let (user, primary) = find_user(&owner.user)?;
     let group = owner.group.as_deref().map_or(Ok(primary), find_group)?;
-    Ok(Identity { user, group })
+    Ok(Identity { user, group, drops_capabilities: true })
 }
 
 /// Whether this process is root.

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use callsign::testing::file::{self as config, Config};
-use callsign::testing::{BroadcastTo, Files, LimitOptions, Rate, RoutePath, Target, settings};
+use callsign::testing::{
+    BroadcastTo, Files, LimitOptions, Rate, RoutePath, SandboxSettings, Target, settings,
+};
 
 /// Parses `text` as the file `conf/callsign.toml`.
 fn parse(text: &str) -> Config {
@@ -88,6 +90,10 @@ fn the_example_file_sets_every_key_and_shows_the_defaults() {
     assert_eq!(default, Target::Files(Files { folder: "conf/public".into(), ..files.clone() }));
     assert!(config.origins.is_some());
     assert_eq!(config.trusted_proxies, Some(Vec::new()));
+    assert_eq!(config.sandbox, Some(SandboxSettings::default()));
+    for key in ["level", "read", "write", "execute", "network", "system_calls"] {
+        assert!(config.positions.contains_key(key), "{key}");
+    }
 }
 
 #[test]

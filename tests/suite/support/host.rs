@@ -259,6 +259,10 @@ pub fn isolate(command: &mut Command) {
     command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
     // One worker by default, so that all clients of a test share it.
     command.env("CALLSIGN_WORKERS", "1");
+    // Runs any test with confined workers.
+    if let Ok(level) = env::var("CALLSIGN_TEST_SANDBOX") {
+        command.env("CALLSIGN_SANDBOX", level);
+    }
     // All servers would share the default control socket.
     command.env("CALLSIGN_CONTROL", "none");
     // The tests may run as a service.

@@ -15,6 +15,8 @@ mod route_limits; // limits for the connections of a route
 
 mod secrets; // values that are elsewhere
 
+mod sandbox; // what plugins may do
+
 mod tls; // certificates of a listener
 
 mod walk; // sections, keys and typed values with their positions
@@ -39,9 +41,11 @@ use crate::config::plugin_source::{BroadcastTo, PluginSource, is_plugin_name};
 use crate::config::rate::Rate;
 use crate::config::regular_file;
 use crate::config::route::Route;
+use crate::config::sandbox::SandboxSettings;
 use crate::config::trusted_proxies::TrustedProxy;
 use crate::config::units::{parse_duration, parse_size};
 use crate::config::web_origin::{OriginPattern, OriginRule};
+use sandbox::SANDBOX_KEYS;
 use walk::{Document, Section};
 
 const TOP_KEYS: &[&str] = &[
@@ -59,6 +63,7 @@ const TOP_KEYS: &[&str] = &[
     "worker",
     "websocket",
     "http",
+    "sandbox",
 ];
 const WORKER_KEYS: &[&str] = &[
     "slow_callback",
@@ -100,6 +105,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("in [worker]", WORKER_KEYS),
     ("in [websocket]", WEBSOCKET_KEYS),
     ("in [http]", HTTP_KEYS),
+    ("in [sandbox]", SANDBOX_KEYS),
 ];
 
 /// The settings of a config file; None or empty where the file does not set them.
@@ -125,6 +131,8 @@ pub struct Config {
     pub trusted_proxies: Option<Vec<TrustedProxy>>,
     /// Whether messages are compressed on routes that do not say it.
     pub compression: Option<Compression>,
+    /// Paths are joined to the file's folder.
+    pub sandbox: Option<SandboxSettings>,
     /// The other keys of `[worker]`, `[websocket]` and `[http]`, and `drain_timeout`.
     pub limits: LimitOptions,
     /// Where the settings of the whole server are in the file: `file:line:column` of the value, by key.
@@ -161,8 +169,14 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
     let worker = top.table("worker", WORKER_KEYS)?;
     let websocket = top.table("websocket", WEBSOCKET_KEYS)?;
     let http = top.table("http", HTTP_KEYS)?;
-    let sections =
-        [(&top, TOP_KEYS), (&worker, WORKER_KEYS), (&websocket, WEBSOCKET_KEYS), (&http, HTTP_KEYS)];
+    let sandbox = top.table("sandbox", SANDBOX_KEYS)?;
+    let sections = [
+        (&top, TOP_KEYS),
+        (&worker, WORKER_KEYS),
+        (&websocket, WEBSOCKET_KEYS),
+        (&http, HTTP_KEYS),
+        (&sandbox, SANDBOX_KEYS),
+    ];
     Ok(Config {
         listen: listen::entries(&top, folder)?,
         workers: top.value("workers", count)?,
@@ -177,6 +191,7 @@ pub fn parse(text: &str, file: &Path) -> anyhow::Result<Config> {
         origins: origins(&http)?,
         trusted_proxies: http.list("trusted_proxies", trusted_proxy)?,
         compression: compression::compression(&websocket)?,
+        sandbox: sandbox::sandbox(&sandbox, folder)?,
         limits: LimitOptions {
             max_message: websocket.value("max_message", size)?,
             message_timeout: websocket.value("message_timeout", duration)?,

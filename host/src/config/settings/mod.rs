@@ -25,6 +25,7 @@ use crate::config::listen::Listen;
 use crate::config::log_level::LogLevel;
 use crate::config::options::ServeOptions;
 use crate::config::route::{Route, RoutePath};
+use crate::config::sandbox::SandboxSettings;
 
 pub use crate::config::plugin_source::PluginSource;
 pub use limits::Limits;
@@ -47,6 +48,8 @@ pub struct Settings {
     /// For the handshakes of all routes.
     pub handshake: HandshakePolicy,
     pub limits: Limits,
+    /// What workers may do. A reload does not change it, because a confined worker cannot regain access.
+    pub sandbox: SandboxSettings,
     pub control: ControlAddress,
     /// The config file, which `callsign status` shows.
     pub config: Option<PathBuf>,
@@ -65,6 +68,7 @@ impl Settings {
             ("workers", self.workers != other.workers),
             ("user", self.user != other.user),
             ("group", self.group != other.group),
+            ("sandbox", self.sandbox != other.sandbox),
             ("control", self.control != other.control),
         ];
         let names = pairs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned());
@@ -151,6 +155,8 @@ impl Settings {
             let key = words.find(|word| positions.contains_key(*word)).unwrap_or_default();
             locate(&positions, key, error)
         })?;
+        let mut sandbox = config.sandbox.unwrap_or_default();
+        sandbox.level = options.sandbox.unwrap_or(sandbox.level);
         let routes = merge_routes(config.routes, options.route)?;
         routes.iter().try_for_each(|route| limits.check_route(route))?;
         Ok(Self {
@@ -170,6 +176,7 @@ impl Settings {
                 trusted_proxies: trusted_proxies.into(),
             },
             limits,
+            sandbox,
             control: options.control.or(config.control).unwrap_or_default(),
             config: options.config,
             log: options.log.or(config.log).unwrap_or(DEFAULT_LOG),

@@ -25,8 +25,8 @@ pub use hangup::reload_on;
 pub use location::{check, find, open};
 pub use socket::{WireRequest, WireResponse, serve};
 pub use status::{
-    CertificateStatus, ListenerStatus, PluginStatus, RouteHandler, RouteStatus, RunningStatus, Status,
-    WorkerPlugin, WorkerStatus,
+    CertificateStatus, ListenerStatus, PluginStatus, RouteHandler, RouteStatus, RunningStatus, SandboxStatus,
+    Status, WorkerPlugin, WorkerStatus,
 };
 
 /// Sends requests to the server, from any thread.

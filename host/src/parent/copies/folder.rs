@@ -53,7 +53,7 @@ impl Access {
     pub fn give_file(self, file: &File) -> io::Result<()> {
         file.set_permissions(Permissions::from_mode(0o400))?;
         match self.0 {
-            Some(Identity { user, group }) => fchown(file, Some(user), Some(group)),
+            Some(Identity { user, group, .. }) => fchown(file, Some(user), Some(group)),
             None => Ok(()),
         }
     }

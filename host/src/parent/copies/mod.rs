@@ -67,6 +67,11 @@ impl Copies {
         Ok(Self { store, copied_total: Cell::new(0), pool: Pool::new("copy", 1) })
     }
 
+    /// The folder with all copies.
+    pub fn folder(&self) -> PathBuf {
+        lock(&self.store.folder).path().to_owned()
+    }
+
     /// Removes all copies. No worker runs any more.
     pub fn remove(&self) {
         lock(&self.store.copies).clear();

@@ -11,6 +11,7 @@ mod candidate; // the plan, and what may follow it
 mod transaction; // check, load, pause, prepare, then commit or abort
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, bail};
 use log::Level;
@@ -25,9 +26,9 @@ use crate::config::plan::{Plan, PlannedListener};
 use crate::config::settings::Settings;
 use crate::link::inventory::Inventory;
 use crate::link::orders::Done;
-use crate::serve::certificates;
 use crate::serve::probe::{self, TimeLimit, Trial};
 use crate::serve::summary::listening_on;
+use crate::serve::{certificates, confinement};
 use crate::system::log as logging;
 use crate::system::privileges::Identity;
 use crate::system::sanitize::sanitize;
@@ -60,6 +61,11 @@ impl Reloads {
     /// Makes the copies of the current plan again if something has deleted them. Returns the plan for a new worker.
     pub async fn plan_to_load(&self) -> Result<Plan> {
         self.copies.restore(&self.plans.current()).await
+    }
+
+    /// The folder that workers load libraries from.
+    pub fn copies_folder(&self) -> PathBuf {
+        self.copies.folder()
     }
 
     /// Removes all copies. No worker runs any more.
@@ -192,9 +198,14 @@ impl Reloads {
         if candidate.plan.access_log.is_on() {
             parent.launcher.access_log.prepare()?;
         }
+        let Plan { routes, .. } = &candidate.plan;
+        if let Some(confinement) = &parent.launcher.confinement {
+            confinement::check_change(confinement, &candidate.plan.sources(), routes)?;
+        }
         if !candidate.new_files.is_empty() {
-            let trial =
-                Trial { plugins: candidate.new_plugins(), serving: self.plans.serving(), routes: None };
+            let (plugins, serving) = (candidate.new_plugins(), self.plans.serving());
+            let confinement = parent.launcher.confinement_with(self.copies.folder());
+            let trial = Trial { plugins, serving, routes: None, confinement };
             let limit = TimeLimit { left: deadline.remaining(), within: deadline.within() };
             let probed = probe::probe(trial, parent.launcher.identity, limit).await;
             probed.map_err(|reason| anyhow!("{reason}"))?;

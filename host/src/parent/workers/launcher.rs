@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::Result;
@@ -16,15 +17,19 @@ use crate::config::settings::Settings;
 use crate::link::descriptors;
 use crate::link::setup::Setup;
 use crate::parent::listeners::Listeners;
+use crate::serve::confinement;
 use crate::system::access_log;
 use crate::system::privileges::Identity;
 use crate::system::process::{self, Leader};
+use crate::system::sandbox::Confinement;
 use crate::system::task;
 
 /// What all workers get from the parent.
 pub struct Launcher {
     /// The user and group that workers run as.
     pub identity: Option<Identity>,
+    /// What workers may do: the same for all, for as long as the server runs, because none can regain access.
+    pub confinement: Option<Confinement>,
     /// Closed when the server stops.
     pub listeners: Listeners,
     printed: Printed,
@@ -50,8 +55,13 @@ impl Launcher {
     pub fn bind(settings: &Settings, identity: Option<Identity>) -> Result<Self> {
         let access_log = access_log::Writer::open(&settings.access_log.target);
         let access_log = access_log.map_err(|error| settings.located("access_log", error))?;
-        let listeners = Listeners::bind(settings, identity)?;
-        Ok(Self { identity, listeners, printed: Printed::new(), access_log })
+        let (listeners, printed) = (Listeners::bind(settings, identity)?, Printed::new());
+        Ok(Self { identity, confinement: confinement::of(settings), listeners, printed, access_log })
+    }
+
+    /// What processes may do that load libraries from this folder.
+    pub fn confinement_with(&self, copies: PathBuf) -> Option<Confinement> {
+        self.confinement.clone().map(|confinement| Confinement { copies: Some(copies), ..confinement })
     }
 
     /// Starts a worker for a slot.
@@ -61,6 +71,7 @@ impl Launcher {
         workers: &Workers,
         plan: &Plan,
         link_max_message: usize,
+        copies: PathBuf,
     ) -> Result<Launched> {
         let name = format!("callsign: worker {}", slot.index);
         let (mut child, link) = process::start("worker", &name, self.identity, |command| {
@@ -81,6 +92,7 @@ impl Launcher {
             first_connection: slot.accepted_total(),
             plan: plan.clone(),
             link_max_message,
+            confinement: self.confinement_with(copies),
         };
         let mut descriptors = vec![workers.scoreboard_descriptor()];
         descriptors.push(workers.addresses_descriptor());

@@ -17,6 +17,8 @@ pub struct Death<'w> {
     pub pid: i32,
     pub status: ExitStatus,
     pub lived: Duration,
+    /// Whether the worker was confined.
+    pub is_confined: bool,
     /// The watchdog's interval, which bounds how exact times of callbacks are. None: callbacks have no limit, and are not sampled.
     pub interval: Option<Duration>,
 }
@@ -41,7 +43,7 @@ impl Death<'_> {
     fn signal_report(&self, signal: i32) -> String {
         // The worker's own record counts only if it is about the signal that ended the process.
         let cause = self.crash.filter(|crash| crash.signal == signal).map(crash::cause);
-        let cause = cause.unwrap_or_else(|| crash::signal_name(signal));
+        let cause = cause.unwrap_or_else(|| crash::unrecorded_cause(signal, self.is_confined));
         match self.crash {
             // A thread of a plugin crashed. What the worker's thread did meanwhile is not to blame.
             Some(crash) if !crash.worker_thread => format!("died of {cause}"),
@@ -73,7 +75,8 @@ mod tests {
         let interval = Some(Duration::from_millis(10));
         let (status, crash) = (ExitStatus::from_raw(status), score.crash());
         let crash = crash.as_ref();
-        Death { slot: &slot, score, crash, pid: 4711, status, lived, interval }.report()
+        let is_confined = true;
+        Death { slot: &slot, score, crash, pid: 4711, status, lived, is_confined, interval }.report()
     }
 
     #[test]

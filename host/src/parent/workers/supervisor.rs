@@ -127,7 +127,8 @@ impl Supervisor {
         if parent.shutdown.has_begun() {
             return not_started(Progress::DiedBeforeServing, String::new());
         }
-        let launched = parent.launcher.launch(slot, &parent.workers, &plan, parent.relay.max_message());
+        let (max_message, copies) = (parent.relay.max_message(), parent.reloads.copies_folder());
+        let launched = parent.launcher.launch(slot, &parent.workers, &plan, max_message, copies);
         let Launched { child, link, setup, later, mut printed } = match launched {
             Ok(launched) => launched,
             Err(error) => {
@@ -161,7 +162,9 @@ impl Supervisor {
         let report = match status {
             Ok(status) => {
                 let interval = Watchdog::new(&parent.limits()).interval();
-                Death { slot, score, crash: crash.as_ref(), pid: number, status, lived, interval }.report()
+                let is_confined = parent.launcher.confinement.is_some();
+                let (pid, crash) = (number, crash.as_ref());
+                Death { slot, score, crash, pid, status, lived, is_confined, interval }.report()
             }
             Err(error) => format!("worker {} cannot be waited for: {error}", slot.index),
         };

@@ -334,6 +334,7 @@ mod tests {
             signal: libc::SIGSEGV,
             code: 1,
             address: 0,
+            argument: 0,
             pc: 0,
             overflow: false,
             worker_thread: true,

@@ -182,7 +182,7 @@ impl Bound {
     pub fn permit(&mut self, permissions: Permissions) -> Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let Permissions { mode, owner } = permissions;
-        let Identity { user, group } = owner.unwrap_or_else(Identity::own);
+        let Identity { user, group, .. } = owner.unwrap_or_else(Identity::own);
         file.give_to(user, group).context("its owner cannot be changed")?;
         file.set_mode(mode).context("its mode cannot be changed")?;
         self.about.permissions = Some(permissions);

@@ -13,6 +13,7 @@ use crate::link::{self, Tag, setup};
 use crate::plugin::describe::inventory;
 use crate::plugin::dispatch::Dispatch;
 use crate::plugin::generation::LoadSite;
+use crate::serve::confine;
 use crate::serve::reload::load_initial_plugins;
 use crate::system::crash;
 use crate::system::process::{
@@ -31,8 +32,10 @@ pub fn run_probe() -> Result<()> {
     scoreboard::adopt(scoreboard.slot(0));
     crash::install(scoreboard.slot(0)).context("cannot install the crash handler")?;
     fork::watch(&[socket.as_fd()], &[]).context("cannot watch for forks")?;
+    // Before the runtime, and before any thread.
+    let confined = confine(trial.confinement.as_ref());
     block_on(async {
-        let answer = match load(&trial) {
+        let answer = match confined.and_then(|()| load(&trial)) {
             Ok(loaded) => link::message(Tag::Ready, link::text(&serde_json::to_string(&loaded)?)),
             Err(error) => link::message(Tag::Failed, link::text(&format!("{error:#}"))),
         };

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::plan::PlannedPlugin;
 use crate::config::route::Route;
+use crate::system::sandbox::Confinement;
 
 pub use child::run_probe;
 pub use run::probe;
@@ -29,6 +30,8 @@ pub struct Trial {
     /// The routes; an empty list means the convention. None: the routes are unknown, and it is no error if the
     /// convention finds nothing to serve.
     pub routes: Option<Vec<Route>>,
+    /// What the probe may do, which is what workers may. None: they are not confined.
+    pub confinement: Option<Confinement>,
 }
 
 /// How long a trial may take.

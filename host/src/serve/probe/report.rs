@@ -9,12 +9,19 @@ use crate::system::crash;
 use crate::system::scoreboard::Slot;
 
 /// ``plugin `chat` (libchat.so) crashes in its onload hook `configure`: SIGSEGV: no access to address 0x10``
-pub(super) fn describe_exit(slot: &Slot, plugins: &[PlannedPlugin], status: ExitStatus) -> String {
+pub(super) fn describe_exit(
+    slot: &Slot,
+    plugins: &[PlannedPlugin],
+    status: ExitStatus,
+    is_confined: bool,
+) -> String {
     let (who, place) = running_plugin(slot, plugins);
     let crash = slot.crash().filter(|crash| Some(crash.signal) == status.signal());
     match (crash, status.signal(), status.code()) {
         (Some(crash), ..) => format!("{who} crashes {place}: {}", crash::cause(&crash)),
-        (None, Some(signal), _) => format!("{who} dies {place}: {}", crash::signal_name(signal)),
+        (None, Some(signal), _) => {
+            format!("{who} dies {place}: {}", crash::unrecorded_cause(signal, is_confined))
+        }
         (None, None, Some(code)) => format!("{who} ends the process with status {code} {place}"),
         (None, None, None) => format!("{who} ends {place}: {status}"),
     }

@@ -17,6 +17,7 @@ use crate::system::crash;
 use crate::system::pool::Pool;
 use crate::system::privileges::Identity;
 use crate::system::process::{self, Leader};
+use crate::system::sandbox::Confinement;
 use crate::system::sanitize::sanitize;
 use crate::system::scoreboard::{Crash, Scoreboard};
 
@@ -39,6 +40,7 @@ pub async fn probe(
     time_limit: TimeLimit,
 ) -> Result<Inventory, String> {
     let plugins = trial.plugins.clone();
+    let note = trial.confinement.as_ref().map(Confinement::note).unwrap_or_default();
     match run(trial, identity, time_limit).await {
         Ok(Outcome::Loaded(loaded)) => Ok(loaded),
         Ok(Outcome::Failed(reason)) => Err(reason),
@@ -47,7 +49,7 @@ pub async fn probe(
             let describe = move || crash.map(|crash| crash::describe(&crash)).unwrap_or_default();
             let pool = Pool::new("backtrace", 1);
             let stack = tokio::time::timeout(LOOK_UP, pool.call(describe)).await;
-            Err(add_stack(what, stack.unwrap_or_default(), &plugins))
+            Err(add_stack(what + &note, stack.unwrap_or_default(), &plugins))
         }
         Err(error) => Err(format!("cannot probe the plugins in another process: {error:#}")),
     }
@@ -68,7 +70,7 @@ enum Outcome {
 async fn run(trial: Trial, identity: Option<Identity>, time_limit: TimeLimit) -> Result<Outcome> {
     let (scoreboard, descriptor) = Scoreboard::create(1).context("no shared memory for the scoreboard")?;
     let slot = scoreboard.slot(0);
-    let plugins = trial.plugins.clone();
+    let (plugins, is_confined) = (trial.plugins.clone(), trial.confinement.is_some());
     let (mut child, link) = spawn(trial, identity, &descriptor)?;
     let mut link = tokio::net::UnixStream::from_std(link)?;
     let end = async {
@@ -83,7 +85,10 @@ async fn run(trial: Trial, identity: Option<Identity>, time_limit: TimeLimit) ->
         Ok(End::Answered(outcome)) => outcome,
         Ok(End::Exited(status)) => match tokio::time::timeout(LAST_ANSWER, read_answer(&mut link)).await {
             Ok(Some(outcome)) => outcome,
-            _ => Outcome::Died { what: describe_exit(slot, &plugins, status?), crash: slot.crash() },
+            _ => Outcome::Died {
+                what: describe_exit(slot, &plugins, status?, is_confined),
+                crash: slot.crash(),
+            },
         },
         Err(_) => {
             let what = format!("{} {}", describe_hang(slot, &plugins), time_limit.within);

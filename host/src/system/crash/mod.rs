@@ -2,6 +2,7 @@
 //! on the scoreboard, and lets the process die of that signal. In the parent, the addresses become names and lines.
 //! Nothing here starts, waits for or replaces a worker.
 
+use crate::system::sandbox;
 use crate::system::scoreboard::Crash;
 
 #[expect(unsafe_code, reason = "a signal handler")]
@@ -9,6 +10,8 @@ mod signal; // in the worker: the signal handler
 
 mod symbols; // in the parent: addresses to names
 
+#[cfg(target_os = "linux")]
+pub use signal::report_system_calls;
 pub use signal::{install, modules};
 pub use symbols::describe;
 
@@ -22,10 +25,23 @@ pub fn cause(crash: &Crash) -> String {
         }
         (libc::SIGSEGV | libc::SIGBUS, Some(address)) => format!("{name}: no access to address {address:#x}"),
         (libc::SIGFPE, Some(_)) => format!("{name}: a division by zero or overflow"),
+        (libc::SIGSYS, Some(call)) => format!("{name} ({})", sandbox::describe(call, crash.argument)),
         (libc::SIGILL, Some(_)) => format!("{name}: an invalid instruction or a trap"),
         _ => name,
     };
     if crash.worker_thread { cause } else { cause + ", on a thread of a plugin's own" }
+}
+
+/// The cause of an end by a signal that the process has not recorded. A confined one records each forbidden system call,
+/// unless SIGSYS is blocked meanwhile.
+pub fn unrecorded_cause(signal: i32, is_confined: bool) -> String {
+    let name = signal_name(signal);
+    if signal != libc::SIGSYS || !is_confined {
+        return name;
+    }
+    name + " (the sandbox forbids a system call that was made while signals were blocked, as the C library does to start a \
+            process; `execute = [\"PROGRAM\"]`, or `system_calls = [\"fork\"]` for one that executes nothing, in [sandbox] would \
+            allow that)"
 }
 
 /// `SIGSEGV` for 11.

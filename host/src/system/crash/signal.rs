@@ -7,10 +7,10 @@ use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
-use libc::{SIGABRT, SIGALRM, SIGBUS, SIGFPE, SIGILL, SIGSEGV};
+use libc::{SIGABRT, SIGALRM, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS};
 
 use crate::system::scoreboard::{Fault, Module, Slot};
-use registers::{instruction, return_to_caller};
+use registers::{instruction, return_to_caller, system_call};
 
 /// Bytes of the stack that the handler runs on.
 const STACK: usize = 64 * 1024;
@@ -54,6 +54,12 @@ pub fn install(slot: &'static Slot) -> io::Result<()> {
     }
     slot.set_modules(&modules());
     Ok(())
+}
+
+/// Records system calls that a filter forbids. Call it after [`install`].
+#[cfg(target_os = "linux")]
+pub fn report_system_calls() -> io::Result<()> {
+    handle(SIGSYS)
 }
 
 fn handle(signal: c_int) -> io::Result<()> {
@@ -123,16 +129,10 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         // accesses it.
         let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
         let pc = instruction(context);
-        slot.begin_crash(&Fault {
-            signal,
-            code,
-            address: address as u64,
-            pc: pc as u64,
-            overflow,
-            worker_thread,
-        });
+        let (address, argument) = if signal == SIGSYS { system_call(context) } else { (address as u64, 0) };
+        slot.begin_crash(&Fault { signal, code, address, argument, pc: pc as u64, overflow, worker_thread });
         slot.add_frame(pc as u64);
-        if no_access && pc == address {
+        if no_access && pc as u64 == address {
             // The thread jumped to an address without code, most likely by a call: the walk begins at the caller.
             // SAFETY: a fault in there calls this handler again, which then ends the process.
             unsafe { return_to_caller(context) };
@@ -214,11 +214,17 @@ extern "C" fn on_frame(frame: *mut c_void, walk: *mut c_void) -> c_int {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod registers {
-    use libc::{REG_RIP, REG_RSP, ucontext_t};
+    use libc::{REG_RAX, REG_RDI, REG_RIP, REG_RSP, ucontext_t};
 
     /// The interrupted instruction.
     pub fn instruction(context: &ucontext_t) -> usize {
         context.uc_mcontext.gregs[REG_RIP as usize] as usize
+    }
+
+    /// Number and first argument of the system call that was interrupted.
+    pub fn system_call(context: &ucontext_t) -> (u64, u64) {
+        let registers = &context.uc_mcontext.gregs;
+        (registers[REG_RAX as usize].cast_unsigned(), registers[REG_RDI as usize].cast_unsigned())
     }
 
     /// Undoes a call to an address without code.
@@ -243,6 +249,11 @@ mod registers {
         context.uc_mcontext.pc as usize
     }
 
+    /// Number and first argument of the system call that was interrupted.
+    pub fn system_call(context: &ucontext_t) -> (u64, u64) {
+        (context.uc_mcontext.regs[8], context.uc_mcontext.regs[0])
+    }
+
     /// Undoes a call to an address without code.
     ///
     /// # Safety
@@ -259,6 +270,11 @@ mod registers {
     /// Unknown on this platform.
     pub fn instruction(_: &ucontext_t) -> usize {
         0
+    }
+
+    /// Unknown on this platform.
+    pub fn system_call(_: &ucontext_t) -> (u64, u64) {
+        (0, 0)
     }
 
     /// # Safety

@@ -4,7 +4,7 @@ use crate::system::scoreboard::Module;
 fn crash(frames: &[u64], modules: Vec<Module>) -> Crash {
     let (pc, frames) = (frames.first().copied().unwrap_or(0), frames.to_vec());
     let (signal, code, overflow) = (libc::SIGSEGV, 1, false);
-    Crash { signal, code, address: Some(16), pc, overflow, worker_thread: true, frames, modules }
+    Crash { signal, code, address: Some(16), pc, argument: 0, overflow, worker_thread: true, frames, modules }
 }
 
 fn module(path: &str) -> Module {
@@ -26,6 +26,7 @@ fn the_cause_names_signal_and_address() {
     assert_eq!(cause(&Crash { overflow: true, ..segfault.clone() }), "SIGSEGV: out of stack");
     assert_eq!(cause(&Crash { pc: 16, ..segfault.clone() }), "SIGSEGV: a jump to 0x10, where no code is");
     assert_eq!(cause(&Crash { address: None, ..segfault.clone() }), "SIGSEGV");
+    assert_eq!(cause(&Crash { signal: libc::SIGSYS, address: None, ..segfault.clone() }), "SIGSYS");
     let elsewhere = Crash { signal: libc::SIGABRT, address: None, worker_thread: false, ..segfault };
     assert_eq!(cause(&elsewhere), "SIGABRT, on a thread of a plugin's own");
 }

@@ -19,7 +19,7 @@ use crate::config::calendar::Milliseconds;
 use crate::system::sanitize::is_unsafe;
 use stderr::Stderr;
 
-pub use stderr::flush;
+pub use stderr::{flush, open};
 
 /// Time for a reader of stdout or stderr to make room for a last text.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -38,6 +38,11 @@ impl Write for Stderr {
     }
 }
 
+/// Opens what the log is written to, if it has to be opened: a confined process cannot do so later.
+pub fn open() {
+    with_log(|_, _| ());
+}
+
 /// Writes records that wait. Call it regularly: a record that found no room may be the last one for a long time.
 pub fn flush() {
     if PENDING.load(Relaxed) {

@@ -3,6 +3,9 @@
 //! Invariant: a child leads a process group, and no process of that group outlives the child for long: whoever reaps
 //! the child kills the group first.
 
+#[cfg_attr(target_os = "linux", expect(unsafe_code, reason = "steps between fork and exec"))]
+mod identity; // in a child: becomes another user
+
 #[expect(unsafe_code, reason = "a handler for fork")]
 pub mod fork; // in a worker: children that plugins fork
 
@@ -58,7 +61,7 @@ pub fn start(
     let (variable, tunables) = static_tls::environment();
     command.env(variable, tunables);
     if let Some(identity) = identity {
-        command.uid(identity.user).gid(identity.group);
+        identity::run_as(&mut command, identity);
     }
     prepare(&mut command);
     let child = Leader::new(command.spawn().map_err(|error| cannot_run(&program, error))?);

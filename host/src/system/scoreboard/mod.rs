@@ -18,6 +18,8 @@ mod label; // names of plugin code
 
 mod module; // where code is
 
+mod crash_record; // how a worker crashed
+
 mod slot; // the share of one worker
 
 mod text; // strings in shared memory
@@ -31,12 +33,13 @@ mod lag_timer; // many callbacks that keep clients waiting
 mod limit_counts; // how often each limit was reached
 
 pub use callback_timer::{CallbackEvent, CallbackTimer, sampling_interval};
+pub(crate) use crash_record::Fault;
+pub use crash_record::{Crash, FRAMES};
 pub use label::CodeLabel;
 pub use lag_timer::{Lag, LagTimer};
 pub use limit_counts::{Limit, LimitCounts};
 pub use module::Module;
-pub(crate) use slot::Fault;
-pub use slot::{Counters, Crash, FRAMES, HANDLERS, RunningCallback, Slot};
+pub use slot::{Counters, HANDLERS, RunningCallback, Slot};
 pub use stall_timer::{HEARTBEAT_INTERVAL, STALL_MIN, StallEvent, StallTimer};
 
 thread_local! {

@@ -3,21 +3,20 @@
 //! program.
 
 use std::array::from_fn;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::crash_record::{Crash, CrashRecord, Fault};
 use super::label::CodeLabel;
 use super::limit_counts::LimitCounts;
 use super::module::Module;
 use super::text::Text;
 use crate::system::sanitize::sanitize_line;
 
-use Ordering::{Acquire, Relaxed, Release};
+use Ordering::Relaxed;
 
 /// Labels in a slot, that of index 0 included, which has no name.
 pub const HANDLERS: usize = 128;
-/// Most return addresses of a crash.
-pub const FRAMES: usize = 64;
 
 // Bits of `Hot::now`, below the number of the callback.
 /// A callback runs.
@@ -65,20 +64,6 @@ struct Hot {
     shed: AtomicU64,
 }
 
-#[repr(C)]
-#[derive(Debug)]
-struct CrashRecord {
-    /// 0: no crash. Written after all other fields but `frames`.
-    signal: AtomicI32,
-    code: AtomicI32,
-    overflow: AtomicU32,
-    worker_thread: AtomicU32,
-    frame_count: AtomicU32,
-    address: AtomicU64,
-    pc: AtomicU64,
-    frames: [AtomicU64; FRAMES],
-}
-
 /// A running callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningCallback {
@@ -115,38 +100,6 @@ pub(super) struct Pulse {
     pub is_waiting: bool,
 }
 
-/// How a worker crashed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Crash {
-    pub signal: i32,
-    /// `si_code` of the signal: its cause. Not positive if a process sent the signal.
-    pub code: i32,
-    /// The address that could not be accessed or executed. None: a process sent the signal.
-    pub address: Option<u64>,
-    /// Address of the instruction.
-    pub pc: u64,
-    /// Whether the stack overflowed.
-    pub overflow: bool,
-    /// Whether the thread that runs callbacks crashed, not one that a plugin started.
-    pub worker_thread: bool,
-    /// `pc`, then return addresses from the innermost call outwards. At most [`FRAMES`]; fewer if the stack was
-    /// damaged.
-    pub frames: Vec<u64>,
-    /// The code that addresses belong to.
-    pub modules: Vec<Module>,
-}
-
-/// What the crash handler records before it walks the stack. The fields are those of [`Crash`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fault {
-    pub signal: i32,
-    pub code: i32,
-    pub address: u64,
-    pub pc: u64,
-    pub overflow: bool,
-    pub worker_thread: bool,
-}
-
 impl Slot {
     pub(super) const fn new() -> Self {
         const fn zero() -> AtomicU64 {
@@ -164,16 +117,7 @@ impl Slot {
                 shed: zero(),
             },
             limits: LimitCounts::new(),
-            crash: CrashRecord {
-                signal: AtomicI32::new(0),
-                code: AtomicI32::new(0),
-                overflow: AtomicU32::new(0),
-                worker_thread: AtomicU32::new(0),
-                frame_count: AtomicU32::new(0),
-                address: zero(),
-                pc: zero(),
-                frames: [const { zero() }; FRAMES],
-            },
+            crash: CrashRecord::new(),
             labels: [const { Text::new() }; HANDLERS],
             dropped: zero(),
             compressed: zero(),
@@ -272,23 +216,12 @@ impl Slot {
 
     /// Records a crash. Async-signal-safe.
     pub(crate) fn begin_crash(&self, fault: &Fault) {
-        let crash = &self.crash;
-        crash.code.store(fault.code, Relaxed);
-        crash.address.store(fault.address, Relaxed);
-        crash.pc.store(fault.pc, Relaxed);
-        crash.frame_count.store(0, Relaxed);
-        crash.overflow.store(fault.overflow.into(), Relaxed);
-        crash.worker_thread.store(fault.worker_thread.into(), Relaxed);
-        crash.signal.store(fault.signal, Release);
+        self.crash.begin(fault);
     }
 
     /// Adds a return address. False: the record is full. Async-signal-safe.
     pub(crate) fn add_frame(&self, address: u64) -> bool {
-        let count = self.crash.frame_count.load(Relaxed);
-        let Some(frame) = self.crash.frames.get(count as usize) else { return false };
-        frame.store(address, Relaxed);
-        self.crash.frame_count.store(count + 1, Release);
-        true
+        self.crash.add_frame(address)
     }
 }
 
@@ -302,7 +235,7 @@ impl Slot {
         [seen, load].as_flattened().iter().for_each(|word| word.store(0, Relaxed));
         [&self.dropped, &self.compressed].iter().for_each(|word| word.store(0, Relaxed));
         self.limits.clear();
-        self.crash.signal.store(0, Relaxed);
+        self.crash.clear();
         self.labels.iter().for_each(|label| label.write(""));
         self.modules.write("");
     }
@@ -370,23 +303,8 @@ impl Slot {
 
     /// What the crash handler recorded.
     pub fn crash(&self) -> Option<Crash> {
-        let crash = &self.crash;
-        let signal = crash.signal.load(Acquire);
-        if signal == 0 {
-            return None;
-        }
-        let code = crash.code.load(Relaxed);
-        let count = (crash.frame_count.load(Acquire) as usize).min(FRAMES);
-        Some(Crash {
-            signal,
-            code,
-            address: (code > 0).then(|| crash.address.load(Relaxed)),
-            pc: crash.pc.load(Relaxed),
-            overflow: crash.overflow.load(Relaxed) != 0,
-            worker_thread: crash.worker_thread.load(Relaxed) != 0,
-            frames: crash.frames[..count].iter().map(|frame| frame.load(Relaxed)).collect(),
-            modules: self.modules.read().split_inclusive('\n').filter_map(Module::parse).collect(),
-        })
+        let modules = || self.modules.read().split_inclusive('\n').filter_map(Module::parse).collect();
+        self.crash.read(modules)
     }
 }
 

@@ -94,7 +94,7 @@ fn a_slot_is_empty_after_clear() {
 }
 
 fn fault() -> Fault {
-    Fault { signal: 11, code: 1, address: 16, pc: 4711, overflow: false, worker_thread: true }
+    Fault { signal: 11, code: 1, address: 16, argument: 0, pc: 4711, overflow: false, worker_thread: true }
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub struct Status {
     pub draining_for_ms: Option<u64>,
     /// The config file, if there is one.
     pub config: Option<PathBuf>,
+    /// What workers may do. None: they are not confined.
+    pub sandbox: Option<SandboxStatus>,
     /// Where it listens: `HOST:PORT`, or `unix:PATH`.
     pub addresses: Vec<String>,
     /// The same, with the certificates.
@@ -40,6 +42,25 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     /// Routes beyond the first ones, which are not listed.
     pub routes_more: usize,
+}
+
+/// What confined workers may do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SandboxStatus {
+    /// `strict` or `best-effort`.
+    pub level: String,
+    /// What they may read because of the settings.
+    pub read: Vec<PathBuf>,
+    /// What any process may read.
+    pub system: Vec<PathBuf>,
+    pub write: Vec<PathBuf>,
+    pub execute: Vec<PathBuf>,
+    /// Whether they may open IP sockets.
+    pub network: bool,
+    /// System calls that the settings allow.
+    pub system_calls: Vec<String>,
+    /// What this kernel does not restrict.
+    pub missing: Vec<String>,
 }
 
 /// A listening socket.
@@ -172,7 +193,8 @@ pub struct RouteHandler {
 /// Tables.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, pid, config, listeners, workers, plugins, routes, routes_more, .. } = self;
+        let Self { version, pid, config, sandbox, listeners, workers, plugins, routes, routes_more, .. } =
+            self;
         writeln!(f, "callsign {version}, process {pid}, up {}", time(self.uptime_ms))?;
         if let Some(ms) = self.draining_for_ms {
             writeln!(f, "draining for {}: it accepts no clients, and stops when all have closed", time(ms))?;
@@ -180,6 +202,7 @@ impl fmt::Display for Status {
         if let Some(config) = config {
             writeln!(f, "config file {}", config.display())?;
         }
+        sandbox.iter().try_for_each(|sandbox| write!(f, "{sandbox}"))?;
         for ListenerStatus { address, tls, redirect, certificates } in listeners {
             let redirect = if *redirect { ", which redirects to https" } else { "" };
             writeln!(f, "listening on {}{redirect}", url(address, *tls))?;
@@ -274,6 +297,22 @@ impl fmt::Display for Status {
             table.note(format!("and {routes_more} more"));
         }
         write!(f, "\n{table}")
+    }
+}
+
+/// A line for each list that is not empty.
+impl fmt::Display for SandboxStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { level, read, system: _, write, execute, network, system_calls, missing } = self;
+        let network = if *network { "with" } else { "without" };
+        writeln!(f, "sandbox {level}, {network} network")?;
+        for (verb, paths) in [("read", read), ("write", write), ("execute", execute)] {
+            paths.iter().try_for_each(|path| writeln!(f, "  may {verb} {}", path.display()))?;
+        }
+        if !system_calls.is_empty() {
+            writeln!(f, "  may make the system calls {}", system_calls.join(", "))?;
+        }
+        missing.iter().try_for_each(|what| writeln!(f, "  does not restrict {what}"))
     }
 }
 

@@ -19,6 +19,7 @@ fn tables_fit_into_80_columns_and_say_what_runs() {
         uptime_ms: 11_560_000,
         draining_for_ms: None,
         config: Some("callsign.toml".into()),
+        sandbox: None,
         addresses: vec!["127.0.0.1:8080".into(), "127.0.0.1:8443".into()],
         listeners: vec![
             ListenerStatus { address: "127.0.0.1:8080".into(), redirect: true, ..Default::default() },
@@ -164,4 +165,21 @@ fn times_have_two_units() {
     {
         assert_eq!(time(ms), text);
     }
+}
+
+#[test]
+fn a_sandbox_is_shown_with_what_it_allows() {
+    let sandbox = SandboxStatus {
+        level: "best-effort".into(),
+        read: vec!["/srv/chat".into()],
+        system: vec!["/usr/lib".into()],
+        write: vec!["/var/lib/chat".into()],
+        network: true,
+        system_calls: vec!["ptrace".into(), "bpf".into()],
+        missing: vec!["access to files".into()],
+        ..SandboxStatus::default()
+    };
+    let expected = "sandbox best-effort, with network\n  may read /srv/chat\n  may write /var/lib/chat\n  \
+                    may make the system calls ptrace, bpf\n  does not restrict access to files\n";
+    assert_eq!(sandbox.to_string(), expected);
 }

@@ -109,7 +109,7 @@ impl Binder<'_> {
                 };
                 let (listener, mut file) = bound.with_context(|| cannot_listen(entry))?;
                 listener.set_nonblocking(true)?;
-                if let Some((Identity { user, group }, owner)) = owner_of {
+                if let Some((Identity { user, group, .. }, owner)) = owner_of {
                     file.give_to(user, group)
                         .with_context(|| format!("{} cannot be given to {owner}", entry.address))?;
                 }

@@ -1,0 +1,163 @@
+//! The filter of system calls (seccomp). A call is allowed, or raises SIGSYS (a trap, which the crash handler reports),
+//! or fails with ENOSYS if it is in no list: the C library then does without it, as on an older kernel.
+//!
+//! Invariant: of the two programs the stricter result counts, so that the first alone bounds what is allowed.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+use super::calls::{self, FORK, Group};
+use crate::config::sandbox::SandboxSettings;
+
+/// No conditions: the rule holds for each call with this number.
+type Rules = Vec<SeccompRule>;
+
+/// Namespaces in the flags of clone. A process would be root in a user namespace of its own.
+pub(super) const NAMESPACES: [i32; 7] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+];
+
+/// Filters this thread, and those that it starts.
+pub fn apply(settings: &SandboxSettings) -> Result<()> {
+    for program in programs(settings)? {
+        seccompiler::apply_filter(&program).context("the kernel rejects the filter of system calls")?;
+    }
+    Ok(())
+}
+
+/// First what exists, then what traps.
+fn programs(settings: &SandboxSettings) -> Result<[BpfProgram; 2]> {
+    let known = [Group::Allowed, Group::Forbidden, Group::Process, Group::Attributes].into_iter();
+    let known = known.flat_map(calls::of).chain(calls::of(Group::Absent).filter(is_named(settings)));
+    let known = known.map(|(_, number)| (number, Rules::new())).collect();
+    let absent = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+    let existing = compile(known, absent, SeccompAction::Allow)?;
+    let trapping = compile(trapping(settings)?, SeccompAction::Allow, SeccompAction::Trap)?;
+    Ok([existing, trapping])
+}
+
+fn compile(
+    rules: BTreeMap<i64, Rules>,
+    otherwise: SeccompAction,
+    matching: SeccompAction,
+) -> Result<BpfProgram> {
+    let filter = SeccompFilter::new(rules, otherwise, matching, std::env::consts::ARCH.try_into()?)?;
+    Ok(filter.try_into()?)
+}
+
+fn is_named(settings: &SandboxSettings) -> impl Fn(&(&'static str, i64)) -> bool {
+    move |(name, _): &(&'static str, i64)| settings.system_calls.iter().any(|other| other == name)
+}
+
+/// Whether processes may be started.
+fn has_processes(settings: &SandboxSettings) -> bool {
+    !settings.execute.is_empty() || settings.system_calls.iter().any(|name| name == FORK)
+}
+
+/// The calls that trap, with the arguments for which they do.
+fn trapping(settings: &SandboxSettings) -> Result<BTreeMap<i64, Rules>> {
+    let mut rules: BTreeMap<i64, Rules> = BTreeMap::new();
+    let mut trap = |group| rules.extend(calls::of(group).map(|(_, number)| (number, Rules::new())));
+    trap(Group::Forbidden);
+    if settings.write.is_empty() {
+        trap(Group::Attributes);
+    }
+    if !has_processes(settings) {
+        trap(Group::Process);
+    }
+    if settings.execute.is_empty() {
+        rules.extend([libc::SYS_execve, libc::SYS_execveat].map(|number| (number, Rules::new())));
+    }
+    rules.insert(libc::SYS_clone, clone_rules(has_processes(settings))?);
+    rules.insert(libc::SYS_socket, vec![all(socket_conditions(settings.network)?)?]);
+    // They write to a terminal as if its user had typed it.
+    let inputs = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| one(1, Eq, request));
+    rules.insert(libc::SYS_ioctl, inputs.into_iter().collect::<Result<_>>()?);
+    // The limits of another process of the same user.
+    let others = [condition(0, Ne, 0_u32)?, condition(0, Ne, std::process::id())?];
+    rules.insert(libc::SYS_prlimit64, vec![all(others.into())?]);
+    calls::all().filter(is_named(settings)).for_each(|(_, number)| drop(rules.remove(&number)));
+    Ok(rules)
+}
+
+fn clone_rules(has_processes: bool) -> Result<Rules> {
+    let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
+    let process = (!has_processes).then(|| one(0, MaskedEq(thread), 0_u32));
+    let namespaces = NAMESPACES.iter().map(|flag| {
+        let flag = flag.cast_unsigned();
+        one(0, MaskedEq(flag.into()), flag)
+    });
+    process.into_iter().chain(namespaces).collect()
+}
+
+/// Sockets between processes, and the kernel's answers about addresses, which the C library asks for.
+fn socket_conditions(network: bool) -> Result<Vec<SeccompCondition>> {
+    let ip: &[i32] = if network { &[libc::AF_INET, libc::AF_INET6] } else { &[] };
+    let families = [libc::AF_UNIX, libc::AF_NETLINK].iter().chain(ip);
+    families.map(|family| condition(0, Ne, family.cast_unsigned())).collect()
+}
+
+/// A rule for this argument of a call.
+fn one(argument: u8, compare: SeccompCmpOp, value: impl Into<u64>) -> Result<SeccompRule> {
+    all(vec![condition(argument, compare, value)?])
+}
+
+fn all(conditions: Vec<SeccompCondition>) -> Result<SeccompRule> {
+    Ok(SeccompRule::new(conditions)?)
+}
+
+/// The kernel looks at 32 bits of all these arguments.
+fn condition(argument: u8, compare: SeccompCmpOp, value: impl Into<u64>) -> Result<SeccompCondition> {
+    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value.into())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traps(settings: &SandboxSettings) -> impl Fn(i64) -> bool {
+        let rules = trapping(settings).expect("valid rules");
+        move |number| rules.get(&number).is_some_and(Vec::is_empty)
+    }
+
+    #[test]
+    fn settings_allow_what_would_trap() {
+        let strict = SandboxSettings::default();
+        let (execute, write) = (vec!["/bin/sh".into()], vec!["/tmp".into()]);
+        let system_calls = vec!["ptrace".to_owned(), FORK.to_owned()];
+        let free = SandboxSettings { execute, write, network: true, system_calls, ..strict.clone() };
+        let (strict, free) = (traps(&strict), traps(&free));
+        for number in [libc::SYS_ptrace, libc::SYS_execve, libc::SYS_fchmod] {
+            assert!(strict(number) && !free(number), "{number}");
+        }
+        for number in [libc::SYS_mount, libc::SYS_bpf, libc::SYS_setuid] {
+            assert!(strict(number) && free(number), "{number}");
+        }
+        for number in [libc::SYS_read, libc::SYS_clone, libc::SYS_socket, libc::SYS_ioctl] {
+            assert!(!strict(number) && !free(number), "{number}");
+        }
+    }
+
+    #[test]
+    fn both_programs_fit_into_the_kernel() {
+        const KERNEL_MAX: usize = 4096;
+        for settings in [
+            SandboxSettings::default(),
+            SandboxSettings { system_calls: vec!["io_uring_setup".to_owned()], ..SandboxSettings::default() },
+        ] {
+            let sizes = programs(&settings).expect("valid programs").map(|program| program.len());
+            assert!(sizes.iter().all(|size| (100..KERNEL_MAX).contains(size)), "{sizes:?}");
+        }
+    }
+}
