@@ -1,5 +1,4 @@
-//! What confined workers need because of what they serve: the folders of plugins' libraries, those in which the loader
-//! looks for what the libraries need, and folders of static files.
+//! What confined workers need because of what they serve: the folders of plugins' libraries, and folders of static files.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +7,6 @@ use anyhow::{Result, bail};
 use crate::config::plugin_source::PluginSource;
 use crate::config::route::{Route, Target};
 use crate::config::settings::Settings;
-use crate::plugin::dynamic::below_origin;
-use crate::plugin::image::Image;
 use crate::system::sandbox::{self, Confinement};
 
 /// Makes the confinement of all workers and probes of a server. None: the settings do not confine.
@@ -37,28 +34,15 @@ pub fn check_change(confinement: &Confinement, plugins: &[PluginSource], routes:
 /// The folders, each with what it is needed for.
 fn needed(plugins: &[PluginSource], routes: &[Route]) -> Vec<(String, PathBuf)> {
     let of_plugin = |plugin: &PluginSource| {
-        let label = plugin.label();
-        folders(&plugin.path).into_iter().map(move |folder| (label.clone(), folder)).collect::<Vec<_>>()
+        // Not what the run path of the library names: the plugin could choose what it may read.
+        (plugin.label(), absolute(plugin.path.parent().unwrap_or(Path::new(""))))
     };
     let of_route = |route: &Route| {
         let Target::Files(files) = &route.target else { return None };
         Some((format!("what route `{}` serves", route.path), absolute(&files.folder)))
     };
-    let plugins = plugins.iter().flat_map(of_plugin);
+    let plugins = plugins.iter().map(of_plugin);
     plugins.chain(routes.iter().filter_map(of_route)).filter(|(_, path)| path.exists()).collect()
-}
-
-/// The folder of a library, and those of its run path.
-fn folders(library: &Path) -> Vec<PathBuf> {
-    let folder = absolute(library.parent().unwrap_or(Path::new("")));
-    // What is wrong with the library is reported where it is loaded.
-    let run_path = Image::read(library).map(|image| image.dynamic.run_path).unwrap_or_default();
-    let run_path = run_path.iter().map(|entry| match below_origin(entry) {
-        Some(rest) => folder.join(rest),
-        None => entry.into(),
-    });
-    let run_path: Vec<_> = run_path.filter(|entry| entry.is_absolute()).collect();
-    std::iter::once(folder).chain(run_path).collect()
 }
 
 fn absolute(path: &Path) -> PathBuf {

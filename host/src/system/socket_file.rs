@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use rustix::process::{getpid, umask};
+use rustix::process::getpid;
 
 /// Most bytes of a socket's path: `sockaddr_un` has room for one more, a NUL.
 const PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
@@ -171,21 +171,35 @@ fn bind_and(
         // Stale: its server was killed.
         Ok(_) => fs::remove_file(&path).context("nobody listens on it, but it cannot be removed")?,
     }
-    // The umask keeps others off from the first instant; a mode set afterwards would leave a gap.
-    let before = umask(Mode::from_raw_mode(!mode & 0o777));
-    let bound = bind_socket(&path);
-    umask(before);
-    let socket = bound?;
+    let socket = bind_socket(&path, mode & 0o777)?;
     let about = fs::symlink_metadata(&path)?;
     // Removes the file if there is an error.
     let file = SocketFile { file: (about.dev(), about.ino()), user: about.uid(), path };
+    if about.permissions().mode() & 0o777 != mode & 0o777 {
+        file.set_mode(mode)?;
+    }
     finish(&socket)?;
     Ok((socket.into(), file))
 }
 
-fn bind_socket(path: &Path) -> rustix::io::Result<OwnedFd> {
+/// Binds a socket whose file has no more than this mode from the first instant: a mode set afterwards would leave a gap.
+fn bind_socket(path: &Path, mode: u32) -> rustix::io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let address = SocketAddrUnix::new(path)?;
+    // The file gets the mode of the socket, less the umask. The umask itself is the process's: a worker that another
+    // thread starts meanwhile would keep it.
+    #[cfg(target_os = "linux")]
+    {
+        rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))?;
+        rustix::net::bind(&socket, &address)?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let before = rustix::process::umask(Mode::from_raw_mode(!mode as _) & Mode::from_raw_mode(0o777));
+        let bound = rustix::net::bind(&socket, &address);
+        rustix::process::umask(before);
+        bound?;
+    }
     Ok(socket)
 }
 

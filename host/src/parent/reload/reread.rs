@@ -2,13 +2,19 @@
 //! long, and names slow to look up, so a thread does both: the event loop carries the broadcasts of the workers
 //! meanwhile.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
+use tokio::time::timeout;
 
 use crate::config::settings::Settings;
 use crate::parent::control::ReadSettings;
 use crate::parent::deadline::Deadline;
 use crate::parent::preflight;
 use crate::system::pool::Pool;
+
+/// Time to find out whether the server could start again. The one who asked for the reload waits.
+const RESTART_CHECK: Duration = Duration::from_secs(10);
 
 /// Reads the settings.
 pub async fn read(read_settings: &ReadSettings, needs_file: bool, deadline: Deadline) -> Result<Settings> {
@@ -27,14 +33,22 @@ pub async fn read(read_settings: &ReadSettings, needs_file: bool, deadline: Dead
 
 /// Why the next start of the server will fail with these settings. None: it will not.
 pub async fn restart_failure(settings: Settings) -> Option<String> {
-    let checked = Pool::new("settings", 1).call(move || preflight::check_restart(&settings)).await;
-    checked.err().map(|error| format!("the next start of the server will fail: {error:#}"))
+    let pool = Pool::new("settings", 1);
+    let checked = timeout(RESTART_CHECK, pool.call(move || preflight::check_restart(&settings))).await;
+    match checked {
+        Ok(checked) => {
+            checked.err().map(|error| format!("the next start of the server will fail: {error:#}"))
+        }
+        Err(_) => Some(format!(
+            "whether the server could start with these settings was not found out within {RESTART_CHECK:?}: a file or a \
+             name server does not answer"
+        )),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex, mpsc};
-    use std::time::Duration;
 
     use super::*;
 

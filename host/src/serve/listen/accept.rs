@@ -166,7 +166,11 @@ async fn accept_last(worker: &'static Worker, terms: &Terms, listener: Listener)
             }
             // The kernel is asked, because the runtime may not have noticed yet that a client is there.
             match accept_now(&listener) {
-                Ok((stream, peer)) => serve(worker, terms, stream, peer).await,
+                Ok((stream, peer)) => {
+                    serve(worker, terms, stream, peer).await;
+                    // Other clients have a turn, and the time passes.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // A client that has left again.
                 Err(error)

@@ -62,6 +62,10 @@ impl NextListeners {
     ) -> Result<Self> {
         // First, so that none is left if there is an error.
         let sent = sent.receive(transaction)?;
+        if acceptors.is_closed.get() {
+            // The worker drains.
+            return Ok(Self { all: configure(plan)?, new: Vec::new() });
+        }
         let ids: Vec<_> = plan.iter().map(|planned| planned.id).filter(|&id| !acceptors.has(id)).collect();
         if ids.len() != sent.len() {
             bail!("the parent has sent {} listening sockets for {} new listeners", sent.len(), ids.len());

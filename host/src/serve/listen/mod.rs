@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::net::AddressFamily;
 
 use crate::config::listen::{Listen, ListenerSettings};
@@ -156,11 +156,18 @@ impl Assigned {
 
     /// Lets clients connect to a new socket: they wait until a worker accepts them.
     pub fn listen(&self) -> Result<()> {
-        let Socket::New { listener, .. } = &self.socket else { return Ok(()) };
-        listener.listen().map_err(|error| {
-            let address = &self.settings.address;
-            self.about.entry.located(socket::unusable(address, &error.into()))
-        })
+        let Socket::New { listener, file } = &self.socket else { return Ok(()) };
+        let address = &self.settings.address;
+        listener
+            .listen()
+            .map_err(|error| self.about.entry.located(socket::unusable(address, &error.into())))?;
+        // From here on nobody takes the file for a stale one.
+        if file.as_ref().is_some_and(|file| !file.is_ours()) {
+            let error =
+                anyhow!("cannot listen on {address}: another program has replaced its file meanwhile");
+            return Err(self.about.entry.located(error));
+        }
+        Ok(())
     }
 
     /// How workers serve it, with the certificates of each entry.

@@ -39,9 +39,9 @@ pub fn unrecorded_cause(signal: i32, is_confined: bool) -> String {
     if signal != libc::SIGSYS || !is_confined {
         return name;
     }
-    name + " (the sandbox forbids a system call that was made while signals were blocked, as the C library does to start a \
-            process; `execute = [\"PROGRAM\"]`, or `system_calls = [\"fork\"]` for one that executes nothing, in [sandbox] would \
-            allow that)"
+    name + " (the sandbox forbids a system call that was made while SIGSYS was blocked or ignored, or a 32-bit one; it may have \
+            been the start of a process, which the C library makes with blocked signals, and which `execute = [\"PROGRAM\"]`, or \
+            `system_calls = [\"fork\"]` for one that executes nothing, in [sandbox] would allow)"
 }
 
 /// `SIGSEGV` for 11.

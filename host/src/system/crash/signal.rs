@@ -98,6 +98,10 @@ fn this_thread() -> usize {
 }
 
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // A child of vfork shares the memory of the worker, and must not change it.
+    if std::process::id() != PROCESS.load(SeqCst) {
+        die(signal);
+    }
     let thread = this_thread();
     match CRASHING.compare_exchange(0, thread, SeqCst, SeqCst) {
         Ok(_) => {}

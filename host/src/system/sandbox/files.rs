@@ -1,12 +1,12 @@
-//! Access to files (Landlock). Rules name files and folders by what they are when a process is confined: a file that
+//! Access to files, and to ports of TCP (Landlock). Rules name files and folders by what they are when a process is confined: a file that
 //! takes the place of another one is a different file, unless its folder is allowed.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, Scope, path_beneath_rules,
 };
 
 /// The newest version of Landlock whose restrictions are asked for: the same on each kernel that has it.
@@ -23,15 +23,20 @@ const LOADER: &str = "/lib/ld-linux-aarch64.so.1";
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const LOADER: &str = "/lib/ld.so.1";
 
-/// Confines this thread, and those that it starts, to these files. Those that do not exist are left out.
-pub fn apply(read: &[&Path], write: &[PathBuf], execute: &[PathBuf]) -> Result<()> {
+/// Confines this thread, and those that it starts, to these files. Those that do not exist are left out. Without
+/// `network`, no socket can be bound or connected, also none that the process has.
+pub fn apply(read: &[&Path], write: &[PathBuf], execute: &[PathBuf], network: bool) -> Result<()> {
     let look = AccessFs::ReadFile | AccessFs::ReadDir;
     let run: BitFlags<AccessFs> = look | AccessFs::Execute;
     let devices = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
     let loader = (!execute.is_empty()).then_some(LOADER);
     let confine = || {
-        Ruleset::default()
-            .handle_access(AccessFs::from_all(VERSION))?
+        let ruleset = Ruleset::default().handle_access(AccessFs::from_all(VERSION))?;
+        let ruleset = match network {
+            true => ruleset,
+            false => ruleset.handle_access(AccessNet::from_all(VERSION))?,
+        };
+        ruleset
             .scope(Scope::from_all(VERSION))?
             .create()?
             .add_rules(path_beneath_rules(read, look))?
@@ -57,6 +62,12 @@ pub fn version() -> u8 {
     let has = |abi: ABI| {
         let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
         let ruleset = ruleset.handle_access(AccessFs::from_all(abi));
+        let ruleset = match abi {
+            ABI::V4 | ABI::V5 | ABI::V6 => {
+                ruleset.and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(abi)))
+            }
+            _ => ruleset,
+        };
         let ruleset = match abi {
             ABI::V6 => ruleset.and_then(|ruleset| ruleset.scope(Scope::from_all(abi))),
             _ => ruleset,

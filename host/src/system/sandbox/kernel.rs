@@ -33,9 +33,10 @@ impl Kernel {
         let versions = [
             (
                 1,
-                "access to files: that needs Landlock, in Linux since 5.13 and enabled at boot (lsm=landlock,…)",
+                "access to files, and with it to the memory of other processes of the user: that needs Landlock, in Linux since 5.13 and enabled at boot (lsm=landlock,…)",
             ),
             (3, "truncating files that may not be written: that needs Linux 6.2"),
+            (4, "new connections of sockets that are open: that needs Linux 6.7"),
             (5, "control of devices that are opened (ioctl): that needs Linux 6.10"),
             (6, "signals to other processes of the user, and abstract Unix sockets: that needs Linux 6.12"),
         ];
@@ -63,9 +64,13 @@ mod tests {
         assert_eq!(missing(6, true), [""; 0]);
         let signals = "signals to other processes of the user";
         assert_eq!(missing(5, true), [signals]);
-        let (truncating, devices) =
-            ("truncating files that may not be written", "control of devices that are opened (ioctl)");
-        assert_eq!(missing(2, true), [truncating, devices, signals]);
+        let (truncating, connections, devices) = (
+            "truncating files that may not be written",
+            "new connections of sockets that are open",
+            "control of devices that are opened (ioctl)",
+        );
+        assert_eq!(missing(2, true), [truncating, connections, devices, signals]);
+        assert_eq!(missing(3, true), [connections, devices, signals]);
         assert_eq!(missing(0, true), ["access to files"]);
         assert_eq!(missing(6, false), ["system calls"]);
         assert_eq!(missing(0, false), ["access to files", "system calls"]);

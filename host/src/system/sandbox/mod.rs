@@ -111,7 +111,7 @@ impl Confinement {
         let kernel = Kernel::ask();
         if kernel.landlock > 0 {
             let read: Vec<_> = self.readable().collect();
-            files::apply(&read, &self.settings.write, &self.settings.execute)?;
+            files::apply(&read, &self.settings.write, &self.settings.execute, self.settings.network)?;
         }
         if kernel.seccomp {
             crash::report_system_calls().context("no handler for forbidden system calls")?;

@@ -73,9 +73,10 @@ impl Transaction<'_> {
             bail!("no worker serves now; ask again when one does");
         }
         let prepared = tokio::select! {
-            prepared = self.prepare(&mut ballot, &workers, candidate) => prepared,
+            biased;
             // A worker that has prepared waits for the decision and cannot drain.
             () = self.shutdown.begun() => Err(anyhow!(SERVER_STOPS)),
+            prepared = self.prepare(&mut ballot, &workers, candidate) => prepared,
         };
         if let Err(error) = prepared {
             self.order(&mut ballot, &workers, Action::Abort)?;
@@ -100,8 +101,8 @@ impl Transaction<'_> {
         // All workers, before any of them loads what another one rejects.
         let check = Action::Check(candidate.plan.without_listeners());
         self.step(ballot, workers, check, "had not looked up the names in the new code").await?;
-        candidate.is_loaded.set(true);
         self.send_sockets(ballot.number, workers, candidate)?;
+        candidate.is_loaded.set(true);
         let load = Action::Load(candidate.plan.clone());
         self.step(ballot, workers, load, "had not loaded the new code").await?;
         self.pause(ballot, workers).await?;
