@@ -171,16 +171,20 @@ fn a_terminal_that_stops_background_jobs_stops_no_worker() {
 
 #[test]
 fn a_log_file_that_must_not_grow_ends_nobody() {
+    // Shared memory of the workers counts as a file, too.
+    const MAX: u64 = 64 << 20;
     let log = scratch("full.log");
-    let script = format!("exec \"$0\" \"$@\" 2>{}", path(&log));
-    let through = ["prlimit", "--fsize=131072", "sh", "-c", &script];
+    File::create(&log).and_then(|log| log.set_len(MAX - 131_072)).expect("the scratch folder can be written");
+    let script = format!("exec \"$0\" \"$@\" 2>>{}", path(&log));
+    let limit = format!("--fsize={MAX}");
+    let through = ["prlimit", &limit, "sh", "-c", &script];
     let library = c_plugin("log_lines.c");
     let mut host = Host::start_through(&through, &["serve", path(&library), "--route", "/*=,message,"]);
     let (mut c, worker) = (host.open("/"), host.workers());
     for _ in 0..2000 {
         assert_eq!(c.ask(&"x".repeat(200)), "logged");
     }
-    assert!(fs::metadata(&log).expect("it is there").len() >= 131_000);
+    assert!(fs::metadata(&log).expect("it is there").len() >= MAX - 72);
     // The parent logs, too.
     host.process().signal(Signal::USR1);
     assert_eq!(c.ask("hello"), "logged");
@@ -189,4 +193,12 @@ fn a_log_file_that_must_not_grow_ends_nobody() {
     assert_eq!(host.terminate().code(), Some(0));
     let mut text = String::new();
     File::open(&log).and_then(|mut log| log.read_to_string(&mut text)).expect("it is text");
+}
+
+#[test]
+fn a_limit_on_files_that_leaves_no_room_for_shared_memory_is_named() {
+    let library = c_plugin("log_lines.c");
+    let mut host = Host::exactly_through(&["prlimit", "--fsize=65536"], &["serve", path(&library)]);
+    assert_eq!(host.ended().code(), Some(1));
+    assert!(host.log().contains("(ulimit -f, LimitFSIZE=); raise the limit"), "{}", host.log());
 }

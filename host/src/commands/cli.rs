@@ -65,7 +65,7 @@ pub enum Command {
         /// Reload a plugin when its file changes
         ///
         /// Waits until the file is complete, then reloads the plugin as `callsign reload` does. If the reload is
-        /// rejected, the reason is logged and the old code keeps running. Plugins that a SIGHUP adds are not watched.
+        /// rejected, the reason is logged and the old code keeps running. Plugins that a reload adds are not watched.
         #[arg(long)]
         watch: bool,
 
@@ -152,10 +152,12 @@ pub enum Command {
     /// access log again. If the file is wrong, nothing changes, and the message has the place in the file.
     ///
     /// The JSON has the keys plugins, kept (those in the generation that they had; both are pairs of name and
-    /// generation), removed, certificates, workers, connections, took and paused (each with secs and nanos), unchanged
-    /// (settings that need a restart) and warnings.
+    /// generation), removed, certificates, listening and closed (addresses that were added and removed), settings (keys
+    /// that are in effect now), workers, connections, took and paused (each with secs and nanos), unchanged (settings
+    /// that need a restart) and warnings. If the reload is rejected, there is no JSON.
     ///
-    /// Exit status: 0 reloaded, or nothing has changed; 1 rejected, or no server to connect to; 2 wrong usage.
+    /// Exit status: 0 reloaded, or nothing has changed, also if a setting needs a restart, or the next start would fail,
+    /// which is printed; 1 rejected, or no server to connect to; 2 wrong usage.
     #[command(mut_args(|arg| with_default_and_variable(arg, "")), after_long_help = RELOAD_EXAMPLES)]
     Reload(ReloadOptions),
 
@@ -174,8 +176,9 @@ pub enum Command {
     /// A server that is stopping is marked too. It has left its control socket to its successor: `status` shows it until
     /// another server starts there.
     ///
-    /// The JSON has the keys version, pid, uptime_ms, draining_for_ms, config, addresses, listeners, workers, plugins,
-    /// routes, and routes_more, the number of routes that are not listed. Each of listeners has address, tls (whether
+    /// The JSON has the keys version, pid, uptime_ms, draining_for_ms, config, sandbox, addresses, listeners, workers,
+    /// plugins, routes, and routes_more, the number of routes that are not listed. Sandbox has level, read, system (what any
+    /// process needs), write, execute, network, system_calls and missing (what the kernel does not restrict). Each of listeners has address, tls (whether
     /// clients have to use it), redirect, and certificates (path, names, not_before, not_after). Each of workers has index, pid, uptime_ms, serves
     /// (whether it serves clients yet), clients, accepted, callbacks, resident_bytes, reload_growth_bytes,
     /// receive_memory_bytes, send_memory_bytes, shed (clients closed for the memory), stalled_for_ms, running (plugin,

@@ -172,9 +172,9 @@ pub struct ServeOptions {
     /// Confinement of the workers (Linux)
     ///
     /// A confined worker has no capabilities, opens only files that the server and any process need, and makes only
-    /// ordinary system calls: no IP sockets, no other programs. [sandbox] in the config file allows more, and has the
-    /// same key as `level`. Where the kernel can restrict neither files nor system calls, `strict` does not start;
-    /// what an older kernel lacks is logged.
+    /// ordinary system calls: no IP sockets, no other programs. `strict` needs Landlock and seccomp: if the kernel lacks
+    /// either, the server does not start. `best-effort` starts without what is missing, and logs it. The default is
+    /// `off`. In the config file: `level` in [sandbox], which also allows more.
     #[arg(long, value_name = "LEVEL", env = "CALLSIGN_SANDBOX")]
     pub sandbox: Option<SandboxLevel>,
 

@@ -1,5 +1,5 @@
-//! What the workers serve: the file and generation of each plugin, the routes, and the listening sockets with their
-//! certificates. The parent makes a plan from the settings; a reload replaces one plan with the next.
+//! What the workers serve: the file and generation of each plugin, the routes, the listening sockets with their
+//! certificates, limits and logs. The parent makes a plan from the settings; a reload replaces one plan with the next.
 
 use std::path::PathBuf;
 use std::sync::Arc;

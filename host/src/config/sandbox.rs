@@ -58,6 +58,14 @@ impl SandboxSettings {
         self.level != SandboxLevel::Off
     }
 
+    /// A key that has no effect, because nothing is confined.
+    pub fn unused(&self) -> Option<&'static str> {
+        let lists = self.paths().into_iter().find(|(_, paths)| !paths.is_empty()).map(|(key, _)| key);
+        let others = [("network", self.network), ("system_calls", !self.system_calls.is_empty())];
+        let others = others.into_iter().find(|(_, is_set)| *is_set).map(|(key, _)| key);
+        lists.or(others).filter(|_| !self.is_on())
+    }
+
     /// The keys with paths, and the paths.
     pub fn paths(&self) -> [(&'static str, &[PathBuf]); 3] {
         [("read", &self.read), ("write", &self.write), ("execute", &self.execute)]

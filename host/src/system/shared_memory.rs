@@ -63,8 +63,18 @@ impl<T: Shared> Drop for Mapping<T> {
 /// A file for [`Mapping`], of zeros. On systems with sealed memory files, no process can change its size.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 pub fn create(name: &str, size: usize) -> io::Result<OwnedFd> {
+    use rustix::process::{Resource, getrlimit};
+
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
     let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    // The kernel would end the process with SIGXFSZ.
+    if let Some(max) = getrlimit(Resource::Fsize).current
+        && max < size as u64
+    {
+        return Err(io::Error::other(format!(
+            "it takes {size} bytes, and counts as a file, which may have {max} (ulimit -f, LimitFSIZE=); raise the limit"
+        )));
+    }
     ftruncate(&fd, size as u64)?;
     // If a worker could truncate the file, the parent would die of SIGBUS.
     fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;

@@ -24,7 +24,7 @@ fn a_socket_of_systemd_keeps_serving_and_a_removed_one_needs_a_restart_to_come_b
     }
     let mut old = connect("127.0.0.2", admin).upgrade("/", &[]);
     let outcome = server.reloaded("listen = 'systemd:web'");
-    assert!(outcome.contains(&format!("not any more on 127.0.0.2:{admin}")), "{outcome}");
+    assert!(outcome.contains(&format!("no longer on 127.0.0.2:{admin}")), "{outcome}");
     server.host.log_line(&format!(
         "127.0.0.2:{admin} is not served any more, and systemd still listens there (`admin`)"
     ));

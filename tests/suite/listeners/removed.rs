@@ -14,7 +14,7 @@ fn connections_of_a_removed_listener_stay_and_new_ones_are_refused() {
     let mut clients: Vec<_> = (0..10).map(|_| connect("127.0.0.2", second).upgrade("/", &[])).collect();
     let outcome = server.reloaded(FIRST);
     let expected =
-        format!("SIGHUP: reloaded not any more on 127.0.0.2:{second}; echo: generation 1 (unchanged); ");
+        format!("SIGHUP: reloaded no longer on 127.0.0.2:{second}; echo: generation 1 (unchanged); ");
     assert!(outcome.contains(&expected), "{outcome}");
     is_refused("127.0.0.2", second);
     for client in &mut clients {
@@ -41,7 +41,7 @@ fn clients_that_wait_at_a_removed_listener_are_served() {
     super::write(&server.file, FIRST);
     server.host.process().signal(Signal::HUP);
     workers.iter().for_each(|worker| worker.signal(Signal::CONT));
-    server.host.log_line("SIGHUP: reloaded not any more on 127.0.0.2:");
+    server.host.log_line("SIGHUP: reloaded no longer on 127.0.0.2:");
     for client in waiting {
         assert_eq!(Raw::of(client).upgrade("/", &[]).ask("served"), "served");
     }

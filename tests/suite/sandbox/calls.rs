@@ -63,7 +63,10 @@ fn what_libraries_try_does_not_exist() {
 fn programs_are_executed_only_if_they_are_listed() {
     let line = ends("spawn", "", "execute /bin/sh");
     // The C library blocks all signals there, and no handler can tell which call it was.
-    assert!(line.contains("to start a process; `execute = [\"PROGRAM\"]`, or"), "{line}");
+    assert!(
+        line.contains("the start of a process, ") && line.contains("`execute = [\"PROGRAM\"]`, or"),
+        "{line}"
+    );
     let line = ends("execve", "", "call execve");
     assert!(line.contains("`execve`, ") && line.contains("to execute a program; `execute = "), "{line}");
     let line = ends("fork", "", "fork");

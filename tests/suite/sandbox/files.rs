@@ -59,7 +59,7 @@ fn a_worker_has_no_capabilities_even_as_root() {
             assert_eq!(worker.status(set).trim_start_matches('0'), "", "{set}");
         }
         assert_eq!(worker.status("NoNewPrivs"), "1");
-        assert_eq!((worker.status("Seccomp"), worker.status("Seccomp_filters")), ("2".into(), "2".into()));
+        assert_eq!((worker.status("Seccomp"), worker.status("Seccomp_filters")), ("2".into(), "3".into()));
     }
     assert_eq!(host.process().status("Seccomp"), "0", "the parent is not confined");
 }

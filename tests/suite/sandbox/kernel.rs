@@ -33,7 +33,8 @@ fn without_landlock_strict_does_not_start_and_best_effort_says_what_is_missing()
         format!("{}:{}:9: the sandbox cannot be strict: ", path(&file), line.expect("it is there") + 1);
     assert!(log.contains(&position), "{log}");
     assert!(
-        log.contains("does not restrict access to files: that needs Landlock, in Linux since 5.13"),
+        log.contains("does not restrict access to files, and with it to the memory of other processes of the user: that needs Landlock, in Linux \
+             since 5.13"),
         "{log}"
     );
     assert!(log.contains("level = \"best-effort\" starts without"), "{log}");
@@ -41,7 +42,9 @@ fn without_landlock_strict_does_not_start_and_best_effort_says_what_is_missing()
     let text = fs::read_to_string(&file).expect("it is ours").replace("'strict'", "'best-effort'");
     write(&file, &text);
     let host = Host::exactly_through(&[path(&program)], &arguments).served();
-    host.log_line("the sandbox does not restrict access to files: that needs Landlock");
+    host.log_line(
+        "the sandbox does not restrict access to files, and with it to the memory of other processes",
+    );
     let mut c = host.open("/");
     assert_eq!(c.ask(&format!("read {}", path(&secret))), "ok", "nothing restricts it");
     // The rest is restricted.

@@ -30,6 +30,9 @@ use crate::config::sandbox::SandboxSettings;
 pub use crate::config::plugin_source::PluginSource;
 pub use limits::Limits;
 
+const SANDBOX_OFF: &str =
+    "[sandbox] has settings, but its level is \"off\", and nothing is confined; set level = \"strict\"";
+
 /// The complete settings of a server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -83,7 +86,8 @@ impl Settings {
 
     /// What is allowed and hardly meant, for the log: a sentence each.
     pub fn warnings(&self) -> Vec<String> {
-        self.located_warnings(&[])
+        let unused = self.sandbox.unused().map(|key| self.located(key, anyhow!(SANDBOX_OFF)).to_string());
+        self.located_warnings(&[]).into_iter().chain(unused).collect()
     }
 
     /// The same without what was said of other limits.

@@ -307,6 +307,21 @@ fn an_error_is_located_where_the_file_decides() {
 }
 
 #[test]
+fn settings_of_a_sandbox_that_is_off_are_warned_about() {
+    let file = |sandbox: &str| Some(parse(&format!("[plugin.p]\npath = 'libp.so'\n[sandbox]\n{sandbox}")));
+    let warnings = |sandbox: &str, arguments| serve(file(sandbox), &words(arguments)).unwrap().warnings();
+    for sandbox in ["read = ['/tmp']", "network = true", "system_calls = ['ptrace']"] {
+        let [warning] = &warnings(sandbox, "--config c")[..] else {
+            panic!("{sandbox}: one warning is expected")
+        };
+        assert!(warning.starts_with("conf/callsign.toml:4:"), "{warning}");
+        assert!(warning.ends_with("nothing is confined; set level = \"strict\""), "{warning}");
+        assert_eq!(warnings(sandbox, "--config c --sandbox best-effort"), [""; 0]);
+    }
+    assert_eq!(warnings("level = 'off'", "--config c"), [""; 0]);
+}
+
+#[test]
 fn implausible_durations_are_warned_about_with_the_smallest_sensible_value() {
     let file = "[plugin.p]\npath = 'libp.so'\n[worker]\nhang_timeout = '1ms'\n";
     let warnings = |arguments: &str| serve(Some(parse(file)), &words(arguments)).unwrap().warnings();

@@ -63,8 +63,8 @@ pub enum Which {
     All,
     /// By name; no certificates.
     Named(Vec<String>),
-    /// All plugins of these settings, new ones included, with their files, their `config`, the routes, the listeners and
-    /// their certificates. A change of any other setting has no effect before a restart.
+    /// All that can change while the server runs: plugins, new ones included, with their files and their `config`, routes,
+    /// listeners, certificates, limits, the log and the access log.
     Settings(Box<Settings>),
     /// The same with the settings that the server reads again.
     ReadAgain {
@@ -121,13 +121,13 @@ impl ControlChannel {
 }
 
 impl Reloaded {
-    /// `listening on 127.0.0.1:81, not any more on 127.0.0.1:80; `, empty if the sockets have stayed.
+    /// `listening on 127.0.0.1:81, no longer on 127.0.0.1:80; `, empty if the sockets have stayed.
     fn listeners(&self) -> String {
         let on = |what, addresses: &[String]| match addresses {
             [] => None,
             addresses => Some(format!("{what} {}", addresses.join(", "))),
         };
-        let changes = [on("listening on", &self.listening), on("not any more on", &self.closed)];
+        let changes = [on("listening on", &self.listening), on("no longer on", &self.closed)];
         let text = changes.into_iter().flatten().collect::<Vec<_>>().join(", ");
         if text.is_empty() { text } else { text + "; " }
     }
@@ -245,9 +245,9 @@ mod tests {
         let mut reloaded = Reloaded { kept, workers: 1, ..Reloaded::default() };
         let rest = "chat: generation 3 (unchanged); 1 worker, 0 connections kept; paused 0.0 ms";
         reloaded.closed = vec!["unix:/run/a.sock".to_owned()];
-        assert_eq!(reloaded.to_string(), format!("not any more on unix:/run/a.sock; {rest}"));
+        assert_eq!(reloaded.to_string(), format!("no longer on unix:/run/a.sock; {rest}"));
         reloaded.listening = vec!["127.0.0.1:81".to_owned(), "[::1]:81".to_owned()];
-        let listeners = "listening on 127.0.0.1:81, [::1]:81, not any more on unix:/run/a.sock; ";
+        let listeners = "listening on 127.0.0.1:81, [::1]:81, no longer on unix:/run/a.sock; ";
         assert_eq!(reloaded.to_string(), format!("{listeners}{rest}"));
         reloaded.certificates = vec!["a.example until 2027-02-28".to_owned()];
         let certificate = "certificate of a.example until 2027-02-28; ";
