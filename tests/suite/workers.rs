@@ -233,7 +233,8 @@ fn if_no_worker_can_start_the_server_exits_with_1_and_says_why() {
 
     fs::write(&config, "[plugin.crash]\npath = '/no/such/libcrash.so'\n").expect("the file can be written");
     let text = refusal("");
-    assert!(text.starts_with("callsign: plugin `crash`") && text.contains("/no/such/libcrash.so"), "{text}");
+    let expected = format!("callsign: {}:2:8: plugin `crash` (/no/such/libcrash.so): ", path(&config));
+    assert!(text.starts_with(&expected), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
 }
 
