@@ -1,7 +1,5 @@
 //! What this kernel can restrict.
 
-use std::fs;
-
 /// What the kernel has of what the sandbox is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernel {
@@ -16,7 +14,7 @@ impl Kernel {
     #[cfg(target_os = "linux")]
     pub fn ask() -> Self {
         let is_known = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
-        let actions = fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
+        let actions = std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
         let has = |action| actions.split_whitespace().any(|other| other == action);
         let seccomp = is_known && ["trap", "errno", "allow"].into_iter().all(has);
         Self { landlock: super::files::version(), seccomp }
