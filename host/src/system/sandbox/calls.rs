@@ -55,6 +55,8 @@ fn grouped() -> impl Iterator<Item = (Group, &'static str, i64)> {
 
 const GROUPS: &[(Group, &[Call])] = &[
     (Group::Allowed, ALLOWED),
+    #[cfg(target_arch = "aarch64")]
+    (Group::Allowed, calls! { SYS_renameat SYS_sync_file_range SYS_getrlimit SYS_setrlimit }),
     (Group::Forbidden, FORBIDDEN),
     (Group::Process, calls! { SYS_execve SYS_execveat }),
     (Group::Attributes, ATTRIBUTES),
