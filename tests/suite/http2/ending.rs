@@ -1,6 +1,6 @@
 //! Reloads and drains with open WebSockets, and connections that break.
 
-use std::fs;
+use std::{fs, io};
 
 use rustix::process::Signal;
 use tungstenite::Message;
@@ -42,7 +42,11 @@ fn a_drain_of_a_client_without_streams_ends_its_connection_in_order() {
     let mut client = server.connect();
     assert_eq!(client.get("/").status, 400);
     server.host.ask_to_stop();
-    client.ended().expect("it ends in order");
+    if let Err(error) = client.ended() {
+        // The server may have ended when the client writes its last frame.
+        let is_late = error.get_io().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        assert!(is_late, "it does not end in order: {error}");
+    }
     assert_eq!(server.host.ended().code(), Some(0), "{}", server.host.log());
 }
 
