@@ -39,11 +39,7 @@ impl PluginSecret {
     pub fn read(&mut self, section: &str) -> Result<()> {
         self.value = read(&self.source).map_err(|why| {
             let (key, source) = (self.keys.join("."), &self.source);
-            let text = format!("`{key}` {section}: {} {why}", source.label());
-            source
-                .position
-                .as_ref()
-                .map_or_else(|| anyhow!("{text}"), |position| anyhow!("{position}: {text}"))
+            anyhow!("{}`{key}` {section}: {} {why}", source.place(), source.label())
         })?;
         Ok(())
     }

@@ -91,11 +91,7 @@ impl Receiver {
                 Err(error) => return Err(error.into()),
             }
         };
-        let descriptors = ancillary.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        });
-        let descriptors = descriptors.flatten().collect();
+        let descriptors = taken(&mut ancillary);
         // The kernel closes descriptors beyond the limit on open files.
         if received.flags.contains(ReturnFlags::CTRUNC) {
             bail!("the worker cannot have that many open files");
@@ -105,6 +101,15 @@ impl Receiver {
         }
         Ok(Some((u32::from_le_bytes(number), descriptors)))
     }
+}
+
+/// The descriptors that came with a message.
+pub(super) fn taken(ancillary: &mut RecvAncillaryBuffer<'_>) -> Vec<OwnedFd> {
+    let descriptors = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    descriptors.flatten().collect()
 }
 
 impl AsFd for Receiver {

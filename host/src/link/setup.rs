@@ -7,14 +7,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::descriptors;
 use crate::config::plan::Plan;
 use crate::system::sandbox::Confinement;
 
@@ -95,11 +93,7 @@ pub fn receive<T: DeserializeOwned>(socket: &UnixStream) -> Result<(T, Vec<Owned
     if received.bytes < length.len() {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("no setup came");
     }
-    let descriptors = ancillary.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-        _ => None,
-    });
-    let descriptors = descriptors.flatten().collect();
+    let descriptors = descriptors::taken(&mut ancillary);
     let length = u64::from_le_bytes(length);
     let mut json = Zeroizing::new(Vec::new());
     // Memory follows what arrives, not the length that is announced.

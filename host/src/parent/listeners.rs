@@ -16,7 +16,6 @@ use crate::config::settings::Settings;
 use crate::config::tls::Tls;
 use crate::link::setup::LISTENERS_MAX;
 use crate::serve::listen::{self, Assigned, Bound, Next, Socket};
-use crate::system::pool::Pool;
 use crate::system::privileges::Identity;
 
 /// The sockets that the server listens on.
@@ -60,12 +59,7 @@ impl Listeners {
 
     /// How workers serve the sockets that the server starts with. `tls` has the certificates of each entry.
     pub fn first_plan(&self, tls: &[Option<Arc<Tls>>]) -> Vec<PlannedListener> {
-        let planned = |bound: &Bound| PlannedListener {
-            id: bound.id,
-            settings: bound.settings.clone(),
-            tls: tls.get(bound.about.number).cloned().flatten(),
-        };
-        self.bound.borrow().iter().map(planned).collect()
+        self.bound.borrow().iter().map(|bound| bound.planned(tls)).collect()
     }
 
     /// Binds what new entries need. Nobody can connect yet.
@@ -73,21 +67,14 @@ impl Listeners {
         let held = self.bound.borrow().iter().filter_map(Bound::hold).collect();
         let workers = self.workers;
         // A thread resolves names.
-        let pool = Pool::new("listeners", 1);
-        let bound = pool.call(move || {
+        let bind = move || {
             let next = listen::bind_next(&listen, workers, held)?;
-            match next.sockets.get(LISTENERS_MAX) {
-                Some(first_too_many) => {
-                    let error = check_count(next.sockets.len());
-                    error.map_err(|error| first_too_many.about.entry.located(error)).map(|()| next)
-                }
-                None => Ok(next),
-            }
-        });
-        let Some(bound) = deadline.bound(bound).await else {
-            bail!("the addresses of `listen` had not been resolved and bound {}", deadline.within());
+            let located = |error| next.sockets[LISTENERS_MAX].about.entry.located(error);
+            check_count(next.sockets.len()).map_err(located)?;
+            Ok(next)
         };
-        let next = bound?;
+        let late = "the addresses of `listen` had not been resolved and bound";
+        let next = deadline.on_thread("listeners", late, bind).await?;
         let id = |assigned: &Assigned| match assigned.socket {
             Socket::Kept(id) => id,
             Socket::New { .. } => {

@@ -11,8 +11,10 @@ use crate::system::sandbox::{self, Confinement};
 
 /// Makes the confinement of all workers and probes of a server. None: the settings do not confine.
 pub fn of(settings: &Settings) -> Option<Confinement> {
-    let served = || needed(&settings.plugins, &settings.routes).into_iter().map(|(_, path)| path);
-    settings.sandbox.is_on().then(|| Confinement::new(&settings.sandbox, unique(served())))?
+    settings.sandbox.is_on().then(|| {
+        let served = needed(&settings.plugins, &settings.routes).into_iter().map(|(_, path)| path);
+        Confinement::new(&settings.sandbox, unique(served))
+    })
 }
 
 /// Whether a server can confine its workers here as the settings say.

@@ -33,7 +33,7 @@ fn path(value: &DeValue) -> Result<PathBuf, String> {
     }
 }
 
-/// Whether the kernel has it is checked when the server starts.
+/// The name is looked up when the server starts.
 fn system_call(value: &DeValue) -> Result<String, String> {
     match text(value) {
         "" => Err(r#"expected the name of a system call, such as "ptrace""#.to_owned()),

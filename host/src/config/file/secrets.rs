@@ -43,9 +43,10 @@ pub(super) fn source(value: &DeValue, folder: &Path) -> Option<NamedFile> {
         return None;
     }
     match (named("file"), named("env")) {
-        (Some(file), _) => Some(NamedFile { path: folder.join(file), position: None, variable: None }),
+        (Some(file), _) => Some(NamedFile::of_flag(folder.join(file))),
         (_, Some(name)) if !name.contains(['=', '\0']) => {
-            Some(NamedFile { path: variable_as_path(name), position: None, variable: Some(name.to_owned()) })
+            let variable = Some(name.to_owned());
+            Some(NamedFile { variable, ..NamedFile::of_flag(variable_as_path(name)) })
         }
         _ => None,
     }

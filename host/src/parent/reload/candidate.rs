@@ -20,7 +20,6 @@ use crate::parent::deadline::Deadline;
 use crate::parent::listeners::{Changed, Listeners, NextListeners};
 use crate::serve::certificates;
 use crate::system::access_log::Sink;
-use crate::system::pool::Pool;
 
 /// The plan that workers load, and the generations that were used.
 #[derive(Debug)]
@@ -150,45 +149,40 @@ impl Plans {
                 Vec::new()
             }
         };
-        for source in sources {
-            let old = plan
-                .plugins
-                .iter()
-                .find(|old| old.source.path == source.path && old.source.name == source.name);
-            match old {
-                Some(old) if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&old.name)) => {
-                    candidate.plan.plugins.push(old.clone());
-                }
-                Some(old)
-                    if !is_forced && old.source == source && copies.is_unchanged(old, deadline).await =>
-                {
-                    candidate.kept.push((old.name.clone(), old.generation));
-                    // Its place in the file may be another.
-                    candidate.plan.plugins.push(PlannedPlugin { source, ..old.clone() });
-                }
-                _ => {
-                    if let Err(error) = self.add(&mut candidate, source, old, copies, deadline).await {
-                        candidate.new_files.iter().for_each(|file| copies.remove_unused(file));
-                        return Err(error);
+        let filled = async {
+            for source in sources {
+                let old = plan
+                    .plugins
+                    .iter()
+                    .find(|old| old.source.path == source.path && old.source.name == source.name);
+                match old {
+                    Some(old) if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&old.name)) => {
+                        candidate.plan.plugins.push(old.clone());
                     }
+                    Some(old)
+                        if !is_forced && old.source == source && copies.is_unchanged(old, deadline).await =>
+                    {
+                        candidate.kept.push((old.name.clone(), old.generation));
+                        // Its place in the file may be another.
+                        candidate.plan.plugins.push(PlannedPlugin { source, ..old.clone() });
+                    }
+                    _ => self.add(&mut candidate, source, old, copies, deadline).await?,
                 }
             }
-        }
-        let stays = |name: &String| candidate.plan.plugins.iter().any(|planned| planned.name == *name);
-        let names = plan.plugins.iter().map(|old| old.name.clone());
-        candidate.removed = names.filter(|name| !stays(name)).collect();
-        if let Some(listen) = listen {
-            match listeners.next(listen, deadline).await {
-                Ok(next) => {
-                    candidate.plan.listeners = next.plan(&tls);
-                    candidate.unchanged.extend(next.needs_restart());
-                    candidate.listeners.replace(Some(next));
-                }
-                Err(error) => {
-                    candidate.new_files.iter().for_each(|file| copies.remove_unused(file));
-                    return Err(error);
-                }
+            let stays = |name: &String| candidate.plan.plugins.iter().any(|planned| planned.name == *name);
+            let names = plan.plugins.iter().map(|old| old.name.clone());
+            candidate.removed = names.filter(|name| !stays(name)).collect();
+            if let Some(listen) = listen {
+                let next = listeners.next(listen, deadline).await?;
+                candidate.plan.listeners = next.plan(&tls);
+                candidate.unchanged.extend(next.needs_restart());
+                candidate.listeners.replace(Some(next));
             }
+            Ok(())
+        };
+        if let Err(error) = filled.await {
+            candidate.new_files.iter().for_each(|file| copies.remove_unused(file));
+            return Err(error);
         }
         Ok(candidate)
     }
@@ -220,15 +214,14 @@ impl Plans {
     }
 }
 
-/// Opens the access log. A thread does, because it may be on a network.
+/// Opens the access log.
 async fn open_access_log(settings: &Settings, deadline: Deadline) -> Result<Option<Sink>> {
     let target = settings.access_log.target.clone();
-    let opened = deadline.bound(Pool::new("access log", 1).call(move || Sink::open(&target))).await;
-    let opened = opened.unwrap_or_else(|| bail!("the access log had not been opened {}", deadline.within()));
+    let late = "the access log had not been opened";
+    let opened = deadline.on_thread("access log", late, move || Sink::open(&target)).await;
     opened.map_err(|error| settings.located("access_log", error))
 }
 
-/// Reads certificates. A thread does, because a file may be on a network.
 async fn read_certificates(
     sources: Vec<Option<TlsSource>>,
     deadline: Deadline,
@@ -236,13 +229,8 @@ async fn read_certificates(
     if sources.iter().all(Option::is_none) {
         return Ok(vec![None; sources.len()]);
     }
-    let pool = Pool::new("certificates", 1);
-    let read =
-        deadline.bound(pool.call(move || certificates::read_sources(sources.iter().map(Option::as_ref))));
-    match read.await {
-        Some(read) => read,
-        None => bail!("the certificates had not been read {}", deadline.within()),
-    }
+    let read = move || certificates::read_sources(sources.iter().map(Option::as_ref));
+    deadline.on_thread("certificates", "the certificates had not been read", read).await
 }
 
 fn is_loaded(name: &str, names: &[&str]) -> Result<()> {

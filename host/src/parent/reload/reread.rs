@@ -19,12 +19,8 @@ const RESTART_CHECK: Duration = Duration::from_secs(10);
 /// Reads the settings.
 pub async fn read(read_settings: &ReadSettings, needs_file: bool, deadline: Deadline) -> Result<Settings> {
     let read_settings = read_settings.clone();
-    // A pool of its own: an earlier thread may wait for a network.
-    let pool = Pool::new("settings", 1);
-    let settings = match deadline.bound(pool.call(move || read_settings())).await {
-        Some(settings) => settings?,
-        None => bail!("the settings had not been read {}", deadline.within()),
-    };
+    let late = "the settings had not been read";
+    let settings = deadline.on_thread("settings", late, move || read_settings()).await?;
     if needs_file && settings.config.is_none() {
         bail!("the server has no config file; start it with --config FILE, or reload without --config");
     }

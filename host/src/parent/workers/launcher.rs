@@ -94,11 +94,9 @@ impl Launcher {
             link_max_message,
             confinement: self.confinement_with(copies),
         };
-        let mut descriptors = vec![workers.scoreboard_descriptor()];
-        descriptors.push(workers.addresses_descriptor());
         let access_log = self.access_log.source()?;
-        descriptors.push(access_log.as_fd());
-        descriptors.push(theirs.as_fd());
+        let (scoreboard, addresses) = (workers.scoreboard_descriptor(), workers.addresses_descriptor());
+        let mut descriptors = vec![scoreboard, addresses, access_log.as_fd(), theirs.as_fd()];
         descriptors.extend(sockets.descriptors());
         let setup = setup.announce(&link, &descriptors).unwrap_or_else(|error| {
             log::debug!("worker {} has not taken its setup: {error:#}", slot.index);

@@ -170,14 +170,22 @@ impl Assigned {
         Ok(())
     }
 
-    /// How workers serve it, with the certificates of each entry.
+    /// How workers serve it under that id, with the certificates of each entry.
     pub fn planned(&self, id: u32, tls: &[Option<Arc<Tls>>]) -> PlannedListener {
-        let tls = tls.get(self.about.number).cloned().flatten();
-        PlannedListener { id, settings: self.settings.clone(), tls }
+        planned(id, &self.settings, &self.about, tls)
     }
 }
 
+fn planned(id: u32, settings: &ListenerSettings, about: &About, tls: &[Option<Arc<Tls>>]) -> PlannedListener {
+    PlannedListener { id, settings: settings.clone(), tls: tls.get(about.number).cloned().flatten() }
+}
+
 impl Bound {
+    /// How workers serve it, with the certificates of each entry.
+    pub fn planned(&self, tls: &[Option<Arc<Tls>>]) -> PlannedListener {
+        planned(self.id, &self.settings, &self.about, tls)
+    }
+
     /// A socket that was bound. Err: it is one that the server has already.
     pub fn new(id: u32, assigned: Assigned) -> Result<Self> {
         let Assigned { socket, settings, about } = assigned;

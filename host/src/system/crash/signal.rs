@@ -98,7 +98,7 @@ fn this_thread() -> usize {
 }
 
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // A child of vfork shares the memory of the worker, and must not change it.
+    // A child that a plugin forked is not the worker, and must not write to its slot; one of vfork shares all memory with it.
     if std::process::id() != PROCESS.load(SeqCst) {
         die(signal);
     }
@@ -120,29 +120,26 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     // SAFETY: the kernel passes a valid `siginfo_t` for the time of this call.
     // `si_addr` may be read for any signal: the field exists, and is used only for faults.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-    // A child that a plugin forked is not the worker, and must not write to its slot.
-    if std::process::id() == PROCESS.load(SeqCst) {
-        let is_sent = code <= 0;
-        let worker_thread = thread == THREAD.load(SeqCst);
-        let low = STACK_LOW.load(SeqCst);
-        let no_access = matches!(signal, SIGSEGV | SIGBUS) && !is_sent;
-        let overflow = no_access && worker_thread && {
-            (low.saturating_sub(OVERFLOW_BELOW)..low + OVERFLOW_ABOVE).contains(&address)
-        };
-        // SAFETY: the kernel passes a valid `ucontext_t` as third argument, for the time of this call; no other code
-        // accesses it.
-        let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-        let pc = instruction(context);
-        let (address, argument) = if signal == SIGSYS { system_call(context) } else { (address as u64, 0) };
-        slot.begin_crash(&Fault { signal, code, address, argument, pc: pc as u64, overflow, worker_thread });
-        slot.add_frame(pc as u64);
-        if no_access && pc as u64 == address {
-            // The thread jumped to an address without code, most likely by a call: the walk begins at the caller.
-            // SAFETY: a fault in there calls this handler again, which then ends the process.
-            unsafe { return_to_caller(context) };
-        }
-        backtrace(instruction(context), pc);
+    let is_sent = code <= 0;
+    let worker_thread = thread == THREAD.load(SeqCst);
+    let low = STACK_LOW.load(SeqCst);
+    let no_access = matches!(signal, SIGSEGV | SIGBUS) && !is_sent;
+    let overflow = no_access && worker_thread && {
+        (low.saturating_sub(OVERFLOW_BELOW)..low + OVERFLOW_ABOVE).contains(&address)
+    };
+    // SAFETY: the kernel passes a valid `ucontext_t` as third argument, for the time of this call; no other code
+    // accesses it.
+    let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    let pc = instruction(context);
+    let (address, argument) = if signal == SIGSYS { system_call(context) } else { (address as u64, 0) };
+    slot.begin_crash(&Fault { signal, code, address, argument, pc: pc as u64, overflow, worker_thread });
+    slot.add_frame(pc as u64);
+    if no_access && pc as u64 == address {
+        // The thread jumped to an address without code, most likely by a call: the walk begins at the caller.
+        // SAFETY: a fault in there calls this handler again, which then ends the process.
+        unsafe { return_to_caller(context) };
     }
+    backtrace(instruction(context), pc);
     die(signal);
 }
 

@@ -28,6 +28,8 @@ pub(super) const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWNET,
 ];
 
+/// The families of IP sockets.
+const IP: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
 /// The flag of a message that connects its socket.
 const FAST_OPEN: u64 = libc::MSG_FASTOPEN as u64;
 /// The flag of clone for a process with the parent of the worker.
@@ -41,17 +43,18 @@ pub fn apply(settings: &SandboxSettings) -> Result<()> {
     Ok(())
 }
 
-/// First what exists, then what fails, then what traps.
-fn programs(settings: &SandboxSettings) -> Result<[BpfProgram; 3]> {
+/// First what exists, then what fails, if anything does, then what traps.
+fn programs(settings: &SandboxSettings) -> Result<Vec<BpfProgram>> {
     let known = [Group::Allowed, Group::Forbidden, Group::Process, Group::Attributes].into_iter();
-    let known = known.flat_map(calls::of).chain(calls::of(Group::Absent).filter(is_named(settings)));
+    let absent = calls::of(Group::Absent).filter(|(name, _)| is_named(settings, name));
+    let known = known.flat_map(calls::of).chain(absent);
     let known = known.map(|(_, number)| (number, Rules::new())).collect();
     let absent = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
     let existing = compile(known, absent, SeccompAction::Allow)?;
     let trapping = compile(trapping(settings)?, SeccompAction::Allow, SeccompAction::Trap)?;
     let denied = SeccompAction::Errno(libc::EACCES.cast_unsigned());
-    let failing = compile(failing(settings)?, SeccompAction::Allow, denied)?;
-    Ok([existing, failing, trapping])
+    let failing = failing(settings)?.map(|rules| compile(rules, SeccompAction::Allow, denied)).transpose()?;
+    Ok([Some(existing), failing, Some(trapping)].into_iter().flatten().collect())
 }
 
 fn compile(
@@ -63,13 +66,14 @@ fn compile(
     Ok(filter.try_into()?)
 }
 
-fn is_named(settings: &SandboxSettings) -> impl Fn(&(&'static str, i64)) -> bool {
-    move |(name, _): &(&'static str, i64)| settings.system_calls.iter().any(|other| other == name)
+/// Whether the settings allow the call of that name.
+fn is_named(settings: &SandboxSettings, name: &str) -> bool {
+    settings.system_calls.iter().any(|other| other == name)
 }
 
 /// Whether processes may be started.
 fn has_processes(settings: &SandboxSettings) -> bool {
-    !settings.execute.is_empty() || settings.system_calls.iter().any(|name| name == FORK)
+    !settings.execute.is_empty() || is_named(settings, FORK)
 }
 
 /// The calls that trap, with the arguments for which they do.
@@ -103,7 +107,8 @@ fn trapping(settings: &SandboxSettings) -> Result<BTreeMap<i64, Rules>> {
     // The limits of another process of the same user.
     let others = [condition(0, Ne, 0_u32)?, condition(0, Ne, std::process::id())?];
     rules.insert(libc::SYS_prlimit64, vec![all(others.into())?]);
-    calls::all().filter(is_named(settings)).for_each(|(_, number)| drop(rules.remove(&number)));
+    let named = calls::all().filter(|(name, _)| is_named(settings, name));
+    named.for_each(|(_, number)| drop(rules.remove(&number)));
     Ok(rules)
 }
 
@@ -123,7 +128,6 @@ fn clone_rules(has_processes: bool) -> Result<Rules> {
 /// for, and, with `network`, those of IP. Without it a datagram socket fails instead: the C library opens some to sort the
 /// addresses of a name.
 fn socket_rules(network: bool) -> Result<Rules> {
-    const IP: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
     let families = [libc::AF_UNIX, libc::AF_NETLINK].into_iter().chain(IP);
     let others = families.map(|family| condition(0, Ne, family.cast_unsigned())).collect::<Result<_>>()?;
     let mut rules = vec![all(others)?];
@@ -137,12 +141,13 @@ fn socket_rules(network: bool) -> Result<Rules> {
     Ok(rules)
 }
 
-/// The calls that fail with EACCES.
-fn failing(settings: &SandboxSettings) -> Result<BTreeMap<i64, Rules>> {
-    let datagrams = [libc::AF_INET, libc::AF_INET6].map(|family| ip_socket(family, libc::SOCK_DGRAM));
-    let datagrams = datagrams.into_iter().collect::<Result<_>>()?;
-    let is_allowed = settings.network || settings.system_calls.iter().any(|name| name == "socket");
-    Ok(if is_allowed { BTreeMap::new() } else { BTreeMap::from([(libc::SYS_socket, datagrams)]) })
+/// The calls that fail with EACCES. None: no call does.
+fn failing(settings: &SandboxSettings) -> Result<Option<BTreeMap<i64, Rules>>> {
+    if settings.network || is_named(settings, "socket") {
+        return Ok(None);
+    }
+    let datagrams = IP.into_iter().map(|family| ip_socket(family, libc::SOCK_DGRAM));
+    Ok(Some(BTreeMap::from([(libc::SYS_socket, datagrams.collect::<Result<_>>()?)])))
 }
 
 /// A socket of that family and type, whatever its flags.
@@ -202,8 +207,11 @@ mod tests {
             SandboxSettings::default(),
             SandboxSettings { system_calls: vec!["io_uring_setup".to_owned()], ..SandboxSettings::default() },
         ] {
-            let sizes = programs(&settings).expect("valid programs").map(|program| program.len());
-            assert!(sizes.iter().all(|size| (1..KERNEL_MAX).contains(size)), "{sizes:?}");
+            let programs = programs(&settings).expect("valid programs");
+            let sizes: Vec<_> = programs.iter().map(Vec::len).collect();
+            let [existing, failing, trapping] = sizes[..] else { panic!("{sizes:?}") };
+            let are_long = [existing, trapping].iter().all(|size| (100..KERNEL_MAX).contains(size));
+            assert!(are_long && (1..KERNEL_MAX).contains(&failing), "{sizes:?}");
         }
     }
 }

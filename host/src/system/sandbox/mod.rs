@@ -51,14 +51,9 @@ pub fn note() -> &'static str {
 }
 
 impl Confinement {
-    /// None: the settings do not confine.
-    pub fn new(settings: &SandboxSettings, served: Vec<PathBuf>) -> Option<Self> {
-        settings.is_on().then(|| Self {
-            settings: settings.clone(),
-            served,
-            common: common::paths(),
-            copies: None,
-        })
+    /// Of settings that confine.
+    pub fn new(settings: &SandboxSettings, served: Vec<PathBuf>) -> Self {
+        Self { settings: settings.clone(), served, common: common::paths(), copies: None }
     }
 
     /// Whether a confined process may read this file or folder, and what is below it.

@@ -78,13 +78,9 @@ impl Transaction<'_> {
             () = self.shutdown.begun() => Err(anyhow!(SERVER_STOPS)),
             prepared = self.prepare(&mut ballot, &workers, candidate) => prepared,
         };
-        if let Err(error) = prepared {
-            self.order(&mut ballot, &workers, Action::Abort)?;
-            return Err(error);
-        }
         // From here on clients wait for the workers. The last moment at which a socket can turn out to be unusable.
-        let listening = candidate.listeners.borrow().as_ref().map_or(Ok(()), NextListeners::listen);
-        if let Err(error) = listening {
+        let listen = |()| candidate.listeners.borrow().as_ref().map_or(Ok(()), NextListeners::listen);
+        if let Err(error) = prepared.and_then(listen) {
             self.order(&mut ballot, &workers, Action::Abort)?;
             return Err(error);
         }
